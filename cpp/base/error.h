@@ -1,0 +1,55 @@
+// One exception type for every fault that a user, a file or a caller's argument can cause.
+#pragma once
+
+#include <source_location>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace spectralkv {
+
+// What Python (and an exit message) should make of an error.
+enum class ErrorKind { value, file_not_found, memory, os, interrupted };
+
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, std::string_view room, const std::string& message, std::source_location where)
+      : std::runtime_error("[" + std::string(room) + "] " + message), kind_(kind), where_(where) {}
+  ErrorKind kind() const { return kind_; }
+  const std::source_location& where() const { return where_; }
+
+ private:
+  ErrorKind kind_;
+  std::source_location where_;
+};
+
+// Names the room that complains; a string literal converts, and keeps the line that wrote it.
+struct Room {
+  const char* name;
+  std::source_location where;
+  // NOLINTNEXTLINE(google-explicit-constructor): check(ok, "gguf", ...) is the point of this type.
+  Room(const char* n, std::source_location w = std::source_location::current()) : name(n), where(w) {}
+};
+
+// The arguments printed one after the other.
+template <class... Args>
+std::string concat(const Args&... args) {
+  std::ostringstream out;
+  (out << ... << args);
+  return out.str();
+}
+
+template <class... Args>
+[[noreturn]] void fail(ErrorKind kind, Room room, const Args&... args) {
+  throw Error(kind, room.name, concat(args...), room.where);
+}
+
+// check(n > 0, "gguf", "tensor '", name, "': expected ...") throws a value error when the condition is false.
+template <class... Args>
+inline void check(bool ok, Room room, const Args&... args) {
+  if (!ok) [[unlikely]]
+    fail(ErrorKind::value, room, args...);
+}
+
+}  // namespace spectralkv

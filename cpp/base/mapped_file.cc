@@ -1,0 +1,40 @@
+// POSIX implementation of MappedFile.
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace spectralkv {
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+    fail(ErrorKind::file_not_found, "base", "no such file: '", path, "'");
+  if (fd < 0) fail(ErrorKind::os, "base", "cannot open '", path, "': ", std::strerror(errno));
+  struct stat info {};
+  const bool known = ::fstat(fd, &info) == 0;
+  if (!known || !S_ISREG(info.st_mode) || info.st_size <= 0) {
+    ::close(fd);
+    fail(ErrorKind::os, "base", "'", path, "' is ", known && info.st_size == 0 ? "an empty" : "not a regular",
+         " file");
+  }
+  size_ = static_cast<std::size_t>(info.st_size);
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
+  const int error = errno;
+  ::close(fd);
+  if (address == MAP_FAILED) fail(ErrorKind::os, "base", "cannot map '", path, "': ", std::strerror(error));
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,136 @@
+// The pool: workers wait for a generation number; a wait spins briefly, then sleeps, so a busy machine is no trap.
+#include "base/threads.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+namespace spectralkv {
+namespace {
+
+// About 20 us of spinning: longer than the gaps inside one forward pass, shorter than a time slice.
+constexpr int kSpins = 4000;
+
+inline void pause_cpu() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Waits until ready() is true: spins first, then sleeps on the condition.
+template <class Ready>
+void spin_then_sleep(std::mutex& mutex, std::condition_variable& condition, const Ready& ready) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (ready()) return;
+    pause_cpu();
+  }
+  std::unique_lock lock(mutex);
+  condition.wait(lock, ready);
+}
+
+}  // namespace
+
+struct ThreadPool::Shared {
+  std::vector<std::thread> workers;
+  std::mutex mutex;
+  std::condition_variable start, done;
+  std::atomic<std::uint64_t> generation{0};
+  std::atomic<int> pending{0};
+  bool stop = false;
+  const std::function<void(int)>* work = nullptr;
+  std::exception_ptr error;
+
+  void call(int thread) {
+    try {
+      (*work)(thread);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+    }
+  }
+
+  void loop(int thread) {
+    std::uint64_t seen = 0;
+    for (;;) {
+      spin_then_sleep(mutex, start, [&] { return generation.load(std::memory_order_acquire) != seen; });
+      seen = generation.load(std::memory_order_acquire);
+      if (stop) return;
+      call(thread);
+      if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        const std::lock_guard lock(mutex);  // so that a waiter between its test and its sleep is not missed
+        done.notify_one();
+      }
+    }
+  }
+
+  void release(int n_workers) {
+    const std::lock_guard lock(mutex);
+    pending.store(n_workers, std::memory_order_relaxed);
+    generation.fetch_add(1, std::memory_order_release);
+    start.notify_all();
+  }
+};
+
+ThreadPool::ThreadPool(int n_threads)
+    : n_threads_(n_threads == 0 ? available_processors() : n_threads), shared_(std::make_unique<Shared>()) {
+  check(n_threads_ >= 1 && n_threads_ <= 1024, "base", "n_threads must be 1 to 1024 (0: all), got ", n_threads);
+  for (int t = 1; t < n_threads_; ++t) shared_->workers.emplace_back([this, t] { shared_->loop(t); });
+}
+
+ThreadPool::~ThreadPool() {
+  shared_->stop = true;
+  shared_->release(0);
+  for (auto& worker : shared_->workers) worker.join();
+}
+
+void ThreadPool::run(const std::function<void(int)>& work) {
+  Shared& s = *shared_;
+  s.work = &work;
+  s.error = nullptr;
+  if (n_threads_ > 1) s.release(n_threads_ - 1);
+  s.call(0);
+  if (n_threads_ > 1)
+    spin_then_sleep(s.mutex, s.done, [&] { return s.pending.load(std::memory_order_acquire) == 0; });
+  if (s.error) std::rethrow_exception(s.error);
+}
+
+void ThreadPool::for_range(std::int64_t n,
+                           const std::function<void(std::int64_t, std::int64_t, int)>& work) {
+  run([&](int t) {
+    const std::int64_t begin = n * t / n_threads_, end = n * (t + 1) / n_threads_;
+    if (begin < end) work(begin, end, t);
+  });
+}
+
+void ThreadPool::for_each(std::int64_t n, const std::function<void(std::int64_t, int)>& work) {
+  std::atomic<std::int64_t> next{0};
+  run([&](int t) {
+    for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) work(i, t);
+  });
+}
+
+int available_processors() {
+  int n = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+  if (std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {  // "quota period" in microseconds, or "max period"
+    double quota = 0, period = 0;
+    if (std::fscanf(file, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0)
+      n = std::min(n, static_cast<int>(quota / period + 0.999));
+    std::fclose(file);
+  }
+#endif
+  return std::max(n, 1);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,88 @@
+// Reads GGUF files (versions 2 and 3, little endian, split files). The file is untrusted: every count, length, offset
+// and type is checked before anything is allocated or read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "tensor/matrix.h"
+
+namespace spectralkv {
+
+// Metadata as read. Integers of every width are widened; bool, float and string arrays keep their kind.
+using GgufValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string, std::vector<bool>,
+                               std::vector<std::int64_t>, std::vector<double>, std::vector<std::string>>;
+
+struct GgufEntry {
+  std::string key;
+  std::string type_name;  // as the GGUF specification names it: "u32", "arr[str]"
+  GgufValue value;
+};
+
+struct GgufTensor {
+  std::string name;
+  DType type = DType::f32;
+  std::vector<std::int64_t> dims;  // ggml order: row length first; 1 to 4 of them, all >= 1
+  const std::byte* data = nullptr;
+  std::int64_t bytes = 0;
+  int file = 0;  // index into files()
+
+  std::int64_t n_values() const;
+};
+
+class Gguf {
+ public:
+  // Opens a file; if it is one part of a split model (split.count > 1) its siblings NAME-0000i-of-0000n.gguf are
+  // opened as well, whichever part was named.
+  explicit Gguf(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  std::uint32_t version() const { return version_; }
+  std::uint32_t alignment() const { return alignment_; }
+  const std::vector<MappedFile>& files() const { return files_; }
+  const std::vector<GgufEntry>& metadata() const { return metadata_; }
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  std::int64_t file_bytes() const;  // all parts
+  Gguf(Gguf&&) noexcept;
+  ~Gguf();
+
+  bool has(std::string_view key) const { return find_value(key) != nullptr; }
+  // Typed access. `get_x(key)` throws when the key is missing or of another kind, naming file, key, what was found and
+  // what was expected; `get_x(key, fallback)` throws only for the wrong kind. Integers accept any integer width whose
+  // value fits in [min, max].
+  std::int64_t get_int(std::string_view key, std::int64_t min, std::int64_t max) const;
+  std::int64_t get_int(std::string_view key, std::int64_t min, std::int64_t max, std::int64_t fallback) const;
+  double get_float(std::string_view key) const;  // finite; integers convert
+  double get_float(std::string_view key, double fallback) const;
+  bool get_bool(std::string_view key, bool fallback) const;
+  const std::string& get_string(std::string_view key) const;
+  std::string get_string(std::string_view key, std::string_view fallback) const;
+  const std::vector<std::string>& get_strings(std::string_view key) const;
+  std::vector<double> get_floats(std::string_view key) const;      // arrays of ints convert
+  std::vector<std::int64_t> get_ints(std::string_view key) const;  // arrays only
+
+  const GgufTensor* find_tensor(std::string_view name) const;  // nullptr when absent
+  // A tensor as a weight; throws when it is missing (naming it and the file) or has more than 2 dimensions.
+  WeightView weight(std::string_view name) const;
+
+  const GgufValue* find_value(std::string_view key) const;
+
+ private:
+  struct Index;  // hash maps by name
+  void read_file(const std::string& path, int expected_part);
+
+  std::string path_;
+  std::uint32_t version_ = 0, alignment_ = 32;
+  std::vector<MappedFile> files_;
+  std::vector<GgufEntry> metadata_;
+  std::vector<GgufTensor> tensors_;
+  std::unique_ptr<Index> index_;
+};
+
+}  // namespace spectralkv

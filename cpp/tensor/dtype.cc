@@ -1,0 +1,31 @@
+// The table behind dtype.h.
+#include "tensor/dtype.h"
+
+#include <array>
+
+namespace spectralkv {
+namespace {
+
+constexpr std::array kTable = {
+#define X(name, id, values, bytes) DTypeInfo{DType::name, #name, id, values, bytes},
+#include "formats/list.def"
+#undef X
+};
+
+}  // namespace
+
+std::span<const DTypeInfo> all_dtypes() {
+  return kTable;
+}
+
+const DTypeInfo& dtype_info(DType type) {
+  return kTable[static_cast<std::size_t>(type)];
+}
+
+std::optional<DType> dtype_from_gguf_id(std::uint32_t id) {
+  for (const DTypeInfo& info : kTable)
+    if (info.gguf_id == id) return info.type;
+  return std::nullopt;
+}
+
+}  // namespace spectralkv
