@@ -12,10 +12,18 @@ namespace spectralkv {
 // What Python (and an exit message) should make of an error.
 enum class ErrorKind { value, file_not_found, memory, os, interrupted };
 
+// The arguments printed one after the other.
+template <class... Args>
+std::string concat(const Args&... args) {
+  std::ostringstream out;
+  (out << ... << args);
+  return out.str();
+}
+
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, std::string_view room, const std::string& message, std::source_location where)
-      : std::runtime_error("[" + std::string(room) + "] " + message), kind_(kind), where_(where) {}
+      : std::runtime_error(concat("[", room, "] ", message)), kind_(kind), where_(where) {}
   ErrorKind kind() const { return kind_; }
   const std::source_location& where() const { return where_; }
 
@@ -31,14 +39,6 @@ struct Room {
   // NOLINTNEXTLINE(google-explicit-constructor): check(ok, "gguf", ...) is the point of this type.
   Room(const char* n, std::source_location w = std::source_location::current()) : name(n), where(w) {}
 };
-
-// The arguments printed one after the other.
-template <class... Args>
-std::string concat(const Args&... args) {
-  std::ostringstream out;
-  (out << ... << args);
-  return out.str();
-}
 
 template <class... Args>
 [[noreturn]] void fail(ErrorKind kind, Room room, const Args&... args) {
