@@ -1,0 +1,98 @@
+// Engine: one loaded model, immutable. Session: one sequence of tokens with its cache and logits.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gguf/gguf.h"
+#include "kv/report.h"
+#include "model/config.h"
+#include "tensor/matrix.h"
+#include "tokenizer/tokenizer.h"
+
+namespace spectralkv {
+
+class Backend;
+class KvCache;
+class Model;
+
+struct EngineOptions {
+  int n_threads = 0;     // 0: all processors of this process
+  int n_gpu_layers = 0;  // 0: CPU; -1 or at least the number of layers: CUDA
+  bool allow_unknown_pre = false;
+};
+
+class Engine {
+ public:
+  Engine(const std::string& path, const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+
+  const Gguf& file() const { return file_; }
+  const ModelConfig& config() const { return config_; }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  std::string chat_template() const;  // the Jinja source, empty when the file has none
+  Backend& backend() const { return *backend_; }
+  const Model& model() const { return *model_; }
+  std::string description() const;  // "llama 135M Q4_1, cpu avx512, 2 threads"
+
+ private:
+  Gguf file_;
+  ModelConfig config_;
+  Tokenizer tokenizer_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Model> model_;
+};
+
+struct SessionOptions {
+  std::int64_t n_ctx = 512;    // 0: the model's own
+  std::int64_t n_batch = 512;  // tokens in one forward pass, at most
+  std::string type_k = "f16", type_v = "f16";
+  bool logits_all = false;  // keep the logits of every token, not only of the last
+};
+
+struct Timings {
+  std::int64_t prompt_tokens = 0, eval_tokens = 0;  // a call with one token counts as eval
+  double load_s = 0, prompt_s = 0, eval_s = 0;
+};
+
+class Session {
+ public:
+  Session(Engine& engine, const SessionOptions& options);
+  ~Session();
+  Session(const Session&) = delete;
+
+  // Appends tokens. Throws a value error, and changes nothing, when they do not fit into n_ctx or an id is out of range.
+  // `cancelled` is asked between batches; true throws ErrorKind::interrupted with the batches so far kept.
+  void eval(std::span<const Token> tokens, const std::function<bool()>& cancelled = {});
+  void reset();
+  // Keeps the first n tokens. A compressed cache allows only some n; a refusal names the nearest.
+  void truncate(std::int64_t n);
+
+  std::span<const float> logits() const;  // [n_vocab] after the last token; empty when no token was read
+  ConstMatrix all_logits() const;         // [n_tokens, n_vocab]; needs logits_all
+  const std::vector<Token>& tokens() const { return tokens_; }
+  std::int64_t n_ctx() const { return options_.n_ctx; }
+  const SessionOptions& options() const { return options_; }
+  Engine& engine() const { return engine_; }
+  KvCache& cache() const { return *cache_; }
+  CacheReport cache_report() const;
+  const Timings& timings() const { return timings_; }
+  void reset_timings() { timings_ = {}; }
+
+ private:
+  struct Work;  // activations
+  Engine& engine_;
+  SessionOptions options_;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Work> work_;
+  std::vector<Token> tokens_;
+  std::vector<float> logits_;
+  Timings timings_;
+};
+
+}  // namespace spectralkv
