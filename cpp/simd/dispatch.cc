@@ -1,0 +1,57 @@
+// The priority list and the processor test.
+#include "simd/dispatch.h"
+
+#include <cstdlib>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace spectralkv {
+namespace {
+
+bool cpu_has_avx2() {
+#if defined(__x86_64__) || defined(__i386__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#else
+  return false;
+#endif
+}
+
+bool cpu_has_avx512() {
+#if defined(__x86_64__) || defined(__i386__)
+  return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+#else
+  return false;
+#endif
+}
+
+const simd::Kernels& choose() {
+  const auto usable = usable_kernels();
+  const char* wish = std::getenv("SPECTRALKV_SIMD");
+  if (wish == nullptr || *wish == '\0') return *usable.front();
+  std::string names;
+  for (const auto* k : usable) {
+    if (std::string_view(wish) == k->name) return *k;
+    names += names.empty() ? k->name : std::string(", ") + k->name;
+  }
+  fail(ErrorKind::value, "simd", "SPECTRALKV_SIMD=", wish, ": this processor and build have ", names);
+}
+
+}  // namespace
+
+std::vector<const simd::Kernels*> usable_kernels() {
+  std::vector<const simd::Kernels*> result;
+  if (cpu_has_avx512() && simd::kernels_avx512() != nullptr) result.push_back(simd::kernels_avx512());
+  if (cpu_has_avx2() && simd::kernels_avx2() != nullptr) result.push_back(simd::kernels_avx2());
+  result.push_back(simd::kernels_scalar());
+  return result;
+}
+
+const simd::Kernels& kernels() {
+  static const simd::Kernels& chosen = choose();
+  return chosen;
+}
+
+}  // namespace spectralkv

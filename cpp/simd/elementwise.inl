@@ -1,0 +1,150 @@
+// Norms, activations, rotary embedding, softmax parts and the weighted sum of values.
+
+namespace {
+
+// exp(x) to 2 ulp or so; 0 below -87.3 (and at -infinity), infinity is not produced: x is clamped at 88.
+// exp(x) = 2^n exp(r), |r| <= ln 2 / 2, exp(r) by its Taylor polynomial of degree 7 (remainder below 2^-27).
+inline Vec vec_exp(Vec x) {
+  const Vec clamped = vec_max(vec_min(x, vec_set1(88.0f)), vec_set1(-87.3f));
+  const Vec n = vec_round(vec_mul(clamped, vec_set1(1.44269504f)));
+  Vec r = vec_fma(n, vec_set1(-0.693359375f), clamped);  // ln 2 in two parts
+  r = vec_fma(n, vec_set1(2.12194440e-4f), r);
+  Vec p = vec_set1(1.0f / 5040);
+  p = vec_fma(p, r, vec_set1(1.0f / 720));
+  p = vec_fma(p, r, vec_set1(1.0f / 120));
+  p = vec_fma(p, r, vec_set1(1.0f / 24));
+  p = vec_fma(p, r, vec_set1(1.0f / 6));
+  p = vec_fma(p, r, vec_set1(0.5f));
+  p = vec_fma(p, r, vec_set1(1.0f));
+  p = vec_fma(p, r, vec_set1(1.0f));
+  return vec_keep_from(vec_scale2(p, n), x, -87.3f);
+}
+
+// Calls f(offset, count) for 16 values at a time and once for the rest.
+template <class F>
+inline void in_steps(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) f(i, 16);
+  if (i < n) f(i, (int)(n - i));
+}
+
+inline Vec load_some(const float* p, int count) {
+  return count == 16 ? vec_load(p) : vec_load_n(p, count);
+}
+inline void store_some(float* p, Vec a, int count) {
+  if (count == 16)
+    vec_store(p, a);
+  else
+    vec_store_n(p, a, count);
+}
+
+inline float vec_sum(Vec a) {
+  float sums[4];
+  const Vec zero = vec_set1(0.0f);
+  vec_reduce4(a, zero, zero, zero, sums);
+  return sums[0];
+}
+
+void rms_norm(const float* x, const float* gain, float eps, int64_t n, float* out) {
+  Vec acc = vec_set1(0.0f);
+  in_steps(n, [&](int64_t i, int count) {
+    const Vec v = load_some(x + i, count);
+    acc = vec_fma(v, v, acc);
+  });
+  const Vec s = vec_set1(1.0f / __builtin_sqrtf(vec_sum(acc) / (float)n + eps));
+  in_steps(n, [&](int64_t i, int count) {
+    store_some(out + i, vec_mul(vec_mul(load_some(x + i, count), s), load_some(gain + i, count)), count);
+  });
+}
+
+void silu_mul(float* gate, const float* up, int64_t n) {
+  const Vec one = vec_set1(1.0f), zero = vec_set1(0.0f);
+  in_steps(n, [&](int64_t i, int count) {
+    const Vec g = load_some(gate + i, count);
+    const Vec silu = vec_div(g, vec_add(one, vec_exp(vec_sub(zero, g))));
+    store_some(gate + i, vec_mul(silu, load_some(up + i, count)), count);
+  });
+}
+
+void add(float* x, const float* y, int64_t n) {
+  in_steps(n, [&](int64_t i, int count) {
+    store_some(x + i, vec_add(load_some(x + i, count), load_some(y + i, count)), count);
+  });
+}
+
+void scale(float* x, float s, int64_t n) {
+  const Vec f = vec_set1(s);
+  in_steps(n, [&](int64_t i, int count) { store_some(x + i, vec_mul(load_some(x + i, count), f), count); });
+}
+
+void rope(float* x, const float* cos_sin, int64_t n) {
+  in_steps(n, [&](int64_t i, int count) {
+    const Vec v = load_some(x + i, count), cs = load_some(cos_sin + i, count);
+    const Vec turned = vec_addsub(vec_mul(v, vec_dup_even(cs)), vec_mul(vec_swap_pairs(v), vec_dup_odd(cs)));
+    store_some(x + i, turned, count);
+  });
+}
+
+float max(const float* x, int64_t n) {
+  if (n < 16) {
+    float m = x[0];
+    for (int64_t i = 1; i < n; ++i) m = x[i] > m ? x[i] : m;
+    return m;
+  }
+  Vec m = vec_load(x);
+  for (int64_t i = 16; i + 16 <= n; i += 16) m = vec_max(m, vec_load(x + i));
+  return vec_reduce_max(vec_max(m, vec_load(x + n - 16)));
+}
+
+float exp_sum(float* x, float offset, int64_t n) {
+  const Vec o = vec_set1(offset);
+  Vec acc = vec_set1(0.0f);
+  in_steps(n, [&](int64_t i, int count) {
+    const Vec e = vec_exp(vec_sub(load_some(x + i, count), o));
+    store_some(x + i, e, count);
+    acc = vec_add(acc, count == 16 ? e : load_some(x + i, count));  // lanes past the end are 0
+  });
+  return vec_sum(acc);
+}
+
+void to_f16(const float* x, uint16_t* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) vec_store_f16(out + i, vec_load(x + i));
+  for (; i < n; ++i) out[i] = skv_f32_to_f16(x[i]);
+}
+
+inline Vec load_value(const float* p, int count) {
+  return load_some(p, count);
+}
+inline Vec load_value(const uint16_t* p, int count) {
+  if (count == 16) return vec_load_f16(p);
+  float wide[16] = {0};
+  for (int i = 0; i < count; ++i) wide[i] = skv_f16_to_f32(p[i]);
+  return vec_load(wide);
+}
+
+// C vectors of one row of acc stay in registers over all j.
+template <int C, class T>
+inline void mix_columns(const float* p, const T* v, int64_t ldv, int64_t n, float* acc, int last) {
+  Vec sum[C];
+  for (int c = 0; c < C; ++c) sum[c] = load_some(acc + 16 * c, c + 1 < C ? 16 : last);
+  for (int64_t j = 0; j < n; ++j) {
+    const Vec weight = vec_set1(p[j]);
+    for (int c = 0; c < C; ++c)
+      sum[c] = vec_fma(weight, load_value(v + j * ldv + 16 * c, c + 1 < C ? 16 : last), sum[c]);
+  }
+  for (int c = 0; c < C; ++c) store_some(acc + 16 * c, sum[c], c + 1 < C ? 16 : last);
+}
+
+template <class T>
+void mix(const float* p, int64_t ldp, int64_t tokens, const T* v, int64_t ldv, int64_t n, int64_t d,
+         float* acc, int64_t lda) {
+  for (int64_t m = 0; m < tokens; ++m) {
+    int64_t c = 0;
+    for (; c + 64 <= d; c += 64) mix_columns<4>(p + m * ldp, v + c, ldv, n, acc + m * lda + c, 16);
+    for (; c < d; c += 16)
+      mix_columns<1>(p + m * ldp, v + c, ldv, n, acc + m * lda + c, d - c < 16 ? (int)(d - c) : 16);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,60 @@
+// The arithmetic that is compiled once per instruction set: a table of plain functions.
+// Shapes and units stand beside every pointer. Sums run in a fixed order that depends on the row alone, so a
+// result does not depend on how many rows, tokens or threads a call covers.
+#pragma once
+
+#include <stdint.h>
+
+namespace spectralkv::simd {
+
+enum { kTypes = 13 };  // lines of formats/list.def, in its order
+
+// y[t * ldy + r] = sum over k < n of W[r][k] * x[t * ldx + k], for r < rows, t < tokens.
+// w: rows of row_bytes each, n values; x: [tokens, n] f32; y: [tokens, rows] f32; work: matmul_work(n)
+// floats. Rows are summed in groups of four counted from w: callers split rows at multiples of four.
+typedef void (*MatmulFn)(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const float* x,
+                         int64_t ldx, int64_t tokens, float* y, int64_t ldy, float* work);
+
+struct Kernels {
+  const char* name;
+
+  MatmulFn matmul[kTypes];
+  // Row decoding of formats/, compiled for this instruction set: n values.
+  void (*decode[kTypes])(const void* row, float* out, int64_t n);
+
+  // acc[m][c] += sum over j < n, in rising j, of p[m * ldp + j] * v[j * ldv + c]: p [tokens, n], v [n, d] in
+  // f32 or f16 bits, acc [tokens, d] rows lda apart.
+  void (*mix_f32)(const float* p, int64_t ldp, int64_t tokens, const float* v, int64_t ldv, int64_t n,
+                  int64_t d, float* acc, int64_t lda);
+  void (*mix_f16)(const float* p, int64_t ldp, int64_t tokens, const uint16_t* v, int64_t ldv, int64_t n,
+                  int64_t d, float* acc, int64_t lda);
+
+  // out[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i], i < n.
+  void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* out);
+  // gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i].
+  void (*silu_mul)(float* gate, const float* up, int64_t n);
+  // x[i] += y[i].
+  void (*add)(float* x, const float* y, int64_t n);
+  // x[i] *= s.
+  void (*scale)(float* x, float s, int64_t n);
+  // Rotates pairs (2i, 2i + 1): (a, b) -> (a cos - b sin, a sin + b cos); cos_sin [n / 2][2], n even.
+  void (*rope)(float* x, const float* cos_sin, int64_t n);
+  // Largest of x[0..n), n >= 1.
+  float (*max)(const float* x, int64_t n);
+  // x[i] = exp(x[i] - offset); returns the sum. Values of -infinity give 0.
+  float (*exp_sum)(float* x, float offset, int64_t n);
+  // f32 to f16 bits, round to nearest even.
+  void (*to_f16)(const float* x, uint16_t* out, int64_t n);
+};
+
+// Floats of work space that matmul needs for rows of n values.
+static constexpr int64_t matmul_work(int64_t n) {
+  return 4 * (n + 32);
+}
+
+// Each is compiled with its own flags; null where the compiler's target does not have it.
+const Kernels* kernels_scalar();
+const Kernels* kernels_avx2();
+const Kernels* kernels_avx512();
+
+}  // namespace spectralkv::simd

@@ -1,0 +1,50 @@
+// Written once, compiled once for each instruction set: include a vec_*.h first and define SKV_KERNELS as the
+// name of the accessor. Everything has internal linkage.
+#include "formats/decode.h"
+#include "simd/kernels.h"
+// clang-format off
+#include "simd/rows.inl"
+#include "simd/matmul.inl"
+#include "simd/elementwise.inl"
+// clang-format on
+
+namespace spectralkv::simd {
+namespace {
+
+template <class Rows, skv_decode_fn decode>
+constexpr MatmulFn kFused = matmul<Rows, decode, true>;
+template <skv_decode_fn decode>
+constexpr MatmulFn kDecoded = matmul<NoRows, decode, false>;
+
+// In the order of formats/list.def.
+constexpr Kernels kTable = {
+    SKV_NAME,
+    {kFused<F32Rows, skv_decode_f32>, kFused<F16Rows, skv_decode_f16>, kFused<Q4_0Rows, skv_decode_q4_0>,
+     kFused<Q4_1Rows, skv_decode_q4_1>, kDecoded<skv_decode_q5_0>, kDecoded<skv_decode_q5_1>,
+     kFused<Q8_0Rows, skv_decode_q8_0>, kDecoded<skv_decode_q2_k>, kDecoded<skv_decode_q3_k>,
+     kDecoded<skv_decode_q4_k>, kDecoded<skv_decode_q5_k>, kDecoded<skv_decode_q6_k>,
+     kFused<Bf16Rows, skv_decode_bf16>},
+    {
+#define X(name, id, values, bytes) skv_decode_##name,
+#include "formats/list.def"
+#undef X
+    },
+    mix<float>,
+    mix<uint16_t>,
+    rms_norm,
+    silu_mul,
+    add,
+    scale,
+    rope,
+    max,
+    exp_sum,
+    to_f16,
+};
+
+}  // namespace
+
+const Kernels* SKV_KERNELS() {
+  return &kTable;
+}
+
+}  // namespace spectralkv::simd

@@ -1,0 +1,6 @@
+// The kernels for scalar.
+#include "simd/vec_scalar.h"
+
+#define SKV_NAME "scalar"
+#define SKV_KERNELS kernels_scalar
+#include "simd/kernels.inl"

@@ -1,0 +1,80 @@
+// Weight rows as the matmul reads them: block(r, b, ...) gives values 32 b to 32 b + 31 of row r as two
+// vectors. The decoded values equal those of formats/ to the bit: a multiply, then an add, each rounded.
+
+namespace {
+
+struct F32Rows {
+  static constexpr bool kAnyLength = true;
+  const float* p[4];
+  void set(int r, const void* row) { p[r] = (const float*)row; }
+  void block(int r, int64_t b, Vec* low, Vec* high) const {
+    *low = vec_load(p[r] + 32 * b);
+    *high = vec_load(p[r] + 32 * b + 16);
+  }
+};
+
+struct F16Rows {
+  static constexpr bool kAnyLength = false;
+  const uint16_t* p[4];
+  void set(int r, const void* row) { p[r] = (const uint16_t*)row; }
+  void block(int r, int64_t b, Vec* low, Vec* high) const {
+    *low = vec_load_f16(p[r] + 32 * b);
+    *high = vec_load_f16(p[r] + 32 * b + 16);
+  }
+};
+
+struct Bf16Rows {
+  static constexpr bool kAnyLength = false;
+  const uint16_t* p[4];
+  void set(int r, const void* row) { p[r] = (const uint16_t*)row; }
+  void block(int r, int64_t b, Vec* low, Vec* high) const {
+    *low = vec_load_bf16(p[r] + 32 * b);
+    *high = vec_load_bf16(p[r] + 32 * b + 16);
+  }
+};
+
+inline uint16_t load_u16(const uint8_t* p) {
+  uint16_t value;
+  __builtin_memcpy(&value, p, 2);
+  return value;
+}
+
+struct Q8_0Rows {  // f16 scale, 32 signed bytes
+  static constexpr bool kAnyLength = false;
+  const uint8_t* p[4];
+  void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
+  void block(int r, int64_t b, Vec* low, Vec* high) const {
+    const uint8_t* q = p[r] + 34 * b;
+    const Vec d = vec_set1(skv_f16_to_f32(load_u16(q)));
+    *low = vec_mul(d, vec_load_i8((const int8_t*)(q + 2)));
+    *high = vec_mul(d, vec_load_i8((const int8_t*)(q + 18)));
+  }
+};
+
+struct Q4_0Rows {  // f16 scale, 16 bytes of nibbles: value i in the low one, i + 16 in the high one, less 8
+  static constexpr bool kAnyLength = false;
+  const uint8_t* p[4];
+  void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
+  void block(int r, int64_t b, Vec* low, Vec* high) const {
+    const uint8_t* q = p[r] + 18 * b;
+    const Vec d = vec_set1(skv_f16_to_f32(load_u16(q)));
+    vec_load_nibbles(q + 2, low, high);
+    *low = vec_mul(d, vec_sub(*low, vec_set1(8.0f)));
+    *high = vec_mul(d, vec_sub(*high, vec_set1(8.0f)));
+  }
+};
+
+struct Q4_1Rows {  // f16 scale, f16 minimum, 16 bytes of nibbles
+  static constexpr bool kAnyLength = false;
+  const uint8_t* p[4];
+  void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
+  void block(int r, int64_t b, Vec* low, Vec* high) const {
+    const uint8_t* q = p[r] + 20 * b;
+    const Vec d = vec_set1(skv_f16_to_f32(load_u16(q))), m = vec_set1(skv_f16_to_f32(load_u16(q + 2)));
+    vec_load_nibbles(q + 4, low, high);
+    *low = vec_add(vec_mul(d, *low), m);
+    *high = vec_add(vec_mul(d, *high), m);
+  }
+};
+
+}  // namespace

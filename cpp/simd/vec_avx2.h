@@ -1,0 +1,126 @@
+// Sixteen floats as two AVX2 registers; vec_scalar.h says what each function means.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace {
+
+struct Vec {
+  __m256 a, b;
+};
+
+constexpr int kTileTokens = 1;
+constexpr int kFusedTokens = 1;
+
+inline __m256i vec_mask8(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+inline Vec vec_set1(float x) {
+  return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+inline Vec vec_load(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+inline Vec vec_load_n(const float* p, int n) {
+  return {_mm256_maskload_ps(p, vec_mask8(n)), _mm256_maskload_ps(p + 8, vec_mask8(n - 8))};
+}
+inline void vec_store(float* p, Vec x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+inline void vec_store_n(float* p, Vec x, int n) {
+  _mm256_maskstore_ps(p, vec_mask8(n), x.a);
+  _mm256_maskstore_ps(p + 8, vec_mask8(n - 8), x.b);
+}
+inline Vec vec_load_f16(const uint16_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)),
+          _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+inline __m256 vec_bf16_half(const uint16_t* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+inline Vec vec_load_bf16(const uint16_t* p) {
+  return {vec_bf16_half(p), vec_bf16_half(p + 8)};
+}
+inline void vec_store_f16(uint16_t* p, Vec x) {
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128((__m128i*)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+inline Vec vec_from_i8(__m128i bytes) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+}
+inline Vec vec_load_i8(const int8_t* p) {
+  return vec_from_i8(_mm_loadu_si128((const __m128i*)p));
+}
+inline void vec_load_nibbles(const uint8_t* p, Vec* low, Vec* high) {
+  const __m128i bytes = _mm_loadu_si128((const __m128i*)p), mask = _mm_set1_epi8(15);
+  *low = vec_from_i8(_mm_and_si128(bytes, mask));
+  *high = vec_from_i8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask));
+}
+inline Vec vec_add(Vec x, Vec y) {
+  return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+inline Vec vec_sub(Vec x, Vec y) {
+  return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+inline Vec vec_mul(Vec x, Vec y) {
+  return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+inline Vec vec_div(Vec x, Vec y) {
+  return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+inline Vec vec_max(Vec x, Vec y) {
+  return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+inline Vec vec_min(Vec x, Vec y) {
+  return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
+inline Vec vec_fma(Vec x, Vec y, Vec z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+inline Vec vec_round(Vec x) {
+  constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(x.a, mode), _mm256_round_ps(x.b, mode)};
+}
+inline __m256 vec_pow2_half(__m256 e) {
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(e), _mm256_set1_epi32(127)), 23));
+}
+inline Vec vec_scale2(Vec x, Vec e) {
+  return {_mm256_mul_ps(x.a, vec_pow2_half(e.a)), _mm256_mul_ps(x.b, vec_pow2_half(e.b))};
+}
+inline Vec vec_keep_from(Vec a, Vec x, float limit) {
+  const __m256 l = _mm256_set1_ps(limit);
+  return {_mm256_and_ps(a.a, _mm256_cmp_ps(x.a, l, _CMP_GE_OQ)),
+          _mm256_and_ps(a.b, _mm256_cmp_ps(x.b, l, _CMP_GE_OQ))};
+}
+inline Vec vec_swap_pairs(Vec x) {
+  return {_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1)};
+}
+inline Vec vec_addsub(Vec x, Vec y) {
+  return {_mm256_addsub_ps(x.a, y.a), _mm256_addsub_ps(x.b, y.b)};
+}
+inline Vec vec_dup_even(Vec x) {
+  return {_mm256_moveldup_ps(x.a), _mm256_moveldup_ps(x.b)};
+}
+inline Vec vec_dup_odd(Vec x) {
+  return {_mm256_movehdup_ps(x.a), _mm256_movehdup_ps(x.b)};
+}
+inline void vec_reduce4(Vec p, Vec q, Vec r, Vec s, float out[4]) {
+  const __m256 x = _mm256_add_ps(p.a, p.b), y = _mm256_add_ps(q.a, q.b);
+  const __m256 z = _mm256_add_ps(r.a, r.b), w = _mm256_add_ps(s.a, s.b);
+  const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(x, y), _mm256_hadd_ps(z, w));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+}
+inline float vec_reduce_max(Vec x) {
+  const __m256 m = _mm256_max_ps(x.a, x.b);
+  __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+  h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+  return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+
+}  // namespace

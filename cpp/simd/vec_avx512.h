@@ -1,0 +1,112 @@
+// Sixteen floats in one AVX-512 register; vec_scalar.h says what each function means.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace {
+
+struct Vec {
+  __m512 v;
+};
+
+constexpr int kTileTokens = 6;
+constexpr int kFusedTokens = 4;
+
+inline __mmask16 vec_mask(int n) {
+  return (__mmask16)((1u << n) - 1u);
+}
+
+inline Vec vec_set1(float x) {
+  return {_mm512_set1_ps(x)};
+}
+inline Vec vec_load(const float* p) {
+  return {_mm512_loadu_ps(p)};
+}
+inline Vec vec_load_n(const float* p, int n) {
+  return {_mm512_maskz_loadu_ps(vec_mask(n), p)};
+}
+inline void vec_store(float* p, Vec x) {
+  _mm512_storeu_ps(p, x.v);
+}
+inline void vec_store_n(float* p, Vec x, int n) {
+  _mm512_mask_storeu_ps(p, vec_mask(n), x.v);
+}
+inline Vec vec_load_f16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))};
+}
+inline Vec vec_load_bf16(const uint16_t* p) {
+  return {_mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
+}
+inline void vec_store_f16(uint16_t* p, Vec x) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline Vec vec_from_i8(__m128i bytes) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
+}
+inline Vec vec_load_i8(const int8_t* p) {
+  return vec_from_i8(_mm_loadu_si128((const __m128i*)p));
+}
+inline void vec_load_nibbles(const uint8_t* p, Vec* low, Vec* high) {
+  const __m128i bytes = _mm_loadu_si128((const __m128i*)p), mask = _mm_set1_epi8(15);
+  *low = vec_from_i8(_mm_and_si128(bytes, mask));
+  *high = vec_from_i8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask));
+}
+inline Vec vec_add(Vec x, Vec y) {
+  return {_mm512_add_ps(x.v, y.v)};
+}
+inline Vec vec_sub(Vec x, Vec y) {
+  return {_mm512_sub_ps(x.v, y.v)};
+}
+inline Vec vec_mul(Vec x, Vec y) {
+  return {_mm512_mul_ps(x.v, y.v)};
+}
+inline Vec vec_div(Vec x, Vec y) {
+  return {_mm512_div_ps(x.v, y.v)};
+}
+inline Vec vec_max(Vec x, Vec y) {
+  return {_mm512_max_ps(x.v, y.v)};
+}
+inline Vec vec_min(Vec x, Vec y) {
+  return {_mm512_min_ps(x.v, y.v)};
+}
+inline Vec vec_fma(Vec x, Vec y, Vec z) {
+  return {_mm512_fmadd_ps(x.v, y.v, z.v)};
+}
+inline Vec vec_round(Vec x) {
+  return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Vec vec_scale2(Vec x, Vec e) {
+  return {_mm512_scalef_ps(x.v, e.v)};
+}
+inline Vec vec_keep_from(Vec a, Vec x, float limit) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_GE_OQ), a.v)};
+}
+inline Vec vec_swap_pairs(Vec x) {
+  return {_mm512_permute_ps(x.v, 0xb1)};
+}
+inline Vec vec_addsub(Vec x, Vec y) {
+  return {_mm512_fmaddsub_ps(x.v, _mm512_set1_ps(1.0f), y.v)};
+}
+inline Vec vec_dup_even(Vec x) {
+  return {_mm512_moveldup_ps(x.v)};
+}
+inline Vec vec_dup_odd(Vec x) {
+  return {_mm512_movehdup_ps(x.v)};
+}
+inline void vec_reduce4(Vec p, Vec q, Vec r, Vec s, float out[4]) {
+  // Two levels of interleaving leave four partial sums a row in each 128-bit lane; then the lanes are added.
+  const __m512 x = _mm512_add_ps(_mm512_unpacklo_ps(p.v, q.v), _mm512_unpackhi_ps(p.v, q.v));
+  const __m512 y = _mm512_add_ps(_mm512_unpacklo_ps(r.v, s.v), _mm512_unpackhi_ps(r.v, s.v));
+  const __m512 z =
+      _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(x), _mm512_castps_pd(y))),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(x), _mm512_castps_pd(y))));
+  const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(z), _mm512_extractf32x8_ps(z, 1));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
+}
+inline float vec_reduce_max(Vec x) {
+  return _mm512_reduce_max_ps(x.v);
+}
+
+}  // namespace
