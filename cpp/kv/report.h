@@ -6,8 +6,8 @@
 
 namespace spectralkv {
 
-struct CacheSide {      // of K, or of V, over all layers
-  std::string codec;    // canonical spec; "mixed" names the default and the exceptions
+struct CacheSide {         // of K, or of V, over all layers
+  std::string codec;       // canonical spec; "mixed" names the default and the exceptions
   double paper_bits = 0;   // per entry of the sealed blocks, as the paper counts: codes and factors alone
   double honest_bits = 0;  // per entry of the sealed blocks: every byte that they hold
   std::int64_t sealed_bytes = 0, sealed_entries = 0;
@@ -16,7 +16,7 @@ struct CacheSide {      // of K, or of V, over all layers
 
 struct CacheReport {
   std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0, n_ctx = 0, n_tokens = 0;
-  CacheSide k, v;
+  CacheSideReport k, v;
   std::int64_t work_bytes = 0;  // staging and attention work space, as allocated
   std::int64_t bytes() const { return k.sealed_bytes + v.sealed_bytes + k.exact_bytes + v.exact_bytes; }
 };

@@ -1,0 +1,103 @@
+// The cache of one sequence on the CPU: per layer and KV head exact sinks, sealed blocks and an exact tail.
+// What it holds is a function of the tokens alone (VOCABULARY.md), whatever batches brought them.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/threads.h"
+#include "kv/codecs.h"
+#include "kv/report.h"
+
+namespace spectralkv {
+
+struct CacheShape {
+  std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0, n_ctx = 0;
+};
+
+// What every backend's cache can do.
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  virtual std::int64_t n_tokens() const = 0;
+  // Counts n more tokens, once every layer has taken them.
+  virtual void commit(std::int64_t n) = 0;
+  virtual void reset() = 0;
+  // Keeps the first n tokens, 0 <= n <= n_tokens(). A value error names the nearest n that is possible.
+  virtual void truncate(std::int64_t n) = 0;
+  virtual CacheReport report() const = 0;
+};
+
+// Blocks of one layer's K or V, all KV heads together: head h at [offsets[h], offsets[h + 1]).
+struct SealedBlock {
+  Buffer<std::byte> bytes;
+  std::vector<std::uint32_t> offsets;
+};
+
+// K or V of one layer.
+struct CacheSide {
+  BuiltCodec built;
+  const Codec* exact = nullptr;  // how sinks and tail are stored
+  std::vector<SealedBlock> blocks;
+  Buffer<std::byte> sinks;  // [n_kv_heads, layout.sink, head_dim] exact
+  Buffer<std::byte> tail;   // [n_kv_heads, tail capacity, head_dim] exact, from the first unsealed token on
+};
+
+struct CacheLayer {
+  CacheLayout layout;
+  bool lossy = false;
+  CacheSide k, v;
+
+  // Blocks that a query at position t reads as sealed.
+  std::int64_t sealed_for(std::int64_t t) const { return t < layout.window ? 0 : (t - layout.window) / layout.block; }
+  std::int64_t tail_capacity() const { return layout.block + layout.window; }
+  // Tokens of sealed block b: the sinks are left out of the first.
+  std::int64_t block_tokens(std::int64_t b) const { return b == 0 ? layout.block - layout.sink : layout.block; }
+};
+
+class Cache final : public KvCache {
+ public:
+  // type_k, type_v: specs for all layers (kv/codecs.h).
+  Cache(const CacheShape& shape, const std::string& type_k, const std::string& type_v, ThreadPool& pool);
+
+  const CacheShape& shape() const { return shape_; }
+  std::int64_t n_tokens() const override { return n_tokens_; }
+  void commit(std::int64_t n) override { n_tokens_ += n; }
+  void reset() override;
+  void truncate(std::int64_t n) override;
+  CacheReport report() const override;
+  const CacheLayer& layer(std::int64_t l) const { return layers_[static_cast<std::size_t>(l)]; }
+
+  // The exact rows that queries of this batch may read: tokens [begin, end) of each KV head, in the exact codec's form.
+  struct Exact {
+    const std::byte* base = nullptr;
+    std::int64_t head_stride = 0;  // bytes from one head to the next
+    std::int64_t begin = 0, end = 0;
+  };
+  struct Staged {
+    Exact k, v;
+  };
+
+  // Takes keys and values [n, n_kv_heads * head_dim] (keys after RoPE) of the next n tokens into a layer and seals the
+  // blocks that are complete. What it returns holds until `settle`, which must follow before the next layer.
+  Staged append(std::int64_t layer, ConstMatrix k, ConstMatrix v);
+  void settle(std::int64_t layer, std::int64_t n);
+
+ private:
+  Exact stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x, std::int64_t layer_index,
+              const char* what);
+  void seal(CacheLayer& layer, const Staged& staged, std::int64_t layer_index);
+  void settle_side(const CacheLayer& layer, CacheSide& side, const Buffer<std::byte>& staging, std::int64_t n);
+
+  CacheShape shape_;
+  ThreadPool& pool_;
+  std::int64_t n_tokens_ = 0;
+  std::unique_ptr<Codec> f16_, f32_;
+  std::vector<CacheLayer> layers_;
+  Buffer<std::byte> staging_k_, staging_v_;  // only for batches that do not fit into the tail
+  std::vector<CodecWork> work_;              // one a thread
+};
+
+}  // namespace spectralkv

@@ -1,0 +1,52 @@
+// The defaults: codec space is head space, and score and mix decode first.
+#include "kv/codec.h"
+
+#include <cstring>
+
+#include "simd/dispatch.h"
+
+namespace spectralkv {
+namespace {
+
+void copy_rows(ConstMatrix x, Matrix out) {
+  for (std::int64_t r = 0; r < x.rows; ++r)
+    std::memcpy(out.row(r), x.row(r), static_cast<std::size_t>(x.cols) * sizeof(float));
+}
+
+}  // namespace
+
+std::byte* CodecWork::bytes(int slot, std::int64_t n) {
+  auto& buffer = slots_[static_cast<std::size_t>(slot)];
+  if (buffer.size() < static_cast<std::size_t>(n)) buffer = Buffer<std::byte>(static_cast<std::size_t>(n));
+  return buffer.data();
+}
+
+std::int64_t CodecWork::held_bytes() const {
+  std::size_t sum = 0;
+  for (const auto& slot : slots_) sum += slot.size();
+  return static_cast<std::int64_t>(sum);
+}
+
+void Codec::enter(ConstMatrix x, Matrix out) const {
+  copy_rows(x, out);
+}
+
+void Codec::leave(ConstMatrix x, Matrix out) const {
+  copy_rows(x, out);
+}
+
+void Codec::score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const {
+  const Matrix rows(work.floats(0, n * head_dim_), n, head_dim_);
+  decode(in, n, rows);
+  kernels().matmul[static_cast<std::size_t>(DType::f32)](rows.data, head_dim_ * 4, n, head_dim_, q.data,
+                                                         q.stride, q.rows, s.data, s.stride,
+                                                         work.floats(1, simd::matmul_work(head_dim_)));
+}
+
+void Codec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const {
+  const Matrix rows(work.floats(0, n * head_dim_), n, head_dim_);
+  decode(in, n, rows);
+  kernels().mix_f32(p.data, p.stride, p.rows, rows.data, rows.stride, n, head_dim_, acc.data, acc.stride);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,63 @@
+// The codec interface: how a block of keys or values of one KV head is stored, and how attention reads it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/buffer.h"
+#include "tensor/matrix.h"
+
+namespace spectralkv {
+
+// Scratch of one thread, grown as needed and kept.
+class CodecWork {
+ public:
+  static constexpr int kSlots = 8;  // 0 and 1 belong to the default score and mix, the others to codecs
+  float* floats(int slot, std::int64_t n) { return reinterpret_cast<float*>(bytes(slot, n * 4)); }
+  std::byte* bytes(int slot, std::int64_t n);
+  std::int64_t held_bytes() const;
+
+ private:
+  std::array<Buffer<std::byte>, kSlots> slots_;
+};
+
+// A block is [n tokens, head_dim], 1 <= n. `encode` and `decode` define what a codec means; `score` and `mix`
+// may be overridden only to be faster. Codec space is where decoded rows live: an orthogonal turn of the
+// model's head space (nothing at all for codecs that do not rotate), entered once by a query and left once by
+// an output.
+class Codec {
+ public:
+  explicit Codec(std::int64_t head_dim) : head_dim_(head_dim) {}
+  virtual ~Codec() = default;
+  Codec(const Codec&) = delete;
+  Codec& operator=(const Codec&) = delete;
+
+  std::int64_t head_dim() const { return head_dim_; }
+  virtual std::string spec() const = 0;  // canonical: parsing it again gives this codec
+
+  // Most bytes that a block of n tokens takes.
+  virtual std::int64_t max_bytes(std::int64_t n) const = 0;
+  // Writes block [n, head_dim], finite values, and returns the bytes used.
+  virtual std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const = 0;
+  // out [n, head_dim] in codec space.
+  virtual void decode(const std::byte* in, std::int64_t n, Matrix out) const = 0;
+  // Bits that the paper would count for this block: codes and factors, no norms or scales. `bytes`: what
+  // encode returned.
+  virtual double paper_bits(const std::byte* in, std::int64_t n, std::int64_t bytes) const = 0;
+
+  // Rows in and out of codec space: x and out [m, head_dim], never the same memory.
+  virtual void enter(ConstMatrix x, Matrix out) const;
+  virtual void leave(ConstMatrix x, Matrix out) const;
+
+  // s[i][j] = <q_i, row j>: q [m, head_dim] in codec space, s [m, n].
+  virtual void score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const;
+  // acc_i += sum_j p[i][j] row j: p [m, n], acc [m, head_dim] in codec space.
+  virtual void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const;
+
+ private:
+  std::int64_t head_dim_;
+};
+
+}  // namespace spectralkv

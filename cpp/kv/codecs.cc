@@ -1,0 +1,44 @@
+// The rows of the codec table.
+#include "kv/codecs.h"
+
+#include <array>
+
+#include "base/error.h"
+#include "kv/codecs/exact.h"
+
+namespace spectralkv {
+namespace {
+
+template <std::unique_ptr<Codec> (*make)(std::int64_t)>
+BuiltCodec build_exact(CodecSpec& spec, std::int64_t head_dim) {
+  if (spec.bits()) spec.refuse("it takes no bits");
+  spec.finish("none");
+  return {make(head_dim), false, CacheLayout{}, spec.name()};
+}
+
+constexpr std::array kTable = {
+    CodecRow{"f32", "f32: exact, 32 bits per entry", build_exact<make_f32_codec>},
+    CodecRow{"f16", "f16: half precision, 16 bits per entry", build_exact<make_f16_codec>},
+};
+
+}  // namespace
+
+std::span<const CodecRow> codec_table() {
+  return kTable;
+}
+
+std::string codec_list() {
+  std::string names;
+  for (const CodecRow& row : kTable) names += (names.empty() ? "" : ", ") + std::string(row.name);
+  return names;
+}
+
+BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim) {
+  CodecSpec spec(codec_text);
+  for (const CodecRow& row : kTable)
+    if (row.name == spec.name()) return row.build(spec, head_dim);
+  fail(ErrorKind::value, "kv", "cache type '", codec_text, "': there is no '", spec.name(), "'; there are ",
+       codec_list());
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,72 @@
+// The table of codecs and the parser of cache specs.
+//
+//   spec  := codec [";" "layers" ranges "=" codec]...      "eoptshrinkq:2;layers 0-1,28-29=q8_0"
+//   codec := name [":" bits] ["," option]...               "f16", "turboquant:3", "eoptshrinkq:2,sink=4,loss=truncate"
+//   option := name "=" value | name                        ranges := first ["-" last] ["," ranges]
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kv/codec.h"
+
+namespace spectralkv {
+
+// Where tokens stand: how many make a block, stay exact at the start of the sequence, and stay exact behind the newest.
+struct CacheLayout {
+  std::int64_t block = 128, sink = 0, window = 0;
+  bool operator==(const CacheLayout&) const = default;
+};
+
+// One codec as written. Rows take the options that they know; what is left over is an error.
+class CodecSpec {
+ public:
+  // Parses `text`; errors quote it.
+  explicit CodecSpec(std::string_view text);
+
+  const std::string& text() const { return text_; }
+  const std::string& name() const { return name_; }
+  std::optional<std::int64_t> bits() const { return bits_; }  // what stands after the colon
+
+  // Each takes an option out; the fallback serves when it is absent.
+  std::int64_t take_int(std::string_view option, std::int64_t fallback, std::int64_t min, std::int64_t max);
+  std::string take_choice(std::string_view option, std::string_view fallback,
+                          std::span<const std::string_view> choices);
+  bool take_flag(std::string_view option);
+  // Error if options are left; `known` lists what the codec has.
+  void finish(std::string_view known) const;
+  [[noreturn]] void refuse(const std::string& why) const;
+
+ private:
+  std::string text_, name_;
+  std::optional<std::int64_t> bits_;
+  std::map<std::string, std::string, std::less<>> options_;  // flags have an empty value
+};
+
+struct BuiltCodec {
+  std::unique_ptr<Codec> codec;
+  bool lossy = false;  // the layout matters to its meaning
+  CacheLayout layout;
+  std::string text;  // canonical spec, layout included
+};
+
+struct CodecRow {
+  std::string_view name;  // as specs begin
+  std::string_view help;  // one line: bits and options
+  BuiltCodec (*build)(CodecSpec& spec, std::int64_t head_dim);
+};
+
+std::span<const CodecRow> codec_table();
+std::string codec_list();  // all names, for messages
+
+BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim);
+
+// A whole spec: the codec text of each layer.
+std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_layers);
+
+}  // namespace spectralkv
