@@ -51,10 +51,14 @@ struct CacheLayer {
   CacheSide k, v;
 
   // Blocks that a query at position t reads as sealed.
-  std::int64_t sealed_for(std::int64_t t) const { return t < layout.window ? 0 : (t - layout.window) / layout.block; }
+  std::int64_t sealed_for(std::int64_t t) const {
+    return t < layout.window ? 0 : (t - layout.window) / layout.block;
+  }
   std::int64_t tail_capacity() const { return layout.block + layout.window; }
   // Tokens of sealed block b: the sinks are left out of the first.
-  std::int64_t block_tokens(std::int64_t b) const { return b == 0 ? layout.block - layout.sink : layout.block; }
+  std::int64_t block_tokens(std::int64_t b) const {
+    return b == 0 ? layout.block - layout.sink : layout.block;
+  }
 };
 
 class Cache final : public KvCache {
@@ -70,7 +74,8 @@ class Cache final : public KvCache {
   CacheReport report() const override;
   const CacheLayer& layer(std::int64_t l) const { return layers_[static_cast<std::size_t>(l)]; }
 
-  // The exact rows that queries of this batch may read: tokens [begin, end) of each KV head, in the exact codec's form.
+  // The exact rows that queries of this batch may read: tokens [begin, end) of each KV head, in the exact
+  // codec's form.
   struct Exact {
     const std::byte* base = nullptr;
     std::int64_t head_stride = 0;  // bytes from one head to the next
@@ -80,16 +85,20 @@ class Cache final : public KvCache {
     Exact k, v;
   };
 
-  // Takes keys and values [n, n_kv_heads * head_dim] (keys after RoPE) of the next n tokens into a layer and seals the
-  // blocks that are complete. What it returns holds until `settle`, which must follow before the next layer.
+  // Takes keys and values [n, n_kv_heads * head_dim] (keys after RoPE) of the next n tokens into a layer and
+  // seals the blocks that are complete. What it returns holds until `settle`, which must follow before the
+  // next layer.
   Staged append(std::int64_t layer, ConstMatrix k, ConstMatrix v);
   void settle(std::int64_t layer, std::int64_t n);
 
  private:
-  Exact stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x, std::int64_t layer_index,
-              const char* what);
-  void seal(CacheLayer& layer, const Staged& staged, std::int64_t layer_index);
-  void settle_side(const CacheLayer& layer, CacheSide& side, const Buffer<std::byte>& staging, std::int64_t n);
+  bool can_truncate(std::int64_t n) const;
+  void drop_blocks(CacheSide& side, std::int64_t keep, std::int64_t rows, std::int64_t capacity);
+  Exact stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x,
+              std::int64_t layer_index, const char* what);
+  void seal(CacheLayer& layer, const Staged& staged);
+  void settle_side(const CacheLayer& layer, CacheSide& side, const Buffer<std::byte>& staging,
+                   std::int64_t n);
 
   CacheShape shape_;
   ThreadPool& pool_;

@@ -50,7 +50,8 @@ CodecSpec::CodecSpec(std::string_view text) : text_(trim(text)) {
   }
 }
 
-std::int64_t CodecSpec::take_int(std::string_view option, std::int64_t fallback, std::int64_t min, std::int64_t max) {
+std::int64_t CodecSpec::take_int(std::string_view option, std::int64_t fallback, std::int64_t min,
+                                 std::int64_t max) {
   const auto it = options_.find(option);
   if (it == options_.end()) return fallback;
   const auto value = to_int(it->second);
@@ -98,8 +99,8 @@ std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_laye
   while (!rest.empty()) {
     std::string_view clause = take_until(rest, ';');
     constexpr std::string_view kWord = "layers ";
-    check(clause.starts_with(kWord) && clause.find('=') != std::string_view::npos, "kv", "cache type '", whole,
-          "': expected 'layers FIRST-LAST=TYPE' after ';', got '", clause, "'");
+    check(clause.starts_with(kWord) && clause.find('=') != std::string_view::npos, "kv", "cache type '",
+          whole, "': expected 'layers FIRST-LAST=TYPE' after ';', got '", clause, "'");
     clause.remove_prefix(kWord.size());
     std::string_view ranges = take_until(clause, '=');
     while (!ranges.empty()) {

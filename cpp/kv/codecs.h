@@ -1,8 +1,9 @@
 // The table of codecs and the parser of cache specs.
 //
 //   spec  := codec [";" "layers" ranges "=" codec]...      "eoptshrinkq:2;layers 0-1,28-29=q8_0"
-//   codec := name [":" bits] ["," option]...               "f16", "turboquant:3", "eoptshrinkq:2,sink=4,loss=truncate"
-//   option := name "=" value | name                        ranges := first ["-" last] ["," ranges]
+//   codec := name [":" bits] ["," option]...               "f16", "turboquant:3",
+//   "eoptshrinkq:2,sink=4,loss=truncate" option := name "=" value | name                        ranges :=
+//   first ["-" last] ["," ranges]
 #pragma once
 
 #include <map>
@@ -17,7 +18,8 @@
 
 namespace spectralkv {
 
-// Where tokens stand: how many make a block, stay exact at the start of the sequence, and stay exact behind the newest.
+// Where tokens stand: how many make a block, stay exact at the start of the sequence, and stay exact behind
+// the newest.
 struct CacheLayout {
   std::int64_t block = 128, sink = 0, window = 0;
   bool operator==(const CacheLayout&) const = default;

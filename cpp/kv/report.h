@@ -6,7 +6,7 @@
 
 namespace spectralkv {
 
-struct CacheSide {         // of K, or of V, over all layers
+struct CacheSideReport {   // of K, or of V, over all layers
   std::string codec;       // canonical spec; "mixed" names the default and the exceptions
   double paper_bits = 0;   // per entry of the sealed blocks, as the paper counts: codes and factors alone
   double honest_bits = 0;  // per entry of the sealed blocks: every byte that they hold

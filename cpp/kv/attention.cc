@@ -1,0 +1,211 @@
+// The context of a query is cut into spans that depend on its position alone: eight sealed blocks each, then
+// one exact span (sinks and tail). Each span gives one softmax state; states merge in rising order. A long
+// decode spreads its spans over the threads, a prompt spreads its tiles: the numbers are the same.
+#include "kv/attention.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <limits>
+
+namespace spectralkv {
+namespace {
+
+constexpr std::int64_t kSpanBlocks = 8;
+constexpr std::int64_t kTileRows = 48;      // query rows (tokens times group) that read a block together
+constexpr std::int64_t kPieceTokens = 128;  // exact tokens that are read together
+
+}  // namespace
+
+// Consecutive query tokens of one KV head that see the same sealed blocks. Row r = token r / group, head r %
+// group.
+struct Attention::Tile {
+  std::int64_t kv_head = 0, first = 0, tokens = 0;  // positions [first, first + tokens)
+  std::int64_t sealed = 0;                          // blocks read as sealed
+};
+
+struct Attention::Job {
+  const Cache& cache;
+  const CacheLayer& layer;
+  const Cache::Staged& staged;
+  const AttentionShape& shape;
+  ConstMatrix q;
+  Matrix out;
+  std::int64_t first, group, d;
+
+  std::int64_t spans(const Tile& tile) const { return (tile.sealed + kSpanBlocks - 1) / kSpanBlocks + 1; }
+
+  // The tile's queries, scaled, in head space: rows [tokens * group, d].
+  void gather(const Tile& tile, Matrix rows) const {
+    for (std::int64_t r = 0; r < rows.rows; ++r) {
+      const float* from = q.row(tile.first - first + r / group) + (tile.kv_head * group + r % group) * d;
+      for (std::int64_t c = 0; c < d; ++c) rows.row(r)[c] = from[c] * shape.scale;
+    }
+  }
+
+  // -infinity where row r may not see token pos0 + j. False if nothing is left.
+  bool mask(const Tile& tile, std::int64_t pos0, Matrix s) const {
+    bool any = false;
+    for (std::int64_t r = 0; r < s.rows; ++r) {
+      const std::int64_t t = tile.first + r / group;
+      const std::int64_t end = std::clamp<std::int64_t>(t + 1 - pos0, 0, s.cols);
+      const std::int64_t begin = shape.sliding_window > 0
+                                     ? std::clamp<std::int64_t>(t + 1 - shape.sliding_window - pos0, 0, end)
+                                     : 0;
+      std::fill(s.row(r), s.row(r) + begin, -std::numeric_limits<float>::infinity());
+      std::fill(s.row(r) + end, s.row(r) + s.cols, -std::numeric_limits<float>::infinity());
+      any |= begin < end;
+    }
+    return any;
+  }
+
+  // One piece of n tokens from pos0 on: k_rows and v_rows in the codecs' form.
+  void read(const Tile& tile, const Codec& k, const std::byte* k_rows, const Codec& v,
+            const std::byte* v_rows, std::int64_t n, std::int64_t pos0, ConstMatrix rows, float* memory,
+            SoftmaxState& state, CodecWork& work) const {
+    if (shape.sliding_window > 0 && pos0 + n <= tile.first + 1 - shape.sliding_window)
+      return;  // nobody sees it
+    const Matrix s(memory, rows.rows, n);
+    k.score(k_rows, n, rows, s, work);
+    const bool partial = pos0 + n > tile.first + 1 || shape.sliding_window > 0;
+    if (partial && !mask(tile, pos0, s)) return;
+    state.absorb(s);
+    v.mix(v_rows, n, s, state.out, work);
+  }
+
+  // Span i of a tile into `state`. The last span is the exact one and takes queries in head space.
+  void span(const Tile& tile, std::int64_t i, ConstMatrix plain, ConstMatrix entered, float* memory,
+            SoftmaxState& state, CodecWork& work) const {
+    state.clear();
+    const auto h = static_cast<std::size_t>(tile.kv_head);
+    const CacheLayout& layout = layer.layout;
+    if (i + 1 < spans(tile)) {
+      for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
+        const SealedBlock &kb = layer.k.blocks[static_cast<std::size_t>(b)],
+                          &vb = layer.v.blocks[static_cast<std::size_t>(b)];
+        const std::int64_t n = layer.block_tokens(b);
+        read(tile, *layer.k.built.codec, kb.bytes.data() + kb.offsets[h], *layer.v.built.codec,
+             vb.bytes.data() + vb.offsets[h], n, (b + 1) * layout.block - n, entered, memory, state, work);
+      }
+      return;
+    }
+    const Codec &ke = *layer.k.exact, &ve = *layer.v.exact;
+    if (tile.sealed > 0 && layout.sink > 0)
+      read(tile, ke, layer.k.sinks.data() + ke.max_bytes(tile.kv_head * layout.sink), ve,
+           layer.v.sinks.data() + ve.max_bytes(tile.kv_head * layout.sink), layout.sink, 0, plain, memory,
+           state, work);
+    const std::int64_t end = tile.first + tile.tokens;
+    for (std::int64_t pos = tile.sealed * layout.block; pos < end; pos += kPieceTokens) {
+      const auto rows_at = [&](const Cache::Exact& exact, const Codec& codec) {
+        return exact.base + tile.kv_head * exact.head_stride + codec.max_bytes(pos - exact.begin);
+      };
+      read(tile, ke, rows_at(staged.k, ke), ve, rows_at(staged.v, ve), std::min(kPieceTokens, end - pos), pos,
+           plain, memory, state, work);
+    }
+  }
+
+  // Leaves codec space, adds the exact span and divides. `sealed` is the merged state of all spans but the
+  // last.
+  void finish(const Tile& tile, const SoftmaxState& sealed, SoftmaxState& exact, float* memory) const {
+    const std::int64_t m = exact.out.rows;
+    if (tile.sealed > 0) {
+      const SoftmaxState left(memory, m, d);
+      std::copy(sealed.max, sealed.max + m, left.max);
+      std::copy(sealed.sum, sealed.sum + m, left.sum);
+      layer.v.built.codec->leave(sealed.out, left.out);
+      exact.merge(left);
+    }
+    for (std::int64_t r = 0; r < m; ++r) {
+      float* to = out.row(tile.first - first + r / group) + (tile.kv_head * group + r % group) * d;
+      for (std::int64_t c = 0; c < d; ++c) to[c] = exact.out.row(r)[c] / exact.sum[r];
+    }
+  }
+};
+
+void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::Staged& staged,
+                    const AttentionShape& shape, ConstMatrix q, Matrix out) {
+  const CacheLayer& layer = cache.layer(layer_index);
+  const std::int64_t heads = cache.shape().n_kv_heads, d = cache.shape().head_dim;
+  const std::int64_t first = cache.n_tokens(), end = first + q.rows, group = shape.n_heads / heads;
+  assert(q.cols == shape.n_heads * d && staged.k.end == end);
+  const Job job{cache, layer, staged, shape, q, out, first, group, d};
+
+  std::vector<Tile> tiles;
+  const std::int64_t most = std::max<std::int64_t>(1, kTileRows / group);
+  for (std::int64_t t = first; t < end;) {
+    std::int64_t n = 1;
+    while (n < most && t + n < end && layer.sealed_for(t + n) == layer.sealed_for(t)) ++n;
+    for (std::int64_t h = 0; h < heads; ++h) tiles.push_back({h, t, n, layer.sealed_for(t)});
+    t += n;
+  }
+
+  // Work space of a thread: queries plain and entered, logits, three states.
+  const std::int64_t m_max = most * group, state_floats = SoftmaxState::floats(m_max, d);
+  const std::int64_t s_floats = m_max * std::max(layer.layout.block, kPieceTokens);
+  for (Worker& worker : workers_) {
+    const auto need = static_cast<std::size_t>(2 * m_max * d + s_floats + 3 * state_floats);
+    if (worker.floats.size() < need) worker.floats = Buffer<float>(need);
+  }
+  const auto n_tiles = static_cast<std::int64_t>(tiles.size());
+  const std::int64_t max_spans = job.spans(tiles.back());
+  const bool split = n_tiles < 4 * pool_.size() && max_spans > 1 && pool_.size() > 1;
+  if (split) {
+    const auto need = static_cast<std::size_t>(n_tiles * max_spans * state_floats);
+    if (states_.size() < need) states_ = Buffer<float>(need);
+  }
+  const auto state_at = [&](std::int64_t tile, std::int64_t span, std::int64_t m) {
+    return SoftmaxState(states_.data() + (tile * max_spans + span) * state_floats, m, d);
+  };
+
+  // Reads spans [from, to) of a tile, hands each state to `take`.
+  const auto read_spans = [&](const Tile& tile, std::int64_t from, std::int64_t to, int thread, auto&& take) {
+    Worker& worker = workers_[static_cast<std::size_t>(thread)];
+    const std::int64_t m = tile.tokens * group;
+    const Matrix plain(worker.floats.data(), m, d), entered(plain.data + m_max * d, m, d);
+    float* const memory = entered.data + m_max * d;
+    job.gather(tile, plain);
+    if (from + 1 < job.spans(tile)) layer.k.built.codec->enter(plain, entered);
+    for (std::int64_t i = from; i < to; ++i)
+      take(i, [&](SoftmaxState& state) { job.span(tile, i, plain, entered, memory, state, worker.codec); });
+  };
+
+  if (split) {
+    pool_.for_each(n_tiles * max_spans, [&](std::int64_t item, int thread) {
+      const std::int64_t index = item / max_spans, i = item % max_spans;
+      const Tile& tile = tiles[static_cast<std::size_t>(index)];
+      if (i >= job.spans(tile)) return;
+      read_spans(tile, i, i + 1, thread, [&](std::int64_t, auto&& fill) {
+        SoftmaxState state = state_at(index, i, tile.tokens * group);
+        fill(state);
+      });
+    });
+  }
+  pool_.for_each(n_tiles, [&](std::int64_t index, int thread) {
+    const Tile& tile = tiles[static_cast<std::size_t>(index)];
+    const std::int64_t m = tile.tokens * group, last = job.spans(tile) - 1;
+    Worker& worker = workers_[static_cast<std::size_t>(thread)];
+    float* const states = worker.floats.data() + 2 * m_max * d + s_floats;
+    SoftmaxState total(states, m, d), part(states + state_floats, m, d);
+    total.clear();
+    if (split) {
+      for (std::int64_t i = 0; i < last; ++i) total.merge(state_at(index, i, m));
+      SoftmaxState exact = state_at(index, last, m);
+      job.finish(tile, total, exact, states + 2 * state_floats);
+      return;
+    }
+    read_spans(tile, 0, last + 1, thread, [&](std::int64_t i, auto&& fill) {
+      fill(part);
+      if (i < last) total.merge(part);
+    });
+    job.finish(tile, total, part, states + 2 * state_floats);
+  });
+}
+
+std::int64_t Attention::work_bytes() const {
+  auto sum = static_cast<std::int64_t>(states_.bytes());
+  for (const Worker& worker : workers_)
+    sum += static_cast<std::int64_t>(worker.floats.bytes()) + worker.codec.held_bytes();
+  return sum;
+}
+
+}  // namespace spectralkv

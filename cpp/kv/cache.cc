@@ -1,0 +1,144 @@
+// Construction, truncation and the byte account of the CPU cache.
+#include "kv/cache.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "kv/codecs/exact.h"
+
+namespace spectralkv {
+namespace {
+
+std::size_t exact_bytes(const CacheSide& side, std::int64_t heads, std::int64_t tokens) {
+  return static_cast<std::size_t>(heads * side.exact->max_bytes(tokens));
+}
+
+// K and V of a layer share one layout: an exact codec takes the other's.
+CacheLayout shared_layout(const BuiltCodec& k, const BuiltCodec& v, std::int64_t layer) {
+  if (!k.lossy || !v.lossy) return k.lossy ? k.layout : v.layout;
+  const auto words = [](const CacheLayout& l) {
+    return concat("block=", l.block, ",sink=", l.sink, ",window=", l.window);
+  };
+  check(k.layout == v.layout, "kv", "layer ", layer, ": K '", k.text, "' (", words(k.layout), ") and V '",
+        v.text, "' (", words(v.layout), ") must agree in block, sink and window");
+  return k.layout;
+}
+
+std::string side_name(const std::vector<CacheLayer>& layers, CacheSide CacheLayer::*side) {
+  std::string name = (layers.front().*side).built.text;
+  std::size_t others = 0;
+  for (const auto& layer : layers) others += (layer.*side).built.text != name;
+  return others == 0 ? name : concat(name, " (", others, " layers differ)");
+}
+
+}  // namespace
+
+Cache::Cache(const CacheShape& shape, const std::string& type_k, const std::string& type_v, ThreadPool& pool)
+    : shape_(shape),
+      pool_(pool),
+      f16_(make_f16_codec(shape.head_dim)),
+      f32_(make_f32_codec(shape.head_dim)),
+      layers_(static_cast<std::size_t>(shape.n_layers)),
+      work_(static_cast<std::size_t>(pool.size())) {
+  const auto k_texts = split_layers(type_k, shape.n_layers), v_texts = split_layers(type_v, shape.n_layers);
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    CacheLayer& layer = layers_[l];
+    layer.k.built = build_codec(k_texts[l], shape.head_dim);
+    layer.v.built = build_codec(v_texts[l], shape.head_dim);
+    layer.lossy = layer.k.built.lossy || layer.v.built.lossy;
+    layer.layout = shared_layout(layer.k.built, layer.v.built, static_cast<std::int64_t>(l));
+    for (CacheSide* side : {&layer.k, &layer.v}) {
+      side->exact = side->built.codec->spec() == "f32" ? f32_.get() : f16_.get();
+      side->sinks = Buffer<std::byte>(exact_bytes(*side, shape.n_kv_heads, layer.layout.sink));
+      side->tail = Buffer<std::byte>(exact_bytes(*side, shape.n_kv_heads, layer.tail_capacity()));
+    }
+  }
+}
+
+void Cache::reset() {
+  n_tokens_ = 0;
+  for (auto& layer : layers_) {
+    layer.k.blocks.clear();
+    layer.v.blocks.clear();
+  }
+}
+
+// Keeps the first `keep` blocks. If the first one that goes is exact, its first `rows` tokens become the
+// tail.
+void Cache::drop_blocks(CacheSide& side, std::int64_t keep, std::int64_t rows, std::int64_t capacity) {
+  if (static_cast<std::int64_t>(side.blocks.size()) <= keep) return;
+  const SealedBlock& block = side.blocks[static_cast<std::size_t>(keep)];
+  for (std::int64_t h = 0; h < shape_.n_kv_heads && rows > 0; ++h)
+    std::memcpy(side.tail.data() + side.exact->max_bytes(h * capacity),
+                block.bytes.data() + block.offsets[static_cast<std::size_t>(h)],
+                static_cast<std::size_t>(side.exact->max_bytes(rows)));
+  side.blocks.resize(static_cast<std::size_t>(keep));
+}
+
+// An exact layer can go back anywhere. Another one can go back into its tail; before that only to the end of
+// a sealed block, which leaves an empty tail (window 0), or to 0.
+bool Cache::can_truncate(std::int64_t n) const {
+  return n == 0 || std::all_of(layers_.begin(), layers_.end(), [&](const CacheLayer& layer) {
+           if (!layer.lossy) return true;
+           const std::int64_t sealed = static_cast<std::int64_t>(layer.k.blocks.size()) * layer.layout.block;
+           if (n >= sealed) return layer.sealed_for(n) * layer.layout.block == sealed;
+           return layer.layout.window == 0 && n % layer.layout.block == 0;
+         });
+}
+
+void Cache::truncate(std::int64_t n) {
+  check(n >= 0 && n <= n_tokens_, "kv", "truncate: ", n, " is not within 0 to ", n_tokens_, " tokens");
+  if (n == n_tokens_) return;
+  if (!can_truncate(n)) {
+    std::int64_t below = n, above = n;
+    while (!can_truncate(below)) --below;
+    while (above < n_tokens_ && !can_truncate(above)) ++above;
+    const std::int64_t nearest = n - below <= above - n ? below : above;
+    fail(ErrorKind::value, "kv", "the cache cannot go back to ", n,
+         " tokens: its blocks are sealed whole; the nearest length that it can go back to is ", nearest);
+  }
+  for (auto& layer : layers_) {
+    const std::int64_t keep = layer.sealed_for(n), rows = n - keep * layer.layout.block;
+    drop_blocks(layer.k, keep, rows, layer.tail_capacity());
+    drop_blocks(layer.v, keep, rows, layer.tail_capacity());
+  }
+  n_tokens_ = n;
+}
+
+CacheReport Cache::report() const {
+  CacheReport report;
+  report.n_layers = shape_.n_layers;
+  report.n_kv_heads = shape_.n_kv_heads;
+  report.head_dim = shape_.head_dim;
+  report.n_ctx = shape_.n_ctx;
+  report.n_tokens = n_tokens_;
+  const auto add = [&](CacheSide CacheLayer::*which, CacheSideReport& out) {
+    out.codec = side_name(layers_, which);
+    double paper = 0;
+    for (const auto& layer : layers_) {
+      const CacheSide& side = layer.*which;
+      out.exact_bytes += static_cast<std::int64_t>(side.sinks.bytes() + side.tail.bytes());
+      for (std::size_t b = 0; b < side.blocks.size(); ++b) {
+        const SealedBlock& block = side.blocks[b];
+        const std::int64_t n = layer.block_tokens(static_cast<std::int64_t>(b));
+        out.sealed_bytes += static_cast<std::int64_t>(block.bytes.bytes() + block.offsets.size() * 4);
+        out.sealed_entries += n * shape_.n_kv_heads * shape_.head_dim;
+        for (std::size_t h = 0; h + 1 < block.offsets.size(); ++h)
+          paper += side.built.codec->paper_bits(block.bytes.data() + block.offsets[h], n,
+                                                block.offsets[h + 1] - block.offsets[h]);
+      }
+    }
+    if (out.sealed_entries > 0) {
+      out.paper_bits = paper / static_cast<double>(out.sealed_entries);
+      out.honest_bits = 8.0 * static_cast<double>(out.sealed_bytes) / static_cast<double>(out.sealed_entries);
+    }
+  };
+  add(&CacheLayer::k, report.k);
+  add(&CacheLayer::v, report.v);
+  report.work_bytes = static_cast<std::int64_t>(staging_k_.bytes() + staging_v_.bytes());
+  for (const auto& work : work_) report.work_bytes += work.held_bytes();
+  return report;
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,135 @@
+// Taking tokens in: staging of the exact rows, sealing of complete blocks, and what stays as tail.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "kv/cache.h"
+
+namespace spectralkv {
+namespace {
+
+constexpr float kF16Max = 65504.0f;
+
+// Every value must be finite and fit the exact type; names where one does not.
+void check_rows(ConstMatrix x, bool f16, std::int64_t layer, std::int64_t head_dim, std::int64_t pos0,
+                const char* what) {
+  const float limit = f16 ? kF16Max : 3.4028235e38f;
+  for (std::int64_t t = 0; t < x.rows; ++t) {
+    const float* row = x.row(t);
+    bool good = true;
+    for (std::int64_t c = 0; c < x.cols; ++c) good &= std::fabs(row[c]) <= limit;  // false for NaN
+    if (good) [[likely]]
+      continue;
+    for (std::int64_t c = 0; c < x.cols; ++c)
+      check(std::fabs(row[c]) <= limit, "kv", "layer ", layer, ", KV head ", c / head_dim, ": the ", what,
+            " of token ", pos0 + t, " holds ", row[c],
+            std::isfinite(row[c]) ? ", beyond f16; the cache type f32 can hold it" : ", which is not finite");
+  }
+}
+
+}  // namespace
+
+Cache::Exact Cache::stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x,
+                          std::int64_t layer_index, const char* what) {
+  const std::int64_t d = shape_.head_dim, heads = shape_.n_kv_heads, row_bytes = side.exact->max_bytes(1);
+  const std::int64_t begin = static_cast<std::int64_t>(side.blocks.size()) * layer.layout.block;
+  const std::int64_t held = n_tokens_ - begin, total = held + x.rows;
+  check_rows(x, row_bytes == 2 * d, layer_index, d, n_tokens_, what);
+
+  Exact exact{side.tail.data(), layer.tail_capacity() * row_bytes, begin, begin + total};
+  std::byte* base = side.tail.data();
+  if (total > layer.tail_capacity()) {
+    const auto need = static_cast<std::size_t>(heads * total * row_bytes);
+    if (staging.size() < need) staging = Buffer<std::byte>(need);
+    for (std::int64_t h = 0; h < heads; ++h)
+      std::memcpy(staging.data() + h * total * row_bytes, base + h * exact.head_stride,
+                  static_cast<std::size_t>(held * row_bytes));
+    base = staging.data();
+    exact = {base, total * row_bytes, begin, begin + total};
+  }
+  CodecWork& work = work_.front();
+  for (std::int64_t h = 0; h < heads; ++h)
+    side.exact->encode(x.cols_range(h * d, d), base + h * exact.head_stride + held * row_bytes, work);
+
+  const std::int64_t sink = layer.layout.sink;
+  for (std::int64_t t = n_tokens_; t < std::min(sink, begin + total); ++t)
+    for (std::int64_t h = 0; h < heads; ++h)
+      std::memcpy(side.sinks.data() + (h * sink + t) * row_bytes,
+                  base + h * exact.head_stride + (t - begin) * row_bytes,
+                  static_cast<std::size_t>(row_bytes));
+  return exact;
+}
+
+Cache::Staged Cache::append(std::int64_t layer_index, ConstMatrix k, ConstMatrix v) {
+  CacheLayer& layer = layers_[static_cast<std::size_t>(layer_index)];
+  const Staged staged{stage(layer, layer.k, staging_k_, k, layer_index, "key"),
+                      stage(layer, layer.v, staging_v_, v, layer_index, "value")};
+  seal(layer, staged);
+  return staged;
+}
+
+void Cache::seal(CacheLayer& layer, const Staged& staged) {
+  const auto first = static_cast<std::int64_t>(layer.k.blocks.size());
+  const std::int64_t count = layer.sealed_for(staged.k.end) - first;
+  if (count <= 0) return;
+  const std::int64_t heads = shape_.n_kv_heads, d = shape_.head_dim, block = layer.layout.block;
+  CacheSide* const sides[2] = {&layer.k, &layer.v};
+  const Exact* const exact[2] = {&staged.k, &staged.v};
+  const std::int64_t room[2] = {layer.k.built.codec->max_bytes(block), layer.v.built.codec->max_bytes(block)};
+
+  // Every block of every head and side is its own piece of work, encoded into a slot of its own.
+  const std::int64_t slot = std::max(room[0], room[1]);
+  Buffer<std::byte> slots(static_cast<std::size_t>(count * 2 * heads * slot));
+  std::vector<std::int64_t> used(static_cast<std::size_t>(count * 2 * heads));
+  pool_.for_each(count * 2 * heads, [&](std::int64_t i, int thread) {
+    const std::int64_t h = i % heads, s = i / heads % 2, b = first + i / heads / 2;
+    CodecWork& work = work_[static_cast<std::size_t>(thread)];
+    const std::int64_t n = layer.block_tokens(b), begin = (b + 1) * block - n;
+    const Matrix rows(work.floats(2, n * d), n, d);
+    sides[s]->exact->decode(exact[s]->base + h * exact[s]->head_stride +
+                                (begin - exact[s]->begin) * sides[s]->exact->max_bytes(1),
+                            n, rows);
+    used[static_cast<std::size_t>(i)] = sides[s]->built.codec->encode(rows, slots.data() + i * slot, work);
+  });
+
+  for (std::int64_t b = 0; b < count; ++b)
+    for (std::int64_t s = 0; s < 2; ++s) {
+      SealedBlock sealed;
+      const std::int64_t at = (b * 2 + s) * heads;
+      sealed.offsets.push_back(0);
+      for (std::int64_t h = 0; h < heads; ++h)
+        sealed.offsets.push_back(sealed.offsets.back() +
+                                 static_cast<std::uint32_t>(used[static_cast<std::size_t>(at + h)]));
+      sealed.bytes = Buffer<std::byte>(sealed.offsets.back());
+      for (std::int64_t h = 0; h < heads; ++h)
+        std::memcpy(sealed.bytes.data() + sealed.offsets[static_cast<std::size_t>(h)],
+                    slots.data() + (at + h) * slot,
+                    static_cast<std::size_t>(used[static_cast<std::size_t>(at + h)]));
+      sides[s]->blocks.push_back(std::move(sealed));
+    }
+}
+
+void Cache::settle_side(const CacheLayer& layer, CacheSide& side, const Buffer<std::byte>& staging,
+                        std::int64_t n) {
+  const std::int64_t row_bytes = side.exact->max_bytes(1), end = n_tokens_ + n;
+  const std::int64_t begin = static_cast<std::int64_t>(side.blocks.size()) * layer.layout.block;
+  // Where the rows of this batch began, before its blocks were sealed.
+  const std::int64_t old_begin = layer.sealed_for(n_tokens_) * layer.layout.block;
+  const bool staged = end - old_begin > layer.tail_capacity();
+  if (!staged && begin == old_begin) return;
+  const std::int64_t stride = (staged ? end - old_begin : layer.tail_capacity()) * row_bytes;
+  const std::byte* base = staged ? staging.data() : side.tail.data();
+  for (std::int64_t h = 0; h < shape_.n_kv_heads; ++h)
+    std::memmove(side.tail.data() + h * layer.tail_capacity() * row_bytes,
+                 base + h * stride + (begin - old_begin) * row_bytes,
+                 static_cast<std::size_t>((end - begin) * row_bytes));
+}
+
+void Cache::settle(std::int64_t layer_index, std::int64_t n) {
+  CacheLayer& layer = layers_[static_cast<std::size_t>(layer_index)];
+  settle_side(layer, layer.k, staging_k_, n);
+  settle_side(layer, layer.v, staging_v_, n);
+}
+
+}  // namespace spectralkv
