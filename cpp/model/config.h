@@ -17,8 +17,8 @@ struct RopeConfig {
   RopeScaling scaling = RopeScaling::none;
   double factor = 1;                  // linear, yarn
   std::int64_t original_context = 0;  // yarn
-  // yarn only, as in its paper (arXiv 2309.00071): ramp between beta_fast and beta_slow rotations, and the attention
-  // temperature's multiplier.
+  // yarn only, as in its paper (arXiv 2309.00071): ramp between beta_fast and beta_slow rotations, and the
+  // attention temperature's multiplier.
   double beta_fast = 32, beta_slow = 1, ext_factor = 1, attn_factor = 1;
 };
 
@@ -30,13 +30,15 @@ struct ModelConfig {
   std::int64_t context_length = 0;  // of the training
   double rms_eps = 1e-5;
   RopeConfig rope;
-  std::int64_t sliding_window = 0;           // tokens that a query sees, itself included; 0: all
-  std::vector<bool> layer_slides;            // per layer: does the window hold there (all, where the file has no pattern)
+  std::int64_t sliding_window = 0;  // tokens that a query sees, itself included; 0: all
+  std::vector<bool>
+      layer_slides;  // per layer: does the window hold there (all, where the file has no pattern)
 
   std::int64_t group() const { return n_heads / n_kv_heads; }  // query heads to a KV head
 };
 
-// Reads and checks the configuration; a key that is missing, absurd or not supported is an error that names it.
+// Reads and checks the configuration; a key that is missing, absurd or not supported is an error that names
+// it.
 ModelConfig read_config(const Gguf& file);
 
 }  // namespace spectralkv

@@ -23,8 +23,8 @@ struct MatrixView {
   MatrixView(T* d, std::int64_t r, std::int64_t c, std::int64_t s) : data(d), rows(r), cols(c), stride(s) {}
   // A mutable view converts to a const one.
   template <class U>
-    requires(std::is_same_v<const U, T> && !std::is_same_v<U, T>)
-  MatrixView(const MatrixView<U>& other)  // NOLINT(google-explicit-constructor)
+  requires(std::is_same_v<const U, T> && !std::is_same_v<U, T>)
+      MatrixView(const MatrixView<U>& other)  // NOLINT(google-explicit-constructor)
       : data(other.data), rows(other.rows), cols(other.cols), stride(other.stride) {}
 
   T* row(std::int64_t r) const {
@@ -48,8 +48,8 @@ struct MatrixView {
 using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
 
-// A weight tensor as the file holds it. [rows, cols] with cols the contiguous (ggml's first) dimension; a vector has
-// rows = 1.
+// A weight tensor as the file holds it. [rows, cols] with cols the contiguous (ggml's first) dimension; a
+// vector has rows = 1.
 struct WeightView {
   DType type = DType::f32;
   const std::byte* data = nullptr;

@@ -1,0 +1,58 @@
+// What a forward pass asks of a device. Matrices are f32 in the backend's memory, rows are tokens.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/buffer.h"
+#include "kv/attention.h"
+#include "linalg/matmul.h"
+#include "tensor/matrix.h"
+
+namespace spectralkv {
+
+using FloatMemory = std::unique_ptr<float, std::function<void(float*)>>;
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string description() const = 0;  // "cpu avx512, 2 threads"
+
+  // Memory for n floats, uninitialised.
+  virtual FloatMemory allocate(std::int64_t n) = 0;
+  // Makes a weight of the file usable here; the view that comes back stays valid as long as the backend and
+  // the file.
+  virtual WeightView upload(const WeightView& w) = 0;
+  // A vector (norm gain, bias) as f32; stays valid as long as the backend.
+  virtual const float* upload_vector(const WeightView& w) = 0;
+  // Host values into backend memory, and back.
+  virtual void write(std::span<const float> from, float* to) = 0;
+  virtual void read(const float* from, std::span<float> to) = 0;
+
+  // out[t] = row tokens[t] of the table [n_vocab, n_embd].
+  virtual void embed(const WeightView& table, std::span<const std::int32_t> tokens, Matrix out) = 0;
+  virtual void matmul(std::span<const MatmulJob> jobs) = 0;
+  // y = x / rms(x) * gain by row; gain [cols].
+  virtual void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) = 0;
+  // Turns the first cos_sin.cols values of each head of x [n, heads * head_dim]; cos_sin [n, dims] as
+  // linalg/rope.h has it.
+  virtual void rope(Matrix x, std::int64_t head_dim, ConstMatrix cos_sin) = 0;
+  // gate = silu(gate) * up.
+  virtual void silu_mul(Matrix gate, ConstMatrix up) = 0;
+  // x += y.
+  virtual void add(Matrix x, ConstMatrix y) = 0;
+
+  virtual std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
+                                              const std::string& type_v) = 0;
+  // Takes k and v [n, kv_heads * head_dim] of the next n tokens into the layer, then attends: out [n, heads *
+  // head_dim].
+  virtual void attend(KvCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
+                      ConstMatrix k, ConstMatrix v, Matrix out) = 0;
+  // Work space held for attention, in bytes.
+  virtual std::int64_t work_bytes() const = 0;
+};
+
+}  // namespace spectralkv

@@ -1,0 +1,151 @@
+// Loading a model, and reading tokens with it.
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "backend/backends.h"
+#include "base/error.h"
+#include "engine/vocab.h"
+#include "model/model.h"
+
+namespace spectralkv {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// "135M", "8.0B".
+std::string parameter_count(const Gguf& file) {
+  double n = 0;
+  for (const auto& tensor : file.tensors()) n += static_cast<double>(tensor.n_values());
+  std::ostringstream out;
+  out.setf(std::ios::fixed);
+  out.precision(n >= 1e9 ? 1 : 0);
+  out << (n >= 1e9 ? n / 1e9 : n / 1e6) << (n >= 1e9 ? "B" : "M");
+  return out.str();
+}
+
+}  // namespace
+
+Engine::Engine(const std::string& path, const EngineOptions& options)
+    : file_(path),
+      config_(read_config(file_)),
+      tokenizer_(read_vocab(file_, options.allow_unknown_pre)),
+      backend_(make_backend(options.n_threads, options.n_gpu_layers, config_.n_layers)),
+      model_(load_model(file_, config_, *backend_)) {
+  check(tokenizer_.n_vocab() == config_.n_vocab, "engine", "'", path, "': ", tokenizer_.n_vocab(),
+        " tokens in the vocabulary but token_embd.weight has ", config_.n_vocab, " rows");
+}
+
+Engine::~Engine() = default;
+
+std::string Engine::chat_template() const {
+  return file_.get_string("tokenizer.chat_template", "");
+}
+
+std::string Engine::description() const {
+  const WeightView& w = file_.weight("blk.0.ffn_up.weight");
+  return concat(config_.arch, " ", parameter_count(file_), " ", dtype_info(w.type).name, ", ",
+                backend_->description());
+}
+
+struct Session::Work {
+  Scratch scratch;
+  std::vector<float> all_logits;  // [n_tokens, n_vocab] with logits_all
+};
+
+Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine), options_(options) {
+  const ModelConfig& c = engine.config();
+  if (options_.n_ctx == 0) options_.n_ctx = c.context_length;
+  check(options_.n_ctx >= 1 && options_.n_ctx <= (std::int64_t{1} << 31), "engine",
+        "n_ctx must be 1 to 2^31 (0: the model's ", c.context_length, "), got ", options.n_ctx);
+  check(options_.n_batch >= 1 && options_.n_batch <= 65536, "engine", "n_batch must be 1 to 65536, got ",
+        options_.n_batch);
+  options_.n_batch = std::min(options_.n_batch, options_.n_ctx);
+  cache_ = engine.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx},
+                                       options_.type_k, options_.type_v);
+  work_ = std::make_unique<Work>(
+      Work{Scratch(engine.backend(), c, options_.n_batch, options_.logits_all ? options_.n_batch : 1), {}});
+}
+
+Session::~Session() = default;
+
+void Session::eval(std::span<const Token> tokens, const std::function<bool()>& cancelled) {
+  const ModelConfig& c = engine_.config();
+  const auto n = static_cast<std::int64_t>(tokens.size()), held = static_cast<std::int64_t>(tokens_.size());
+  check(held + n <= options_.n_ctx, "engine", "the context of ", options_.n_ctx,
+        " tokens is too short: it holds ", held, " and ", n, " more were given; raise n_ctx (-c)");
+  for (const Token token : tokens)
+    check(token >= 0 && token < c.n_vocab, "engine", "token ", token, " is not within the vocabulary of ",
+          c.n_vocab);
+
+  const auto start = std::chrono::steady_clock::now();
+  for (std::int64_t done = 0; done < n;) {
+    if (cancelled && cancelled())
+      fail(ErrorKind::interrupted, "engine", "interrupted after ", done, " of ", n, " tokens");
+    const std::int64_t count = std::min(options_.n_batch, n - done);
+    const bool last = done + count == n;
+    const std::int64_t n_logits = options_.logits_all ? count : (last ? 1 : 0);
+    const auto batch = tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count));
+    try {
+      engine_.model().forward(engine_.backend(), work_->scratch, *cache_, batch, n_logits);
+    } catch (...) {
+      reset();  // some layers have taken the batch and others not
+      throw;
+    }
+    tokens_.insert(tokens_.end(), batch.begin(), batch.end());
+    if (n_logits > 0) {
+      const auto vocab = static_cast<std::size_t>(c.n_vocab), rows = static_cast<std::size_t>(n_logits);
+      const float* from = work_->scratch.logits.rows(n_logits).data;
+      logits_.resize(vocab);
+      engine_.backend().read(from + (rows - 1) * vocab, logits_);
+      if (options_.logits_all) {
+        auto& all = work_->all_logits;
+        all.resize(all.size() + rows * vocab);
+        engine_.backend().read(from, std::span(all).last(rows * vocab));
+      }
+    } else {
+      logits_.clear();
+    }
+    done += count;
+  }
+  (n == 1 ? timings_.eval_s : timings_.prompt_s) += seconds_since(start);
+  (n == 1 ? timings_.eval_tokens : timings_.prompt_tokens) += n;
+}
+
+void Session::reset() {
+  cache_->reset();
+  tokens_.clear();
+  logits_.clear();
+  work_->all_logits.clear();
+}
+
+void Session::truncate(std::int64_t n) {
+  if (n == static_cast<std::int64_t>(tokens_.size())) return;
+  cache_->truncate(n);
+  tokens_.resize(static_cast<std::size_t>(n));
+  logits_.clear();
+  if (options_.logits_all)
+    work_->all_logits.resize(static_cast<std::size_t>(n) *
+                             static_cast<std::size_t>(engine_.config().n_vocab));
+}
+
+std::span<const float> Session::logits() const {
+  return logits_;
+}
+
+ConstMatrix Session::all_logits() const {
+  check(options_.logits_all, "engine", "logits of all tokens need logits_all=True");
+  const std::int64_t vocab = engine_.config().n_vocab;
+  return {work_->all_logits.data(), static_cast<std::int64_t>(tokens_.size()), vocab};
+}
+
+CacheReport Session::cache_report() const {
+  CacheReport report = cache_->report();
+  report.work_bytes += engine_.backend().work_bytes();
+  return report;
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,166 @@
+// Sampling without full sorts: the best k through a heap or nth_element, the nucleus from the few tokens that
+// can be in it.
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "engine/best_k.h"
+
+namespace spectralkv {
+namespace {
+
+void check_finite(std::span<const float> logits) {
+  // All-ones exponent bits mark infinities and NaN; the loop has no early exit so that it vectorises.
+  std::uint32_t bad = 0;
+  for (const float value : logits) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    bad |= (bits & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
+  }
+  if (bad == 0) return;
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    check(std::isfinite(logits[i]), "engine", "the logit of token ", i, " is ", logits[i],
+          ": the model's weights or its cache are damaged");
+}
+
+double relative(float logit, float best) {
+  return static_cast<double>(logit) - static_cast<double>(best);
+}
+
+// The id of the largest value, the lowest of equals.
+Token best_token(std::span<const float> logits) {
+  return static_cast<Token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+}  // namespace
+
+Sampler::Sampler(const SamplingOptions& options, int n_vocab) : options_(options), n_vocab_(n_vocab) {
+  check(n_vocab >= 1, "engine", "a vocabulary of ", n_vocab, " tokens cannot be sampled");
+  check(std::isfinite(options.temperature), "engine", "temperature must be a finite number, not ",
+        options.temperature);
+  check(options.top_p >= 0, "engine", "top_p must be at least 0, not ", options.top_p);
+  check(options.min_p <= 1, "engine", "min_p must be at most 1, not ", options.min_p);
+  check(std::isfinite(options.repeat_penalty) && options.repeat_penalty > 0, "engine",
+        "repeat_penalty must be finite and above 0, not ", options.repeat_penalty);
+  check(options.repeat_last_n >= -1, "engine", "repeat_last_n must be -1 (all tokens) or at least 0, not ",
+        options.repeat_last_n);
+  for (const auto& [token, bias] : options.logit_bias) {
+    check(token >= 0 && token < n_vocab, "engine", "logit_bias names token ", token,
+          ", but the vocabulary has ids 0 to ", n_vocab - 1);
+    check(!std::isnan(bias) && bias < std::numeric_limits<float>::infinity(), "engine",
+          "logit_bias of token ", token, " must be finite or -infinity, not ", bias);
+  }
+}
+
+// Logit bias and repeat penalty: gives the logits themselves where neither is asked for, else a changed copy.
+std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const Token> history) {
+  const bool penalise = options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0 && !history.empty();
+  if (!penalise && options_.logit_bias.empty()) return logits;
+  work_.assign(logits.begin(), logits.end());
+  for (const auto& [token, bias] : options_.logit_bias) work_[static_cast<std::size_t>(token)] += bias;
+  if (!penalise) return work_;
+
+  std::size_t n = history.size();
+  if (options_.repeat_last_n > 0) n = std::min(n, static_cast<std::size_t>(options_.repeat_last_n));
+  recent_.assign(history.end() - static_cast<std::ptrdiff_t>(n), history.end());
+  std::sort(recent_.begin(), recent_.end());
+  recent_.erase(std::unique(recent_.begin(), recent_.end()), recent_.end());
+  const auto penalty = static_cast<float>(options_.repeat_penalty);
+  for (const Token token : recent_) {
+    check(token >= 0 && token < n_vocab_, "engine", "token ", token,
+          " of the history is not in the vocabulary");
+    float& value = work_[static_cast<std::size_t>(token)];
+    value = value > 0 ? value / penalty : value * penalty;
+  }
+  return work_;
+}
+
+Token Sampler::sample(std::span<const float> logits, std::span<const Token> history) {
+  check(logits.size() == static_cast<std::size_t>(n_vocab_), "engine", "expected the logits of ", n_vocab_,
+        " tokens, found ", logits.size());
+  check_finite(logits);
+  const std::span<const float> values = adjust(logits, history);
+  const Token top = best_token(values);
+  const float best = values[static_cast<std::size_t>(top)];
+  check(std::isfinite(best), "engine", "logit_bias and repeat_penalty leave no token that could be sampled");
+
+  if (options_.temperature <= 0 || options_.top_k == 1) return top;
+  const auto weight = [&](float value) { return std::exp(relative(value, best) / options_.temperature); };
+  const bool use_top_k = options_.top_k > 0 && options_.top_k < n_vocab_;
+  if (!use_top_k && options_.top_p >= 1 && options_.min_p <= 0)
+    return static_cast<Token>(draw(values.size(), [&](std::size_t i) { return weight(values[i]); }));
+  const double total = use_top_k ? collect_top_k(values, best) : collect_likely(values, best);
+  cut_candidates(best, total);
+  const std::size_t drawn =
+      draw(candidates_.size(), [&](std::size_t i) { return weight(candidates_[i].first); });
+  return candidates_[drawn].second;
+}
+
+// Fills candidates_ with the best top_k, sorted; gives the sum of exp(logit - best) over them.
+double Sampler::collect_top_k(std::span<const float> logits, float best) {
+  best_k(logits, static_cast<std::size_t>(options_.top_k), candidates_);
+  double total = 0;
+  for (const auto& candidate : candidates_) total += std::exp(relative(candidate.first, best));
+  return total;
+}
+
+// Fills candidates_ with every token that top-p and min-p could leave, sorted; gives the sum of exp(logit -
+// best) over the whole vocabulary where top-p needs it.
+double Sampler::collect_likely(std::span<const float> logits, float best) {
+  double total = 0;
+  if (options_.top_p < 1)
+    for (const float value : logits) total += std::exp(relative(value, best));
+  // min-p itself is a lower bound of the logits. For top-p: tokens of a probability under (1 - top_p) /
+  // n_vocab hold less than 1 - top_p together, so the others already fill the nucleus; half of that leaves
+  // room for rounding.
+  const double floor = options_.min_p > 0
+                           ? std::log(options_.min_p)
+                           : std::log(0.5 * (1 - options_.top_p) * total / static_cast<double>(n_vocab_));
+  candidates_.clear();
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    if (relative(logits[i], best) >= floor) candidates_.emplace_back(logits[i], static_cast<Token>(i));
+  std::sort(candidates_.begin(), candidates_.end(), better_candidate);
+  return total;
+}
+
+// top-p and min-p: each keeps a front part of the sorted candidates. total: what top-p's share is taken of.
+void Sampler::cut_candidates(float best, double total) {
+  std::size_t keep = candidates_.size();
+  if (options_.top_p < 1) {
+    double cumulative = 0;
+    for (std::size_t i = 0; i < keep; ++i) {
+      cumulative += std::exp(relative(candidates_[i].first, best));
+      if (cumulative >= options_.top_p * total) keep = i + 1;
+    }
+  }
+  if (options_.min_p > 0) {
+    const double floor = std::log(options_.min_p);
+    while (keep > 1 && relative(candidates_[keep - 1].first, best) < floor) --keep;
+  }
+  candidates_.resize(keep);
+}
+
+// Draws an index below n with a probability in proportion to weight(index).
+template <class Weight>
+std::size_t Sampler::draw(std::size_t n, const Weight& weight) {
+  double total = 0;
+  for (std::size_t i = 0; i < n; ++i) total += weight(i);
+  const double target = random_uniform(options_.seed, draws_++) * total;
+  double cumulative = 0;
+  std::size_t last = 0;  // the last index of any weight, in case rounding leaves the target beyond the sum
+  for (std::size_t i = 0; i < n; ++i) {
+    const double w = weight(i);
+    if (!(w > 0)) continue;
+    cumulative += w;
+    last = i;
+    if (target < cumulative) break;
+  }
+  return last;
+}
+
+}  // namespace spectralkv
