@@ -1,7 +1,6 @@
 // One exception type for every fault that a user, a file or a caller's argument can cause.
 #pragma once
 
-#include <source_location>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -20,24 +19,32 @@ std::string concat(const Args&... args) {
   return out.str();
 }
 
+// Where a check was written.
+struct SourceLine {
+  const char* file;
+  int line;
+};
+
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, std::string_view room, const std::string& message, std::source_location where)
+  Error(ErrorKind kind, std::string_view room, const std::string& message, SourceLine where)
       : std::runtime_error(concat("[", room, "] ", message)), kind_(kind), where_(where) {}
   ErrorKind kind() const { return kind_; }
-  const std::source_location& where() const { return where_; }
+  const SourceLine& where() const { return where_; }
 
  private:
   ErrorKind kind_;
-  std::source_location where_;
+  SourceLine where_;
 };
 
 // Names the room that complains; a string literal converts, and keeps the line that wrote it.
 struct Room {
   const char* name;
-  std::source_location where;
+  SourceLine where;
   // NOLINTNEXTLINE(google-explicit-constructor): check(ok, "gguf", ...) is the point of this type.
-  Room(const char* n, std::source_location w = std::source_location::current()) : name(n), where(w) {}
+  // (Builtins, because clang before 16 does not compile libstdc++'s source_location.)
+  Room(const char* n, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : name(n), where{file, line} {}
 };
 
 template <class... Args>

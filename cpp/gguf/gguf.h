@@ -1,10 +1,10 @@
-// Reads GGUF files (versions 2 and 3, little endian, split files). The file is untrusted: every count, length, offset
-// and type is checked before anything is allocated or read.
+// Reads GGUF files (versions 2 and 3, little endian, split files). The file is untrusted: every count,
+// length, offset and type is checked before anything is allocated or read.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -15,7 +15,11 @@
 
 namespace spectralkv {
 
-// Metadata as read. Integers of every width are widened; bool, float and string arrays keep their kind.
+struct GgufPart;
+struct SplitInfo;
+
+// Metadata as read. Numbers of every width are widened: unsigned scalars to uint64_t, signed scalars and all
+// integer arrays to int64_t, floats to double. Strings hold any bytes.
 using GgufValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string, std::vector<bool>,
                                std::vector<std::int64_t>, std::vector<double>, std::vector<std::string>>;
 
@@ -38,9 +42,12 @@ struct GgufTensor {
 
 class Gguf {
  public:
-  // Opens a file; if it is one part of a split model (split.count > 1) its siblings NAME-0000i-of-0000n.gguf are
-  // opened as well, whichever part was named.
+  // Opens a file; if it is one part of a split model (split.count > 1) its siblings NAME-0000i-of-0000n.gguf
+  // are opened as well, whichever part was named.
   explicit Gguf(const std::string& path);
+  // Reads a whole file that already lies in memory; `bytes` must outlive the result, `name` stands for the
+  // path in errors. Parts of a split model are refused.
+  static Gguf from_bytes(std::span<const std::byte> bytes, const std::string& name);
 
   const std::string& path() const { return path_; }
   std::uint32_t version() const { return version_; }
@@ -48,14 +55,12 @@ class Gguf {
   const std::vector<MappedFile>& files() const { return files_; }
   const std::vector<GgufEntry>& metadata() const { return metadata_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
-  std::int64_t file_bytes() const;  // all parts
-  Gguf(Gguf&&) noexcept;
-  ~Gguf();
+  std::int64_t file_bytes() const { return file_bytes_; }  // all parts
 
   bool has(std::string_view key) const { return find_value(key) != nullptr; }
-  // Typed access. `get_x(key)` throws when the key is missing or of another kind, naming file, key, what was found and
-  // what was expected; `get_x(key, fallback)` throws only for the wrong kind. Integers accept any integer width whose
-  // value fits in [min, max].
+  // Typed access. `get_x(key)` throws when the key is missing or of another kind, naming file, key, what was
+  // found and what was expected; `get_x(key, fallback)` throws only for the wrong kind. Integers accept any
+  // integer width whose value fits in [min, max].
   std::int64_t get_int(std::string_view key, std::int64_t min, std::int64_t max) const;
   std::int64_t get_int(std::string_view key, std::int64_t min, std::int64_t max, std::int64_t fallback) const;
   double get_float(std::string_view key) const;  // finite; integers convert
@@ -74,15 +79,21 @@ class Gguf {
   const GgufValue* find_value(std::string_view key) const;
 
  private:
-  struct Index;  // hash maps by name
-  void read_file(const std::string& path, int expected_part);
+  Gguf() = default;
+  void take_head(GgufPart& part);
+  void take_tensors(GgufPart& part, int file, std::size_t n_bytes);
+  void open_split(const SplitInfo& named);
+  void index_tensors();
+  const GgufEntry* find_entry(std::string_view key) const;
+  const GgufEntry& need_entry(std::string_view key, const char* expected) const;
 
   std::string path_;
   std::uint32_t version_ = 0, alignment_ = 32;
+  std::int64_t file_bytes_ = 0;
   std::vector<MappedFile> files_;
   std::vector<GgufEntry> metadata_;
   std::vector<GgufTensor> tensors_;
-  std::unique_ptr<Index> index_;
+  std::vector<std::size_t> key_index_, tensor_index_;  // positions sorted by name
 };
 
 }  // namespace spectralkv

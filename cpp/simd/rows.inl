@@ -33,19 +33,13 @@ struct Bf16Rows {
   }
 };
 
-inline uint16_t load_u16(const uint8_t* p) {
-  uint16_t value;
-  __builtin_memcpy(&value, p, 2);
-  return value;
-}
-
 struct Q8_0Rows {  // f16 scale, 32 signed bytes
   static constexpr bool kAnyLength = false;
   const uint8_t* p[4];
   void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
     const uint8_t* q = p[r] + 34 * b;
-    const Vec d = vec_set1(skv_f16_to_f32(load_u16(q)));
+    const Vec d = vec_set1_f16(q);
     *low = vec_mul(d, vec_load_i8((const int8_t*)(q + 2)));
     *high = vec_mul(d, vec_load_i8((const int8_t*)(q + 18)));
   }
@@ -57,10 +51,8 @@ struct Q4_0Rows {  // f16 scale, 16 bytes of nibbles: value i in the low one, i 
   void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
     const uint8_t* q = p[r] + 18 * b;
-    const Vec d = vec_set1(skv_f16_to_f32(load_u16(q)));
-    vec_load_nibbles(q + 2, low, high);
-    *low = vec_mul(d, vec_sub(*low, vec_set1(8.0f)));
-    *high = vec_mul(d, vec_sub(*high, vec_set1(8.0f)));
+    const Vec d = vec_set1_f16(q);
+    vec_lookup_nibbles(q + 2, vec_mul(d, vec_sub(vec_iota(), vec_set1(8.0f))), low, high);
   }
 };
 
@@ -70,10 +62,9 @@ struct Q4_1Rows {  // f16 scale, f16 minimum, 16 bytes of nibbles
   void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
     const uint8_t* q = p[r] + 20 * b;
-    const Vec d = vec_set1(skv_f16_to_f32(load_u16(q))), m = vec_set1(skv_f16_to_f32(load_u16(q + 2)));
-    vec_load_nibbles(q + 4, low, high);
-    *low = vec_add(vec_mul(d, *low), m);
-    *high = vec_add(vec_mul(d, *high), m);
+    const Vec d = vec_set1_f16(q), m = vec_set1_f16(q + 2);
+    vec_lookup_nibbles(q + 4, vec_add(vec_mul(d, vec_iota()), m), low,
+                       high);  // the block's 16 possible values
   }
 };
 

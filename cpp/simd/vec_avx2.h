@@ -56,10 +56,25 @@ inline Vec vec_from_i8(__m128i bytes) {
 inline Vec vec_load_i8(const int8_t* p) {
   return vec_from_i8(_mm_loadu_si128((const __m128i*)p));
 }
-inline void vec_load_nibbles(const uint8_t* p, Vec* low, Vec* high) {
-  const __m128i bytes = _mm_loadu_si128((const __m128i*)p), mask = _mm_set1_epi8(15);
-  *low = vec_from_i8(_mm_and_si128(bytes, mask));
-  *high = vec_from_i8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask));
+inline __m256 vec_lookup8(__m256i index, Vec table) {
+  const __m256 low = _mm256_permutevar8x32_ps(table.a, index),
+               high = _mm256_permutevar8x32_ps(table.b, index);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+inline void vec_lookup_nibbles(const uint8_t* p, Vec table, Vec* low, Vec* high) {
+  const __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p));
+  const __m256i y = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(p + 8)));
+  *low = {vec_lookup8(x, table), vec_lookup8(y, table)};
+  *high = {vec_lookup8(_mm256_srli_epi32(x, 4), table), vec_lookup8(_mm256_srli_epi32(y, 4), table)};
+}
+inline Vec vec_set1_f16(const uint8_t* p) {
+  short half;
+  __builtin_memcpy(&half, p, 2);
+  const __m256 all = _mm256_cvtph_ps(_mm_set1_epi16(half));
+  return {all, all};
+}
+inline Vec vec_iota() {
+  return {_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_ps(8, 9, 10, 11, 12, 13, 14, 15)};
 }
 inline Vec vec_add(Vec x, Vec y) {
   return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};

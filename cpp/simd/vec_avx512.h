@@ -48,10 +48,19 @@ inline Vec vec_from_i8(__m128i bytes) {
 inline Vec vec_load_i8(const int8_t* p) {
   return vec_from_i8(_mm_loadu_si128((const __m128i*)p));
 }
-inline void vec_load_nibbles(const uint8_t* p, Vec* low, Vec* high) {
-  const __m128i bytes = _mm_loadu_si128((const __m128i*)p), mask = _mm_set1_epi8(15);
-  *low = vec_from_i8(_mm_and_si128(bytes, mask));
-  *high = vec_from_i8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask));
+inline void vec_lookup_nibbles(const uint8_t* p, Vec table, Vec* low, Vec* high) {
+  const __m512i index =
+      _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));  // vpermps reads the low 4 bits
+  *low = {_mm512_permutexvar_ps(index, table.v)};
+  *high = {_mm512_permutexvar_ps(_mm512_srli_epi32(index, 4), table.v)};
+}
+inline Vec vec_set1_f16(const uint8_t* p) {
+  short half;
+  __builtin_memcpy(&half, p, 2);
+  return {_mm512_cvtph_ps(_mm256_set1_epi16(half))};
+}
+inline Vec vec_iota() {
+  return {_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
 }
 inline Vec vec_add(Vec x, Vec y) {
   return {_mm512_add_ps(x.v, y.v)};

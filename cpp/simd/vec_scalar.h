@@ -50,10 +50,20 @@ inline void vec_store_f16(uint16_t* p, Vec a) {
 inline Vec vec_load_i8(const int8_t* p) {
   return vec_make([=](int i) { return (float)p[i]; });
 }
-// Sixteen bytes: their low nibbles, and their high nibbles.
-inline void vec_load_nibbles(const uint8_t* p, Vec* low, Vec* high) {
-  *low = vec_make([=](int i) { return (float)(p[i] & 15); });
-  *high = vec_make([=](int i) { return (float)(p[i] >> 4); });
+// Sixteen bytes as indices into a table: the low nibbles, and the high ones.
+inline void vec_lookup_nibbles(const uint8_t* p, Vec table, Vec* low, Vec* high) {
+  *low = vec_make([&](int i) { return table.v[p[i] & 15]; });
+  *high = vec_make([&](int i) { return table.v[p[i] >> 4]; });
+}
+// f16 bits in memory, to all lanes.
+inline Vec vec_set1_f16(const uint8_t* p) {
+  uint16_t half;
+  __builtin_memcpy(&half, p, 2);
+  return vec_set1(skv_f16_to_f32(half));
+}
+// 0, 1, ..., 15.
+inline Vec vec_iota() {
+  return vec_make([](int i) { return (float)i; });
 }
 inline Vec vec_add(Vec a, Vec b) {
   return vec_make([&](int i) { return a.v[i] + b.v[i]; });

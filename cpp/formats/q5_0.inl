@@ -1,0 +1,35 @@
+// q5_0: 32 values as 5-bit codes around zero under one f16 scale.
+//
+// Block of 22 bytes: d (f16), qh (u32), then 16 bytes. Bit i of qh is the fifth (highest) bit of value i's
+// code; its low four bits are the low half of qs[i] for i < 16 and the high half of qs[i - 16] after that. A
+// value is d * (code - 16), code in [0, 31].
+#pragma once
+
+#include <stdint.h>
+
+#include "base/half.h"
+
+struct __attribute__((packed)) skv_block_q5_0 {
+  uint16_t d;   // f16 scale
+  uint32_t qh;  // highest bits
+  uint8_t qs[16];
+};
+static_assert(sizeof(struct skv_block_q5_0) == 22, "q5_0 block");
+
+static inline void skv_decode_q5_0(const void* row, float* __restrict out, int64_t n) {
+  const struct skv_block_q5_0* block = (const struct skv_block_q5_0*)row;
+  for (; n > 0; n -= 32, out += 32, ++block) {
+    const float d = skv_f16_to_f32(block->d);
+    const uint32_t high = block->qh;
+#pragma GCC unroll 1
+    for (int i = 0; i < 16; ++i) {
+      const int code = (block->qs[i] & 15) | (int)((high >> i & 1u) << 4);
+      out[i] = d * (float)(code - 16);
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < 16; ++i) {
+      const int code = (block->qs[i] >> 4) | (int)((high >> (i + 16) & 1u) << 4);
+      out[i + 16] = d * (float)(code - 16);
+    }
+  }
+}

@@ -1,0 +1,39 @@
+// q6_k: 256 values as 6-bit codes around zero; groups of 16 have a signed byte as scale under one f16 factor.
+//
+// Block of 210 bytes: 128 bytes of low halves, 64 bytes of high bit pairs, 16 int8 scales, d (f16). Both come
+// in two halves of 128 values. In a half (64 bytes ql, 32 bytes qh) the value 32 j + l (j = 0 to 3, l = 0 to
+// 31) has its low four bits in byte 32 (j % 2) + l of ql, in the low half for j < 2 and the high half after
+// that, and its upper two bits in bit pair j of qh[l]. A value is (d * scale) * (code - 32), code in [0, 63].
+#pragma once
+
+#include <stdint.h>
+
+#include "base/half.h"
+
+struct __attribute__((packed)) skv_block_q6_k {
+  uint8_t ql[128];
+  uint8_t qh[64];
+  int8_t scales[16];
+  uint16_t d;  // f16 factor of the scales
+};
+static_assert(sizeof(struct skv_block_q6_k) == 210, "q6_k block");
+
+static inline void skv_decode_q6_k(const void* row, float* __restrict out, int64_t n) {
+  const struct skv_block_q6_k* block = (const struct skv_block_q6_k*)row;
+  for (; n > 0; n -= 256, out += 256, ++block) {
+    const float d = skv_f16_to_f32(block->d);
+    for (int group = 0; group < 16; ++group) {
+      const float scale = d * (float)block->scales[group];
+      const int half = group / 8, j = group / 2 % 4, first = group % 2 * 16;
+      const uint8_t* low = block->ql + half * 64 + j % 2 * 32 + first;
+      const uint8_t* high = block->qh + half * 32 + first;
+      const int low_shift = j / 2 * 4, high_shift = j * 2;
+      float* __restrict to = out + 16 * group;
+#pragma GCC unroll 1
+      for (int i = 0; i < 16; ++i) {
+        const int code = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
+        to[i] = scale * (float)(code - 32);
+      }
+    }
+  }
+}

@@ -1,0 +1,90 @@
+"""Decoded weight rows against the `gguf` package's own dequantize, bit by bit, for every type in list.def."""
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize
+
+from spectralkv import _core
+
+# name: (values per block, bytes per block, offsets of the f16 scale fields in a block)
+TYPES = {
+    "f32": (1, 4, ()),
+    "f16": (1, 2, (0,)),
+    "bf16": (1, 2, ()),
+    "q4_0": (32, 18, (0,)),
+    "q4_1": (32, 20, (0, 2)),
+    "q5_0": (32, 22, (0,)),
+    "q5_1": (32, 24, (0, 2)),
+    "q8_0": (32, 34, (0,)),
+    "q2_k": (256, 84, (80, 82)),
+    "q3_k": (256, 110, (108,)),
+    "q4_k": (256, 144, (0, 2)),
+    "q5_k": (256, 176, (0, 2)),
+    "q6_k": (256, 210, (208,)),
+}
+
+# f16 bit patterns: zeros, the smallest and largest subnormals, the smallest and largest normals, one.
+EXTREME_SCALES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00]
+
+
+def random_blocks(name: str, n_blocks: int, seed: int) -> np.ndarray:
+    """Random bytes [n_blocks, block bytes] whose f16 scale fields are finite."""
+    _, block_bytes, scales = TYPES[name]
+    blocks = np.random.default_rng(seed).integers(0, 256, (n_blocks, block_bytes), dtype=np.uint8)
+    for offset in scales:
+        high = blocks[:, offset + 1]
+        high[(high & 0x7C) == 0x7C] &= 0xBB  # an exponent of all ones would be an infinity or a NaN
+    return blocks
+
+
+def assert_same_bits(name: str, blocks: np.ndarray) -> None:
+    block_values = TYPES[name][0]
+    n_values = len(blocks) * block_values
+    expected = dequantize(blocks.copy(), GGMLQuantizationType[name.upper()]).reshape(-1)
+    result = _core.decode_rows(name, np.ascontiguousarray(blocks).reshape(-1), n_values)
+    assert result.dtype == np.float32 and result.shape == (n_values,)
+    differ = np.flatnonzero(result.view(np.uint32) != np.ascontiguousarray(expected).view(np.uint32))
+    if differ.size:
+        i = int(differ[0])
+        pytest.fail(
+            f"{name}: {differ.size} of {n_values} values differ; first at value {i % block_values} of block "
+            f"{i // block_values}: {result[i]!r}, expected {expected[i]!r}"
+        )
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_random_blocks(name):
+    assert_same_bits(name, random_blocks(name, 4096, seed=1))
+
+
+@pytest.mark.parametrize("name", [name for name in TYPES if TYPES[name][2]])
+def test_extreme_scales(name):
+    offsets = TYPES[name][2]
+    for first in EXTREME_SCALES:
+        for second in EXTREME_SCALES if len(offsets) > 1 else [0]:
+            blocks = random_blocks(name, 8, seed=first + second)
+            for offset, scale in zip(offsets, (first, second), strict=False):
+                blocks[:, offset] = scale & 0xFF
+                blocks[:, offset + 1] = scale >> 8
+            assert_same_bits(name, blocks)
+
+
+def test_every_f16_number():
+    bits = np.arange(0x10000, dtype=np.uint32).astype(np.uint16)
+    values = _core.decode_rows("f16", bits.view(np.uint8), bits.size)
+    expected = bits.view(np.float16).astype(np.float32)
+    nan = np.isnan(expected)
+    assert np.array_equal(np.isnan(values), nan)
+    assert np.array_equal(values[~nan].view(np.uint32), expected[~nan].view(np.uint32))
+
+
+def test_every_bf16_pattern():
+    bits = np.arange(0x10000, dtype=np.uint32)
+    values = _core.decode_rows("bf16", bits.astype(np.uint16).view(np.uint8), bits.size)
+    assert np.array_equal(values.view(np.uint32), bits << 16)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_no_values(name):
+    assert _core.decode_rows(name, np.zeros(0, np.uint8), 0).size == 0
