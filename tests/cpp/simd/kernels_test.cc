@@ -1,0 +1,244 @@
+// Every kernel of every instruction set that this machine runs, against plain double arithmetic, with tails
+// and odd sizes.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "formats/formats.h"
+#include "simd/dispatch.h"
+#include "support/compare.h"
+
+namespace spectralkv {
+namespace {
+
+using testing_support::Comparison;
+using testing_support::kEps;
+using testing_support::normals;
+
+struct Format {
+  const char* name;
+  std::int64_t values, bytes;
+};
+constexpr Format kFormats[] = {
+#define X(name, id, values, bytes) {#name, values, bytes},
+#include "formats/list.def"
+#undef X
+};
+
+// Rows of random bytes whose f16 and f32 scales are small and finite: every 16-bit word gets a moderate
+// exponent.
+std::vector<std::uint8_t> random_rows(const Format& format, std::int64_t rows, std::int64_t n,
+                                      std::uint64_t seed) {
+  const std::int64_t bytes = rows * (n / format.values) * format.bytes;
+  std::vector<std::uint8_t> data(static_cast<std::size_t>(bytes));
+  if (std::strcmp(format.name, "f32") == 0) {
+    const auto x = normals(seed, data.size() / 4);
+    std::memcpy(data.data(), x.data(), data.size());
+    return data;
+  }
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const auto bits = random_bits(seed, i);
+    data[i] =
+        static_cast<std::uint8_t>(i % 2 == 0 ? bits : ((bits & 0x83u) | 0x28u));  // f16 exponents 10 and 11
+  }
+  if (std::strcmp(format.name, "bf16") == 0)
+    for (std::size_t i = 1; i < data.size(); i += 2)
+      data[i] = static_cast<std::uint8_t>((data[i] & 0x80u) | 0x3fu);
+  return data;
+}
+
+std::string concat_name(const char* name, std::int64_t a, std::int64_t b, std::int64_t c) {
+  return concat(name, " n=", a, " rows=", b, " tokens=", c);
+}
+
+class EveryKernel : public testing::TestWithParam<const simd::Kernels*> {};
+
+TEST_P(EveryKernel, DecodeEqualsTheDefinitionToTheBit) {
+  const simd::Kernels& k = *GetParam();
+  for (int type = 0; type < simd::kTypes; ++type) {
+    const Format& format = kFormats[type];
+    const std::int64_t n = format.values * 7;
+    const auto row = random_rows(format, 1, n, 11);
+    std::vector<float> fast(static_cast<std::size_t>(n)), slow(fast.size());
+    k.decode[type](row.data(), fast.data(), n);
+    kDecode[type](row.data(), slow.data(), n);
+    EXPECT_EQ(std::memcmp(fast.data(), slow.data(), fast.size() * 4), 0) << format.name;
+  }
+}
+
+TEST_P(EveryKernel, MatmulAgainstDoubles) {
+  const simd::Kernels& k = *GetParam();
+  for (int type = 0; type < simd::kTypes; ++type) {
+    const Format& format = kFormats[type];
+    for (const std::int64_t wish : {1, 15, 33, 80, 256, 576}) {
+      const std::int64_t n = (wish + format.values - 1) / format.values * format.values;
+      for (const std::int64_t rows : {1, 3, 4, 9})
+        for (const std::int64_t tokens : {1, 2, 5, 7, 100}) {
+          if (tokens == 100 && n > 300) continue;
+          const auto w = random_rows(format, rows, n, 5);
+          const std::int64_t row_bytes = n / format.values * format.bytes, ldx = n + 3, ldy = rows + 2;
+          const auto x = normals(7, static_cast<std::size_t>(tokens * ldx));
+          std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 1e30f),
+              row(static_cast<std::size_t>(n));
+          std::vector<float> work(static_cast<std::size_t>(simd::matmul_work(n)));
+          k.matmul[type](w.data(), row_bytes, rows, n, x.data(), ldx, tokens, y.data(), ldy, work.data());
+          Comparison compare(concat_name(format.name, n, rows, tokens));
+          for (std::int64_t r = 0; r < rows; ++r) {
+            kDecode[type](w.data() + r * row_bytes, row.data(), n);
+            for (std::int64_t t = 0; t < tokens; ++t) {
+              double sum = 0, size = 0;
+              for (std::int64_t i = 0; i < n; ++i) {
+                const double term = static_cast<double>(row[static_cast<std::size_t>(i)]) *
+                                    static_cast<double>(x[static_cast<std::size_t>(t * ldx + i)]);
+                sum += term;
+                size += std::fabs(term);
+              }
+              // 16 chains of n / 16 terms, then 4 levels: far fewer roundings than n + 2, which bounds any
+              // order.
+              compare.add(y[static_cast<std::size_t>(t * ldy + r)], sum,
+                          static_cast<double>(n + 2) * kEps * size);
+            }
+          }
+          for (std::int64_t t = 0; t < tokens; ++t)
+            for (std::int64_t r = rows; r < ldy; ++r)
+              EXPECT_EQ(y[static_cast<std::size_t>(t * ldy + r)], 1e30f);
+        }
+    }
+  }
+}
+
+TEST_P(EveryKernel, MatmulGivesTheSameBitsForAnyBatch) {
+  const simd::Kernels& k = *GetParam();
+  for (int type = 0; type < simd::kTypes; ++type) {
+    const Format& format = kFormats[type];
+    const std::int64_t n = format.values == 256 ? 256 : 96, rows = 11, tokens = 103;
+    const auto w = random_rows(format, rows, n, 5);
+    const std::int64_t row_bytes = n / format.values * format.bytes;
+    const auto x = normals(7, static_cast<std::size_t>(tokens * n));
+    std::vector<float> all(static_cast<std::size_t>(tokens * rows)), one(static_cast<std::size_t>(rows));
+    std::vector<float> work(static_cast<std::size_t>(simd::matmul_work(n)));
+    k.matmul[type](w.data(), row_bytes, rows, n, x.data(), n, tokens, all.data(), rows, work.data());
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      k.matmul[type](w.data(), row_bytes, 4, n, x.data() + t * n, n, 1, one.data(), rows, work.data());
+      k.matmul[type](w.data() + 4 * row_bytes, row_bytes, rows - 4, n, x.data() + t * n, n, 1, one.data() + 4,
+                     rows, work.data());
+      EXPECT_EQ(std::memcmp(one.data(), all.data() + t * rows, one.size() * 4), 0)
+          << format.name << " token " << t;
+    }
+  }
+}
+
+TEST_P(EveryKernel, Mix) {
+  const simd::Kernels& k = *GetParam();
+  for (const std::int64_t d : {8, 64, 72, 80, 112, 128, 256})
+    for (const std::int64_t n : {1, 5, 128})
+      for (const std::int64_t tokens : {1, 3}) {
+        const auto p = normals(1, static_cast<std::size_t>(tokens * (n + 1)));
+        const auto v = normals(2, static_cast<std::size_t>(n * d));
+        std::vector<std::uint16_t> half(v.size());
+        k.to_f16(v.data(), half.data(), static_cast<std::int64_t>(v.size()));
+        for (const bool f16 : {false, true}) {
+          auto acc = normals(3, static_cast<std::size_t>(tokens * d));
+          const auto before = acc;
+          if (f16)
+            k.mix_f16(p.data(), n + 1, tokens, half.data(), d, n, d, acc.data(), d);
+          else
+            k.mix_f32(p.data(), n + 1, tokens, v.data(), d, n, d, acc.data(), d);
+          Comparison compare(concat_name(f16 ? "mix_f16" : "mix_f32", d, n, tokens));
+          for (std::int64_t m = 0; m < tokens; ++m)
+            for (std::int64_t c = 0; c < d; ++c) {
+              const auto at = static_cast<std::size_t>(m * d + c);
+              double sum = before[at], size = std::fabs(sum);
+              for (std::int64_t j = 0; j < n; ++j) {
+                const auto e = static_cast<std::size_t>(j * d + c);
+                const double term = static_cast<double>(p[static_cast<std::size_t>(m * (n + 1) + j)]) *
+                                    static_cast<double>(f16 ? skv_f16_to_f32(half[e]) : v[e]);
+                sum += term;
+                size += std::fabs(term);
+              }
+              compare.add(acc[at], sum, static_cast<double>(n + 2) * kEps * size);
+            }
+        }
+      }
+}
+
+TEST_P(EveryKernel, Elementwise) {
+  const simd::Kernels& k = *GetParam();
+  for (const std::size_t n : {1u, 2u, 15u, 16u, 17u, 64u, 576u, 1000u}) {
+    const auto count = static_cast<std::int64_t>(n);
+    const auto x = normals(1, n, 3), y = normals(2, n);
+    Comparison compare(concat_name("elementwise", count, 0, 0));
+
+    std::vector<float> out(n);
+    k.rms_norm(x.data(), y.data(), 1e-5f, count, out.data());
+    double square = 0;
+    for (const float v : x) square += static_cast<double>(v) * static_cast<double>(v);
+    const double inv = 1 / std::sqrt(square / static_cast<double>(n) + 1e-5);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double expected = x[i] * inv * y[i];
+      compare.add(out[i], expected, (static_cast<double>(n) / 2 + 6) * kEps * std::fabs(expected) + 1e-30);
+    }
+
+    auto gate = x;
+    k.silu_mul(gate.data(), y.data(), count);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double expected = x[i] / (1 + std::exp(-static_cast<double>(x[i]))) * y[i];
+      compare.add(gate[i], expected, 16 * kEps * std::fabs(expected) + 1e-30);
+    }
+
+    auto sum = x;
+    k.add(sum.data(), y.data(), count);
+    for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(sum[i], x[i] + y[i]);
+    auto scaled = x;
+    k.scale(scaled.data(), 1.7f, count);
+    for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(scaled[i], x[i] * 1.7f);
+    EXPECT_EQ(k.max(x.data(), count), *std::max_element(x.begin(), x.end()));
+
+    auto e = x;
+    e[n / 2] = -std::numeric_limits<float>::infinity();
+    const auto logits = e;
+    const float total = k.exp_sum(e.data(), 2.5f, count);
+    double expected_total = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double expected = std::exp(static_cast<double>(logits[i]) - 2.5);
+      expected_total += expected;
+      // The argument is rounded once: an error of eps |x - 2.5| in it, and a few roundings of the polynomial.
+      compare.add(e[i], expected, (8 + std::fabs(static_cast<double>(x[i]) - 2.5)) * kEps * expected + 1e-37);
+    }
+    EXPECT_EQ(e[n / 2], 0.0f);
+    compare.add(total, expected_total, (static_cast<double>(n) + 24) * kEps * expected_total + 1e-37);
+
+    if (n % 2 == 0) {
+      auto turned = x;
+      k.rope(turned.data(), y.data(), count);
+      for (std::size_t i = 0; i < n; i += 2) {
+        const double a = x[i], b = x[i + 1], c = y[i], s = y[i + 1];
+        compare.add(turned[i], a * c - b * s, 3 * kEps * (std::fabs(a * c) + std::fabs(b * s)) + 1e-30);
+        compare.add(turned[i + 1], a * s + b * c, 3 * kEps * (std::fabs(a * s) + std::fabs(b * c)) + 1e-30);
+      }
+    }
+
+    std::vector<std::uint16_t> half(n);
+    k.to_f16(x.data(), half.data(), count);
+    for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(half[i], skv_f32_to_f16(x[i]));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(AllInstructionSets, EveryKernel, testing::ValuesIn(usable_kernels()),
+                         [](const auto& row) { return std::string(row.param->name); });
+
+TEST(Dispatch, TheFirstUsableRunsUnlessNamed) {
+  const char* wish = std::getenv("SPECTRALKV_SIMD");
+  EXPECT_STREQ(kernels().name, wish != nullptr && *wish != '\0' ? wish : usable_kernels().front()->name);
+  EXPECT_STREQ(usable_kernels().back()->name, "scalar");
+}
+
+}  // namespace
+}  // namespace spectralkv
