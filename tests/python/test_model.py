@@ -1,0 +1,119 @@
+"""The forward pass against a slow numpy twin, in every shape that the architecture knows, and against a real model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import llama as reference
+from support.tiny_model import TinyModel, tensors
+
+from spectralkv import Llama
+
+IDS = [int(t) for t in np.random.default_rng(5).integers(0, 320, 150)]
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "grouped": {},
+    "multi_head": {"n_kv_heads": None},
+    "one_kv_head": {"n_heads": 8, "n_kv_heads": 1},
+    "head_dim_unlike_embd": {"head_dim": 24},
+    "head_dim_80": {"head_dim": 80, "n_layers": 1},
+    "untied": {"tied": False},
+    "biases": {"biases": True},
+    "partial_rope": {"rope_dims": 8},
+    "large_theta": {"freq_base": 5e5},
+    "linear": {"rope_scaling": {"type": "linear", "factor": 4.0}},
+    "yarn": {"rope_scaling": {"type": "yarn", "factor": 4.0, "original": 64}},
+    "llama3": {"rope_freqs": True},
+    "sliding_window": {"sliding_window": 20},
+    "odd_ff": {"n_ff": 72},
+}
+
+
+def logits(path: str, ids: list[int], **options: object) -> np.ndarray:
+    with Llama(path, n_ctx=256, logits_all=True, verbose=False, **options) as model:
+        model.eval(ids)
+        return np.array(model.scores)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_equals_the_numpy_twin(name: str, make_tiny: Callable[..., str]) -> None:
+    model = TinyModel(**VARIANTS[name])
+    expected = reference.forward(model, tensors(model), IDS)
+    got = logits(make_tiny(**VARIANTS[name]), IDS, type_k="f32", type_v="f32")
+    # A pass of some 15 sums of at most 320 terms a layer in f32, each off by less than n eps: 15 * 320 * 6e-8 = 3e-4.
+    error = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert error.max() < 3e-4
+
+
+@pytest.mark.parametrize("weight_type", ["f16", "bf16", "q8_0", "q4_0", "q4_1"])
+def test_weight_types_follow_their_error(weight_type: str, make_tiny: Callable[..., str]) -> None:
+    """Quantised weights give the logits of the dequantised ones."""
+    from gguf.quants import dequantize, quantize
+    from support.tiny_model import WEIGHT_TYPES
+
+    model = TinyModel(weight_type=weight_type)
+    kind = WEIGHT_TYPES[weight_type]
+    w = {
+        name: dequantize(quantize(x, kind), kind) if x.ndim == 2 else x  # every row here is a multiple of 32
+        for name, x in tensors(model).items()
+    }
+    expected = reference.forward(model, w, IDS)
+    got = logits(make_tiny(weight_type=weight_type), IDS, type_k="f32", type_v="f32")
+    error = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert error.max() < 3e-4
+
+
+def test_batches_and_threads_change_nothing(make_tiny: Callable[..., str]) -> None:
+    path = make_tiny(head_dim=24, weight_type="q8_0", sliding_window=100)
+    expected = logits(path, IDS, n_threads=1, n_batch=150)
+    for n_threads, n_batch in [(1, 1), (2, 7), (3, 64), (2, 150)]:
+        got = logits(path, IDS, n_threads=n_threads, n_batch=n_batch)
+        assert np.array_equal(got, expected), (n_threads, n_batch)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"llama.expert_count": 8}, "mixture of experts"),
+        ({"llama.attention.key_length": 20, "llama.attention.value_length": 20}, "multiple of 8"),
+        ({"llama.attention.key_length": 16, "llama.attention.value_length": 32}, "only equal ones"),
+        ({"llama.rope.scaling.type": "ntk"}, "'ntk' is not supported"),
+        ({"tokenizer.ggml.pre": "mystery"}, "mystery"),
+    ],
+)
+def test_refuses_by_name(extra: dict[str, object], words: str, make_tiny: Callable[..., str]) -> None:
+    with pytest.raises(ValueError, match=words):
+        Llama(make_tiny(extra=extra), verbose=False)
+
+
+def test_demo_model_logits(demo_model: str, shared_reference: Path) -> None:
+    """Against transformers on the dequantised weights, f32: argmax, logits, perplexity 23.3965."""
+    data = np.load(shared_reference / "smollm2_reference.npz")
+    ids = data["ids"]
+    with Llama(demo_model, n_ctx=1024, logits_all=True, type_k="f32", type_v="f32", verbose=False) as model:
+        model.eval(ids.tolist())
+        got = model.scores
+        assert (got.argmax(1) == data["argmax"]).mean() >= 0.995
+        expected = data["logits"].astype(np.float32)
+        error = np.linalg.norm(got[data["positions"]] - expected, axis=1) / np.linalg.norm(expected, axis=1)
+        assert error.max() < 2e-3
+        x = got.astype(np.float64)
+        top = x.max(1)
+        log_sum = np.log(np.exp(x - top[:, None]).sum(1)) + top
+        target = x[np.arange(1023), ids[1:]] - log_sum[:-1]
+        assert abs(np.exp(-target.mean()) - 23.3965) < 0.01
+
+
+def test_demo_model_greedy(demo_model: str, shared_reference: Path) -> None:
+    case = json.loads((shared_reference / "smollm2_greedy.json").read_text())
+    with Llama(demo_model, n_ctx=256, type_k="f32", type_v="f32", verbose=False) as model:
+        got = []
+        for token in model.generate(case["prompt_ids"], temp=0.0):
+            got.append(token)
+            if len(got) == len(case["greedy_ids"]) or token == model.token_eos():
+                break
+        assert got == case["greedy_ids"]
