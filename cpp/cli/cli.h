@@ -11,11 +11,12 @@ struct ChatMessage {
   std::string role, content;
 };
 
-// Renders messages through a chat template. Arguments: the template's Jinja source, the messages, whether to open the
-// assistant's turn, the text of the BOS and EOS tokens. Throws Error when the template is not understood.
-using ChatFormatter = std::function<std::string(const std::string& source, const std::vector<ChatMessage>& messages,
-                                                bool add_generation_prompt, const std::string& bos,
-                                                const std::string& eos)>;
+// Renders messages through a chat template. Arguments: the template's Jinja source, the messages, whether to
+// open the assistant's turn, the text of the BOS and EOS tokens. Throws Error when the template is not
+// understood.
+using ChatFormatter =
+    std::function<std::string(const std::string& source, const std::vector<ChatMessage>& messages,
+                              bool add_generation_prompt, const std::string& bos, const std::string& eos)>;
 
 // Recognises the chatml, llama-3 and mistral forms of a template; any other is refused by name.
 std::string format_chat_builtin(const std::string& source, const std::vector<ChatMessage>& messages,
@@ -24,11 +25,14 @@ std::string format_chat_builtin(const std::string& source, const std::vector<Cha
 struct CliHooks {
   std::string program = "spectralkv";
   ChatFormatter format_chat = format_chat_builtin;
-  std::function<std::string()> default_model;  // path of the model when no -m is given; empty function: -m is required
-  std::vector<std::pair<std::string, std::string>> more_commands;  // name and one line of help, handled by the caller
+  // Path of the model when no -m is given; an empty function: -m is required.
+  std::function<std::string()> default_model;
+  // Name and one line of help of further subcommands, for the help; their caller handles them.
+  std::vector<std::pair<std::string, std::string>> more_commands;
 };
 
-// Runs `args` (without the program's name); returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+// Runs `args` (without the program's name); returns the exit status: 0 done, 1 failed, 2 wrong usage, 130
+// interrupted, 141 nobody reads stdout any more. Throws nothing. Handles SIGINT and SIGPIPE while it runs.
 int cli_main(const std::vector<std::string>& args, const CliHooks& hooks);
 
 }  // namespace spectralkv

@@ -54,6 +54,7 @@ std::string Engine::description() const {
 struct Session::Work {
   Scratch scratch;
   std::vector<float> all_logits;  // [n_tokens, n_vocab] with logits_all
+  bool all_rows = false;          // the scratch has room for the logits of a whole batch
 };
 
 Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine), options_(options) {
@@ -67,52 +68,87 @@ Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine
   cache_ = engine.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx},
                                        options_.type_k, options_.type_v);
   work_ = std::make_unique<Work>(
-      Work{Scratch(engine.backend(), c, options_.n_batch, options_.logits_all ? options_.n_batch : 1), {}});
+      Work{Scratch(engine.backend(), c, options_.n_batch, options_.logits_all ? options_.n_batch : 1),
+           {},
+           options_.logits_all});
 }
 
 Session::~Session() = default;
 
-void Session::eval(std::span<const Token> tokens, const std::function<bool()>& cancelled) {
-  const ModelConfig& c = engine_.config();
-  const auto n = static_cast<std::int64_t>(tokens.size()), held = static_cast<std::int64_t>(tokens_.size());
-  check(held + n <= options_.n_ctx, "engine", "the context of ", options_.n_ctx,
-        " tokens is too short: it holds ", held, " and ", n, " more were given; raise n_ctx (-c)");
+void Session::check_fit(std::span<const Token> tokens) const {
+  const std::int64_t n_vocab = engine_.config().n_vocab;
+  check(static_cast<std::int64_t>(tokens_.size() + tokens.size()) <= options_.n_ctx, "engine",
+        "the context of ", options_.n_ctx, " tokens is too short: it holds ", tokens_.size(), " and ",
+        tokens.size(), " more were given; raise n_ctx (-c)");
   for (const Token token : tokens)
-    check(token >= 0 && token < c.n_vocab, "engine", "token ", token, " is not within the vocabulary of ",
-          c.n_vocab);
+    check(token >= 0 && token < n_vocab, "engine", "token ", token, " is not within the vocabulary of ",
+          n_vocab);
+}
 
+void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
+  try {
+    engine_.model().forward(engine_.backend(), work_->scratch, *cache_, batch, n_logits);
+  } catch (...) {
+    reset();  // some layers have taken the batch and others not
+    throw;
+  }
+  tokens_.insert(tokens_.end(), batch.begin(), batch.end());
+  logits_.clear();
+  if (n_logits == 0) return;
+  const auto vocab = static_cast<std::size_t>(engine_.config().n_vocab);
+  const auto rows = static_cast<std::size_t>(n_logits);
+  const float* from = work_->scratch.logits.rows(n_logits).data;
+  logits_.resize(vocab);
+  engine_.backend().read(from + (rows - 1) * vocab, logits_);
+  if (!options_.logits_all) return;
+  auto& all = work_->all_logits;
+  all.resize(all.size() + rows * vocab);
+  engine_.backend().read(from, std::span(all).last(rows * vocab));
+}
+
+void Session::count_time(std::int64_t n, double seconds) {
+  (n == 1 ? timings_.eval_s : timings_.prompt_s) += seconds;
+  (n == 1 ? timings_.eval_tokens : timings_.prompt_tokens) += n;
+}
+
+void Session::eval(std::span<const Token> tokens, const std::function<bool()>& cancelled) {
+  check_fit(tokens);
+  const auto n = static_cast<std::int64_t>(tokens.size());
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t done = 0; done < n;) {
     if (cancelled && cancelled())
       fail(ErrorKind::interrupted, "engine", "interrupted after ", done, " of ", n, " tokens");
     const std::int64_t count = std::min(options_.n_batch, n - done);
     const bool last = done + count == n;
-    const std::int64_t n_logits = options_.logits_all ? count : (last ? 1 : 0);
-    const auto batch = tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count));
-    try {
-      engine_.model().forward(engine_.backend(), work_->scratch, *cache_, batch, n_logits);
-    } catch (...) {
-      reset();  // some layers have taken the batch and others not
-      throw;
-    }
-    tokens_.insert(tokens_.end(), batch.begin(), batch.end());
-    if (n_logits > 0) {
-      const auto vocab = static_cast<std::size_t>(c.n_vocab), rows = static_cast<std::size_t>(n_logits);
-      const float* from = work_->scratch.logits.rows(n_logits).data;
-      logits_.resize(vocab);
-      engine_.backend().read(from + (rows - 1) * vocab, logits_);
-      if (options_.logits_all) {
-        auto& all = work_->all_logits;
-        all.resize(all.size() + rows * vocab);
-        engine_.backend().read(from, std::span(all).last(rows * vocab));
-      }
-    } else {
-      logits_.clear();
-    }
+    read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)),
+               options_.logits_all ? count : (last ? 1 : 0));
     done += count;
   }
-  (n == 1 ? timings_.eval_s : timings_.prompt_s) += seconds_since(start);
-  (n == 1 ? timings_.eval_tokens : timings_.prompt_tokens) += n;
+  count_time(n, seconds_since(start));
+}
+
+void Session::eval_rows(std::span<const Token> tokens, const TakeRows& take,
+                        const std::function<bool()>& cancelled) {
+  check_fit(tokens);
+  const auto n = static_cast<std::int64_t>(tokens.size());
+  if (!work_->all_rows)
+    work_ = std::make_unique<Work>(
+        Work{Scratch(engine_.backend(), engine_.config(), options_.n_batch, options_.n_batch), {}, true});
+  const auto vocab = static_cast<std::size_t>(engine_.config().n_vocab);
+  std::vector<float> rows;
+  for (std::int64_t done = 0; done < n;) {
+    if (cancelled && cancelled())
+      fail(ErrorKind::interrupted, "engine", "interrupted after ", done, " of ", n, " tokens");
+    const std::int64_t count = std::min(options_.n_batch, n - done);
+    const auto start = std::chrono::steady_clock::now();
+    const auto first = static_cast<std::int64_t>(tokens_.size());
+    read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)), count);
+    rows.resize(static_cast<std::size_t>(count) * vocab);
+    engine_.backend().read(work_->scratch.logits.rows(count).data, rows);
+    count_time(count, seconds_since(start));
+    take(ConstMatrix(rows.data(), count, engine_.config().n_vocab), first);
+    done += count;
+  }
 }
 
 void Session::reset() {

@@ -66,12 +66,34 @@ class Session {
   ~Session();
   Session(const Session&) = delete;
 
-  // Appends tokens. Throws a value error, and changes nothing, when they do not fit into n_ctx or an id is out of range.
-  // `cancelled` is asked between batches; true throws ErrorKind::interrupted with the batches so far kept.
+  // Appends tokens. Throws a value error, and changes nothing, when they do not fit into n_ctx or an id is
+  // out of range. `cancelled` is asked between batches; true throws ErrorKind::interrupted with the batches
+  // so far kept.
   void eval(std::span<const Token> tokens, const std::function<bool()>& cancelled = {});
+  // The same, and gives `take` the logits of every batch as it is read: [n, n_vocab], row 0 that of position
+  // `first`; the memory is good for that call only.
+  using TakeRows = std::function<void(ConstMatrix logits, std::int64_t first)>;
+  void eval_rows(std::span<const Token> tokens, const TakeRows& take,
+                 const std::function<bool()>& cancelled = {});
   void reset();
   // Keeps the first n tokens. A compressed cache allows only some n; a refusal names the nearest.
   void truncate(std::int64_t n);
+
+  // Writes tokens, last logits and cache to a file, atomically: `path` is whole, old or new, at any time. OS
+  // errors name the file.
+  void save_state(const std::string& path) const;
+  // Goes on from a saved state with identical logits. A file of another model or cache type, one that is
+  // longer than n_ctx, damaged or no state file is a value error with the reason, and leaves all as it was.
+  void load_state(const std::string& path);
+  // Keeps as much as the cache can of what the session's tokens and the prompt have in common at their start,
+  // and gives its length: the caller evals the prompt from there. Equal to the prompt's only with its logits
+  // at hand.
+  std::int64_t keep_common(std::span<const Token> prompt);
+
+  // For measurements: takes over the tokens of a session of the same engine with an exact cache, compressed
+  // as this session's cache does; and stops the sealing of blocks until `reset`, for `more` further tokens.
+  void convert_from(const Session& exact);
+  void hold_sealing(std::int64_t more);
 
   std::span<const float> logits() const;  // [n_vocab] after the last token; empty when no token was read
   ConstMatrix all_logits() const;         // [n_tokens, n_vocab]; needs logits_all
@@ -86,6 +108,10 @@ class Session {
 
  private:
   struct Work;  // activations
+  void check_fit(std::span<const Token> tokens) const;
+  void read_batch(std::span<const Token> batch, std::int64_t n_logits);
+  void count_time(std::int64_t n, double seconds);
+
   Engine& engine_;
   SessionOptions options_;
   std::unique_ptr<KvCache> cache_;

@@ -24,7 +24,8 @@ Generation::Generation(Session& session, GenerateOptions options)
       options_(std::move(options)),
       sampler_(options_.sampling, session.engine().tokenizer().n_vocab()),
       filter_(options_.stop) {
-  check(!session.tokens().empty(), "engine", "nothing to generate from: the session has read no token");
+  check(!session.logits().empty(), "engine",
+        "nothing to generate from: the session has no logits before a token was read (or after a truncate)");
   check(options_.top_logprobs >= -1 && options_.top_logprobs <= session.engine().tokenizer().n_vocab(),
         "engine", "top_logprobs must be -1 (none) to the size of the vocabulary, not ",
         options_.top_logprobs);

@@ -8,17 +8,18 @@
 
 #include "engine/engine.h"
 #include "engine/sampler.h"
+#include "engine/text_filter.h"
 
 namespace spectralkv {
 
 struct GenerateOptions {
   SamplingOptions sampling;
-  std::int64_t max_tokens = -1;    // < 0: until the end token or the context's end
-  std::vector<std::string> stop;   // text that ends the generation and is not given out
-  bool ignore_end_tokens = false;  // go on past end-of-generation tokens
-  bool render_special = false;     // give out the text of control tokens
-  int top_logprobs = -1;           // >= 0: give log-probabilities, and that many alternatives
-  std::function<bool()> cancelled;
+  std::int64_t max_tokens = -1;     // < 0: until the end token or the context's end
+  std::vector<std::string> stop;    // text that ends the generation and is not given out; none of them empty
+  bool ignore_end_tokens = false;   // go on past end-of-generation tokens
+  bool render_special = false;      // give out the text of control tokens (but never of the one that ends)
+  int top_logprobs = -1;            // >= 0: give log-probabilities, and that many alternatives
+  std::function<bool()> cancelled;  // asked before each token
 };
 
 enum class FinishReason : std::uint8_t { none, stop, length, cancelled };
@@ -26,36 +27,43 @@ std::string_view finish_reason_name(FinishReason reason);  // "", "stop", "lengt
 
 struct GeneratedToken {
   Token token = -1;
-  std::string bytes;     // of this token alone, a character may be cut
-  float logprob = 0;     // when asked for
-  std::vector<std::pair<Token, float>> top;
-  std::string text;      // new text that is safe to show: whole characters, no part of a stop string
+  std::string
+      bytes;  // of this token alone, a character may be cut; empty for the token that ends the generation
+  float logprob =
+      0;  // natural logarithm, of the model itself (before bias, penalty, temperature); when asked for
+  std::vector<std::pair<Token, float>> top;  // the most probable tokens, best first; when asked for
+  std::string text;  // new text that is safe to show: whole characters, no part of a stop string
 };
 
+// Samples from the session's logits. The session reads a token only when the one after it is asked for, so
+// the last token costs no forward pass: whatever ended the generation, the session then holds every token
+// that next() gave except the last. A further Generation on the session would repeat that last token's draw;
+// to go on after `length`, eval the last token first.
 class Generation {
  public:
-  // The session must have read at least one token. The session may not be used by others while this lives.
+  // The session must have logits: at least one token read, and none taken back since. The session may not be
+  // used by others while this lives. Sampling options, stop strings and top_logprobs are checked here.
   Generation(Session& session, GenerateOptions options);
 
-  // The next token, already appended to the session unless it ends the generation; nothing when finished. Text that
-  // was held back comes with the last token or, when the end shows only later, from `rest()`.
+  // The next token, nothing when finished. An end token is given too, without bytes, and ends with `stop`; so
+  // does the token that completes a stop string. reason() is set together with the last token, whose text
+  // then includes what was held back; only after `cancelled` the held-back text comes from rest() alone. The
+  // token sampled at the last place of the context is given and ends with `length`.
   std::optional<GeneratedToken> next();
-  // Text that was held back (an unfinished character, the start of a stop string that did not complete). Call at the end.
+  // Text that is still held back (an unfinished character, the start of a stop string that did not complete).
+  // Call at the end, whatever the reason.
   std::string rest();
   FinishReason reason() const { return reason_; }
   // True when `length` came from the context's end and not from max_tokens.
   bool context_full() const { return context_full_; }
 
  private:
-  std::string release(std::string_view complete);
-
   Session& session_;
   GenerateOptions options_;
   Sampler sampler_;
-  Utf8Stream utf8_;
-  std::string held_;
+  TextFilter filter_;
   std::int64_t n_generated_ = 0;
-  Token pending_ = -1;
+  Token pending_ = -1;  // given out, not yet read by the session
   FinishReason reason_ = FinishReason::none;
   bool context_full_ = false;
 };

@@ -11,14 +11,15 @@
 namespace spectralkv {
 
 struct SamplingOptions {
-  double temperature = 0.8;  // <= 0: greedy
-  int top_k = 40;            // <= 0: off
-  double top_p = 0.95;       // >= 1: off
-  double min_p = 0.05;       // <= 0: off
-  double repeat_penalty = 1.0;
-  int repeat_last_n = 64;  // tokens the penalty looks back at; -1: all
+  double temperature = 0.8;     // <= 0: greedy
+  int top_k = 40;               // <= 0: off
+  double top_p = 0.95;          // >= 1: off; 0 keeps the best token alone
+  double min_p = 0.05;          // <= 0: off
+  double repeat_penalty = 1.0;  // > 0; 1: off
+  int repeat_last_n = 64;       // tokens the penalty looks back at; -1: all
   std::uint64_t seed = 0;
-  std::vector<std::pair<Token, float>> logit_bias;
+  std::vector<std::pair<Token, float>>
+      logit_bias;  // added up where a token is named twice; -infinity bans a token
 };
 
 class Sampler {
@@ -26,18 +27,30 @@ class Sampler {
   // Checks the options against the vocabulary; a value error names the one that is wrong.
   Sampler(const SamplingOptions& options, int n_vocab);
 
-  // Order: logit bias, repeat penalty, then top-k, top-p, min-p, temperature, as llama.cpp does. The draw number i of a
-  // seed is the same everywhere. Non-finite logits are an error.
+  // Order: logit bias, repeat penalty, then top-k, top-p, min-p, temperature, as llama.cpp does. Equal logits
+  // rank by id, the lower first. The draw number i of a seed is the same everywhere; a greedy choice draws
+  // none. logits: [n_vocab]; one that is not finite is a value error. history: the sequence so far, for the
+  // penalty.
   Token sample(std::span<const float> logits, std::span<const Token> history);
 
  private:
+  std::span<const float> adjust(std::span<const float> logits, std::span<const Token> history);
+  double collect_top_k(std::span<const float> logits, float best);
+  double collect_likely(std::span<const float> logits, float best);
+  void cut_candidates(float best, double total);
+  template <class Weight>
+  std::size_t draw(std::size_t n, const Weight& weight);
+
   SamplingOptions options_;
+  int n_vocab_;
   std::uint64_t draws_ = 0;
   std::vector<float> work_;
-  std::vector<std::pair<float, Token>> candidates_;
+  std::vector<Token> recent_;
+  std::vector<std::pair<float, Token>> candidates_;  // logit, id
 };
 
-// Natural-log probabilities of the raw logits: of `token`, and the n most probable tokens in falling order.
+// Natural-log probabilities of the raw logits, [n_vocab]: of `token`, and of the n most probable tokens in
+// falling order (all of them when n is more than the vocabulary). NaN or an id out of range is a value error.
 float token_logprob(std::span<const float> logits, Token token);
 std::vector<std::pair<Token, float>> top_logprobs(std::span<const float> logits, int n);
 

@@ -61,6 +61,7 @@ void Cache::reset() {
   for (auto& layer : layers_) {
     layer.k.blocks.clear();
     layer.v.blocks.clear();
+    layer.most_sealed = CacheLayer::kNoHold;
   }
 }
 

@@ -2,6 +2,8 @@
 // What it holds is a function of the tokens alone (VOCABULARY.md), whatever batches brought them.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -12,6 +14,9 @@
 #include "kv/report.h"
 
 namespace spectralkv {
+
+class StateReader;
+class StateWriter;
 
 struct CacheShape {
   std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0, n_ctx = 0;
@@ -49,12 +54,16 @@ struct CacheLayer {
   CacheLayout layout;
   bool lossy = false;
   CacheSide k, v;
+  // Cache::hold_sealing sets these.
+  static constexpr std::int64_t kNoHold = std::numeric_limits<std::int64_t>::max();
+  std::int64_t most_sealed = kNoHold, more_tail = 0;
 
   // Blocks that a query at position t reads as sealed.
   std::int64_t sealed_for(std::int64_t t) const {
-    return t < layout.window ? 0 : (t - layout.window) / layout.block;
+    return t < layout.window ? 0 : std::min(most_sealed, (t - layout.window) / layout.block);
   }
-  std::int64_t tail_capacity() const { return layout.block + layout.window; }
+  bool holds_sealing() const { return most_sealed != kNoHold; }
+  std::int64_t tail_capacity() const { return layout.block + layout.window + more_tail; }
   // Tokens of sealed block b: the sinks are left out of the first.
   std::int64_t block_tokens(std::int64_t b) const {
     return b == 0 ? layout.block - layout.sink : layout.block;
@@ -73,6 +82,21 @@ class Cache final : public KvCache {
   void truncate(std::int64_t n) override;
   CacheReport report() const override;
   const CacheLayer& layer(std::int64_t l) const { return layers_[static_cast<std::size_t>(l)]; }
+
+  // The largest length up to n that truncate takes.
+  std::int64_t nearest_below(std::int64_t n) const;
+
+  // Takes over all tokens of a cache of the same shape whose codecs are exact: seals what is complete, as if
+  // the rows had been appended here. What this cache held is gone.
+  void convert_from(const Cache& exact);
+  // Seals no further block until `reset`, and has room for `more` exact tokens behind those that it holds.
+  // For measurements; a cache in this state depends on when it was called, and cannot be saved.
+  void hold_sealing(std::int64_t more);
+
+  // A state file's part for the cache. `load` checks everything; when it throws, what this cache holds is
+  // undefined, so give it a fresh one. n_tokens: what the file said, at most shape().n_ctx.
+  void save(StateWriter& out) const;
+  void load(StateReader& in, std::int64_t n_tokens);
 
   // The exact rows that queries of this batch may read: tokens [begin, end) of each KV head, in the exact
   // codec's form.

@@ -27,6 +27,10 @@ std::int64_t CodecWork::held_bytes() const {
   return static_cast<std::int64_t>(sum);
 }
 
+bool Codec::valid(const std::byte*, std::int64_t n, std::int64_t bytes) const {
+  return bytes == max_bytes(n);
+}
+
 void Codec::enter(ConstMatrix x, Matrix out) const {
   copy_rows(x, out);
 }

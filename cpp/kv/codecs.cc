@@ -4,6 +4,8 @@
 #include <array>
 
 #include "base/error.h"
+#include "kv/codecs/block_quant.h"
+#include "kv/codecs/eoptshrinkq.h"
 #include "kv/codecs/exact.h"
 
 namespace spectralkv {
@@ -19,6 +21,16 @@ BuiltCodec build_exact(CodecSpec& spec, std::int64_t head_dim) {
 constexpr std::array kTable = {
     CodecRow{"f32", "f32: exact, 32 bits per entry", build_exact<make_f32_codec>},
     CodecRow{"f16", "f16: half precision, 16 bits per entry", build_exact<make_f16_codec>},
+    CodecRow{"q8_0", "q8_0: groups of 32 at 8 bits; rotation, sink, window, block", build_q8_0},
+    CodecRow{"q4_0", "q4_0: groups of 32 at 4 bits; rotation, sink, window, block", build_q4_0},
+    CodecRow{"turboquant",
+             "turboquant:B: rotated rows at B bits; rotation, scale, sink, window, block, paper",
+             build_turboquant},
+    CodecRow{"eoptshrinkq",
+             "eoptshrinkq:B: low-rank factors, the rest at B bits; loss, loop, factor_bits, rotation, scale, "
+             "sink, "
+             "window, block, paper",
+             build_eoptshrinkq},
 };
 
 }  // namespace

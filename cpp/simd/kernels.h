@@ -7,7 +7,8 @@
 
 namespace spectralkv::simd {
 
-enum { kTypes = 13 };  // lines of formats/list.def, in its order
+enum { kTypes = 13 };    // lines of formats/list.def, in its order
+enum { kCodeBits = 8 };  // codes of the cache have 1 to 8 bits
 
 // y[t * ldy + r] = sum over k < n of W[r][k] * x[t * ldx + k], for r < rows, t < tokens.
 // w: rows of row_bytes each, n values; x: [tokens, n] f32; y: [tokens, rows] f32; work: matmul_work(n)
@@ -28,6 +29,19 @@ struct Kernels {
                   int64_t d, float* acc, int64_t lda);
   void (*mix_f16)(const float* p, int64_t ldp, int64_t tokens, const uint16_t* v, int64_t ldv, int64_t n,
                   int64_t d, float* acc, int64_t lda);
+
+  // Matrices of b-bit codes, b = index + 1: rows [n, d] of formats/bitpack.h back to back, d a multiple of
+  // 16, a code standing for levels[code], levels [2^b]. y[t * ldy + r] = sum over k < d of levels[code[r][k]]
+  // * x[t * ldx + k]: x [tokens, d], y [tokens, n].
+  void (*score_codes[kCodeBits])(const uint8_t* codes, int64_t n, int64_t d, const float* levels,
+                                 const float* x, int64_t ldx, int64_t tokens, float* y, int64_t ldy);
+  // acc[t][c] += sum over j < n, in rising j, of p[t * ldp + j] * levels[code[j][c]]: p [tokens, n], acc
+  // [tokens, d] rows lda apart.
+  void (*mix_codes[kCodeBits])(const float* p, int64_t ldp, int64_t tokens, const uint8_t* codes, int64_t n,
+                               int64_t d, const float* levels, float* acc, int64_t lda);
+  // out[i] = scale * levels[code[i]] for one row of d codes.
+  void (*decode_codes[kCodeBits])(const uint8_t* row, int64_t d, const float* levels, float scale,
+                                  float* out);
 
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i], i < n.
   void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* out);

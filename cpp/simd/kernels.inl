@@ -5,6 +5,7 @@
 // clang-format off
 #include "simd/rows.inl"
 #include "simd/matmul.inl"
+#include "simd/codes.inl"
 #include "simd/elementwise.inl"
 // clang-format on
 
@@ -31,6 +32,12 @@ constexpr Kernels kTable = {
     },
     mix<float>,
     mix<uint16_t>,
+#define EACH(f) \
+  { f<1>, f<2>, f<3>, f<4>, f<5>, f<6>, f<7>, f<8> }
+    EACH(score_codes),
+    EACH(mix_codes),
+    EACH(decode_codes),
+#undef EACH
     rms_norm,
     silu_mul,
     add,

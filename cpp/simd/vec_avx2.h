@@ -12,6 +12,8 @@ struct Vec {
 
 constexpr int kTileTokens = 1;
 constexpr int kFusedTokens = 1;
+constexpr int kCodeTokens = 2;
+constexpr int kCodeColumns = 2;
 
 inline __m256i vec_mask8(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -137,5 +139,57 @@ inline float vec_reduce_max(Vec x) {
   h = _mm_max_ps(h, _mm_movehl_ps(h, h));
   return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
 }
+
+// Eight codes of one plane, codes above them in the high bits: of 1, 2 and 4 bits from the word that begins
+// `skip` codes before them.
+inline __m256i vec_code_lanes(const uint8_t* p, int width, int skip) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i shift =
+      _mm256_mullo_epi32(_mm256_add_epi32(lane, _mm256_set1_epi32(skip)), _mm256_set1_epi32(width));
+  int word = 0;
+  __builtin_memcpy(&word, p, width == 1 ? 2 : 4);
+  return _mm256_srlv_epi32(_mm256_set1_epi32(word), shift);
+}
+template <int bits>
+inline __m256i vec_code_index(const uint8_t* row, int64_t d, int64_t i, int half) {
+  const auto masked = [](__m256i x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); };
+  if constexpr (bits == 8) return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(row + i + 8 * half)));
+  if constexpr (bits == 1) return masked(vec_code_lanes(row + i / 8, 1, 8 * half), 1);
+  if constexpr (bits == 2 || bits == 3) {
+    const __m256i low = masked(vec_code_lanes(row + i / 4, 2, 8 * half), 3);
+    if (bits == 2) return low;
+    const __m256i high = masked(vec_code_lanes(row + d / 4 + i / 8, 1, 8 * half), 1);
+    return _mm256_or_si256(low, _mm256_slli_epi32(high, 2));
+  }
+  __m256i index = masked(vec_code_lanes(row + i / 2 + 4 * half, 4, 0), 15);
+  row += d / 2;
+  if constexpr (bits == 6 || bits == 7) {
+    index = _mm256_or_si256(index, _mm256_slli_epi32(masked(vec_code_lanes(row + i / 4, 2, 8 * half), 3), 4));
+    row += d / 4;
+  }
+  if constexpr (bits == 5 || bits == 7)
+    index = _mm256_or_si256(index,
+                            _mm256_slli_epi32(masked(vec_code_lanes(row + i / 8, 1, 8 * half), 1), bits - 1));
+  return index;
+}
+template <int bits>
+struct CodeLevels {
+  const float* levels;
+  Vec table;  // up to 4 bits
+  explicit CodeLevels(const float* all) : levels(all), table(vec_set1(0.0f)) {
+    if constexpr (bits <= 4) {
+      float wide[16];
+      for (int i = 0; i < 16; ++i) wide[i] = all[i & ((1 << bits) - 1)];
+      table = vec_load(wide);
+    }
+  }
+  __m256 half(const uint8_t* row, int64_t d, int64_t i, int h) const {
+    const __m256i index = vec_code_index<bits>(row, d, i, h);
+    if constexpr (bits <= 3) return _mm256_permutevar8x32_ps(table.a, index);
+    if constexpr (bits == 4) return vec_lookup8(index, table);
+    return _mm256_i32gather_ps(levels, index, 4);
+  }
+  Vec at(const uint8_t* row, int64_t d, int64_t i) const { return {half(row, d, i, 0), half(row, d, i, 1)}; }
+};
 
 }  // namespace

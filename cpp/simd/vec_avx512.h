@@ -12,6 +12,8 @@ struct Vec {
 
 constexpr int kTileTokens = 6;
 constexpr int kFusedTokens = 4;
+constexpr int kCodeTokens = 4;
+constexpr int kCodeColumns = 4;
 
 inline __mmask16 vec_mask(int n) {
   return (__mmask16)((1u << n) - 1u);
@@ -117,5 +119,66 @@ inline void vec_reduce4(Vec p, Vec q, Vec r, Vec s, float out[4]) {
 inline float vec_reduce_max(Vec x) {
   return _mm512_reduce_max_ps(x.v);
 }
+
+// Sixteen codes of a plane in rising lanes, other codes in the bits above them.
+inline __m512i vec_codes2(const uint8_t* p) {
+  int word;
+  __builtin_memcpy(&word, p, 4);
+  const __m512i shift = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return _mm512_srlv_epi32(_mm512_set1_epi32(word), shift);
+}
+inline __m512i vec_codes4(const uint8_t* p) {
+  int words[2];
+  __builtin_memcpy(words, p, 8);
+  const __m512i shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+  return _mm512_srlv_epi32(_mm512_mask_set1_epi32(_mm512_set1_epi32(words[0]), 0xff00, words[1]), shift);
+}
+inline __mmask16 vec_codes1(const uint8_t* p) {
+  uint16_t word;
+  __builtin_memcpy(&word, p, 2);
+  return (__mmask16)word;
+}
+// Up to 5 bits: a table of 16, repeated where there are fewer levels, so that bits above a code do no harm;
+// at 1, 3 and 5 bits the highest bit chooses between two.
+template <int bits>
+struct CodeLevels {
+  static constexpr int kTable = bits == 1 ? 1 : bits <= 3 ? 4 : 16;
+  const float* levels;
+  __m512 low, high;
+  explicit CodeLevels(const float* all) : levels(all), low(_mm512_setzero_ps()), high(low) {
+    if constexpr (bits <= 5) {
+      float wide[32];
+      for (int i = 0; i < 16; ++i) {
+        wide[i] = all[i % kTable];
+        wide[16 + i] = all[bits % 2 == 1 ? kTable + i % kTable : i % kTable];
+      }
+      low = _mm512_loadu_ps(wide);
+      high = _mm512_loadu_ps(wide + 16);
+    }
+  }
+  Vec at(const uint8_t* row, int64_t d, int64_t i) const {
+    if constexpr (bits == 1) return {_mm512_mask_blend_ps(vec_codes1(row + i / 8), low, high)};
+    if constexpr (bits == 2) return {_mm512_permutexvar_ps(vec_codes2(row + i / 4), low)};
+    if constexpr (bits == 4) return {_mm512_permutexvar_ps(vec_codes4(row + i / 2), low)};
+    if constexpr (bits == 3 || bits == 5) {
+      const __m512i index = bits == 3 ? vec_codes2(row + i / 4) : vec_codes4(row + i / 2);
+      const __mmask16 upper = vec_codes1(row + d * (bits - 1) / 8 + i / 8);
+      const __m512 x = _mm512_permutexvar_ps(index, low);
+      return {_mm512_mask_blend_ps(upper, x, _mm512_permutexvar_ps(index, high))};
+    }
+    __m512i index;
+    if constexpr (bits == 8) {
+      index = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)(row + i)));
+    } else {
+      index = _mm512_and_si512(vec_codes4(row + i / 2), _mm512_set1_epi32(15));
+      const __m512i pairs = _mm512_and_si512(vec_codes2(row + d / 2 + i / 4), _mm512_set1_epi32(3));
+      index = _mm512_or_si512(index, _mm512_slli_epi32(pairs, 4));
+      if constexpr (bits == 7)
+        index =
+            _mm512_mask_or_epi32(index, vec_codes1(row + d * 3 / 4 + i / 8), index, _mm512_set1_epi32(64));
+    }
+    return {_mm512_i32gather_ps(index, levels, 4)};
+  }
+};
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/half.h"
+#include "formats/bitpack.h"
 
 namespace {
 
@@ -15,6 +16,8 @@ struct Vec {
 
 constexpr int kTileTokens = 2;   // tokens that the matmul's inner loop keeps in registers, times four rows
 constexpr int kFusedTokens = 1;  // up to this many tokens, weights are decoded in registers
+constexpr int kCodeTokens = 4;   // tokens that share the lookups of a row of codes
+constexpr int kCodeColumns = 1;  // vectors of 16 columns that a weighted sum of codes keeps for each
 
 template <class F>
 inline Vec vec_make(F f) {
@@ -129,5 +132,15 @@ inline float vec_reduce_max(Vec a) {
   for (int i = 1; i < 16; ++i) m = a.v[i] > m ? a.v[i] : m;
   return m;
 }
+// What the codes of a row stand for (formats/bitpack.h): levels [2^bits], kept in registers where they fit.
+template <int bits>
+struct CodeLevels {
+  const float* levels;
+  explicit CodeLevels(const float* all) : levels(all) {}
+  // Of codes i to i + 15 of a row of d codes; i and d multiples of 16.
+  Vec at(const uint8_t* row, int64_t d, int64_t i) const {
+    return vec_make([&](int lane) { return levels[skv_packed_code(row, (int)d, bits, (int)i + lane)]; });
+  }
+};
 
 }  // namespace

@@ -13,26 +13,37 @@ namespace spectralkv {
 using Token = std::int32_t;
 
 // GGUF's tokenizer.ggml.token_type.
-enum class TokenType : std::uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class TokenType : std::uint8_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 // What a file says of its vocabulary; filled from GGUF metadata by engine/vocab, checked by the Tokenizer.
 struct Vocab {
-  std::string source;                // the file's path, for messages
-  std::string model;                 // "gpt2" or "llama"
-  std::string pre;                   // pre-tokenizer of "gpt2"; empty for "llama"
-  bool allow_unknown_pre = false;    // an unknown `pre` becomes gpt-2's instead of an error
-  std::vector<std::string> tokens;   // UTF-8 as stored: byte-level alphabet for gpt2, U+2581 for spaces in llama
-  std::vector<float> scores;         // llama; empty: all 0
-  std::vector<TokenType> types;      // empty: all normal
-  std::vector<std::string> merges;   // gpt2: "left right" by rank
+  std::string source;              // the file's path, for messages
+  std::string model;               // "gpt2" or "llama"
+  std::string pre;                 // pre-tokenizer of "gpt2"; empty for "llama"
+  bool allow_unknown_pre = false;  // an unknown `pre` becomes gpt-2's instead of an error
+  // UTF-8 as stored: byte-level alphabet for gpt2, U+2581 for spaces in llama; control and user-defined
+  // tokens as plain text. A text that occurs twice is encoded as its first id (files in the wild have a few);
+  // an empty one never is.
+  std::vector<std::string> tokens;
+  std::vector<float> scores;        // llama; empty: all 0
+  std::vector<TokenType> types;     // empty: all normal
+  std::vector<std::string> merges;  // gpt2: "left right" by rank; llama: not looked at
   Token bos = -1, eos = -1, eot = -1, eom = -1, unk = -1, pad = -1;  // -1: none
-  std::vector<Token> more_eog;       // further end-of-generation ids
+  std::vector<Token> more_eog;                                       // further end-of-generation ids
   bool add_bos = false, add_eos = false;
-  bool add_space_prefix = true;      // llama only
+  bool add_space_prefix = true;  // llama only
 };
 
 class Tokenizer {
  public:
+  // Throws a value error that names vocab.source and what is wrong with the vocabulary.
   explicit Tokenizer(Vocab vocab);
   Tokenizer(Tokenizer&&) noexcept;
   ~Tokenizer();
@@ -40,14 +51,16 @@ class Tokenizer {
   const Vocab& vocab() const;
   int n_vocab() const;
 
-  // add_special: BOS and EOS as the vocabulary asks for. parse_special: control tokens written out in the text become
-  // their ids; without it they are plain text (user-defined tokens are always matched). Text that is no valid UTF-8 is
-  // accepted: each bad byte stands for itself, or becomes the unknown token where no byte token exists.
+  // add_special: BOS and EOS as the vocabulary asks for. parse_special: control and unknown tokens written
+  // out in the text become their ids; without it they are plain text (user-defined tokens are always
+  // matched). Text that is no valid UTF-8 is accepted: each bad byte stands for itself. Where no byte token
+  // exists: llama gives one unknown token for a run of such characters, gpt2 one for each byte unless it is a
+  // control token; without one they are left out. Texts of at most 2^29 bytes; longer ones are a value error.
   std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const;
 
-  // The bytes of tokens: any bytes, a character may be cut. Control tokens give text only with render_special.
-  // For "llama" the space that encode put in front is taken off a text that starts the sequence
-  // (strip_leading_space). Ids out of range: a value error.
+  // The bytes of tokens: any bytes, a character may be cut. Control tokens give text only with
+  // render_special. strip_leading_space: for "llama", the space that encode put in front is taken off a text
+  // that starts the sequence. Ids out of range: a value error, here and below; is_end takes any number.
   std::string decode(std::span<const Token> tokens, bool render_special, bool strip_leading_space) const;
   // Bytes of one token.
   std::string piece(Token token, bool render_special) const;
@@ -63,7 +76,8 @@ class Tokenizer {
 // Holds back the bytes of a character that is not complete yet.
 class Utf8Stream {
  public:
-  // Takes more bytes; gives what is complete. Bytes that can never become a character are given out as U+FFFD.
+  // Takes more bytes; gives what is complete. Bytes that can never become a character are given out as
+  // U+FFFD.
   std::string put(std::string_view bytes);
   // What is left at the end: U+FFFD for an incomplete character, else nothing.
   std::string finish();

@@ -1,0 +1,203 @@
+// Parsing of option tables, and the help that is written from them.
+#include "cli/args.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+
+namespace spectralkv {
+namespace {
+
+// from_chars knows no leading plus.
+std::string_view without_plus(const std::string& text) {
+  const bool plus = text.size() > 1 && text[0] == '+' && text[1] != '-' && text[1] != '+';
+  return std::string_view(text).substr(plus ? 1 : 0);
+}
+
+template <class T>
+std::string range_text(T min, T max) {
+  const bool low = min > std::numeric_limits<T>::lowest(), high = max < std::numeric_limits<T>::max();
+  if (low && high) return concat(" from ", min, " to ", max);
+  if (low) return concat(" of at least ", min);
+  if (high) return concat(" of at most ", max);
+  return "";
+}
+
+// Levenshtein's distance.
+std::size_t edits(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+const Option* find_option(const std::vector<Option>& options, const std::string& name) {
+  for (const auto& option : options)
+    if (std::find(option.names.begin(), option.names.end(), name) != option.names.end()) return &option;
+  return nullptr;
+}
+
+[[noreturn]] void fail_unknown(const std::vector<Option>& options, const std::string& name) {
+  std::vector<std::string> known{"--help"};
+  for (const auto& option : options) known.insert(known.end(), option.names.begin(), option.names.end());
+  const std::string nearest = nearest_word(name, known);
+  throw UsageError(concat("unknown option '", name, "'",
+                          nearest.empty() ? "" : concat("; did you mean '", nearest, "'?")));
+}
+
+// Numbers, and options whose value happens to be a lone "-" (standard input), look like options but are
+// values.
+bool looks_like_option(const std::string& arg) {
+  return arg.size() > 1 && arg[0] == '-';
+}
+
+}  // namespace
+
+std::int64_t parse_int(const std::string& text, std::int64_t min, std::int64_t max) {
+  const std::string_view digits = without_plus(text);
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const bool whole = error == std::errc() && end == digits.data() + digits.size();
+  if (!whole || value < min || value > max)
+    throw UsageError(concat("expected a whole number", range_text(min, max), ", not '", text, "'"));
+  return value;
+}
+
+double parse_number(const std::string& text, double min, double max) {
+  const std::string_view digits = without_plus(text);
+  double value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const bool whole = error == std::errc() && end == digits.data() + digits.size() && std::isfinite(value);
+  if (!whole || value < min || value > max)
+    throw UsageError(concat("expected a number", range_text(min, max), ", not '", text, "'"));
+  return value;
+}
+
+std::function<void(const std::string&)> set_text(std::string& target) {
+  return [&target](const std::string& text) { target = text; };
+}
+
+std::function<void(const std::string&)> set_int(std::int64_t& target, std::int64_t min, std::int64_t max) {
+  return [&target, min, max](const std::string& text) { target = parse_int(text, min, max); };
+}
+
+std::function<void(const std::string&)> set_int(int& target, int min, int max) {
+  return
+      [&target, min, max](const std::string& text) { target = static_cast<int>(parse_int(text, min, max)); };
+}
+
+std::function<void(const std::string&)> set_number(double& target, double min, double max) {
+  return [&target, min, max](const std::string& text) { target = parse_number(text, min, max); };
+}
+
+std::function<void(const std::string&)> set_flag(bool& target, bool value) {
+  return [&target, value](const std::string&) { target = value; };
+}
+
+std::function<void(const std::string&)> append_text(std::vector<std::string>& target) {
+  return [&target](const std::string& text) { target.push_back(text); };
+}
+
+std::vector<std::string> parse_args(const std::vector<Option>& options, const std::vector<std::string>& args,
+                                    std::size_t max_positional) {
+  std::vector<std::string> positional;
+  bool options_ended = false;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    const std::string& arg = args[i];
+    if (options_ended || !looks_like_option(arg)) {
+      if (positional.size() == max_positional) throw UsageError(concat("unexpected argument '", arg, "'"));
+      positional.push_back(arg);
+      continue;
+    }
+    if (arg == "--") {
+      options_ended = true;
+      continue;
+    }
+    const std::size_t equals = arg.find('=');
+    const std::string name = arg.substr(0, equals);
+    const Option* option = find_option(options, name);
+    if (option == nullptr) fail_unknown(options, name);
+    std::string value;
+    if (equals != std::string::npos) {
+      if (option->value.empty()) throw UsageError(concat("option '", name, "' takes no value"));
+      value = arg.substr(equals + 1);
+    } else if (!option->value.empty()) {
+      const bool missing = i + 1 == args.size() || find_option(options, args[i + 1]) != nullptr;
+      if (missing)
+        throw UsageError(concat("option '", name, "' needs a value: ", name, " ", option->value,
+                                i + 1 < args.size() ? concat(" (or ", name, "=", args[i + 1], ")") : ""));
+      value = args[++i];
+    }
+    try {
+      option->set(value);
+    } catch (const UsageError& e) {
+      throw UsageError(concat("option '", name, "': ", e.what()));
+    }
+  }
+  return positional;
+}
+
+bool asks_for_help(const std::vector<std::string>& args) {
+  for (const auto& arg : args) {
+    if (arg == "--") return false;
+    if (arg == "-h" || arg == "--help") return true;
+  }
+  return false;
+}
+
+std::string options_help(const std::vector<Option>& options) {
+  constexpr std::size_t kIndent = 34, kWidth = 100;
+  std::string out;
+  for (const auto& option : options) {
+    std::string line = "  ";
+    for (std::size_t i = 0; i < option.names.size(); ++i) line += (i > 0 ? ", " : "") + option.names[i];
+    if (!option.value.empty()) line += " " + option.value;
+    if (line.size() + 2 > kIndent) {
+      out += line + "\n";
+      line.clear();
+    }
+    line.resize(kIndent, ' ');
+    bool first_word = true;
+    for (std::size_t begin = 0; begin < option.help.size();) {
+      const std::size_t end = std::min(option.help.find(' ', begin), option.help.size());
+      const std::string word = option.help.substr(begin, end - begin);
+      if (!first_word && line.size() + 1 + word.size() > kWidth) {
+        out += line + "\n";
+        line.assign(kIndent, ' ');
+        first_word = true;
+      }
+      line += (first_word ? "" : " ") + word;
+      first_word = false;
+      begin = end + 1;
+    }
+    out += line + "\n";
+  }
+  return out;
+}
+
+std::string nearest_word(const std::string& word, const std::vector<std::string>& known) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
+  if (word.size() <= 3) best_distance = 2;
+  for (const auto& candidate : known) {
+    const std::size_t distance = edits(word, candidate);
+    if (distance < best_distance) {
+      best = candidate;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+}  // namespace spectralkv

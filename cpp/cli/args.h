@@ -1,0 +1,54 @@
+// Command line options as a table: each row has its names, what it takes, its help and what it sets.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace spectralkv {
+
+// Wrong usage: exit status 2.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct Option {
+  std::vector<std::string> names;  // "-m", "--model"
+  std::string value;               // what stands for the value in the help, "PATH"; empty: a flag
+  std::string help;                // one sentence; long ones are wrapped
+  std::function<void(const std::string&)>
+      set;  // flags get ""; throws UsageError with what is wrong, without the name
+};
+
+// Setters for the rows. Numbers must be written in full, be finite and lie in [min, max].
+std::function<void(const std::string&)> set_text(std::string& target);
+std::function<void(const std::string&)> set_int(std::int64_t& target, std::int64_t min, std::int64_t max);
+std::function<void(const std::string&)> set_int(int& target, int min, int max);
+std::function<void(const std::string&)> set_number(double& target, double min, double max);
+std::function<void(const std::string&)> set_flag(bool& target, bool value = true);
+std::function<void(const std::string&)> append_text(std::vector<std::string>& target);
+
+// The value as a number; UsageError says what was expected.
+std::int64_t parse_int(const std::string& text, std::int64_t min, std::int64_t max);
+double parse_number(const std::string& text, double min, double max);
+
+// Applies `--name value` and `--name=value` (long or short name), in order; "--" ends the options. Gives the
+// arguments that belong to no option, at most max_positional of them. UsageError names the option, for an
+// unknown one the nearest.
+std::vector<std::string> parse_args(const std::vector<Option>& options, const std::vector<std::string>& args,
+                                    std::size_t max_positional = 0);
+
+// True when the arguments ask for help (-h, --help) before any "--".
+bool asks_for_help(const std::vector<std::string>& args);
+
+// One entry for each option, wrapped at 100 columns.
+std::string options_help(const std::vector<Option>& options);
+
+// The entry of `known` nearest to `word` in edits, or "" when none is near.
+std::string nearest_word(const std::string& word, const std::vector<std::string>& known);
+
+}  // namespace spectralkv

@@ -1,0 +1,120 @@
+// Dispatch of subcommands, the general help, and what errors become.
+#include "cli/cli.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <new>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/streams.h"
+
+namespace spectralkv {
+namespace {
+
+constexpr std::array kCommands = {
+    CommandRow{"run", "continue a text, answer a question, or chat", run_command},
+    CommandRow{"inspect", "show what a GGUF file holds", inspect_command},
+    CommandRow{"perplexity", "measure how well a text is predicted, and what the cache costs",
+               perplexity_command},
+    CommandRow{"tokenize", "show the tokens of a text", tokenize_command},
+};
+
+const CommandRow* find_command(const std::string& name) {
+  for (const auto& row : kCommands)
+    if (name == row.name) return &row;
+  return nullptr;
+}
+
+std::string general_help(const CliHooks& hooks) {
+  std::string out = "usage: " + hooks.program + " COMMAND [OPTIONS]\n\n";
+  out += "Runs Llama and Mistral models from GGUF files with a compressed KV cache.\n\ncommands:\n";
+  const auto line = [&](std::string name, const std::string& summary) {
+    name.resize(std::max<std::size_t>(name.size() + 2, 14), ' ');
+    out += "  " + name + summary + "\n";
+  };
+  for (const auto& row : kCommands) line(row.name, row.summary);
+  for (const auto& [name, summary] : hooks.more_commands) line(name, summary);
+  line("help", "this help, or that of a command: " + hooks.program + " help run");
+  out += "\noptions:\n";
+  line("-h, --help", "this help; behind a command, the command's");
+  line("--version", "the version");
+  return out;
+}
+
+[[noreturn]] void fail_unknown_command(const std::string& name, const CliHooks& hooks) {
+  std::vector<std::string> known{"help"};
+  for (const auto& row : kCommands) known.emplace_back(row.name);
+  for (const auto& more : hooks.more_commands) known.push_back(more.first);
+  const std::string nearest = nearest_word(name, known);
+  const bool option = !name.empty() && name[0] == '-';
+  throw UsageError(concat(option ? "expected a command before '" : "unknown command '", name, "'",
+                          nearest.empty() ? "" : concat("; did you mean '", nearest, "'?")));
+}
+
+int dispatch(const std::vector<std::string>& args, const CliHooks& hooks) {
+  if (args.empty()) {
+    std::fputs(general_help(hooks).c_str(), stderr);
+    return 2;
+  }
+  const std::string& name = args[0];
+  std::vector<std::string> rest(args.begin() + 1, args.end());
+  if (name == "--version") {
+    write_out(hooks.program + " " SPECTRALKV_VERSION "\n");
+    return 0;
+  }
+  if (name == "-h" || name == "--help" || name == "help") {
+    if (name != "help" || rest.empty()) {
+      write_out(general_help(hooks));
+      return 0;
+    }
+    const CommandRow* row = find_command(rest[0]);
+    if (row == nullptr) fail_unknown_command(rest[0], hooks);
+    return row->run({"--help"}, hooks);
+  }
+  const CommandRow* row = find_command(name);
+  if (row == nullptr) fail_unknown_command(name, hooks);
+  return row->run(rest, hooks);
+}
+
+int report_error(const std::string& message, int status) {
+  std::fputs(("error: " + message + "\n").c_str(), stderr);
+  return status;
+}
+
+}  // namespace
+
+std::span<const CommandRow> command_table() {
+  return kCommands;
+}
+
+std::string command_help(const CliHooks& hooks, const std::string& name, const std::string& usage,
+                         const std::string& about, const std::vector<Option>& options) {
+  std::string out = "usage: " + hooks.program + " " + name + " " + usage + "\n\n" + about + "\n\noptions:\n";
+  out += options_help(options);
+  return out + options_help({{{"-h", "--help"}, "", "this help", {}}});
+}
+
+int cli_main(const std::vector<std::string>& args, const CliHooks& hooks) {
+  const InterruptGuard guard;
+  try {
+    return dispatch(args, hooks);
+  } catch (const UsageError& e) {
+    const bool of_command = !args.empty() && find_command(args[0]) != nullptr;
+    const std::string help = hooks.program + (of_command ? " " + args[0] : "") + " --help";
+    return report_error(concat(e.what(), "\nsee: ", help), 2);
+  } catch (const BrokenPipe&) {
+    return 141;
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::interrupted) return 130;
+    return report_error(e.what(), 1);
+  } catch (const std::bad_alloc&) {
+    return report_error("out of memory", 1);
+  } catch (const std::exception& e) {
+    return report_error(concat("unexpected: ", e.what()), 1);
+  }
+}
+
+}  // namespace spectralkv

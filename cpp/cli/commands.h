@@ -1,0 +1,30 @@
+// The table of subcommands: one file each.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+
+namespace spectralkv {
+
+struct CommandRow {
+  const char* name;
+  const char* summary;  // one line of help
+  int (*run)(const std::vector<std::string>& args, const CliHooks& hooks);
+};
+
+std::span<const CommandRow> command_table();
+
+int run_command(const std::vector<std::string>& args, const CliHooks& hooks);
+int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks);
+int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks);
+int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks);
+
+// The help of one subcommand. usage: what follows its name; about: lines of text.
+std::string command_help(const CliHooks& hooks, const std::string& name, const std::string& usage,
+                         const std::string& about, const std::vector<Option>& options);
+
+}  // namespace spectralkv

@@ -1,0 +1,89 @@
+// Chat history kept in the session: only the tokens of the new turn are read.
+#include "cli/conversation.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace spectralkv {
+
+Conversation::Conversation(Session& session, ChatFormatter format, std::string source,
+                           const std::string* system)
+    : session_(session), format_(std::move(format)), source_(std::move(source)) {
+  if (system == nullptr) return;
+  messages_.push_back({"system", *system});
+  n_system_ = 1;
+}
+
+void Conversation::ask(const std::string& message, const Log& log) {
+  messages_.push_back({"user", message});
+  try {
+    const Vocab& vocab = session_.engine().tokenizer().vocab();
+    const auto text_of = [&](Token token) {
+      return token >= 0 ? session_.engine().tokenizer().piece(token, true) : std::string();
+    };
+    const std::string rendered = format_(source_, messages_, true, text_of(vocab.bos), text_of(vocab.eos));
+    log.detail("chat as the model reads it:\n", rendered);
+    const std::vector<Token> tokens = encode(rendered);
+    check(!tokens.empty(), "cli", "the chat template makes an empty prompt of this chat");
+    check_fits(tokens.size(), session_, "the chat");
+    session_text_.clear();
+    bring_session_to(tokens, log);
+    session_text_ = rendered;
+  } catch (...) {
+    messages_.pop_back();
+    throw;
+  }
+}
+
+void Conversation::add_answer(const Answer& answer) {
+  std::string text = answer.text;
+  if (answers_start_with_space(session_.engine().tokenizer()) && text.starts_with(' ')) text.erase(0, 1);
+  messages_.push_back({"assistant", std::move(text)});
+  if (answer.ended_by_token)
+    session_text_ += answer.text;
+  else
+    session_text_.clear();  // the last token is not in the session, or a stop string is
+}
+
+void Conversation::reset() {
+  messages_.resize(n_system_);
+  session_.reset();
+  session_text_.clear();
+}
+
+// Where the new text goes on from the session's with a control token, the session's tokens stand as they are:
+// those that the model chose for its answer need not be the ones that encoding the answer gives.
+std::vector<Token> Conversation::encode(const std::string& rendered) const {
+  const Tokenizer& tokenizer = session_.engine().tokenizer();
+  if (!session_text_.empty() && rendered.starts_with(session_text_)) {
+    const std::vector<Token> rest = tokenizer.encode(rendered.substr(session_text_.size()), false, true);
+    if (!rest.empty() && tokenizer.is_control(rest[0])) {
+      std::vector<Token> tokens = session_.tokens();
+      tokens.insert(tokens.end(), rest.begin(), rest.end());
+      return tokens;
+    }
+  }
+  return encode_prompt(tokenizer, rendered, true);
+}
+
+// Keeps the longest common start, reads the rest; at least one token, for the logits.
+void Conversation::bring_session_to(const std::vector<Token>& tokens, const Log& log) {
+  const std::vector<Token>& held = session_.tokens();
+  const auto differ = std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first;
+  std::size_t common = std::min(static_cast<std::size_t>(differ - held.begin()), tokens.size() - 1);
+  if (common < held.size()) {
+    try {
+      session_.truncate(static_cast<std::int64_t>(common));
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::value) throw;
+      log.detail("reading the chat from its start: ", e.what());
+      session_.reset();
+      common = 0;
+    }
+  }
+  log.detail("chat: ", tokens.size(), " tokens, ", common, " of them known");
+  read_prompt(session_, std::span(tokens).subspan(common), log);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,265 @@
+// The command `inspect`: what a GGUF file holds, without loading the model.
+#include <algorithm>
+#include <optional>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/log.h"
+#include "cli/streams.h"
+#include "gguf/gguf.h"
+#include "model/config.h"
+
+namespace spectralkv {
+namespace {
+
+constexpr std::size_t kShownElements = 6, kShownBytes = 160;
+
+struct TypeSum {
+  DType type = DType::f32;
+  std::int64_t tensors = 0, values = 0, bytes = 0;
+};
+
+struct Facts {
+  std::vector<TypeSum> types;  // falling bytes
+  std::int64_t parameters = 0, tensor_bytes = 0;
+  std::optional<ModelConfig> config;
+  std::string not_supported;  // why there is no config
+
+  // Keys and values of one token in f16.
+  std::int64_t cache_bytes_per_token() const {
+    return 2 * 2 * config->n_layers * config->n_kv_heads * config->head_dim;
+  }
+};
+
+Facts gather(const Gguf& file) {
+  Facts facts;
+  for (const auto& tensor : file.tensors()) {
+    auto sum = std::find_if(facts.types.begin(), facts.types.end(),
+                            [&](const TypeSum& s) { return s.type == tensor.type; });
+    if (sum == facts.types.end()) sum = facts.types.insert(sum, TypeSum{tensor.type});
+    sum->tensors += 1;
+    sum->values += tensor.n_values();
+    sum->bytes += tensor.bytes;
+    facts.parameters += tensor.n_values();
+    facts.tensor_bytes += tensor.bytes;
+  }
+  std::stable_sort(facts.types.begin(), facts.types.end(),
+                   [](const TypeSum& a, const TypeSum& b) { return a.bytes > b.bytes; });
+  try {
+    facts.config = read_config(file);
+  } catch (const Error& e) {
+    facts.not_supported = e.what();
+  }
+  return facts;
+}
+
+double bits_per_weight(const Facts& facts) {
+  return facts.parameters > 0
+             ? 8.0 * static_cast<double>(facts.tensor_bytes) / static_cast<double>(facts.parameters)
+             : 0;
+}
+
+std::string dims_text(const GgufTensor& tensor) {
+  std::string text = "[";
+  for (const auto n : tensor.dims) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+// Scalars as JSON has them, for both outputs.
+std::string element_text(bool value) {
+  return value ? "true" : "false";
+}
+std::string element_text(std::int64_t value) {
+  return std::to_string(value);
+}
+std::string element_text(std::uint64_t value) {
+  return std::to_string(value);
+}
+std::string element_text(double value) {
+  return json_number(value);
+}
+std::string element_text(const std::string& value) {
+  return json_string(value);
+}
+
+// The start of a long string on one line, cut between characters.
+std::string short_string(const std::string& value) {
+  if (value.size() <= kShownBytes) return json_string(value);
+  std::size_t cut = kShownBytes;
+  while (cut > kShownBytes - 4 && (static_cast<unsigned char>(value[cut]) & 0xc0) == 0x80) --cut;
+  return concat(json_string(value.substr(0, cut)), "... (", value.size(), " bytes)");
+}
+
+template <class T>
+std::string array_elements(const std::vector<T>& values, std::size_t n, bool shorten) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(n, values.size()); ++i) {
+    if (i > 0) text += ", ";
+    if constexpr (std::is_same_v<T, std::string>)
+      text += shorten ? short_string(values[i]) : element_text(values[i]);
+    else
+      text += element_text(values[i]);
+  }
+  return text;
+}
+
+struct ValueText {
+  std::string operator()(const std::string& value) const { return short_string(value); }
+  template <class T>
+  std::string operator()(const std::vector<T>& values) const {
+    const bool cut = values.size() > kShownElements;
+    return "[" + array_elements(values, kShownElements, true) +
+           (cut ? concat(", ... (", values.size(), ")") : "") + "]";
+  }
+  template <class T>
+  std::string operator()(const T& value) const {
+    return element_text(value);
+  }
+};
+
+// Long arrays become {"count": n, "first": [...]}.
+struct ValueJson {
+  template <class T>
+  std::string operator()(const std::vector<T>& values) const {
+    constexpr std::size_t kWhole = 64;
+    if (values.size() <= kWhole) return "[" + array_elements(values, kWhole, false) + "]";
+    return concat("{\"count\": ", values.size(), ", \"first\": [",
+                  array_elements(values, kShownElements, false), "]}");
+  }
+  template <class T>
+  std::string operator()(const T& value) const {
+    return element_text(value);
+  }
+};
+
+std::string padded(std::string text, std::size_t width) {
+  text.resize(std::max(width, text.size()), ' ');
+  return text + "  ";
+}
+
+std::string aligned_right(const std::string& text, std::size_t width) {
+  return std::string(width - std::min(width, text.size()), ' ') + text + "  ";
+}
+
+std::string model_text(const Facts& facts) {
+  if (!facts.config) return "model: not supported: " + facts.not_supported + "\n";
+  const ModelConfig& c = *facts.config;
+  std::string out =
+      concat("model: ", c.arch, ", ", c.n_layers, " layers, ", c.n_heads, " heads, ", c.n_kv_heads,
+             " KV heads, head dim ", c.head_dim, ", width ", c.n_embd, ", feed-forward ", c.n_ff,
+             ", vocabulary ", c.n_vocab, ", context ", c.context_length, "\n");
+  if (c.sliding_window > 0) out += concat("sliding window: ", c.sliding_window, " tokens\n");
+  const std::int64_t per_token = facts.cache_bytes_per_token();
+  return out + concat("KV cache at f16: ", human_bytes(per_token), " per token, ",
+                      human_bytes(per_token * c.context_length), " for the whole context\n");
+}
+
+std::string as_text(const Gguf& file, const Facts& facts, bool with_tensors) {
+  std::string out =
+      concat("file: ", file.path(), "\nformat: GGUF version ", file.version(), ", alignment ",
+             file.alignment(), ", ", file.files().size(), file.files().size() == 1 ? " file, " : " files, ",
+             human_bytes(file.file_bytes()), "\n");
+  out += model_text(facts);
+  out += concat("parameters: ", facts.parameters, " in ", file.tensors().size(), " tensors, ",
+                fixed(bits_per_weight(facts), 2), " bits per weight\n");
+  for (const auto& sum : facts.types)
+    out += concat("  ", padded(std::string(dtype_info(sum.type).name), 5),
+                  aligned_right(concat(sum.tensors, sum.tensors == 1 ? " tensor " : " tensors"), 13),
+                  aligned_right(concat(sum.values, " values"), 20), human_bytes(sum.bytes), "\n");
+  out += concat("\nmetadata (", file.metadata().size(), " entries):\n");
+  std::size_t key_width = 0;
+  for (const auto& entry : file.metadata()) key_width = std::max(key_width, entry.key.size());
+  key_width = std::min<std::size_t>(key_width, 44);
+  for (const auto& entry : file.metadata())
+    out += "  " + padded(entry.key, key_width) + padded(entry.type_name, 8) +
+           std::visit(ValueText{}, entry.value) + "\n";
+  if (!with_tensors) return out;
+  std::size_t name_width = 0;
+  for (const auto& tensor : file.tensors()) name_width = std::max(name_width, tensor.name.size());
+  out += "\ntensors (row length first):\n";
+  for (const auto& tensor : file.tensors())
+    out += "  " + padded(tensor.name, name_width) + padded(std::string(dtype_info(tensor.type).name), 5) +
+           padded(dims_text(tensor), 16) + human_bytes(tensor.bytes) + "\n";
+  return out;
+}
+
+std::string config_json(const Facts& facts) {
+  const ModelConfig& c = *facts.config;
+  JsonWriter out("{}");
+  out.add("architecture", c.arch);
+  out.add("layers", c.n_layers);
+  out.add("heads", c.n_heads);
+  out.add("kv_heads", c.n_kv_heads);
+  out.add("head_dim", c.head_dim);
+  out.add("embedding_length", c.n_embd);
+  out.add("feed_forward_length", c.n_ff);
+  out.add("vocabulary", c.n_vocab);
+  out.add("context_length", c.context_length);
+  out.add("sliding_window", c.sliding_window);
+  out.add("kv_cache_f16_bytes_per_token", facts.cache_bytes_per_token());
+  return out.lines();
+}
+
+std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
+  JsonWriter out("{}"), types("{}"), metadata("{}"), tensors("[]");
+  out.add("path", file.path());
+  out.add("version", std::int64_t{file.version()});
+  out.add("alignment", std::int64_t{file.alignment()});
+  out.add("files", static_cast<std::int64_t>(file.files().size()));
+  out.add("file_bytes", file.file_bytes());
+  out.add("parameters", facts.parameters);
+  out.add("tensor_bytes", facts.tensor_bytes);
+  out.add("bits_per_weight", bits_per_weight(facts));
+  out.add_raw("model", facts.config ? config_json(facts) : "null");
+  if (!facts.config) out.add("not_supported", facts.not_supported);
+  for (const auto& sum : facts.types) {
+    JsonWriter entry("{}");
+    entry.add("tensors", sum.tensors);
+    entry.add("values", sum.values);
+    entry.add("bytes", sum.bytes);
+    types.add_raw(dtype_info(sum.type).name, entry.compact());
+  }
+  out.add_raw("types", types.lines());
+  for (const auto& entry : file.metadata()) metadata.add_raw(entry.key, std::visit(ValueJson{}, entry.value));
+  out.add_raw("metadata", metadata.lines());
+  for (const auto& tensor : file.tensors()) {
+    JsonWriter entry("{}");
+    entry.add("name", tensor.name);
+    entry.add("type", dtype_info(tensor.type).name);
+    entry.add_raw("dims", dims_text(tensor));
+    entry.add("bytes", tensor.bytes);
+    tensors.push_raw(entry.compact());
+  }
+  if (with_tensors) out.add_raw("tensors", tensors.lines());
+  return out.lines() + "\n";
+}
+
+}  // namespace
+
+int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks) {
+  bool json = false, with_tensors = false;
+  std::string path;
+  const std::vector<Option> rows = {
+      {{"-m", "--model"}, "PATH", "the file, if not given alone; any part of a split one", set_text(path)},
+      {{"--tensors"}, "", "list the tensors", set_flag(with_tensors)},
+      {{"--json"}, "", "print JSON; of long arrays the count and the start", set_flag(json)},
+  };
+  if (asks_for_help(args)) {
+    write_out(command_help(hooks, "inspect", "FILE [OPTIONS]",
+                           "Shows what a GGUF file holds: metadata, sizes, tensors.", rows));
+    return 0;
+  }
+  const std::vector<std::string> given = parse_args(rows, args, 1);
+  if (!given.empty() && !path.empty())
+    throw UsageError("two files were given: '" + path + "' and '" + given[0] + "'");
+  if (!given.empty()) path = given[0];
+  if (path.empty() && hooks.default_model) path = hooks.default_model();
+  if (path.empty()) throw UsageError("no file was given");
+  const Gguf file(path);
+  const Facts facts = gather(file);
+  write_out(json ? as_json(file, facts, with_tensors) : as_text(file, facts, with_tensors));
+  return 0;
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,74 @@
+// -m, -t, -ngl, -c, -b, -ctk, -ctv.
+#include "cli/model_options.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/error.h"
+#include "kv/codecs.h"
+
+namespace spectralkv {
+
+std::vector<Option> model_rows(ModelOptions& options) {
+  return {
+      {{"-m", "--model"}, "PATH", "the GGUF file; any part of a split one", set_text(options.path)},
+      {{"-t", "--threads"},
+       "N",
+       "CPU threads (default: the processors that this process may use)",
+       set_int(options.engine.n_threads, 0, 1024)},
+      {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
+       "N",
+       "layers on the GPU: 0 none (default), -1 all",
+       set_int(options.engine.n_gpu_layers, -1, 100000)},
+      {{"--allow-unknown-pre"},
+       "",
+       "go on with gpt-2's pre-tokenizer when the file names one that is not known",
+       set_flag(options.engine.allow_unknown_pre)},
+  };
+}
+
+std::vector<Option> session_rows(ModelOptions& options) {
+  const auto set_context = set_int(options.session.n_ctx, 0, std::int64_t{1} << 31);
+  return {
+      {{"-c", "--ctx-size"},
+       "N",
+       concat("tokens of context; 0: the model's own (default: ", kDefaultContext,
+              ", or the model's own if less)"),
+       [&options, set_context](const std::string& text) {
+         set_context(text);
+         options.context_given = true;
+       }},
+      {{"-b", "--batch-size"},
+       "N",
+       concat("tokens of the prompt in one forward pass, at most (default: ", options.session.n_batch, ")"),
+       set_int(options.session.n_batch, 1, 65536)},
+      {{"-ctk", "--cache-type-k"},
+       "TYPE",
+       concat("how keys are cached: ", codec_list(),
+              ", with bits and options as in turboquant:3 (default: ", options.session.type_k, ")"),
+       set_text(options.session.type_k)},
+      {{"-ctv", "--cache-type-v"},
+       "TYPE",
+       concat("how values are cached (default: ", options.session.type_v, ")"),
+       set_text(options.session.type_v)},
+  };
+}
+
+std::string model_path(const ModelOptions& options, const CliHooks& hooks) {
+  if (!options.path.empty()) return options.path;
+  if (!hooks.default_model) throw UsageError("no model was given: -m PATH");
+  return hooks.default_model();
+}
+
+SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config) {
+  SessionOptions session = options.session;
+  if (!options.context_given) session.n_ctx = std::min(kDefaultContext, config.context_length);
+  if (session.n_ctx == 0) session.n_ctx = config.context_length;
+  return session;
+}
+
+void append_rows(std::vector<Option>& rows, std::vector<Option> more) {
+  rows.insert(rows.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,34 @@
+// Options that every command with a model or a session shares.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "engine/engine.h"
+
+namespace spectralkv {
+
+struct ModelOptions {
+  std::string path;
+  EngineOptions engine;
+  SessionOptions session;
+  bool context_given = false;  // else: kDefaultContext, or the model's own where that is smaller
+};
+
+constexpr std::int64_t kDefaultContext = 4096;
+
+// Rows for -m, and for how the model runs.
+std::vector<Option> model_rows(ModelOptions& options);
+// Rows for the context and the cache.
+std::vector<Option> session_rows(ModelOptions& options);
+
+// The path that was given, or the default model's; a usage error when there is neither.
+std::string model_path(const ModelOptions& options, const CliHooks& hooks);
+// The session's options with the context settled.
+SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);
+
+void append_rows(std::vector<Option>& rows, std::vector<Option> more);
+
+}  // namespace spectralkv

@@ -1,0 +1,178 @@
+// The command `run`: continues a text, answers one message, or chats.
+#include <chrono>
+#include <cstdio>
+
+#include "cli/answer.h"
+#include "cli/chat_template.h"
+#include "cli/commands.h"
+#include "cli/conversation.h"
+#include "cli/interrupt.h"
+#include "cli/run_options.h"
+#include "cli/streams.h"
+#include "cli/summary.h"
+
+namespace spectralkv {
+namespace {
+
+constexpr int kInterrupted = 130;
+
+class Run {
+ public:
+  Run(const RunOptions& options, const CliHooks& hooks)
+      : options_(options),
+        hooks_(hooks),
+        log_(options.log),
+        start_(std::chrono::steady_clock::now()),
+        engine_(model_path(options.model, hooks), options.model.engine),
+        session_(engine_, settled_session(options.model, engine_.config())),
+        load_s_(seconds()) {}
+
+  int run() {
+    Sampler(options_.sampling, engine_.tokenizer().n_vocab());  // its complaints come before any work
+    log_opening();
+    int status = 0;
+    try {
+      status = choose();
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::interrupted) throw;
+      status = kInterrupted;
+    }
+    log_.info(run_summary(session_.cache_report(), session_.timings(), load_s_, seconds() - load_s_));
+    return status;
+  }
+
+ private:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+  void log_opening() const {
+    const SamplingOptions& s = options_.sampling;
+    const CacheReport cache = session_.cache_report();
+    log_.info("model: ", engine_.description());
+    log_.info("kv cache: K ", cache.k.codec, ", V ", cache.v.codec, ", context of ", session_.n_ctx(),
+              " tokens");
+    if (session_.n_ctx() > engine_.config().context_length)
+      log_.info("warning: the model was trained for ", engine_.config().context_length, " tokens of context");
+    if (s.temperature > 0)
+      log_.info("sampling: seed ", s.seed, ", temp ", s.temperature, ", top-k ", s.top_k, ", top-p ", s.top_p,
+                ", min-p ", s.min_p, ", repeat penalty ", s.repeat_penalty);
+    else
+      log_.info("sampling: greedy");
+  }
+
+  int choose() {
+    std::string source = options_.chat_template;
+    if (source.empty()) source = engine_.chat_template();
+    if (const std::string builtin = builtin_template_source(source); !builtin.empty()) source = builtin;
+    if (options_.chat == ChatMode::off || (options_.chat == ChatMode::automatic && source.empty())) {
+      if (options_.system_given) throw UsageError("-sys needs a chat, but the model has no chat template");
+      return continue_text();
+    }
+    if (source.empty())
+      throw UsageError(
+          "the model has no chat template: choose one with --chat-template, or continue plain text with "
+          "--no-conversation");
+    Conversation chat(session_, hooks_.format_chat, source,
+                      options_.system_given ? &options_.system_prompt : nullptr);
+    if (options_.chat == ChatMode::on || !options_.prompt_given) return converse(chat);
+    chat.ask(options_.prompt, log_);
+    const bool strips = answers_start_with_space(engine_.tokenizer());
+    return stream_answer(session_, generate_options(), strips, log_).reason == FinishReason::cancelled
+               ? kInterrupted
+               : 0;
+  }
+
+  int continue_text() {
+    std::vector<Token> tokens = encode_prompt(engine_.tokenizer(), options_.prompt, true);
+    const Token bos = engine_.tokenizer().vocab().bos;
+    if (tokens.empty() && bos >= 0) tokens.push_back(bos);
+    check(!tokens.empty(), "cli",
+          "the prompt is empty, and the model has no token that starts a text: give -p or -f");
+    check_fits(tokens.size(), session_, "the prompt");
+    log_.detail("prompt: ", tokens.size(), " tokens");
+    if (options_.display_prompt) write_out(options_.prompt);
+    read_prompt(session_, tokens, log_);
+    return stream_answer(session_, generate_options(), false, log_).reason == FinishReason::cancelled
+               ? kInterrupted
+               : 0;
+  }
+
+  int converse(Conversation& chat) {
+    const bool terminal = stdin_is_terminal();
+    if (terminal)
+      log_.info(
+          "chat: a message a line; /reset forgets the chat, /exit or Ctrl-D ends, Ctrl-C stops an answer");
+    if (options_.prompt_given) turn(chat, options_.prompt);
+    LineReader lines;
+    for (;;) {
+      if (terminal) InterruptGuard::clear();  // it stopped the answer; from a script it ends the chat
+      if (InterruptGuard::interrupted()) return kInterrupted;
+      if (terminal) std::fputs("> ", stderr);
+      const std::optional<std::string> line = lines.next();
+      if (!line) {
+        if (terminal) std::fputs("\n", stderr);
+        return InterruptGuard::interrupted() ? kInterrupted : 0;
+      }
+      if (*line == "/exit") return 0;
+      if (*line == "/reset") {
+        chat.reset();
+        log_.info("the chat is forgotten");
+      } else if (line->find_first_not_of(" \t") != std::string::npos) {
+        turn(chat, *line);
+      }
+    }
+  }
+
+  // A message and its answer; what goes wrong with the message alone does not end the chat.
+  void turn(Conversation& chat, const std::string& message) {
+    try {
+      chat.ask(message, log_);
+    } catch (const Error& e) {
+      if (e.kind() == ErrorKind::interrupted) return;
+      if (e.kind() != ErrorKind::value || !stdin_is_terminal()) throw;
+      std::fputs(concat("error: ", e.what(), "; /reset forgets the chat\n").c_str(), stderr);
+      return;
+    }
+    const bool strips = answers_start_with_space(engine_.tokenizer());
+    chat.add_answer(stream_answer(session_, generate_options(), strips, log_));
+  }
+
+  GenerateOptions generate_options() const {
+    GenerateOptions generate;
+    generate.sampling = options_.sampling;
+    generate.max_tokens = options_.n_predict;
+    generate.stop = options_.stop;
+    generate.ignore_end_tokens = options_.ignore_eos;
+    generate.render_special = options_.special;
+    generate.cancelled = InterruptGuard::interrupted;
+    return generate;
+  }
+
+  const RunOptions& options_;
+  const CliHooks& hooks_;
+  Log log_;
+  std::chrono::steady_clock::time_point start_;
+  Engine engine_;
+  Session session_;
+  double load_s_;
+};
+
+}  // namespace
+
+int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
+  RunOptions options;
+  if (asks_for_help(args)) {
+    write_out(command_help(
+        hooks, "run", "-m MODEL [-p TEXT] [OPTIONS]",
+        "With -p: answers the text as one message where the model has a chat template, else continues it.\n"
+        "Without a prompt, or with -cnv: a chat. With -no-cnv: continues the text as it is.\n"
+        "The text goes to standard output, the log to standard error.",
+        run_rows(options)));
+    return 0;
+  }
+  parse_run(args, options);
+  return Run(options, hooks).run();
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,60 @@
+// Sums of a run as text.
+#include "cli/summary.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cli/log.h"
+
+namespace spectralkv {
+namespace {
+
+std::string label(const std::string& text) {
+  constexpr std::size_t kWidth = 16;  // of "prompt eval time"
+  return std::string(kWidth - std::min(kWidth, text.size()), ' ') + text + " = ";
+}
+
+}  // namespace
+
+std::string cache_side_text(const CacheSideReport& side) {
+  if (side.sealed_entries == 0) return side.codec;
+  const std::string honest = fixed(side.honest_bits, 2), paper = fixed(side.paper_bits, 2);
+  return concat(side.codec, " ", honest, " bits per entry",
+                honest == paper ? "" : concat(" (", paper, " as the paper counts)"));
+}
+
+std::string cache_line(const CacheReport& report) {
+  return concat("kv cache: ", fixed(static_cast<double>(report.bytes()) / (1 << 20), 2), " MiB for ",
+                report.n_tokens, " tokens, ", report.n_layers, " layers, K ", cache_side_text(report.k),
+                ", V ", cache_side_text(report.v));
+}
+
+std::string timing_line(const std::string& name, double seconds, std::int64_t n_tokens) {
+  const double ms = seconds * 1000, n = static_cast<double>(n_tokens);
+  return concat(label(name), fixed(ms, 2), " ms / ", n_tokens, " tokens (", fixed(n > 0 ? ms / n : 0, 2),
+                " ms per token, ", fixed(seconds > 0 ? n / seconds : 0, 2), " tokens per second)");
+}
+
+std::string run_summary(const CacheReport& cache, const Timings& timings, double load_s, double total_s) {
+  const std::int64_t n_tokens = timings.prompt_tokens + timings.eval_tokens;
+  std::string text = cache_line(cache) + "\n";
+  text += label("load time") + fixed(load_s * 1000, 2) + " ms\n";
+  text += timing_line("prompt eval time", timings.prompt_s, timings.prompt_tokens) + "\n";
+  text += timing_line("eval time", timings.eval_s, timings.eval_tokens) + "\n";
+  text += label("total time") + fixed(total_s * 1000, 2) + " ms / " + std::to_string(n_tokens) + " tokens\n";
+  return text + label("peak memory") + human_bytes(peak_memory());
+}
+
+std::int64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+  return usage.ru_maxrss;
+#else
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+#endif
+}
+
+}  // namespace spectralkv

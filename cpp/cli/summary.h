@@ -1,0 +1,24 @@
+// The lines of the log that sum up a run: model, cache, timings.
+#pragma once
+
+#include <string>
+
+#include "engine/engine.h"
+
+namespace spectralkv {
+
+// "f16 16.00 bits per entry", "eoptshrinkq:2 2.31 bits per entry (paper's count 2.05)"; a side that has
+// sealed nothing has no bits yet.
+std::string cache_side_text(const CacheSideReport& side);
+// "kv cache: 11.25 MiB for 512 tokens, 30 layers, K ..., V ..."
+std::string cache_line(const CacheReport& report);
+// "prompt eval time = x ms / n tokens (y ms per token, z tokens per second)" with the given label, padded.
+std::string timing_line(const std::string& label, double seconds, std::int64_t n_tokens);
+
+// Cache, load time, prompt eval time, eval time, total time and peak memory, a line each.
+std::string run_summary(const CacheReport& cache, const Timings& timings, double load_s, double total_s);
+
+// The most memory that the process ever held, bytes.
+std::int64_t peak_memory();
+
+}  // namespace spectralkv

@@ -1,0 +1,101 @@
+// The command `tokenize`: the tokens of a text.
+#include <algorithm>
+
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/model_options.h"
+#include "cli/streams.h"
+#include "engine/vocab.h"
+#include "tokenizer/tokenizer.h"
+
+namespace spectralkv {
+namespace {
+
+struct TokenizeOptions {
+  ModelOptions model;
+  std::string text;
+  bool text_given = false;
+  bool ids_only = false, json = false, add_bos = true, parse_special = true;
+};
+
+std::vector<Option> rows_of(TokenizeOptions& o) {
+  const auto set_input = [&o](const std::string& text, bool is_path) {
+    if (o.text_given) throw UsageError("there is a text already");
+    o.text = is_path ? read_text_file(text) : text;
+    o.text_given = true;
+  };
+  return {
+      {{"-m", "--model"}, "PATH", "the GGUF file; its weights are not read", set_text(o.model.path)},
+      {{"-p", "--prompt"},
+       "TEXT",
+       "the text",
+       [set_input](const std::string& text) { set_input(text, false); }},
+      {{"-f", "--file"},
+       "PATH",
+       "a file with the text, taken whole (default: standard input)",
+       [set_input](const std::string& path) { set_input(path, true); }},
+      {{"--ids"}, "", "print the ids alone, as a list", set_flag(o.ids_only)},
+      {{"--json"}, "", "print a JSON array of ids and pieces", set_flag(o.json)},
+      {{"--no-bos"}, "", "add no token that starts or ends a text", set_flag(o.add_bos, false)},
+      {{"--no-parse-special"},
+       "",
+       "take control tokens written in the text as plain text",
+       set_flag(o.parse_special, false)},
+      {{"--allow-unknown-pre"},
+       "",
+       "go on with gpt-2's pre-tokenizer when the file names one that is not known",
+       set_flag(o.model.engine.allow_unknown_pre)},
+  };
+}
+
+std::string id_list(const std::vector<Token>& tokens) {
+  std::string out;
+  for (const Token token : tokens) out += (out.empty() ? "" : ", ") + std::to_string(token);
+  return "[" + out + "]\n";
+}
+
+std::string as_json(const Tokenizer& tokenizer, const std::vector<Token>& tokens) {
+  JsonWriter out("[]");
+  for (const Token token : tokens) {
+    JsonWriter entry("{}");
+    entry.add("id", std::int64_t{token});
+    entry.add("piece", tokenizer.piece(token, true));
+    out.push_raw(entry.compact());
+  }
+  return out.lines() + "\n";
+}
+
+std::string as_lines(const Tokenizer& tokenizer, const std::vector<Token>& tokens) {
+  std::string out;
+  for (const Token token : tokens) {
+    std::string id = std::to_string(token);
+    out += std::string(6 - std::min<std::size_t>(6, id.size()), ' ') + id + " -> ";
+    out += json_string(tokenizer.piece(token, true)) + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks) {
+  TokenizeOptions options;
+  const std::vector<Option> rows = rows_of(options);
+  if (asks_for_help(args)) {
+    write_out(command_help(hooks, "tokenize", "-m MODEL [-p TEXT | -f PATH] [OPTIONS]",
+                           "Shows the tokens of a text, a line each: the id and its piece as a JSON string.",
+                           rows));
+    return 0;
+  }
+  parse_args(rows, args);
+  const Gguf file(model_path(options.model, hooks));
+  const Tokenizer tokenizer(read_vocab(file, options.model.engine.allow_unknown_pre));
+  if (!options.text_given) options.text = read_text_file("-");
+  const std::vector<Token> tokens = tokenizer.encode(options.text, options.add_bos, options.parse_special);
+  if (options.json)
+    write_out(as_json(tokenizer, tokens));
+  else
+    write_out(options.ids_only ? id_list(tokens) : as_lines(tokenizer, tokens));
+  return 0;
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,176 @@
+// Reads a text chunk by chunk, through one cache or through two side by side.
+#include "engine/perplexity.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "engine/perplexity_stats.h"
+
+namespace spectralkv {
+namespace {
+
+class Measurement {
+ public:
+  Measurement(Engine& engine, std::span<const Token> tokens, const PerplexityOptions& options,
+              const PerplexityHooks& hooks)
+      : engine_(engine), tokens_(tokens), options_(options), hooks_(hooks), pool_(options.n_threads) {
+    settle();
+    test_ = make_session(options_.types, options_.n_ctx);
+    if (options_.base) base_ = make_session(*options_.base, options_.n_ctx);
+    readings_ = options_.base ? 2 : 1;
+    const std::int64_t read = options_.protocol == Protocol::prefix
+                                  ? options_.prefix + readings_ * (options_.n_ctx - options_.prefix)
+                                  : readings_ * options_.n_ctx;
+    total_ = read * options_.n_chunks;
+  }
+
+  PerplexityResult run() {
+    for (std::int64_t c = 0; c < options_.n_chunks; ++c) {
+      read_chunk(c);
+      if (hooks_.chunk) hooks_.chunk(c + 1, perplexity_of(logprobs_).value);
+    }
+    PerplexityResult result;
+    result.n_tokens = options_.n_chunks * options_.n_ctx;
+    result.n_predicted = static_cast<std::int64_t>(logprobs_.size());
+    result.ppl = perplexity_of(logprobs_);
+    result.cache = test_->cache_report();
+    if (base_) {
+      result.n_compared = static_cast<std::int64_t>(scores_.size());
+      result.comparison = compare(scores_);
+    }
+    return result;
+  }
+
+ private:
+  // Checks the options and fills in what they leave open.
+  void settle() {
+    const auto n = static_cast<std::int64_t>(tokens_.size());
+    const bool prefix = options_.protocol == Protocol::prefix;
+    check(n >= 2, "engine", "perplexity: the text has ", n, n == 1 ? " token" : " tokens",
+          "; it takes at least 2");
+    for (const Token token : tokens_)
+      check(token >= 0 && token < engine_.config().n_vocab, "engine", "perplexity: token ", token,
+            " is not within the vocabulary of ", engine_.config().n_vocab);
+    if (options_.n_ctx == 0) options_.n_ctx = n;
+    check(options_.n_ctx >= 2, "engine", "perplexity: a chunk of ", options_.n_ctx,
+          " tokens has nothing to predict");
+    check(n >= options_.n_ctx, "engine", "perplexity: the text has ", n, " tokens, fewer than one chunk of ",
+          options_.n_ctx, " (-c)");
+    check(!prefix || options_.prefix >= 1, "engine",
+          "perplexity: the prefix protocol needs the number of tokens of the prefix, at least 1");
+    if (options_.prefix < 0) options_.prefix = options_.n_ctx / 2;
+    check(options_.prefix <= options_.n_ctx - 2, "engine", "perplexity: a prefix of ", options_.prefix,
+          " tokens leaves nothing to predict in a chunk of ", options_.n_ctx);
+    const std::int64_t fit = n / options_.n_ctx;
+    check(options_.n_chunks <= fit, "engine", "perplexity: ", options_.n_chunks, " chunks of ",
+          options_.n_ctx, " tokens were asked for, the text has ", n, " tokens");
+    if (options_.n_chunks <= 0) options_.n_chunks = fit;
+    const std::int64_t trained = engine_.config().context_length;
+    check(options_.n_ctx <= trained, "engine", "perplexity: a chunk of ", options_.n_ctx,
+          " tokens is longer than the model's context of ", trained, "; give a smaller -c");
+  }
+
+  std::unique_ptr<Session> make_session(const CacheTypes& types, std::int64_t n_ctx) const {
+    SessionOptions session;
+    session.n_ctx = n_ctx;
+    session.n_batch = options_.n_batch;
+    session.type_k = types.k;
+    session.type_v = types.v;
+    return std::make_unique<Session>(engine_, session);
+  }
+
+  void count(std::int64_t n) {
+    done_ += n;
+    if (hooks_.progress) hooks_.progress(done_, total_);
+  }
+
+  // Batch by batch: one batch in memory, and Ctrl-C and progress between them.
+  void eval(Session& session, std::span<const Token> tokens) {
+    while (!tokens.empty()) {
+      const auto n = std::min(tokens.size(), static_cast<std::size_t>(session.options().n_batch));
+      session.eval(tokens.first(n), hooks_.cancelled);
+      count(static_cast<std::int64_t>(n));
+      tokens = tokens.subspan(n);
+    }
+  }
+
+  void read_chunk(std::int64_t chunk) {
+    const auto n_ctx = static_cast<std::size_t>(options_.n_ctx);
+    const auto from = tokens_.subspan(static_cast<std::size_t>(chunk) * n_ctx, n_ctx);
+    std::vector<Token> tokens(from.begin(), from.end());
+    if (options_.chunk_start >= 0) tokens.front() = options_.chunk_start;
+    const auto prefix = static_cast<std::size_t>(options_.prefix);
+    test_->reset();
+    if (base_) base_->reset();
+    if (options_.protocol == Protocol::prefix)
+      compress_prefix(std::span(tokens).first(prefix), options_.n_ctx - options_.prefix);
+    else
+      read_unscored(std::span(tokens).first(prefix));
+
+    for (std::size_t at = prefix; at < n_ctx;) {
+      const std::size_t n = std::min(n_ctx - at, static_cast<std::size_t>(options_.n_batch));
+      std::vector<Token> next(tokens.begin() + static_cast<std::ptrdiff_t>(at) + 1,
+                              tokens.begin() + static_cast<std::ptrdiff_t>(std::min(at + n + 1, n_ctx)));
+      next.resize(n, -1);
+      score_batch(std::span(tokens).subspan(at, n), next);
+      at += n;
+    }
+  }
+
+  void read_unscored(std::span<const Token> tokens) {
+    eval(*test_, tokens);
+    if (base_) eval(*base_, tokens);
+  }
+
+  void compress_prefix(std::span<const Token> tokens, std::int64_t rest) {
+    const auto exact = make_session({"f32", "f32"}, options_.prefix);
+    eval(*exact, tokens);
+    for (Session* session : {test_.get(), base_.get()}) {
+      if (session == nullptr) continue;
+      session->convert_from(*exact);
+      session->hold_sealing(rest);
+    }
+  }
+
+  void score_batch(std::span<const Token> batch, std::span<const Token> next) {
+    const std::size_t first = scores_.size();
+    scores_.resize(first + batch.size());
+    const auto out = std::span(scores_).subspan(first);
+    test_->eval_rows(
+        batch,
+        [&](ConstMatrix logits, std::int64_t) {
+          count(static_cast<std::int64_t>(batch.size()));
+          if (!base_) return score_rows(pool_, logits, {}, next, out);
+          base_->eval_rows(
+              batch,
+              [&](ConstMatrix base, std::int64_t) {
+                count(static_cast<std::int64_t>(batch.size()));
+                score_rows(pool_, logits, base, next, out);
+              },
+              hooks_.cancelled);
+        },
+        hooks_.cancelled);
+    for (const PositionScore& score : out)
+      if (score.predicts) logprobs_.push_back(score.logprob);
+  }
+
+  Engine& engine_;
+  std::span<const Token> tokens_;
+  PerplexityOptions options_;
+  const PerplexityHooks& hooks_;
+  ThreadPool pool_;
+  std::unique_ptr<Session> test_, base_;
+  std::vector<PositionScore> scores_;
+  std::vector<double> logprobs_;
+  std::int64_t readings_ = 1, done_ = 0, total_ = 0;
+};
+
+}  // namespace
+
+PerplexityResult measure_perplexity(Engine& engine, std::span<const Token> tokens,
+                                    const PerplexityOptions& options, const PerplexityHooks& hooks) {
+  return Measurement(engine, tokens, options, hooks).run();
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,111 @@
+// Saving and loading sessions (kv/state_file.h has the format), and taking over another session's cache.
+#include <algorithm>
+#include <utility>
+
+#include "backend/backend.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "engine/fingerprint.h"
+#include "kv/cache.h"
+#include "kv/state_file.h"
+
+namespace spectralkv {
+namespace {
+
+// The sizes that a state file names in its head.
+std::array<std::pair<const char*, std::uint32_t>, 4> state_sizes(const ModelConfig& c) {
+  const auto size = [](std::int64_t n) { return static_cast<std::uint32_t>(n); };
+  return {{{"layers", size(c.n_layers)},
+           {"KV heads", size(c.n_kv_heads)},
+           {"dimensions of a head", size(c.head_dim)},
+           {"tokens of vocabulary", size(c.n_vocab)}}};
+}
+
+Cache& host_cache(KvCache& cache, const char* what) {
+  auto* const host = dynamic_cast<Cache*>(&cache);
+  check(host != nullptr, "engine", what, " needs the CPU backend");
+  return *host;
+}
+
+}  // namespace
+
+void Session::save_state(const std::string& path) const {
+  const Cache& cache = host_cache(*cache_, "save_state");
+  StateWriter out(path);
+  out.number(model_fingerprint(engine_.file(), engine_.config()));
+  for (const auto& [name, size] : state_sizes(engine_.config())) out.number(size);
+  out.number(static_cast<std::uint64_t>(tokens_.size()));
+  out.bytes(std::as_bytes(std::span(tokens_)));
+  out.number(static_cast<std::uint8_t>(!logits_.empty()));
+  out.bytes(std::as_bytes(std::span(logits_)));
+  cache.save(out);
+  out.commit();
+}
+
+void Session::load_state(const std::string& path) {
+  check(
+      !options_.logits_all, "engine",
+      "a session that keeps the logits of all tokens cannot load a state: the file holds the last ones only");
+  const ModelConfig& c = engine_.config();
+  StateReader in(path);
+  const auto fingerprint = in.number<std::uint64_t>();
+  for (const auto& [name, size] : state_sizes(c)) {
+    const auto held = in.number<std::uint32_t>();
+    in.require(held == size, "it belongs to another model: ", held, " ", name, ", this one has ", size);
+  }
+  in.require(fingerprint == model_fingerprint(engine_.file(), c),
+             "it belongs to another model of this shape");
+
+  const auto n_tokens = in.number<std::uint64_t>();
+  in.require(n_tokens <= static_cast<std::uint64_t>(options_.n_ctx), "it holds ", n_tokens,
+             " tokens, the context of this session ", options_.n_ctx, "; raise n_ctx (-c)");
+  const auto ids = in.bytes(n_tokens * sizeof(Token));
+  std::vector<Token> tokens(static_cast<std::size_t>(n_tokens));
+  if (!tokens.empty()) std::memcpy(tokens.data(), ids.data(), ids.size());
+  for (const Token token : tokens)
+    in.require(token >= 0 && token < c.n_vocab, "token ", token, " is not in the vocabulary");
+  const auto has_logits = in.number<std::uint8_t>();
+  in.require(has_logits <= 1 && (n_tokens > 0 || has_logits == 0), "its logits are damaged");
+  std::vector<float> logits(has_logits == 1 ? static_cast<std::size_t>(c.n_vocab) : 0);
+  const auto values = in.bytes(logits.size() * sizeof(float));
+  if (!logits.empty()) std::memcpy(logits.data(), values.data(), values.size());
+
+  auto fresh = engine_.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx},
+                                            options_.type_k, options_.type_v);
+  host_cache(*fresh, "load_state").load(in, static_cast<std::int64_t>(n_tokens));
+  in.finish();
+  cache_ = std::move(fresh);
+  tokens_ = std::move(tokens);
+  logits_ = std::move(logits);
+}
+
+std::int64_t Session::keep_common(std::span<const Token> prompt) {
+  const auto differ = std::mismatch(tokens_.begin(), tokens_.end(), prompt.begin(), prompt.end()).first;
+  auto common = static_cast<std::int64_t>(differ - tokens_.begin());
+  const auto held = static_cast<std::int64_t>(tokens_.size()), n = static_cast<std::int64_t>(prompt.size());
+  if (common == held && (held < n || !logits_.empty())) return held;
+  common =
+      host_cache(*cache_, "keep_common").nearest_below(std::min(common, std::max<std::int64_t>(n - 1, 0)));
+  if (common == 0)
+    reset();
+  else
+    truncate(common);
+  return common;
+}
+
+void Session::convert_from(const Session& exact) {
+  check(&engine_ == &exact.engine_, "engine", "convert_from: the sessions have different models");
+  check(!options_.logits_all, "engine",
+        "convert_from: a session that keeps all logits cannot take tokens over");
+  check(static_cast<std::int64_t>(exact.tokens_.size()) <= options_.n_ctx, "engine",
+        "convert_from: the context of ", options_.n_ctx, " tokens is too short for ", exact.tokens_.size());
+  reset();
+  host_cache(*cache_, "convert_from").convert_from(host_cache(*exact.cache_, "convert_from"));
+  tokens_ = exact.tokens_;
+}
+
+void Session::hold_sealing(std::int64_t more) {
+  host_cache(*cache_, "hold_sealing").hold_sealing(more);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,91 @@
+// Compressing what an exact cache holds, and keeping a cache from sealing more.
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "kv/cache.h"
+
+namespace spectralkv {
+namespace {
+
+constexpr std::int64_t kChunk = 1024;  // tokens that are decoded and appended together
+
+// Tokens [first, first + out.rows) of a side whose codec keeps rows back to back. out: [n, heads * d].
+void read_exact(const CacheSide& side, const CacheLayer& layer, std::int64_t d, std::int64_t first,
+                Matrix out) {
+  const std::int64_t block = layer.layout.block, heads = out.cols / d, end = first + out.rows;
+  const auto n_blocks = static_cast<std::int64_t>(side.blocks.size());
+  for (std::int64_t t = first; t < end;) {
+    const std::int64_t b = std::min(t / block, n_blocks), at = t - b * block;
+    const std::int64_t n = b < n_blocks ? std::min(block - at, end - t) : end - t;
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const Matrix to = out.rows_range(t - first, n).cols_range(h * d, d);
+      if (b < n_blocks) {
+        const SealedBlock& sealed = side.blocks[static_cast<std::size_t>(b)];
+        const Codec& codec = *side.built.codec;
+        codec.decode(sealed.bytes.data() + sealed.offsets[static_cast<std::size_t>(h)] + codec.max_bytes(at),
+                     n, to);
+      } else {
+        side.exact->decode(side.tail.data() + side.exact->max_bytes(h * layer.tail_capacity() + at), n, to);
+      }
+    }
+    t += n;
+  }
+}
+
+}  // namespace
+
+void Cache::convert_from(const Cache& exact) {
+  const CacheShape& from = exact.shape_;
+  check(from.n_layers == shape_.n_layers && from.n_kv_heads == shape_.n_kv_heads &&
+            from.head_dim == shape_.head_dim,
+        "kv", "convert: the caches differ in shape");
+  for (const CacheLayer& layer : exact.layers_)
+    check(!layer.lossy, "kv", "convert: the tokens come from an exact cache only (f16, f32)");
+  check(exact.n_tokens_ <= shape_.n_ctx, "kv", "convert: ", exact.n_tokens_,
+        " tokens do not fit into a context of ", shape_.n_ctx);
+  reset();
+  const std::int64_t cols = shape_.n_kv_heads * shape_.head_dim;
+  const std::int64_t most = std::min(kChunk, exact.n_tokens_);
+  Buffer<float> k_rows(static_cast<std::size_t>(most * cols)), v_rows(k_rows.size());
+  while (n_tokens_ < exact.n_tokens_) {
+    const std::int64_t n = std::min(kChunk, exact.n_tokens_ - n_tokens_);
+    const Matrix k(k_rows.data(), n, cols), v(v_rows.data(), n, cols);
+    for (std::int64_t l = 0; l < shape_.n_layers; ++l) {
+      const CacheLayer& layer = exact.layer(l);
+      read_exact(layer.k, layer, shape_.head_dim, n_tokens_, k);
+      read_exact(layer.v, layer, shape_.head_dim, n_tokens_, v);
+      append(l, k, v);
+      settle(l, n);
+    }
+    commit(n);
+  }
+}
+
+void Cache::hold_sealing(std::int64_t more) {
+  assert(more >= 0);
+  for (CacheLayer& layer : layers_) {
+    const auto n_blocks = static_cast<std::int64_t>(layer.k.blocks.size());
+    const std::int64_t tail = n_tokens_ - n_blocks * layer.layout.block, old = layer.tail_capacity();
+    layer.most_sealed = n_blocks;
+    layer.more_tail = std::max(layer.more_tail, tail + more - (old - layer.more_tail));
+    for (CacheSide* side : {&layer.k, &layer.v}) {
+      const Codec& codec = *side->exact;
+      Buffer<std::byte> grown(
+          static_cast<std::size_t>(codec.max_bytes(shape_.n_kv_heads * layer.tail_capacity())));
+      for (std::int64_t h = 0; h < shape_.n_kv_heads && tail > 0; ++h)
+        std::memcpy(grown.data() + codec.max_bytes(h * layer.tail_capacity()),
+                    side->tail.data() + codec.max_bytes(h * old),
+                    static_cast<std::size_t>(codec.max_bytes(tail)));
+      side->tail = std::move(grown);
+    }
+  }
+}
+
+std::int64_t Cache::nearest_below(std::int64_t n) const {
+  n = std::clamp<std::int64_t>(n, 0, n_tokens_);
+  while (n < n_tokens_ && !can_truncate(n)) --n;
+  return n;
+}
+
+}  // namespace spectralkv

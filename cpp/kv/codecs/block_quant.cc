@@ -1,0 +1,165 @@
+// A row of head_dim values is head_dim / g groups back to back, g = 32 where it divides head_dim (then a row
+// is a row of GGUF's type, bit for bit) and 16 otherwise (head dims 80, 112). Rows follow each other.
+//
+//   q8_0 group: d (f16), then g signed bytes q.       value i = d q[i],          d = max|x| / 127
+//   q4_0 group: d (f16), then g / 2 bytes. Byte i holds the code of value i in its low half and that of value
+//               i + g / 2 in its high half.           value = d (code - 8),      d = -(x of largest |x|) / 8
+#include "kv/codecs/block_quant.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "kv/codecs/options.h"
+#include "kv/codecs/shared_tables.h"
+#include "quant/row_math.h"
+#include "simd/dispatch.h"
+
+namespace spectralkv {
+namespace {
+
+struct Q8Group {
+  static constexpr DType kType = DType::q8_0;
+  static constexpr int kBits = 8;
+  static void encode(const float* x, int g, std::uint8_t* out) {
+    float top = 0;
+    for (int i = 0; i < g; ++i) top = std::max(top, std::fabs(x[i]));
+    const float d = top / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
+    const std::uint16_t half = saturating_f16(static_cast<double>(d));
+    std::memcpy(out, &half, 2);
+    for (int i = 0; i < g; ++i) {
+      // A subnormal d has an infinite inverse: the clamp keeps the code in range (0 * infinity is no number).
+      const float code = x[i] == 0 ? 0.0f : std::clamp(x[i] * inverse, -127.0f, 127.0f);
+      out[2 + i] = static_cast<std::uint8_t>(static_cast<std::int8_t>(std::lround(code)));
+    }
+  }
+  static void decode(const std::uint8_t* in, int g, float* out) {
+    std::uint16_t half = 0;
+    std::memcpy(&half, in, 2);
+    const float d = skv_f16_to_f32(half);
+    for (int i = 0; i < g; ++i) out[i] = d * static_cast<float>(static_cast<std::int8_t>(in[2 + i]));
+  }
+};
+
+struct Q4Group {
+  static constexpr DType kType = DType::q4_0;
+  static constexpr int kBits = 4;
+  static void encode(const float* x, int g, std::uint8_t* out) {
+    float top = 0;
+    for (int i = 0; i < g; ++i)
+      if (std::fabs(x[i]) > std::fabs(top)) top = x[i];
+    const float d = top / -8.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
+    const std::uint16_t half = saturating_f16(static_cast<double>(d));
+    std::memcpy(out, &half, 2);
+    const auto code = [&](float value) {
+      return static_cast<int>(value == 0 ? 8.5f : std::clamp(value * inverse + 8.5f, 0.0f, 15.0f));
+    };
+    for (int i = 0; i < g / 2; ++i)
+      out[2 + i] = static_cast<std::uint8_t>(code(x[i]) | (code(x[i + g / 2]) << 4));
+  }
+  static void decode(const std::uint8_t* in, int g, float* out) {
+    std::uint16_t half = 0;
+    std::memcpy(&half, in, 2);
+    const float d = skv_f16_to_f32(half);
+    for (int i = 0; i < g / 2; ++i) {
+      out[i] = d * static_cast<float>((in[2 + i] & 15) - 8);
+      out[i + g / 2] = d * static_cast<float>((in[2 + i] >> 4) - 8);
+    }
+  }
+};
+
+template <class Group>
+class BlockQuantCodec final : public Codec {
+ public:
+  // rotation: null for none.
+  BlockQuantCodec(std::int64_t head_dim, const CacheRotation* rotation, std::string text)
+      : Codec(head_dim), group_(head_dim % 32 == 0 ? 32 : 16), rotation_(rotation), text_(std::move(text)) {}
+
+  std::string spec() const override { return text_; }
+  std::int64_t max_bytes(std::int64_t n) const override { return n * (head_dim() / group_) * group_bytes(); }
+  double paper_bits(const std::byte*, std::int64_t n, std::int64_t) const override {
+    return static_cast<double>(n * head_dim() * Group::kBits);
+  }
+
+  std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const override {
+    ConstMatrix rows = block;
+    if (rotation_ != nullptr) {
+      const Matrix turned(work.floats(3, block.rows * head_dim()), block.rows, head_dim());
+      rotation_->exact().apply(block, turned);
+      rows = turned;
+    }
+    auto* to = reinterpret_cast<std::uint8_t*>(out);
+    for (std::int64_t r = 0; r < rows.rows; ++r)
+      for (std::int64_t c = 0; c < head_dim(); c += group_, to += group_bytes())
+        Group::encode(rows.row(r) + c, group_, to);
+    return max_bytes(block.rows);
+  }
+
+  void decode(const std::byte* in, std::int64_t n, Matrix out) const override {
+    const auto* from = reinterpret_cast<const std::uint8_t*>(in);
+    for (std::int64_t r = 0; r < n; ++r) {
+      if (group_ == 32) {
+        kernels().decode[static_cast<std::size_t>(Group::kType)](in + r * max_bytes(1), out.row(r),
+                                                                 head_dim());
+        continue;
+      }
+      for (std::int64_t c = 0; c < head_dim(); c += group_, from += group_bytes())
+        Group::decode(from, group_, out.row(r) + c);
+    }
+  }
+
+  void score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const override {
+    if (group_ != 32) return Codec::score(in, n, q, s, work);
+    kernels().matmul[static_cast<std::size_t>(Group::kType)](in, max_bytes(1), n, head_dim(), q.data,
+                                                             q.stride, q.rows, s.data, s.stride,
+                                                             work.floats(1, simd::matmul_work(head_dim())));
+  }
+
+  void enter(ConstMatrix x, Matrix out) const override {
+    rotation_ == nullptr ? Codec::enter(x, out) : rotation_->enter(x, out);
+  }
+  void leave(ConstMatrix x, Matrix out) const override {
+    rotation_ == nullptr ? Codec::leave(x, out) : rotation_->leave(x, out);
+  }
+
+ private:
+  std::int64_t group_bytes() const { return 2 + group_ * Group::kBits / 8; }
+
+  int group_;
+  const CacheRotation* rotation_;
+  std::string text_;
+};
+
+template <class Group>
+BuiltCodec build(CodecSpec& spec, std::int64_t head_dim) {
+  constexpr std::string_view kRotations[] = {"none", "hadamard", "haar"};
+  if (spec.bits()) spec.refuse("it takes no bits");
+  const std::string rotation = spec.take_choice("rotation", "none", kRotations);
+  const CacheLayout layout = take_layout(spec, CacheLayout{});
+  spec.finish(kBlockQuantOptions);
+  check_head_dim(spec, head_dim);
+
+  std::string text = spec.name();
+  const CacheRotation* turn = nullptr;
+  if (rotation != "none") {
+    const int d = static_cast<int>(head_dim);
+    const RotationKind kind = usable_rotation(rotation_kind_from_name(rotation), d);
+    turn = &shared_rotation(kind, d);
+    text += concat(",rotation=", rotation_kind_name(kind));
+  }
+  text += layout_text(layout, CacheLayout{});
+  return {std::make_unique<BlockQuantCodec<Group>>(head_dim, turn, text), true, layout, text};
+}
+
+}  // namespace
+
+BuiltCodec build_q8_0(CodecSpec& spec, std::int64_t head_dim) {
+  return build<Q8Group>(spec, head_dim);
+}
+
+BuiltCodec build_q4_0(CodecSpec& spec, std::int64_t head_dim) {
+  return build<Q4Group>(spec, head_dim);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,13 @@
+// q8_0 and q4_0: rows in small blocks under one f16 scale each, as GGUF stores weights.
+#pragma once
+
+#include "kv/codecs.h"
+
+namespace spectralkv {
+
+BuiltCodec build_q8_0(CodecSpec& spec, std::int64_t head_dim);
+BuiltCodec build_q4_0(CodecSpec& spec, std::int64_t head_dim);
+
+inline constexpr std::string_view kBlockQuantOptions = "rotation=none|hadamard|haar, sink, window, block";
+
+}  // namespace spectralkv

@@ -1,0 +1,304 @@
+// A block of n tokens and head dim d, rotated by Pi, is stored as
+//
+//     Y Pi^T  =  2^e ( sum over i < r of g_i a_i b_i^T  +  N C )
+//
+// a_i [n] and b_i [d] are levels of the Gaussian codebook of factor_bits bits, C [n, d] levels of the
+// codebook of a unit vector's coordinates of `bits` bits, N one number a row. Everything lives in codec
+// space: the right singular vectors are those of the rotated block.
+//
+//     offset      bytes                     what
+//     0           1                         r, the rank
+//     1           1                         e, signed: brings the largest row norm into [2^12, 2^13), so that
+//                                           neither g nor N leaves the range of f16, at 1e4 or at 1e-6
+//     2           2 r                       g (f16): the singular value times the scales of both columns
+//     ...         r n' factor_bits / 8      codes of a_i, n' = n rounded up to 16 (codes 0 behind the last)
+//     ...         r d factor_bits / 8       codes of b_i
+//     ...         2 n                       N (f16)
+//     ...         n d bits / 8              codes of C, a row each
+//
+// Rows of codes are those of formats/bitpack.h. Every part, and so every block, has an even number of bytes,
+// and a block starts at an even address: the f16 numbers are aligned.
+#include "kv/codecs/eoptshrinkq.h"
+
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "formats/bitpack.h"
+#include "kv/codecs/shared_tables.h"
+#include "quant/factors.h"
+#include "quant/row_math.h"
+#include "simd/dispatch.h"
+#include "spectral/edge.h"
+#include "spectral/eoptshrink.h"
+
+namespace spectralkv {
+namespace {
+
+constexpr int kMaxRank = 64;       // edge_window of any head dim is at most its square root
+constexpr int kNormExponent = 13;  // the largest row norm is scaled below 2^13
+constexpr std::int64_t kHeader = 2;
+
+std::int64_t padded(std::int64_t n) {
+  return (n + 15) / 16 * 16;
+}
+
+std::int64_t packed(std::int64_t d, int bits) {
+  return static_cast<std::int64_t>(skv_packed_bytes(static_cast<int>(d), bits));
+}
+
+double row_norm(const float* row, std::int64_t d) {
+  return std::sqrt(dot_in_double(row, row, static_cast<int>(d)));
+}
+
+class EOptShrinkQCodec final : public Codec {
+ public:
+  EOptShrinkQCodec(std::int64_t head_dim, const EOptShrinkQOptions& options, std::string text)
+      : Codec(head_dim),
+        options_(options),
+        text_(std::move(text)),
+        rotation_(shared_rotation(options.rotation, static_cast<int>(head_dim))),
+        codebook_(shared_unit_codebook(static_cast<int>(head_dim), options.bits)),
+        factor_codebook_(shared_gaussian_codebook(options.factor_bits)) {}
+
+  std::string spec() const override { return text_; }
+
+  std::int64_t max_bytes(std::int64_t n) const override { return bytes(n, max_rank(n)); }
+
+  double paper_bits(const std::byte* in, std::int64_t n, std::int64_t) const override {
+    return static_cast<double>(n * head_dim() * options_.bits +
+                               view(in, n).rank * (n + head_dim()) * options_.factor_bits);
+  }
+
+  void enter(ConstMatrix x, Matrix out) const override { rotation_.enter(x, out); }
+  void leave(ConstMatrix x, Matrix out) const override { rotation_.leave(x, out); }
+
+  std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const override;
+  void decode(const std::byte* in, std::int64_t n, Matrix out) const override;
+  void score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const override;
+  void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const override;
+
+ private:
+  // The parts of a stored block.
+  struct View {
+    int rank = 0;
+    float unit = 1;  // 2^e
+    const std::uint16_t* weights = nullptr;
+    const std::uint8_t *left = nullptr, *right = nullptr;
+    const std::uint16_t* norms = nullptr;
+    const std::uint8_t* codes = nullptr;
+  };
+
+  std::int64_t bytes(std::int64_t n, std::int64_t rank) const {
+    return kHeader +
+           rank * (2 + packed(padded(n), options_.factor_bits) + packed(head_dim(), options_.factor_bits)) +
+           n * (2 + packed(head_dim(), options_.bits));
+  }
+  std::int64_t max_rank(std::int64_t n) const {
+    const int k = edge_window(static_cast<int>(head_dim()));
+    return options_.factor && std::min(n, head_dim()) >= 3 * k + 1 ? k : 0;
+  }
+
+  View view(const std::byte* in, std::int64_t n) const {
+    View v;
+    v.rank = static_cast<int>(in[0]);
+    v.unit = std::ldexp(1.0f, static_cast<std::int8_t>(in[1]));
+    const auto* at = reinterpret_cast<const std::uint8_t*>(in) + kHeader;
+    const auto take = [&at](std::int64_t size) { return std::exchange(at, at + size); };
+    v.weights = reinterpret_cast<const std::uint16_t*>(take(2 * v.rank));
+    v.left = take(v.rank * packed(padded(n), options_.factor_bits));
+    v.right = take(v.rank * packed(head_dim(), options_.factor_bits));
+    v.norms = reinterpret_cast<const std::uint16_t*>(take(2 * n));
+    v.codes = at;
+    return v;
+  }
+
+  // g_i 2^e.
+  void weights(const View& v, float* out) const {
+    for (int i = 0; i < v.rank; ++i) out[i] = skv_f16_to_f32(v.weights[i]) * v.unit;
+  }
+  // N 2^e, [n].
+  static const float* norms(const View& v, std::int64_t n, float* out) {
+    kernels().decode[static_cast<std::size_t>(DType::f16)](v.norms, out, n);
+    kernels().scale(out, v.unit, n);
+    return out;
+  }
+
+  // out [n, d] -= or += the low-rank part as stored.
+  void add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const;
+
+  std::size_t code_kernel() const { return static_cast<std::size_t>(options_.bits - 1); }
+  std::size_t factor_kernel() const { return static_cast<std::size_t>(options_.factor_bits - 1); }
+  const float* levels() const { return codebook_.levels.data(); }
+  const float* factor_levels() const { return factor_codebook_.levels.data(); }
+
+  EOptShrinkQOptions options_;
+  std::string text_;
+  const CacheRotation& rotation_;
+  const Codebook& codebook_;
+  const Codebook& factor_codebook_;
+};
+
+void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const {
+  if (v.rank == 0) return;
+  std::array<float, kMaxRank> g, share;
+  weights(v, g.data());
+  const std::int64_t left_bytes = packed(padded(n), options_.factor_bits);
+  for (std::int64_t t = 0; t < n; ++t) {
+    for (int i = 0; i < v.rank; ++i) {
+      const unsigned code = skv_packed_code(v.left + i * left_bytes, static_cast<int>(padded(n)),
+                                            options_.factor_bits, static_cast<int>(t));
+      share[static_cast<std::size_t>(i)] = sign * g[static_cast<std::size_t>(i)] * factor_levels()[code];
+    }
+    kernels().mix_codes[factor_kernel()](share.data(), v.rank, 1, v.right, v.rank, head_dim(),
+                                         factor_levels(), out.row(t), out.stride);
+  }
+}
+
+std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWork& work) const {
+  const std::int64_t n = block.rows, d = head_dim();
+  double top = 0;
+  for (std::int64_t t = 0; t < n; ++t) top = std::max(top, row_norm(block.row(t), d));
+  int exponent = 0;
+  if (top > 0) {
+    std::frexp(top, &exponent);  // top in [2^(exponent - 1), 2^exponent)
+    exponent = std::clamp(exponent - kNormExponent, -100, 120);
+  }
+  const float down = std::ldexp(1.0f, -exponent);
+  const Matrix scaled(work.floats(3, n * d), n, d), rows(work.floats(4, n * d), n, d);
+  for (std::int64_t t = 0; t < n; ++t)
+    for (std::int64_t c = 0; c < d; ++c) scaled(t, c) = block(t, c) * down;
+  rotation_.exact().apply(scaled, rows);
+
+  EOptShrinkResult low;
+  if (max_rank(n) > 0) {
+    GramSolver solver;
+    low = eoptshrink(rows, options_.loss, solver);
+  }
+  assert(low.rank <= max_rank(n) && low.rank <= kMaxRank);
+  out[0] = static_cast<std::byte>(low.rank);
+  out[1] = static_cast<std::byte>(static_cast<std::int8_t>(exponent));
+  const View v = view(out, n);
+  const auto at = [out](const void* part) {  // the same place, to write to
+    return out + (static_cast<const std::byte*>(part) - out);
+  };
+
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(std::max(padded(n), d)));
+  const auto store = [&](std::span<const float> column, const std::uint8_t* row) {
+    std::fill(codes.begin(), codes.end(), std::uint8_t{0});
+    const std::uint16_t scale =
+        quantize_factor(column.data(), static_cast<int>(column.size()), factor_codebook_, codes.data());
+    skv_pack_codes(codes.data(), static_cast<int>(padded(static_cast<std::int64_t>(column.size()))),
+                   options_.factor_bits, reinterpret_cast<std::uint8_t*>(at(row)));
+    return static_cast<double>(skv_f16_to_f32(scale));
+  };
+  for (int i = 0; i < low.rank; ++i) {
+    const double a = store(low.left(i), v.left + i * packed(padded(n), options_.factor_bits));
+    const double b = store(low.right(i), v.right + i * packed(d, options_.factor_bits));
+    const std::uint16_t g = saturating_f16(low.shrunken[static_cast<std::size_t>(i)] * a * b);
+    std::memcpy(at(v.weights + i), &g, 2);
+  }
+
+  if (options_.closed_loop) {
+    View in_these_units = v;
+    in_these_units.unit = 1;
+    add_low_rank(in_these_units, n, -1, rows);
+  } else if (low.rank > 0) {
+    low_rank_part(low, scaled);  // its values are not needed any more
+    for (std::int64_t t = 0; t < n; ++t)
+      for (std::int64_t c = 0; c < d; ++c) rows(t, c) -= scaled(t, c);
+  }
+  for (std::int64_t t = 0; t < n; ++t) {
+    const std::uint16_t norm =
+        quantize_row(rows.row(t), static_cast<int>(d), codebook_, options_.scale, codes.data());
+    std::memcpy(at(v.norms + t), &norm, 2);
+    skv_pack_codes(codes.data(), static_cast<int>(d), options_.bits,
+                   reinterpret_cast<std::uint8_t*>(at(v.codes + t * packed(d, options_.bits))));
+  }
+  return bytes(n, low.rank);
+}
+
+void EOptShrinkQCodec::decode(const std::byte* in, std::int64_t n, Matrix out) const {
+  const View v = view(in, n);
+  for (std::int64_t t = 0; t < n; ++t)
+    kernels().decode_codes[code_kernel()](v.codes + t * packed(head_dim(), options_.bits), head_dim(),
+                                          levels(), skv_f16_to_f32(v.norms[t]) * v.unit, out.row(t));
+  add_low_rank(v, n, 1, out);
+}
+
+// s = (q C^T) N + ((q B) g) A^T.
+void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s,
+                             CodecWork& work) const {
+  const View v = view(in, n);
+  const auto& k = kernels();
+  const std::int64_t m = q.rows, d = head_dim(), width = padded(n);
+  k.score_codes[code_kernel()](v.codes, n, d, levels(), q.data, q.stride, m, s.data, s.stride);
+  const float* const norm = norms(v, n, work.floats(3, width));
+  if (v.rank == 0) {
+    for (std::int64_t i = 0; i < m; ++i) {
+      float* __restrict row = s.row(i);
+      for (std::int64_t j = 0; j < n; ++j) row[j] *= norm[j];
+    }
+    return;
+  }
+  std::array<float, kMaxRank> g;
+  weights(v, g.data());
+  const Matrix along(work.floats(4, m * v.rank), m, v.rank), low(work.floats(5, m * width), m, width);
+  k.score_codes[factor_kernel()](v.right, v.rank, d, factor_levels(), q.data, q.stride, m, along.data,
+                                 v.rank);
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t r = 0; r < v.rank; ++r) along(i, r) *= g[static_cast<std::size_t>(r)];
+  std::memset(low.data, 0, static_cast<std::size_t>(m * width) * sizeof(float));
+  k.mix_codes[factor_kernel()](along.data, v.rank, m, v.left, v.rank, width, factor_levels(), low.data,
+                               width);
+  for (std::int64_t i = 0; i < m; ++i) {
+    float* __restrict row = s.row(i);
+    const float* add = low.row(i);
+    for (std::int64_t j = 0; j < n; ++j) row[j] = row[j] * norm[j] + add[j];
+  }
+}
+
+// acc += (p N) C + ((p A) g) B^T.
+void EOptShrinkQCodec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc,
+                           CodecWork& work) const {
+  const View v = view(in, n);
+  const auto& k = kernels();
+  const std::int64_t m = p.rows, d = head_dim(), width = padded(n);
+  const float* const norm = norms(v, n, work.floats(3, width));
+  const Matrix shares(work.floats(5, m * width), m, width);
+  for (std::int64_t i = 0; i < m; ++i) {
+    float* __restrict row = shares.row(i);
+    const float* from = p.row(i);
+    for (std::int64_t j = 0; j < n; ++j) row[j] = from[j] * norm[j];
+  }
+  k.mix_codes[code_kernel()](shares.data, width, m, v.codes, n, d, levels(), acc.data, acc.stride);
+  if (v.rank == 0) return;
+
+  ConstMatrix weighted = p;
+  if (n != width) {  // zeros against the codes behind the last token
+    std::memset(shares.data, 0, static_cast<std::size_t>(m * width) * sizeof(float));
+    for (std::int64_t i = 0; i < m; ++i)
+      std::memcpy(shares.row(i), p.row(i), static_cast<std::size_t>(n) * sizeof(float));
+    weighted = shares;
+  }
+  std::array<float, kMaxRank> g;
+  weights(v, g.data());
+  const Matrix along(work.floats(4, m * v.rank), m, v.rank);
+  k.score_codes[factor_kernel()](v.left, v.rank, width, factor_levels(), weighted.data, weighted.stride, m,
+                                 along.data, v.rank);
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t r = 0; r < v.rank; ++r) along(i, r) *= g[static_cast<std::size_t>(r)];
+  k.mix_codes[factor_kernel()](along.data, v.rank, m, v.right, v.rank, d, factor_levels(), acc.data,
+                               acc.stride);
+}
+
+}  // namespace
+
+std::unique_ptr<Codec> make_eoptshrinkq_codec(std::int64_t head_dim, const EOptShrinkQOptions& options,
+                                              std::string text) {
+  return std::make_unique<EOptShrinkQCodec>(head_dim, options, std::move(text));
+}
+
+}  // namespace spectralkv

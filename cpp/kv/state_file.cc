@@ -1,0 +1,166 @@
+// The bytes of state files: checksum, atomic writing, checked reading.
+#include "kv/state_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+
+namespace spectralkv {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "state files are written as they lie in memory");
+
+constexpr std::uint64_t kMix = 0x9e3779b97f4a7c15ull;
+constexpr std::size_t kTrailer = 16;
+constexpr std::size_t kPending = 1 << 20;
+
+std::uint64_t mix(std::uint64_t hash, const std::byte* word) {
+  std::uint64_t w;
+  std::memcpy(&w, word, sizeof w);
+  hash = (hash ^ w) * kMix;
+  return hash ^ (hash >> 32);
+}
+
+template <class T>
+T number_at(const std::byte* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+// Makes the new name last through a power cut; where a folder cannot be synced there is nothing to be done.
+void sync_folder(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
+}  // namespace
+
+void StateHash::add(std::span<const std::byte> bytes) {
+  const std::byte* at = bytes.data();
+  std::size_t n = bytes.size();
+  while (held_ > 0 && n > 0) {
+    word_[held_++] = *at++;
+    --n;
+    if (held_ < word_.size()) continue;
+    hash_ = mix(hash_, word_.data());
+    held_ = 0;
+  }
+  for (; n >= word_.size(); n -= word_.size(), at += word_.size()) hash_ = mix(hash_, at);
+  for (; n > 0; --n) word_[held_++] = *at++;
+}
+
+std::uint64_t StateHash::value() const {
+  if (held_ == 0) return hash_;
+  std::array<std::byte, 8> last{};
+  std::memcpy(last.data(), word_.data(), held_);
+  return mix(hash_, last.data());
+}
+
+StateWriter::StateWriter(const std::string& path)
+    : path_(path), temporary_(concat(path, ".tmp-", ::getpid())) {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (fd_ < 0) fail(ErrorKind::os, "kv", "cannot write '", temporary_, "': ", std::strerror(errno));
+  bytes(std::as_bytes(std::span(kStateMagic)));
+  number(kStateVersion);
+}
+
+StateWriter::~StateWriter() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void StateWriter::fail_write(const char* what) {
+  fail(ErrorKind::os, "kv", "cannot ", what, " '", path_, "': ", std::strerror(errno));
+}
+
+void StateWriter::bytes(std::span<const std::byte> data) {
+  total_ += data.size();
+  while (!data.empty()) {
+    const std::size_t n = std::min(data.size(), kPending - pending_.size());
+    pending_.append(reinterpret_cast<const char*>(data.data()), n);
+    data = data.subspan(n);
+    if (pending_.size() == kPending) flush();
+  }
+}
+
+void StateWriter::text(std::string_view text) {
+  number(static_cast<std::uint32_t>(text.size()));
+  bytes(std::as_bytes(std::span(text)));
+}
+
+void StateWriter::flush() {
+  hash_.add(std::as_bytes(std::span(pending_)));
+  for (std::size_t done = 0; done < pending_.size();) {
+    const ssize_t n = ::write(fd_, pending_.data() + done, pending_.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_write("write");
+    done += static_cast<std::size_t>(n);
+  }
+  pending_.clear();
+}
+
+void StateWriter::commit() {
+  number(total_ + kTrailer);
+  flush();
+  number(hash_.value());
+  flush();
+  if (::fsync(fd_) != 0) fail_write("write");
+  const int closed = ::close(fd_);
+  fd_ = -1;
+  if (closed != 0 || std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary_.c_str());
+    errno = error;
+    fail_write("write");
+  }
+  sync_folder(path_);
+}
+
+StateReader::StateReader(const std::string& path) : file_(path), rest_(file_.bytes()) {
+  const std::span<const std::byte> all = rest_;
+  const std::size_t head = kStateMagic.size() + sizeof kStateVersion;
+  require(all.size() >= kStateMagic.size() &&
+              std::memcmp(all.data(), kStateMagic.data(), kStateMagic.size()) == 0,
+          "it is no state file of spectralkv");
+  require(all.size() >= head + kTrailer, "it is cut off");
+  const auto version = number_at<std::uint32_t>(all.data() + kStateMagic.size());
+  require(version == kStateVersion, "it has version ", version, "; this program reads version ",
+          kStateVersion);
+  const std::byte* trailer = all.data() + all.size() - kTrailer;
+  require(number_at<std::uint64_t>(trailer) == all.size(), "it is cut off or damaged: its length is wrong");
+  StateHash hash;
+  hash.add(all.first(all.size() - 8));
+  require(number_at<std::uint64_t>(trailer + 8) == hash.value(), "it is damaged: its checksum is wrong");
+  rest_ = all.subspan(head, all.size() - head - kTrailer);
+}
+
+std::span<const std::byte> StateReader::bytes(std::uint64_t n) {
+  require(n <= rest_.size(), "it ends too early");
+  const auto result = rest_.first(static_cast<std::size_t>(n));
+  rest_ = rest_.subspan(static_cast<std::size_t>(n));
+  return result;
+}
+
+std::string_view StateReader::text() {
+  const auto data = bytes(number<std::uint32_t>());
+  return {reinterpret_cast<const char*>(data.data()), data.size()};
+}
+
+void StateReader::finish() {
+  require(rest_.empty(), "it holds ", rest_.size(), " bytes too many");
+}
+
+void StateReader::refuse(const std::string& reason) const {
+  fail(ErrorKind::value, "kv", "state file '", file_.path(), "' is refused: ", reason);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,132 @@
+"""Completions: the steps of a generation made into OpenAI's result and chunk dicts."""
+
+from __future__ import annotations
+
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from spectralkv import _core
+from spectralkv.logprobs import Recorder, TokenRecord, chat_logprobs, completion_logprobs
+
+Result = dict[str, Any]
+
+
+@dataclass
+class Piece:
+    """New text that is final, and the records of its tokens; the last piece says why the generation ended."""
+
+    text: str
+    records: list[TokenRecord]
+    finish_reason: str | None = None
+
+
+@dataclass
+class Run:
+    """One generation on its way. `guard` gives the lock of the model and raises when the model was closed."""
+
+    generation: _core.Generation
+    tokenizer: _core.Tokenizer
+    guard: Callable[[], AbstractContextManager[None]]
+    n_prompt: int
+    recorder: Recorder | None = None  # when log-probabilities are asked for
+    prefix: str = ""  # the prompt, when it is echoed
+    n_generated: int = field(default=0, init=False)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Gives pieces with text, then one last piece with the reason. Holds the lock only while it computes."""
+        given = len(self.prefix)
+        if self.prefix:
+            yield Piece(self.prefix, self.recorder.take(given) if self.recorder else [])
+        last_is_end = False
+        while True:
+            with self.guard():
+                step = self.generation.next()
+                reason = self.generation.reason
+            if step is not None:
+                last_is_end = reason == "stop" and self.tokenizer.is_end(step.token)
+                if not last_is_end:
+                    self.n_generated += 1
+                    if self.recorder:
+                        self.recorder.add(step.bytes, step.logprob, step.top)
+                given += len(step.text)
+            text = step.text if step is not None else ""
+            if reason:
+                break
+            if text:
+                yield Piece(text, self.recorder.take(given) if self.recorder else [])
+        if self.generation.context_full:
+            warnings.warn("the context is full: the answer ends here (a larger n_ctx allows more)", stacklevel=3)
+        cut = reason == "stop" and not last_is_end  # a stop text and what follows it are not given out
+        yield Piece(text, self.recorder.take(given if cut else None) if self.recorder else [], reason)
+
+    def usage(self) -> Result:
+        """Tokens of prompt and completion; the end token does not count."""
+        return {
+            "prompt_tokens": self.n_prompt,
+            "completion_tokens": self.n_generated,
+            "total_tokens": self.n_prompt + self.n_generated,
+        }
+
+
+def _head(prefix: str, kind: str, model: str) -> Result:
+    return {"id": f"{prefix}-{uuid.uuid4()}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _join(pieces: Sequence[Piece]) -> Piece:
+    records = [record for piece in pieces for record in piece.records]
+    return Piece("".join(piece.text for piece in pieces), records, pieces[-1].finish_reason)
+
+
+def complete(run: Run, model: str) -> Result:
+    """The whole result of a text completion."""
+    whole = _join(list(run.pieces()))
+    return _head("cmpl", "text_completion", model) | {"choices": [_text_choice(run, whole)], "usage": run.usage()}
+
+
+def stream(run: Run, model: str) -> Iterator[Result]:
+    """The chunks of a text completion; their texts joined are the text of the whole result."""
+    head = _head("cmpl", "text_completion", model)
+    for piece in run.pieces():
+        yield head | {"choices": [_text_choice(run, piece)]}
+
+
+def _text_choice(run: Run, piece: Piece) -> Result:
+    return {
+        "text": piece.text,
+        "index": 0,
+        "logprobs": completion_logprobs(piece.records) if run.recorder else None,
+        "finish_reason": piece.finish_reason,
+    }
+
+
+def complete_chat(run: Run, model: str) -> Result:
+    """The whole result of a chat completion."""
+    whole = _join(list(run.pieces()))
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": whole.text},
+        "logprobs": chat_logprobs(whole.records) if run.recorder else None,
+        "finish_reason": whole.finish_reason,
+    }
+    return _head("chatcmpl", "chat.completion", model) | {"choices": [choice], "usage": run.usage()}
+
+
+def stream_chat(run: Run, model: str) -> Iterator[Result]:
+    """The chunks of a chat completion: first the role, then the content, at the end the reason."""
+    head = _head("chatcmpl", "chat.completion.chunk", model)
+
+    def chunk(delta: Result, records: Sequence[TokenRecord] = (), reason: str | None = None) -> Result:
+        logprobs = chat_logprobs(records) if run.recorder and records else None
+        return head | {"choices": [{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]}
+
+    yield chunk({"role": "assistant"})
+    for piece in run.pieces():
+        if piece.text or piece.records:
+            yield chunk({"content": piece.text}, piece.records)
+        if piece.finish_reason is not None:
+            yield chunk({}, reason=piece.finish_reason)

@@ -1,0 +1,194 @@
+"""The class Llama: completions and chats, used as llama-cpp-python's class of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from spectralkv import _core
+from spectralkv.chat import Message, format_chat
+from spectralkv.completion import Result, Run, complete, complete_chat, stream_chat
+from spectralkv.completion import stream as stream_text
+from spectralkv.context import Context
+from spectralkv.logprobs import Recorder, add_prompt
+
+
+class Llama(Context):
+    """A model and its context.
+
+    model_path: a GGUF file. n_gpu_layers: 0 for the CPU, -1 for everything on CUDA. seed: of the calls that give none;
+    None draws one. n_ctx: tokens that fit, 0 for the model's own context. n_batch: tokens in one forward pass at most.
+    n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`. type_k,
+    type_v: codec of the KV cache, "f16" or "f32". verbose: print model and cache on stderr.
+
+    Safe to use from several threads: calls wait for each other, and a stream or `generate` that another call interrupts
+    raises RuntimeError at its next token. Raises FileNotFoundError, OSError, MemoryError, or ValueError for a file that
+    is damaged or not supported and for arguments out of range.
+    """
+
+    def _sampling(
+        self, seed: int | None, logit_bias: Mapping[Any, float] | None, **options: Any
+    ) -> _core.SamplingOptions:
+        if seed is None:
+            seed = self._seeds.getrandbits(32)
+        bias = [(int(token), float(value)) for token, value in (logit_bias or {}).items()]
+        return _core.SamplingOptions(seed=seed & (2**64 - 1), logit_bias=bias, **options)
+
+    def generate(
+        self,
+        tokens: Sequence[int],
+        *,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        temp: float = 0.8,
+        repeat_penalty: float = 1.0,
+        seed: int | None = None,
+        logit_bias: Mapping[int, float] | None = None,
+        reset: bool = True,
+    ) -> Iterator[int]:
+        """Token ids that follow `tokens`, past end tokens, until the context is full. reset=False appends `tokens` to
+        the context instead of replacing it."""
+        sampling = self._sampling(
+            seed,
+            logit_bias,
+            temperature=temp,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+        )
+        with self._guard():
+            self._read(tokens if reset else [*self._session.tokens, *tokens])
+            generation = _core.Generation(self._session, sampling, ignore_end_tokens=True)
+        return self._steps(generation)
+
+    def _steps(self, generation: _core.Generation) -> Iterator[int]:
+        while True:
+            with self._guard():
+                step = generation.next()
+            if step is None:
+                return
+            yield step.token
+
+    def _start(
+        self,
+        tokens: Sequence[int],
+        sampling: _core.SamplingOptions,
+        *,
+        max_tokens: int | None,
+        stop: str | Sequence[str] | None,
+        n_top: int | None,
+        echo: str | None = None,
+    ) -> Run:
+        """Reads the prompt and begins a generation; n_top: alternatives with log-probabilities, echo: text in front."""
+        stops = [stop] if isinstance(stop, str) else list(stop or [])
+        self._read(tokens)
+        recorder = None
+        if n_top is not None:
+            recorder = Recorder(self._tokenizer)
+            if echo is not None:
+                add_prompt(recorder, tokens, self.scores, n_top)
+        generation = _core.Generation(
+            self._session,
+            sampling,
+            max_tokens=-1 if max_tokens is None or max_tokens <= 0 else max_tokens,
+            stop=stops,
+            top_logprobs=-1 if n_top is None else n_top,
+        )
+        return Run(generation, self._tokenizer, self._guard, len(tokens), recorder, echo or "")
+
+    def create_completion(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int | None = 16,
+        temperature: float = 0.8,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        logprobs: int | None = None,
+        echo: bool = False,
+        stop: str | Sequence[str] | None = None,
+        repeat_penalty: float = 1.0,
+        top_k: int = 40,
+        stream: bool = False,
+        seed: int | None = None,
+        logit_bias: Mapping[int, float] | None = None,
+        model: str | None = None,
+    ) -> Result | Iterator[Result]:
+        """Continues a text, or token ids, and gives OpenAI's completion dict; with stream=True, an iterator of chunks.
+
+        max_tokens: None or <= 0 goes on until an end token or the end of the context (finish_reason "length"). stop:
+        texts that end it and are not given out. logprobs: that many alternatives with natural-log probabilities;
+        together with echo it needs logits_all=True. ValueError for a prompt that does not fit and options out of range.
+        """
+        sampling = self._sampling(
+            seed,
+            logit_bias,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+        )
+        if isinstance(prompt, str):
+            tokens = self.tokenize(prompt.encode("utf-8", "surrogateescape"), add_bos=True, special=True)
+            text = prompt
+        else:
+            tokens = list(prompt)
+            text = self.detokenize(tokens).decode("utf-8", errors="replace")
+        if not tokens and self.token_bos() >= 0:
+            tokens = [self.token_bos()]
+        if echo and logprobs is not None and not self._logits_all:
+            raise ValueError("[python] echo together with logprobs needs Llama(..., logits_all=True)")
+        name = model or self.model_path
+        with self._guard():
+            run = self._start(
+                tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=logprobs, echo=text if echo else None
+            )
+            return stream_text(run, name) if stream else complete(run, name)
+
+    __call__ = create_completion
+
+    def create_chat_completion(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.2,
+        top_p: float = 0.95,
+        top_k: int = 40,
+        min_p: float = 0.05,
+        stream: bool = False,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        max_tokens: int | None = None,
+        repeat_penalty: float = 1.0,
+        logit_bias: Mapping[int, float] | None = None,
+        logprobs: bool = False,
+        top_logprobs: int | None = None,
+        model: str | None = None,
+    ) -> Result | Iterator[Result]:
+        """Answers a chat, [{"role": ..., "content": ...}, ...], through the model's own template; gives OpenAI's chat
+        completion dict or, with stream=True, an iterator of chunks. Arguments as create_completion's; logprobs=True
+        gives log-probabilities with top_logprobs alternatives. ValueError for messages that the template refuses."""
+        sampling = self._sampling(
+            seed,
+            logit_bias,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+        )
+        bos, eos = self._piece(self.token_bos()), self._piece(self.token_eos())
+        prompt = format_chat(self._engine.chat_template, messages, True, bos, eos)
+        add_bos = not (bos and prompt.startswith(bos))  # a template that writes BOS itself must not get it twice
+        tokens = self.tokenize(prompt.encode("utf-8", "surrogateescape"), add_bos=add_bos, special=True)
+        name = model or self.model_path
+        with self._guard():
+            n_top = (top_logprobs or 0) if logprobs else None
+            run = self._start(tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top)
+            return stream_chat(run, name) if stream else complete_chat(run, name)
+
+    def _piece(self, token: int) -> str:
+        return self._tokenizer.piece(token, True).decode("utf-8", errors="replace") if token >= 0 else ""

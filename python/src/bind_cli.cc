@@ -1,0 +1,98 @@
+// The command line, with hooks that call back into Python.
+#include "cli/cli.h"
+
+#include <nanobind/stl/function.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <csignal>
+
+#include "base/error.h"
+#include "bind.h"
+#include "shared.h"
+
+namespace spectralkv::python {
+namespace {
+
+// Gives Ctrl-C back to Python while a hook runs, and then again to the command line.
+class PythonInterrupts {
+ public:
+  explicit PythonInterrupts(const struct sigaction& python) { sigaction(SIGINT, &python, &command_line_); }
+  ~PythonInterrupts() { sigaction(SIGINT, &command_line_, nullptr); }
+  PythonInterrupts(const PythonInterrupts&) = delete;
+
+ private:
+  struct sigaction command_line_ {};
+};
+
+// Calls a Python hook; its exception becomes an Error with the bare message, which is what a command line
+// shows.
+template <class Call>
+std::string call_hook(const char* name, const struct sigaction& python, const Call& call) {
+  nb::gil_scoped_acquire gil;
+  const PythonInterrupts interrupts(python);
+  std::string message;
+  ErrorKind kind = ErrorKind::value;
+  try {
+    return nb::cast<std::string>(call());
+  } catch (nb::python_error& error) {
+    kind = error.matches(PyExc_KeyboardInterrupt) ? ErrorKind::interrupted : ErrorKind::value;
+    message = nb::str(error.value()).c_str();
+  } catch (const nb::cast_error&) {
+    message = "the hook did not return a str";
+  }
+  const std::string prefix = concat("[", name, "] ");  // which fail() writes again
+  if (message.starts_with(prefix)) message.erase(0, prefix.size());
+  fail(kind, name, message);
+}
+
+int run_cli(const std::vector<std::string>& args, const nb::object& format_chat,
+            const nb::object& default_model, std::vector<std::pair<std::string, std::string>> more_commands) {
+  struct sigaction python {};
+  sigaction(SIGINT, nullptr, &python);
+  CliHooks hooks;
+  if (!format_chat.is_none())
+    hooks.format_chat = [&format_chat, &python](
+                            const std::string& source, const std::vector<ChatMessage>& messages,
+                            bool add_generation_prompt, const std::string& bos, const std::string& eos) {
+      return call_hook("chat", python, [&] {
+        nb::list list;
+        for (const ChatMessage& message : messages) {
+          nb::dict item;
+          item["role"] = to_str(message.role);
+          item["content"] = to_str(message.content);
+          list.append(item);
+        }
+        return format_chat(to_str(source), list, add_generation_prompt, to_str(bos), to_str(eos));
+      });
+    };
+  if (!default_model.is_none())
+    hooks.default_model = [&default_model, &python] {
+      return call_hook("pull", python, [&] { return default_model(); });
+    };
+  hooks.more_commands = std::move(more_commands);
+  nb::gil_scoped_release released;
+  return cli_main(args, hooks);
+}
+
+}  // namespace
+
+void bind_cli(nb::module_& m) {
+  m.def("cli_main", run_cli, nb::arg("args"), nb::arg("format_chat") = nb::none(),
+        nb::arg("default_model") = nb::none(),
+        nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
+        nb::sig("def cli_main(args: collections.abc.Sequence[str], format_chat: "
+                "collections.abc.Callable[[str, list[dict[str, str]], bool, "
+                "str, str], str] | None "
+                "= None, default_model: collections.abc.Callable[[], str] | None = None, more_commands: "
+                "collections.abc.Sequence[tuple[str, "
+                "str]] = []) -> int"),
+        "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
+        "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
+        "gives the path of\n"
+        "the model when no -m is given; more_commands: (name, one line of help) of commands that the caller "
+        "handles.");
+}
+
+}  // namespace spectralkv::python

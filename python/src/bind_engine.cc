@@ -1,0 +1,206 @@
+// Engine (a model, immutable) and Session (its tokens, cache and logits).
+#include "engine/engine.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "bind.h"
+#include "shared.h"
+
+namespace spectralkv::python {
+namespace {
+
+void make_engine(SharedEngine* self, const std::string& path, int n_threads, int n_gpu_layers,
+                 bool allow_unknown_pre) {
+  nb::gil_scoped_release released;
+  new (self) SharedEngine(path, {n_threads, n_gpu_layers, allow_unknown_pre});
+}
+
+void make_session(SharedSession* self, SharedEngine& engine, std::int64_t n_ctx, std::int64_t n_batch,
+                  const std::string& type_k, const std::string& type_v, bool logits_all) {
+  SessionOptions options;
+  options.n_ctx = n_ctx;
+  options.n_batch = n_batch;
+  options.type_k = type_k;
+  options.type_v = type_v;
+  options.logits_all = logits_all;
+  engine.exclusively([&] { new (self) SharedSession(engine, options); });
+}
+
+void eval(SharedSession& self, const std::vector<Token>& tokens) {
+  SignalCheck signals;
+  try {
+    self.shared.exclusively([&] {
+      ++self.changes;
+      self.session.eval(tokens, [&signals] { return signals(); });
+    });
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::interrupted) signals.rethrow();
+    throw;
+  }
+}
+
+Array1 logits(SharedSession& self) {
+  std::unique_ptr<float[]> copy;
+  std::size_t n = 0;
+  self.shared.exclusively([&] {
+    const std::span<const float> all = self.session.logits();
+    n = all.size();
+    copy = std::make_unique_for_overwrite<float[]>(n);
+    std::copy(all.begin(), all.end(), copy.get());
+  });
+  return Array1(to_array(std::move(copy), {n}));
+}
+
+Array2 all_logits(SharedSession& self) {
+  std::unique_ptr<float[]> copy;
+  std::size_t rows = 0, cols = 0;
+  self.shared.exclusively([&] {
+    const ConstMatrix all = self.session.all_logits();
+    rows = static_cast<std::size_t>(all.rows);
+    cols = static_cast<std::size_t>(all.cols);
+    copy = std::make_unique_for_overwrite<float[]>(rows * cols);
+    for (std::int64_t r = 0; r < all.rows; ++r)
+      std::copy_n(all.row(r), all.cols, copy.get() + static_cast<std::size_t>(r) * cols);
+  });
+  return Array2(to_array(std::move(copy), {rows, cols}));
+}
+
+nb::dict side_dict(const CacheSideReport& side) {
+  nb::dict out;
+  out["codec"] = side.codec;
+  out["paper_bits"] = side.paper_bits;
+  out["honest_bits"] = side.honest_bits;
+  out["sealed_bytes"] = side.sealed_bytes;
+  out["sealed_entries"] = side.sealed_entries;
+  out["exact_bytes"] = side.exact_bytes;
+  return out;
+}
+
+nb::dict cache_report(SharedSession& self) {
+  const CacheReport report = self.shared.exclusively([&] { return self.session.cache_report(); });
+  nb::dict out;
+  out["n_layers"] = report.n_layers;
+  out["n_kv_heads"] = report.n_kv_heads;
+  out["head_dim"] = report.head_dim;
+  out["n_ctx"] = report.n_ctx;
+  out["n_tokens"] = report.n_tokens;
+  out["k"] = side_dict(report.k);
+  out["v"] = side_dict(report.v);
+  out["bytes"] = report.bytes();
+  out["work_bytes"] = report.work_bytes;
+  return out;
+}
+
+nb::dict timings(SharedSession& self) {
+  const Timings times = self.shared.exclusively([&] { return self.session.timings(); });
+  nb::dict out;
+  out["load_s"] = times.load_s;
+  out["prompt_tokens"] = times.prompt_tokens;
+  out["prompt_s"] = times.prompt_s;
+  out["eval_tokens"] = times.eval_tokens;
+  out["eval_s"] = times.eval_s;
+  return out;
+}
+
+nb::dict config_dict(const SharedEngine& self) {
+  const ModelConfig& config = self.engine.config();
+  nb::dict out;
+  out["arch"] = config.arch;
+  out["name"] = to_str(config.name);
+  out["n_layers"] = config.n_layers;
+  out["n_embd"] = config.n_embd;
+  out["n_ff"] = config.n_ff;
+  out["n_vocab"] = config.n_vocab;
+  out["n_heads"] = config.n_heads;
+  out["n_kv_heads"] = config.n_kv_heads;
+  out["head_dim"] = config.head_dim;
+  out["context_length"] = config.context_length;
+  out["sliding_window"] = config.sliding_window;
+  return out;
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& m) {
+  nb::class_<SharedEngine>(
+      m, "Engine",
+      "A loaded model: weights, tokenizer and backend. Immutable, so threads may share it; sessions of one\n"
+      "engine work one at a time. n_threads 0: all processors of the process. n_gpu_layers 0: CPU, -1: all\n"
+      "on CUDA. allow_unknown_pre: an unknown pre-tokenizer becomes gpt-2's. Raises FileNotFoundError,\n"
+      "OSError, MemoryError, or ValueError for a file that is damaged or not supported.")
+      .def("__init__", make_engine, nb::arg("path"), nb::kw_only(), nb::arg("n_threads") = 0,
+           nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false)
+      .def_prop_ro(
+          "tokenizer", [](const SharedEngine& self) -> const Tokenizer& { return self.engine.tokenizer(); },
+          nb::rv_policy::reference_internal, "The model's tokenizer.")
+      .def_prop_ro(
+          "chat_template", [](const SharedEngine& self) { return to_str(self.engine.chat_template()); },
+          nb::sig("def chat_template(self) -> str"), "The Jinja source; empty when the file has none.")
+      .def_prop_ro(
+          "description", [](const SharedEngine& self) { return to_str(self.engine.description()); },
+          nb::sig("def description(self) -> str"), "Model, weight type, backend and threads in one line.")
+      .def_prop_ro(
+          "config", config_dict, nb::sig("def config(self) -> dict[str, typing.Any]"),
+          "Shape of the model: arch, name, n_layers, n_embd, n_ff, n_vocab, n_heads, n_kv_heads, head_dim,\n"
+          "context_length (tokens), sliding_window (tokens, 0: none).");
+
+  nb::class_<SharedSession>(
+      m, "Session",
+      "One sequence of tokens with its KV cache and logits. n_ctx: tokens that fit, 0 for the model's own;\n"
+      "n_batch: tokens in one forward pass at most; type_k, type_v: cache codecs (\"f16\"); logits_all: "
+      "keep\n"
+      "the logits of every token. Raises ValueError, or MemoryError when the cache does not fit.")
+      .def("__init__", make_session, nb::arg("engine"), nb::kw_only(), nb::arg("n_ctx") = 512,
+           nb::arg("n_batch") = 512, nb::arg("type_k") = "f16", nb::arg("type_v") = "f16",
+           nb::arg("logits_all") = false, nb::keep_alive<1, 2>())
+      .def("eval", eval, nb::arg("tokens"),
+           "Appends token ids. ValueError, with nothing changed, when they do not fit or an id is out of "
+           "range;\n"
+           "KeyboardInterrupt leaves the batches that were done.")
+      .def("logits", logits,
+           "A copy of the float32 [n_vocab] logits after the last token; empty before the first.")
+      .def("all_logits", all_logits,
+           "A copy of the float32 [n_tokens, n_vocab] logits; ValueError without logits_all.")
+      .def(
+          "truncate",
+          [](SharedSession& self, std::int64_t n) {
+            self.shared.exclusively([&] {
+              ++self.changes;
+              self.session.truncate(n);
+            });
+          },
+          nb::arg("n"), "Keeps the first n tokens. ValueError where the cache's codecs cannot go back to n.")
+      .def(
+          "reset",
+          [](SharedSession& self) {
+            self.shared.exclusively([&] {
+              ++self.changes;
+              self.session.reset();
+            });
+          },
+          "Forgets all tokens.")
+      .def_prop_ro(
+          "tokens",
+          [](SharedSession& self) {
+            return self.shared.exclusively([&] { return std::vector<Token>(self.session.tokens()); });
+          },
+          "The token ids read so far, as a new list.")
+      .def_prop_ro(
+          "n_ctx", [](const SharedSession& self) { return self.session.n_ctx(); }, "Tokens that fit.")
+      .def("cache_report", cache_report, nb::sig("def cache_report(self) -> dict[str, typing.Any]"),
+           "What the cache holds: n_layers, n_kv_heads, head_dim, n_ctx, n_tokens, bytes (K and V together), "
+           "work_bytes, and\n"
+           "for each of k and v: codec, paper_bits and honest_bits (bits per entry of sealed blocks), "
+           "sealed_bytes,\n"
+           "sealed_entries, exact_bytes (sinks and tail).")
+      .def("timings", timings, nb::sig("def timings(self) -> dict[str, typing.Any]"),
+           "Seconds and tokens so far: load_s, prompt_tokens, prompt_s, eval_tokens, eval_s (a call with one "
+           "token is eval).")
+      .def(
+          "reset_timings",
+          [](SharedSession& self) { self.shared.exclusively([&] { self.session.reset_timings(); }); },
+          "Sets the timings to zero.");
+}
+
+}  // namespace spectralkv::python

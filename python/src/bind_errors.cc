@@ -1,0 +1,40 @@
+// spectralkv::Error becomes the Python exception of its kind.
+#include "base/error.h"
+#include "bind.h"
+
+namespace nb = nanobind;
+
+namespace spectralkv::python {
+namespace {
+
+PyObject* exception_class(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::value:
+      return PyExc_ValueError;
+    case ErrorKind::file_not_found:
+      return PyExc_FileNotFoundError;
+    case ErrorKind::memory:
+      return PyExc_MemoryError;
+    case ErrorKind::os:
+      return PyExc_OSError;
+    case ErrorKind::interrupted:
+      return PyExc_KeyboardInterrupt;
+  }
+  return PyExc_RuntimeError;
+}
+
+void translate(const std::exception_ptr& thrown, void*) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Error& error) {
+    PyErr_SetString(exception_class(error.kind()), error.what());
+  }
+}
+
+}  // namespace
+
+void bind_errors(nb::module_&) {
+  nb::register_exception_translator(translate);
+}
+
+}  // namespace spectralkv::python

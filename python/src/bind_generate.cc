@@ -1,0 +1,131 @@
+// Generation, its sampling options and the tokens that it gives.
+#include "engine/generate.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+
+#include "bind.h"
+#include "shared.h"
+
+namespace spectralkv::python {
+namespace {
+
+// A generation and the session that it moves; it refuses to go on when somebody else moved the session.
+struct SharedGeneration {
+  SharedSession& session;
+  SignalCheck signals;
+  std::optional<Generation> generation;
+  std::uint64_t expected = 0;
+
+  SharedGeneration(SharedSession& s, GenerateOptions options) : session(s) {
+    options.cancelled = [this] { return signals(); };
+    session.shared.exclusively([&] {
+      expected = ++session.changes;  // a generation that was still running on this session has ended
+      generation.emplace(session.session, std::move(options));
+    });
+  }
+  SharedGeneration(const SharedGeneration&) = delete;
+
+  std::optional<GeneratedToken> next() {
+    std::optional<GeneratedToken> token;
+    try {
+      token = session.shared.exclusively([&] {
+        check_owner();
+        return generation->next();
+      });
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::interrupted) signals.rethrow();
+      throw;
+    }
+    signals.rethrow();
+    return token;
+  }
+
+  std::string rest() {
+    return session.shared.exclusively([&] {
+      check_owner();
+      return generation->rest();
+    });
+  }
+
+ private:
+  void check_owner() const {
+    if (session.changes != expected)
+      throw std::runtime_error("[python] this generation has ended: another call used its session meanwhile");
+  }
+};
+
+void make_sampling(SamplingOptions* self, double temperature, int top_k, double top_p, double min_p,
+                   double repeat_penalty, int repeat_last_n, std::uint64_t seed,
+                   std::vector<std::pair<Token, float>> logit_bias) {
+  new (self) SamplingOptions{temperature,    top_k,         top_p, min_p,
+                             repeat_penalty, repeat_last_n, seed,  std::move(logit_bias)};
+}
+
+void make_generation(SharedGeneration* self, SharedSession& session, const SamplingOptions& sampling,
+                     std::int64_t max_tokens, std::vector<std::string> stop, bool ignore_end_tokens,
+                     bool render_special, int top_logprobs) {
+  GenerateOptions options;
+  options.sampling = sampling;
+  options.max_tokens = max_tokens;
+  options.stop = std::move(stop);
+  options.ignore_end_tokens = ignore_end_tokens;
+  options.render_special = render_special;
+  options.top_logprobs = top_logprobs;
+  new (self) SharedGeneration(session, std::move(options));
+}
+
+}  // namespace
+
+void bind_generate(nb::module_& m) {
+  nb::class_<SamplingOptions>(
+      m, "SamplingOptions",
+      "How a token is drawn. temperature <= 0: greedy; top_k <= 0, top_p >= 1, min_p <= 0 switch that\n"
+      "filter off; repeat_last_n: tokens the penalty looks back at, -1 for all; seed: 64 bits, the same\n"
+      "numbers on every machine; logit_bias: (token, added to its logit) pairs.")
+      .def("__init__", make_sampling, nb::kw_only(), nb::arg("temperature") = 0.8, nb::arg("top_k") = 40,
+           nb::arg("top_p") = 0.95, nb::arg("min_p") = 0.05, nb::arg("repeat_penalty") = 1.0,
+           nb::arg("repeat_last_n") = 64, nb::arg("seed") = 0,
+           nb::arg("logit_bias") = std::vector<std::pair<Token, float>>())
+      .def_ro("seed", &SamplingOptions::seed);
+
+  nb::class_<GeneratedToken>(m, "GeneratedToken", "One step of a generation.")
+      .def_ro("token", &GeneratedToken::token, "Token id.")
+      .def_prop_ro(
+          "bytes", [](const GeneratedToken& self) { return to_bytes(self.bytes); },
+          "The bytes of this token alone; a character may be cut.")
+      .def_ro("logprob", &GeneratedToken::logprob, "Natural-log probability, 0 when not asked for.")
+      .def_ro("top", &GeneratedToken::top,
+              "The most probable tokens as (id, log-probability), in falling order.")
+      .def_ro("text", &GeneratedToken::text,
+              "New text that is safe to show: whole characters, no part of a stop text.");
+
+  nb::class_<SharedGeneration>(
+      m, "Generation",
+      "Generates token by token into a session that has read at least one token. max_tokens < 0: until\n"
+      "an end token or the context's end; stop: texts that end it and are not given out; top_logprobs >=\n"
+      "0: log-probabilities and that many alternatives. ValueError for options out of range.")
+      .def("__init__", make_generation, nb::arg("session"), nb::arg("sampling"), nb::kw_only(),
+           nb::arg("max_tokens") = -1, nb::arg("stop") = std::vector<std::string>(),
+           nb::arg("ignore_end_tokens") = false, nb::arg("render_special") = false,
+           nb::arg("top_logprobs") = -1, nb::keep_alive<1, 2>())
+      .def(
+          "next", &SharedGeneration::next,
+          "The next token, or None when finished. RuntimeError when another call has used the session since.")
+      .def("rest", &SharedGeneration::rest, "Text that was still held back; call once at the end.")
+      .def_prop_ro(
+          "reason",
+          [](const SharedGeneration& self) {
+            return std::string(finish_reason_name(self.generation->reason()));
+          },
+          "Why it ended: \"stop\", \"length\" or \"cancelled\"; \"\" while it runs.")
+      .def_prop_ro(
+          "context_full", [](const SharedGeneration& self) { return self.generation->context_full(); },
+          "True when \"length\" means the end of the context.");
+}
+
+}  // namespace spectralkv::python

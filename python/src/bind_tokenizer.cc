@@ -1,0 +1,124 @@
+// Tokenizer and Utf8Stream.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
+
+#include "bind.h"
+#include "shared.h"
+#include "tokenizer/tokenizer.h"
+
+namespace spectralkv::python {
+namespace {
+
+std::string_view view(const nb::bytes& bytes) {
+  return {bytes.c_str(), bytes.size()};
+}
+
+// str or bytes, as UTF-8; surrogate escapes turn back into the bytes that they stand for.
+std::string to_text(nb::handle item) {
+  if (nb::isinstance<nb::bytes>(item)) return std::string(view(nb::borrow<nb::bytes>(item)));
+  if (!PyUnicode_Check(item.ptr())) throw nb::type_error("tokens and merges must be str or bytes");
+  const nb::object encoded = nb::steal(PyUnicode_AsEncodedString(item.ptr(), "utf-8", "surrogateescape"));
+  if (!encoded.is_valid()) throw nb::python_error();
+  return std::string(view(nb::borrow<nb::bytes>(encoded)));
+}
+
+std::vector<std::string> to_texts(const nb::list& items) {
+  std::vector<std::string> out;
+  out.reserve(items.size());
+  for (nb::handle item : items) out.push_back(to_text(item));
+  return out;
+}
+
+void make_tokenizer(Tokenizer* self, const std::string& model, const nb::list& tokens,
+                    std::vector<float> scores, const std::vector<int>& types, const nb::list& merges,
+                    const std::string& pre, Token bos, Token eos, Token unk, bool add_bos, bool add_eos,
+                    bool add_space_prefix, bool allow_unknown_pre) {
+  Vocab vocab;
+  vocab.source = "Tokenizer()";
+  vocab.model = model;
+  vocab.pre = pre;
+  vocab.allow_unknown_pre = allow_unknown_pre;
+  vocab.tokens = to_texts(tokens);
+  vocab.scores = std::move(scores);
+  for (const int type : types) {
+    check(type >= 1 && type <= 6, "tokenizer", "a token type must be 1 to 6, not ", type);
+    vocab.types.push_back(static_cast<TokenType>(type));
+  }
+  vocab.merges = to_texts(merges);
+  vocab.bos = bos;
+  vocab.eos = eos;
+  vocab.unk = unk;
+  vocab.add_bos = add_bos;
+  vocab.add_eos = add_eos;
+  vocab.add_space_prefix = add_space_prefix;
+  new (self) Tokenizer(std::move(vocab));
+}
+
+std::vector<Token> encode(const Tokenizer& self, const nb::bytes& text, bool add_special,
+                          bool parse_special) {
+  const std::string_view bytes = view(text);
+  nb::gil_scoped_release released;
+  return self.encode(bytes, add_special, parse_special);
+}
+
+}  // namespace
+
+void bind_tokenizer(nb::module_& m) {
+  nb::class_<Tokenizer>(
+      m, "Tokenizer",
+      "Text to token ids and back. model: \"gpt2\" (byte-level BPE) or \"llama\" (merging by score);\n"
+      "the other arguments are GGUF's tokenizer.ggml.* of the same name, -1 for an id that is absent.\n"
+      "Immutable, so threads may share it. Raises ValueError for a vocabulary that makes no sense.")
+      .def("__init__", make_tokenizer, nb::arg("model"), nb::arg("tokens"), nb::arg("scores"),
+           nb::arg("types"), nb::arg("merges"), nb::arg("pre"), nb::arg("bos") = -1, nb::arg("eos") = -1,
+           nb::arg("unk") = -1, nb::arg("add_bos") = false, nb::arg("add_eos") = false,
+           nb::arg("add_space_prefix") = true, nb::arg("allow_unknown_pre") = false,
+           nb::sig(
+               "def __init__(self, model: str, tokens: list[str] | list[bytes], scores: "
+               "collections.abc.Sequence[float], "
+               "types: collections.abc.Sequence[int], merges: list[str] | list[bytes], pre: str, bos: int = "
+               "-1, eos: int = "
+               "-1, "
+               "unk: int = -1, add_bos: bool = False, add_eos: bool = False, add_space_prefix: bool = True, "
+               "allow_unknown_pre: bool = False) -> None"))
+      .def("encode", encode, nb::arg("text"), nb::arg("add_special") = true, nb::arg("parse_special") = false,
+           "Token ids of UTF-8 bytes. add_special: BOS and EOS where the vocabulary asks for them. "
+           "parse_special:\n"
+           "control tokens written out in the text become their ids. Bytes that are no UTF-8 are accepted.")
+      .def(
+          "decode",
+          [](const Tokenizer& self, const std::vector<Token>& tokens, bool render_special,
+             bool strip_leading_space) {
+            return to_bytes(self.decode(tokens, render_special, strip_leading_space));
+          },
+          nb::arg("tokens"), nb::arg("render_special") = false, nb::arg("strip_leading_space") = false,
+          "The bytes of token ids; a character may be cut at the ends. ValueError for an id out of range.")
+      .def(
+          "piece",
+          [](const Tokenizer& self, Token token, bool render_special) {
+            return to_bytes(self.piece(token, render_special));
+          },
+          nb::arg("token"), nb::arg("render_special") = false, "The bytes of one token.")
+      .def("is_end", &Tokenizer::is_end, nb::arg("token"), "True for every token that ends a generation.")
+      .def("is_control", &Tokenizer::is_control, nb::arg("token"),
+           "True for control tokens and the unknown token.")
+      .def_prop_ro("n_vocab", &Tokenizer::n_vocab, "Number of tokens.")
+      .def_prop_ro(
+          "bos", [](const Tokenizer& self) { return self.vocab().bos; }, "Id of the BOS token, -1: none.")
+      .def_prop_ro(
+          "eos", [](const Tokenizer& self) { return self.vocab().eos; }, "Id of the EOS token, -1: none.")
+      .def_prop_ro(
+          "add_bos", [](const Tokenizer& self) { return self.vocab().add_bos; },
+          "Whether add_special puts BOS in front.");
+
+  nb::class_<Utf8Stream>(m, "Utf8Stream", "Holds back the bytes of a character that is not complete yet.")
+      .def(nb::init<>())
+      .def(
+          "put", [](Utf8Stream& self, const nb::bytes& bytes) { return self.put(view(bytes)); },
+          nb::arg("data"),
+          "Takes more bytes and gives the characters that are complete; bad bytes become U+FFFD.")
+      .def("finish", &Utf8Stream::finish, "U+FFFD when an incomplete character is left, else an empty text.");
+}
+
+}  // namespace spectralkv::python

@@ -1,0 +1,105 @@
+// What several binding files share: the wrappers that make an engine safe to share between Python threads,
+// the check for signals, and arrays that own their memory.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+namespace spectralkv::python {
+
+namespace nb = nanobind;
+
+using Array1 = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
+using Array2 = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
+
+// An engine, and the lock that its sessions take: they share one pool of threads, so one works at a time.
+struct SharedEngine {
+  Engine engine;
+  std::mutex mutex;
+  std::atomic<std::thread::id> owner{};
+
+  SharedEngine(const std::string& path, const EngineOptions& options) : engine(path, options) {}
+
+  // Calls work() with the lock held and the GIL released, so that a thread that waits here stops no other.
+  template <class Work>
+  auto exclusively(const Work& work) {
+    nb::gil_scoped_release released;
+    check(owner.load() != std::this_thread::get_id(), "python",
+          "a session was called from inside its own call");
+    std::lock_guard lock(mutex);
+    owner.store(std::this_thread::get_id());
+    struct Clear {
+      std::atomic<std::thread::id>& owner;
+      ~Clear() { owner.store({}); }
+    } clear{owner};
+    return work();
+  }
+};
+
+// A session that counts its changes, so that a generation notices when somebody else moved it.
+struct SharedSession {
+  SharedEngine& shared;
+  Session session;
+  std::uint64_t changes = 0;
+
+  SharedSession(SharedEngine& engine, const SessionOptions& options)
+      : shared(engine), session(engine.engine, options) {}
+};
+
+// Asks Python for signals that arrived; holds the exception that a handler raised (KeyboardInterrupt) until
+// the C++ call has come back.
+class SignalCheck {
+ public:
+  bool operator()() {
+    nb::gil_scoped_acquire gil;
+    if (!error_ && PyErr_CheckSignals() != 0) error_.emplace();
+    return error_.has_value();
+  }
+  void rethrow() {
+    if (error_) throw nb::python_error(std::move(*std::exchange(error_, std::nullopt)));
+  }
+
+ private:
+  std::optional<nb::python_error> error_;
+};
+
+// Bytes of a file as str: what is no UTF-8 becomes surrogate escapes, as os.fsdecode does.
+inline nb::object to_str(std::string_view bytes) {
+  return nb::steal(
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "surrogateescape"));
+}
+
+inline nb::bytes to_bytes(std::string_view bytes) {
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+// A new array; `values` outlives it by being moved into its owner.
+template <class T>
+nb::ndarray<nb::numpy, T> to_array(std::unique_ptr<T[]> values, std::initializer_list<std::size_t> shape) {
+  T* data = values.release();
+  nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+  return nb::ndarray<nb::numpy, T>(data, shape, owner);
+}
+
+template <class T>
+nb::ndarray<nb::numpy, T, nb::ndim<1>> to_array(std::span<const T> values) {
+  auto copy = std::make_unique_for_overwrite<T[]>(values.size());
+  std::copy(values.begin(), values.end(), copy.get());
+  return nb::ndarray<nb::numpy, T, nb::ndim<1>>(to_array(std::move(copy), {values.size()}));
+}
+
+}  // namespace spectralkv::python

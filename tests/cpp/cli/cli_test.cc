@@ -1,0 +1,179 @@
+// The command line as a whole: help, exit status, and the commands that need no model; the texts that they
+// are made of.
+#include "cli/cli.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/log.h"
+#include "cli/summary.h"
+#include "support/gguf_builder.h"
+
+namespace spectralkv {
+namespace {
+
+struct Result {
+  int status = 0;
+  std::string out, err;
+};
+
+Result run(const std::vector<std::string>& args, const CliHooks& hooks = {}) {
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  Result result;
+  result.status = cli_main(args, hooks);
+  result.out = testing::internal::GetCapturedStdout();
+  result.err = testing::internal::GetCapturedStderr();
+  return result;
+}
+
+bool has(const std::string& text, const std::string& what) {
+  return text.find(what) != std::string::npos;
+}
+
+TEST(Cli, HelpAndVersion) {
+  CliHooks hooks;
+  hooks.program = "prog";
+  hooks.more_commands = {{"convert", "turn a checkpoint into GGUF"}};
+  for (const char* word : {"help", "--help", "-h"}) {
+    const Result result = run({word}, hooks);
+    EXPECT_EQ(result.status, 0);
+    EXPECT_TRUE(has(result.out, "prog COMMAND")) << result.out;
+    EXPECT_TRUE(has(result.out, "turn a checkpoint into GGUF"));
+    for (const auto& row : command_table()) EXPECT_TRUE(has(result.out, row.summary)) << row.name;
+  }
+  EXPECT_TRUE(has(run({"--version"}, hooks).out, "prog " SPECTRALKV_VERSION));
+  for (const auto& row : command_table()) {
+    const Result result = run({row.name, "--help"});
+    EXPECT_EQ(result.status, 0);
+    EXPECT_TRUE(has(result.out, std::string("usage: spectralkv ") + row.name)) << result.out;
+    EXPECT_EQ(run({"help", row.name}).out, result.out);
+  }
+}
+
+TEST(Cli, WrongUsageIsStatus2) {
+  EXPECT_EQ(run({}).status, 2);
+  const Result unknown = run({"inspekt"});
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_EQ(unknown.err,
+            "error: unknown command 'inspekt'; did you mean 'inspect'?\nsee: spectralkv --help\n");
+  EXPECT_EQ(unknown.out, "");
+  const Result option = run({"run", "--tmp", "0"});
+  EXPECT_EQ(option.status, 2);
+  EXPECT_EQ(option.err,
+            "error: unknown option '--tmp'; did you mean '--temp'?\nsee: spectralkv run --help\n");
+  for (const auto& row : command_table())
+    EXPECT_EQ(run({row.name}).status, 2) << row.name << " without a model";
+}
+
+TEST(Cli, ErrorsAreStatus1) {
+  for (const auto& args :
+       std::vector<std::vector<std::string>>{{"inspect", "/nowhere.gguf"},
+                                             {"tokenize", "-m", "/nowhere.gguf", "-p", "x"},
+                                             {"run", "-m", "/nowhere.gguf"}}) {
+    const Result result = run(args);
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.err.compare(0, 7, "error: "), 0) << result.err;
+    EXPECT_TRUE(has(result.err, "/nowhere.gguf")) << result.err;
+  }
+  CliHooks hooks;
+  hooks.default_model = []() -> std::string { throw std::bad_alloc(); };
+  EXPECT_EQ(run({"run"}, hooks).err, "error: out of memory\n");
+}
+
+std::string small_file(const test::TempFolder& folder) {
+  const std::vector<std::string> tokens{"<unk>",
+                                        "<s>",
+                                        "</s>",
+                                        "\xe2\x96\x81",
+                                        "a",
+                                        "\xe2\x96\x81"
+                                        "a"};
+  test::GgufBuilder builder;
+  builder.str("general.architecture", "unheard").str("long", std::string(300, 'x') + "\n");
+  builder.numbers<std::uint32_t>("numbers", test::Kind::u32, std::vector<std::uint32_t>(100, 7));
+  builder.str("tokenizer.ggml.model", "llama").strings("tokenizer.ggml.tokens", tokens);
+  builder.numbers<float>("tokenizer.ggml.scores", test::Kind::f32, {0, 0, 0, -3, -2, -1});
+  builder.numbers<std::int32_t>("tokenizer.ggml.token_type", test::Kind::i32, {2, 3, 3, 1, 1, 1});
+  builder.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.eos_token_id", 2);
+  builder.u32("tokenizer.ggml.unknown_token_id", 0);
+  builder.f32_tensor("one", {4, 2}, std::vector<float>(8)).f32_tensor("two", {3}, std::vector<float>(3));
+  return folder.write("small.gguf", builder.build());
+}
+
+TEST(Inspect, ShowsFilesThatCannotRun) {
+  const test::TempFolder folder;
+  const std::string path = small_file(folder);
+  const Result text = run({"inspect", path, "--tensors"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_TRUE(has(text.out, "not supported")) << text.out;
+  EXPECT_TRUE(has(text.out, "unheard"));
+  EXPECT_TRUE(has(text.out, "parameters: 11 in 2 tensors, 32.00 bits per weight"));
+  EXPECT_TRUE(has(text.out, "[7, 7, 7, 7, 7, 7, ... (100)]"));
+  EXPECT_TRUE(has(text.out, "... (301 bytes)"));
+  EXPECT_TRUE(has(text.out, "[4, 2]"));
+  EXPECT_FALSE(has(run({"inspect", path}).out, "[4, 2]"));
+  const Result json = run({"inspect", "--json", "--tensors", "-m", path});
+  EXPECT_EQ(json.status, 0) << json.err;
+  EXPECT_TRUE(has(json.out, "\"parameters\": 11,")) << json.out;
+  EXPECT_TRUE(has(json.out, "\"model\": null,"));
+  EXPECT_TRUE(has(json.out, "\"numbers\": {\"count\": 100, \"first\": [7, 7, 7, 7, 7, 7]}"));
+  EXPECT_TRUE(has(json.out, "{\"name\": \"one\", \"type\": \"f32\", \"dims\": [4, 2], \"bytes\": 32}"));
+  EXPECT_EQ(run({"inspect", path, "another"}).status, 2);
+  EXPECT_EQ(run({"inspect", path, "-m", path}).status, 2);
+}
+
+TEST(Tokenize, PrintsIdsAndPieces) {
+  const test::TempFolder folder;
+  const std::string path = small_file(folder);
+  const Result lines = run({"tokenize", "-m", path, "-p", "a a"});
+  EXPECT_EQ(lines.status, 0) << lines.err;
+  EXPECT_EQ(lines.out, "     1 -> \"<s>\"\n     5 -> \" a\"\n     5 -> \" a\"\n");
+  EXPECT_EQ(run({"tokenize", "-m", path, "-p", "a a", "--ids"}).out, "[1, 5, 5]\n");
+  EXPECT_EQ(run({"tokenize", "-m", path, "-p", "a", "--ids", "--no-bos"}).out, "[5]\n");
+  EXPECT_EQ(run({"tokenize", "-m", path, "-p", "", "--ids", "--no-bos"}).out, "[]\n");
+  EXPECT_EQ(run({"tokenize", "-m", path, "-p", "a", "--json", "--no-bos"}).out,
+            "[\n  {\"id\": 5, \"piece\": \" a\"}\n]\n");
+  EXPECT_EQ(run({"tokenize", "-m", path, "-f", folder.write("text", "a\n"), "--ids"}).status, 0);
+  EXPECT_EQ(run({"tokenize", "-m", path, "-p", "a", "-p", "b"}).status, 2);
+}
+
+TEST(Json, Strings) {
+  EXPECT_EQ(json_string("a\"b\\c\n\t\x01"), R"("a\"b\\c\n\t\u0001")");
+  EXPECT_EQ(json_string("é\xff"), "\"é\xef\xbf\xbd\"");
+  EXPECT_EQ(json_number(0.1), "0.1");
+  EXPECT_EQ(json_number(1e-5), "1e-05");
+  EXPECT_EQ(json_number(1.0 / 3), "0.3333333333333333");
+  EXPECT_EQ(json_number(std::numeric_limits<double>::infinity()), "null");
+  JsonWriter inner("[]"), outer("{}");
+  inner.push_raw("1");
+  outer.add("a", "b");
+  outer.add_raw("c", inner.lines());
+  EXPECT_EQ(outer.lines(), "{\n  \"a\": \"b\",\n  \"c\": [\n    1\n  ]\n}");
+  EXPECT_EQ(outer.compact(), "{\"a\": \"b\", \"c\": [\n  1\n]}");
+  EXPECT_EQ(JsonWriter("[]").lines(), "[]");
+}
+
+TEST(Summary, Lines) {
+  CacheReport report;
+  report.n_layers = 30;
+  report.n_tokens = 512;
+  report.k = {"f16", 16, 16, 6 << 20, 100, 0};
+  report.v = {"eoptshrinkq:2", 2.05, 2.31, 3 << 20, 100, 1 << 20};
+  EXPECT_EQ(cache_line(report),
+            "kv cache: 10.00 MiB for 512 tokens, 30 layers, K f16 16.00 bits per entry, "
+            "V eoptshrinkq:2 2.31 bits per entry (2.05 as the paper counts)");
+  EXPECT_EQ(timing_line("eval time", 1.5, 30),
+            "       eval time = 1500.00 ms / 30 tokens (50.00 ms per token, 20.00 tokens per second)");
+  EXPECT_TRUE(
+      has(timing_line("eval time", 0, 0), "0.00 ms / 0 tokens (0.00 ms per token, 0.00 tokens per second)"));
+  EXPECT_EQ(human_bytes(1023), "1023 bytes");
+  EXPECT_EQ(human_bytes(1536), "1.50 KiB");
+  EXPECT_EQ(human_bytes(std::int64_t{3} << 41), "6.00 TiB");
+  EXPECT_GT(peak_memory(), 0);
+}
+
+}  // namespace
+}  // namespace spectralkv

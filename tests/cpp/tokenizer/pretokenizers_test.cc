@@ -1,0 +1,77 @@
+// The pieces of each pre-tokenizer on the cases where its rules interact. The expected ones were checked with
+// the regular expressions themselves (tests/python/test_tokenizer_oracle.py compares thousands more).
+#include "tokenizer/pretokenizers.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace spectralkv {
+namespace {
+
+using Pieces = std::vector<std::string_view>;
+
+Pieces split(std::string_view name, std::string_view text) {
+  return split_text(*find_pretokenizer(name), text);
+}
+
+TEST(PreTokenizers, Gpt2) {
+  EXPECT_EQ(split("gpt-2", ""), Pieces{});
+  EXPECT_EQ(split("gpt-2", "don't I'LL 'sx"), (Pieces{"don", "'t", " I", "'", "LL", " '", "sx"}));
+  EXPECT_EQ(split("gpt-2", "a  b\n\nc \n "), (Pieces{"a", " ", " b", "\n", "\n", "c", " \n "}));
+  EXPECT_EQ(split("gpt-2", "x12345 67!? \t!"), (Pieces{"x", "12345", " 67", "!?", " ", "\t", "!"}));
+  EXPECT_EQ(split("gpt-2", "e\u0301t\u00a0u"), (Pieces{"e", "\u0301", "t", "\u00a0", "u"}));
+}
+
+TEST(PreTokenizers, Llama) {
+  EXPECT_EQ(split("llama-bpe", "don'T (we'lL)\r\n\n x"),
+            (Pieces{"don", "'T", " (", "we", "'lL", ")\r\n\n", " x"}));
+  EXPECT_EQ(split("llama-bpe", "a 1234567\n \n  b"),
+            (Pieces{"a", " ", "123", "456", "7", "\n \n", " ", " b"}));
+  EXPECT_EQ(split("llama-bpe", "\tx\n\ty '\u017fo"), (Pieces{"\tx", "\n", "\ty", " '", "\u017fo"}));
+  EXPECT_EQ(split("llama-bpe", "x'\u017fo"), (Pieces{"x", "'\u017f", "o"}));
+  EXPECT_EQ(split("llama-bpe", "   "), Pieces{"   "});
+  EXPECT_EQ(split("llama-bpe", "! \n!\n"), (Pieces{"!", " \n", "!\n"}));
+}
+
+TEST(PreTokenizers, Smollm) {
+  EXPECT_EQ(split("smollm", "a 12  3b"), (Pieces{"a", " ", "1", "2", "  ", "3", "b"}));
+  EXPECT_EQ(split("smollm", "\u2167x\u00b2"), (Pieces{"\u2167", "x", "\u00b2"}));
+  EXPECT_EQ(split("smollm", "1"), Pieces{"1"});
+}
+
+TEST(PreTokenizers, Tekken) {
+  EXPECT_EQ(split("tekken", "HTTPServer aBC"), (Pieces{"HTTPServer", " a", "BC"}));
+  EXPECT_EQ(split("tekken", "don't 123"), (Pieces{"don", "'t", " ", "1", "2", "3"}));
+  EXPECT_EQ(split("tekken", "a//\n/b ./\n"), (Pieces{"a", "//\n/", "b", " ./\n"}));
+  // Heads that are given back until a tail follows: a letter of both kinds, then capitals.
+  EXPECT_EQ(split("tekken", "東AB"), (Pieces{"東", "AB"}));
+  EXPECT_EQ(split("tekken", "A東BC"), (Pieces{"A東", "BC"}));
+  EXPECT_EQ(split("tekken", "\u0301AB"),
+            (Pieces{"\u0301", "AB"}));  // the mark may not lead a word without a tail
+  EXPECT_EQ(split("tekken", "\u0301Ab"), (Pieces{"\u0301Ab"}));
+  EXPECT_EQ(split("tekken", "!\u0301!"), (Pieces{"!\u0301", "!"}));
+}
+
+TEST(PreTokenizers, PiecesAreTheTextAndBadBytesAreOfNoClass) {
+  const std::string text = "a\xff\xc3 b\xe2\x82\n 1\xed\xa0\x80  \xf0\x9f";
+  for (const PreTokenizer& rules : pretokenizers()) {
+    std::string all;
+    for (const std::string_view piece : split_text(rules, text)) {
+      EXPECT_FALSE(piece.empty());
+      all += piece;
+    }
+    EXPECT_EQ(all, text) << rules.name;
+  }
+  EXPECT_EQ(split("gpt-2", "a\xff!b"), (Pieces{"a", "\xff!", "b"}));
+}
+
+TEST(PreTokenizers, AliasesAndUnknownNames) {
+  EXPECT_EQ(find_pretokenizer("llama3")->match, find_pretokenizer("llama-bpe")->match);
+  EXPECT_EQ(find_pretokenizer("llama"), nullptr);
+  EXPECT_EQ(find_pretokenizer(""), nullptr);
+}
+
+}  // namespace
+}  // namespace spectralkv

@@ -1,0 +1,56 @@
+"""Models and reference data for the tests; what is missing skips with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.tiny_model import write_tiny_model
+
+from spectralkv.pull import PullError, pull
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> str:
+    """Path of SmolLM2-135M-Instruct, from the cache folder or pulled into it."""
+    try:
+        return pull()
+    except PullError as error:
+        pytest.skip(f"no demo model: {error}")
+
+
+@pytest.fixture(scope="session")
+def shared_reference() -> Path:
+    """The folder of reference results that are too large for the project."""
+    path = ROOT.parent / "shared" / "reference"
+    if not path.is_dir():
+        pytest.skip("no reference data: ../shared/reference is missing")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny llama model with random weights; 320 tokens, context 256."""
+    return str(write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf"))
+
+
+@pytest.fixture
+def make_tiny(tmp_path: Path) -> Callable[..., str]:
+    """Writes a tiny model with changes, fields of TinyModel: make_tiny(n_heads=8, weight_type="q8_0")."""
+    count = 0
+
+    def make(**changes: object) -> str:
+        nonlocal count
+        count += 1
+        return str(write_tiny_model(tmp_path / f"tiny{count}.gguf", **changes))
+
+    return make

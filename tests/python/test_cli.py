@@ -1,0 +1,119 @@
+"""The command `spectralkv` as a user starts it: in a process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def command():
+    script = shutil.which("spectralkv", path=str(Path(sys.executable).parent))
+    return [script] if script else [sys.executable, "-m", "spectralkv.cli"]
+
+
+def run(*args, status=0, **options):
+    result = subprocess.run([*command(), *args], capture_output=True, text=True, timeout=120, **options)
+    assert result.returncode == status, result.stderr
+    return result
+
+
+def test_the_script_is_installed():
+    assert len(command()) == 1, "pip put no `spectralkv` beside the interpreter"
+
+
+def test_help_lists_every_command():
+    out = run("--help").stdout
+    for name in ("run", "inspect", "tokenize", "pull"):
+        assert f"\n  {name} " in out
+
+
+@pytest.mark.parametrize("name", ["run", "inspect", "tokenize", "pull"])
+def test_help_of_a_command(name):
+    assert f"usage: spectralkv {name}" in run(name, "--help").stdout
+    assert f"usage: spectralkv {name}" in run("help", name).stdout
+
+
+def test_version():
+    from spectralkv import __version__
+
+    assert run("--version").stdout == f"spectralkv {__version__}\n"
+
+
+def test_run_keeps_text_and_log_apart(tiny_model):
+    args = ["run", "-m", tiny_model, "-p", "hello the", "-n", "8", "--temp", "0", "-no-cnv", "-c", "64"]
+    result = run(*args, "--ignore-eos")
+    assert result.stdout.startswith("hello the")
+    assert "prompt eval time" in result.stderr
+    assert "eval time" in result.stderr
+    assert "MiB" in result.stderr
+    assert "prompt eval time" not in result.stdout
+    hidden = run(*args, "--ignore-eos", "--no-display-prompt")
+    assert result.stdout.endswith(hidden.stdout)
+    assert not hidden.stdout.startswith("hello the")
+
+
+def test_run_equals_python(tiny_model):
+    from spectralkv import Llama
+
+    llama = Llama(tiny_model, n_ctx=64, verbose=False)
+    expected = llama("hello the", temperature=1.3, seed=5, max_tokens=12)["choices"][0]["text"]
+    args = ["-n", "12", "--temp", "1.3", "-s", "5", "-no-cnv", "-c", "64", "--no-display-prompt"]
+    assert run("run", "-m", tiny_model, "-p", "hello the", *args).stdout.rstrip("\n") == expected.rstrip("\n")
+
+
+def test_chat_goes_through_the_template(make_tiny):
+    refusing = make_tiny(chat_template="{{ raise_exception('no ' + messages[0].role + ' here') }}")
+    result = run("run", "-m", refusing, "-p", "hello", "-cnv", "-n", "3", status=1, stdin=subprocess.DEVNULL)
+    assert "no user here" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_tokenize_and_inspect(tiny_model):
+    ids = json.loads(run("tokenize", "-m", tiny_model, "-p", "hello<|im_end|>", "--ids").stdout)
+    assert ids[-1] == 2
+    assert "llama" in run("inspect", tiny_model).stdout
+
+
+def test_errors():
+    assert "no-such.gguf" in run("run", "-m", "no-such.gguf", "-p", "x", status=1).stderr
+    assert "did you mean 'run'" in run("rum", status=2).stderr
+    assert "--nonsense" in run("run", "--nonsense", status=2).stderr
+    assert "usage" in run(status=2).stderr
+
+
+def test_no_model_pulls_it(tmp_path):
+    (tmp_path / "pip.py").write_text("import sys\nsys.exit('ERROR: no index here')\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    result = run("run", "-p", "x", status=1, env=environment)
+    assert "no index here" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_while_running(make_tiny):
+    path = make_tiny(n_layers=4, n_embd=256, n_ff=1024, context_length=32768)
+    args = ["run", "-m", path, "-p", "hello", "-no-cnv", "-c", "0", "--ignore-eos", "--no-display-prompt"]
+    with subprocess.Popen([*command(), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode in (0, 130)
+    assert b"Traceback" not in err
+
+
+def test_ctrl_c_while_pulling(tmp_path):
+    (tmp_path / "pip.py").write_text(
+        "import pathlib, time\npathlib.Path(__file__).with_name('started').touch()\ntime.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen([*command(), "run", "-p", "x"], stderr=subprocess.PIPE, env=environment) as process:
+        while not (tmp_path / "started").exists():
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in err

@@ -1,0 +1,315 @@
+"""The contract of spectralkv.Llama on a tiny model: results, streams, stops, seeds, scores, errors."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from spectralkv import Llama, _core
+
+PROMPT = "hello the tin"
+
+
+@pytest.fixture(scope="module")
+def llama(tiny_model):
+    with Llama(tiny_model, n_ctx=128, n_threads=2, verbose=False) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def llama_all(tiny_model):
+    with Llama(tiny_model, n_ctx=128, n_threads=2, logits_all=True, verbose=False) as model:
+        yield model
+
+
+def greedy(llama, prompt=PROMPT, **options):
+    return llama(prompt, temperature=0, **options)
+
+
+# ---- facts and tokens
+
+
+def test_facts(llama):
+    assert (llama.n_ctx(), llama.n_vocab(), llama.token_bos(), llama.token_eos()) == (128, 320, 0, 2)
+
+
+def test_n_ctx_zero_is_the_models_own(tiny_model):
+    assert Llama(tiny_model, n_ctx=0, verbose=False).n_ctx() == 256
+
+
+def test_verbose_names_model_and_cache_types(tiny_model, capfd):
+    Llama(tiny_model, n_ctx=64, type_k="f32", verbose=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "llama" in err
+    assert "K f32" in err
+    assert "V f16" in err
+
+
+def test_tokenize_and_back(llama):
+    text = "hello the tin, Zürich 東京".encode()
+    tokens = llama.tokenize(text)
+    assert all(0 <= token < 320 for token in tokens)
+    assert llama.detokenize(tokens) == text
+
+
+def test_special_tokens_only_when_asked(llama):
+    assert llama.tokenize(b"<|im_end|>", special=True) == [2]
+    assert len(llama.tokenize(b"<|im_end|>", special=False)) > 1
+    assert llama.detokenize([2]) == b""
+    assert llama.detokenize([2], special=True) == b"<|im_end|>"
+
+
+# ---- eval and scores
+
+
+def test_eval_appends_and_reset_forgets(llama_all):
+    llama_all.reset()
+    tokens = llama_all.tokenize(PROMPT.encode())
+    llama_all.eval(tokens[:2])
+    llama_all.eval(tokens[2:])
+    assert llama_all.n_tokens == len(tokens)
+    assert llama_all.input_ids.tolist() == tokens
+    assert llama_all.scores.shape == (len(tokens), 320)
+    assert llama_all.scores.dtype == np.float32
+    llama_all.reset()
+    assert llama_all.n_tokens == 0
+    assert llama_all.scores.shape == (0, 320)
+
+
+def test_scores_do_not_depend_on_batches(tiny_model, llama_all):
+    tokens = [(7 * i) % 300 + 3 for i in range(50)]
+    llama_all.reset()
+    llama_all.eval(tokens)
+    one = Llama(tiny_model, n_ctx=128, n_batch=7, n_threads=1, logits_all=True, verbose=False)
+    for i in range(0, 50, 13):
+        one.eval(tokens[i : i + 13])
+    np.testing.assert_array_equal(llama_all.scores, one.scores)
+
+
+def test_scores_are_a_copy(llama_all):
+    llama_all.reset()
+    llama_all.eval([5, 6])
+    first = llama_all.scores
+    first[:] = 0
+    assert np.any(llama_all.scores != 0)
+
+
+def test_scores_need_logits_all(llama):
+    with pytest.raises(ValueError, match="logits_all"):
+        _ = llama.scores
+
+
+def test_prefix_reuse_changes_nothing(tiny_model):
+    fresh = Llama(tiny_model, n_ctx=128, verbose=False)
+    used = Llama(tiny_model, n_ctx=128, verbose=False)
+    greedy(used, "hello the tin and more", max_tokens=8)
+    expected, result = greedy(fresh, max_tokens=12), greedy(used, max_tokens=12)
+    assert result["choices"] == expected["choices"]
+    again = greedy(used, max_tokens=12)
+    assert again["choices"] == expected["choices"]
+
+
+# ---- completions
+
+
+def test_completion_dict(llama):
+    result = greedy(llama, max_tokens=5, logit_bias={2: -math.inf, 0: -math.inf})
+    assert set(result) == {"id", "object", "created", "model", "choices", "usage"}
+    assert result["object"] == "text_completion"
+    assert result["id"].startswith("cmpl-")
+    assert isinstance(result["created"], int)
+    assert result["model"] == llama.model_path
+    (choice,) = result["choices"]
+    assert set(choice) == {"text", "index", "logprobs", "finish_reason"}
+    assert choice["index"] == 0
+    assert choice["logprobs"] is None
+    assert choice["finish_reason"] == "length"
+    n_prompt = len(llama.tokenize(PROMPT.encode()))
+    assert result["usage"] == {"prompt_tokens": n_prompt, "completion_tokens": 5, "total_tokens": n_prompt + 5}
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 1.5, "seed": 3}, {"seed": 4, "logprobs": 2}])
+def test_stream_equals_whole(llama, options):
+    whole = llama(PROMPT, max_tokens=40, **options)["choices"][0]
+    chunks = list(llama(PROMPT, max_tokens=40, stream=True, **options))
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert "".join(choice["text"] for choice in choices) == whole["text"]
+    assert [choice["finish_reason"] for choice in choices][:-1] == [None] * (len(choices) - 1)
+    assert choices[-1]["finish_reason"] == whole["finish_reason"]
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    if whole["logprobs"] is not None:
+        for key, values in whole["logprobs"].items():
+            assert sum((choice["logprobs"][key] for choice in choices), []) == values
+
+
+def test_seed_repeats(llama):
+    texts = [llama(PROMPT, max_tokens=20, temperature=2.0, seed=seed)["choices"][0]["text"] for seed in (1, 2, 1)]
+    assert texts[0] == texts[2]
+    assert texts[0] != texts[1]
+
+
+def test_constructor_seed_repeats_a_run_of_calls(tiny_model):
+    def run():
+        llama = Llama(tiny_model, n_ctx=128, seed=9, verbose=False)
+        return [llama(PROMPT, max_tokens=20, temperature=2.0)["choices"][0]["text"] for _ in range(2)]
+
+    first, second = run(), run()
+    assert first == second
+    assert first[0] != first[1]
+
+
+def test_end_token_stops(llama):
+    result = greedy(llama, max_tokens=20, logit_bias={2: 1000.0})
+    assert result["choices"][0]["finish_reason"] == "stop"
+    assert result["choices"][0]["text"] == ""
+    assert result["usage"]["completion_tokens"] == 0
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_stop_text_ends_and_is_not_given_out(llama, as_list, stream):
+    bias = {100: 500.0}  # the letter a again and again
+    text = greedy(llama, max_tokens=12, logit_bias=bias)["choices"][0]["text"]
+    assert text == "a" * 12
+    stop = "aaa"
+    result = greedy(
+        llama, max_tokens=12, logit_bias=bias, stop=[stop, "zzz"] if as_list else stop, stream=stream, logprobs=0
+    )
+    choices = [c["choices"][0] for c in result] if stream else [result["choices"][0]]
+    assert "".join(c["text"] for c in choices) == ""
+    assert choices[-1]["finish_reason"] == "stop"
+    assert sum((c["logprobs"]["tokens"] for c in choices), []) == []
+
+
+def test_echo(llama, llama_all):
+    result = greedy(llama, max_tokens=4, echo=True)["choices"][0]["text"]
+    assert result == PROMPT + greedy(llama, max_tokens=4)["choices"][0]["text"]
+    with pytest.raises(ValueError, match="logits_all"):
+        greedy(llama, echo=True, logprobs=1)
+    logprobs = greedy(llama_all, max_tokens=4, echo=True, logprobs=1)["choices"][0]["logprobs"]
+    tokens = llama_all.tokenize(PROMPT.encode())
+    assert logprobs["token_logprobs"][0] is None
+    assert logprobs["top_logprobs"][0] is None
+    assert len(logprobs["tokens"]) == len(tokens) + 4
+    scores = llama_all.scores[0].astype(np.float64)
+    expected = scores[tokens[1]] - np.log(np.exp(scores - scores.max()).sum()) - scores.max()
+    assert logprobs["token_logprobs"][1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_logprobs(llama):
+    logprobs = greedy(llama, max_tokens=6, logprobs=3, logit_bias={2: -math.inf})["choices"][0]["logprobs"]
+    assert {len(values) for values in logprobs.values()} == {6}
+    assert all(value <= 0 for value in logprobs["token_logprobs"])
+    for text, value, top in zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True):
+        assert top[text] == value
+        assert len(top) <= 4
+    assert logprobs["text_offset"] == sorted(logprobs["text_offset"])
+
+
+def test_token_prompt_equals_text(llama):
+    assert greedy(llama, llama.tokenize(PROMPT.encode()))["choices"] == greedy(llama)["choices"]
+
+
+def test_empty_prompt_starts_from_bos(llama):
+    assert greedy(llama, "", max_tokens=2)["usage"]["prompt_tokens"] == 1
+
+
+def test_context_full(tiny_model):
+    llama = Llama(tiny_model, n_ctx=16, verbose=False)
+    bias = {2: -math.inf, 0: -math.inf}
+    with pytest.warns(UserWarning, match="context is full"):
+        result = greedy(llama, max_tokens=None, logit_bias=bias)
+    assert result["choices"][0]["finish_reason"] == "length"
+    assert result["usage"]["total_tokens"] == 17  # the token after the last place is sampled but not read
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        greedy(llama, max_tokens=2, logit_bias=bias)
+
+
+# ---- generate
+
+
+def test_generate_equals_completion(llama):
+    tokens = llama.tokenize(PROMPT.encode())
+    steps = llama.generate(tokens, temp=0, logit_bias={2: -math.inf, 0: -math.inf})
+    ids = [next(steps) for _ in range(8)]
+    text = greedy(llama, max_tokens=8, logit_bias={2: -math.inf, 0: -math.inf})["choices"][0]["text"]
+    assert llama.detokenize(ids).decode(errors="replace") == text
+
+
+def test_generate_without_reset_goes_on(llama):
+    tokens = llama.tokenize(PROMPT.encode())
+    expected = next(llama.generate(tokens, temp=0))
+    llama.reset()
+    llama.eval(tokens[:2])
+    assert next(llama.generate(tokens[2:], temp=0, reset=False)) == expected
+    assert next(llama.generate([], temp=0, reset=False)) == expected
+
+
+def test_generate_runs_to_the_end_of_the_context(tiny_model):
+    llama = Llama(tiny_model, n_ctx=16, verbose=False)
+    assert len(list(llama.generate([5, 6, 7]))) == 14
+
+
+# ---- errors
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError, match=r"no-such-file\.gguf"):
+        Llama("no-such-file.gguf", verbose=False)
+
+
+def test_a_file_of_another_kind(tmp_path):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"not a model" * 100)
+    with pytest.raises(ValueError, match="GGUF"):
+        Llama(path, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"top_p": math.nan}, "top_p"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"repeat_penalty": 0.0}, "repeat_penalty"),
+        ({"logit_bias": {320: 1.0}}, "320"),
+        ({"logprobs": 321}, "logprobs"),
+        ({"stop": [""]}, "stop"),
+    ],
+)
+def test_options_out_of_range(llama, options, name):
+    with pytest.raises(ValueError, match=name):
+        llama(PROMPT, **options)
+    assert greedy(llama)["choices"][0]["finish_reason"]  # and the model still works
+
+
+@pytest.mark.parametrize("options", [{"type_k": "q9_9"}, {"n_ctx": -1}, {"n_batch": 0}])
+def test_constructor_arguments_out_of_range(tiny_model, options):
+    with pytest.raises(ValueError, match=str(next(iter(options.values())))):
+        Llama(tiny_model, verbose=False, **options)
+
+
+def test_too_long_prompt_changes_nothing(llama):
+    llama.reset()
+    llama.eval([5, 6])
+    for call in (lambda: llama([7] * 129), lambda: llama.eval([7] * 127), lambda: llama.eval([320])):
+        with pytest.raises(ValueError, match=r"\d"):
+            call()
+    assert llama.input_ids.tolist() == [5, 6]
+
+
+def test_closed(tiny_model):
+    with Llama(tiny_model, verbose=False) as llama:
+        stream = llama(PROMPT, stream=True)
+    for call in (lambda: llama(PROMPT), lambda: llama.eval([1]), lambda: next(stream)):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+
+
+def test_core_scores_without_logits_all(tiny_model):
+    session = _core.Session(_core.Engine(tiny_model), n_ctx=32)
+    assert session.logits().shape == (0,)
+    with pytest.raises(ValueError, match="logits_all"):
+        session.all_logits()
