@@ -67,21 +67,9 @@ std::vector<Token> Conversation::encode(const std::string& rendered) const {
   return encode_prompt(tokenizer, rendered, true);
 }
 
-// Keeps the longest common start, reads the rest; at least one token, for the logits.
+// Keeps what the cache can of the common start, reads the rest.
 void Conversation::bring_session_to(const std::vector<Token>& tokens, const Log& log) {
-  const std::vector<Token>& held = session_.tokens();
-  const auto differ = std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first;
-  std::size_t common = std::min(static_cast<std::size_t>(differ - held.begin()), tokens.size() - 1);
-  if (common < held.size()) {
-    try {
-      session_.truncate(static_cast<std::int64_t>(common));
-    } catch (const Error& e) {
-      if (e.kind() != ErrorKind::value) throw;
-      log.detail("reading the chat from its start: ", e.what());
-      session_.reset();
-      common = 0;
-    }
-  }
+  const auto common = static_cast<std::size_t>(session_.keep_common(tokens));
   log.detail("chat: ", tokens.size(), " tokens, ", common, " of them known");
   read_prompt(session_, std::span(tokens).subspan(common), log);
 }

@@ -1,6 +1,8 @@
 // The command `run`: continues a text, answers one message, or chats.
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <utility>
 
 #include "cli/answer.h"
 #include "cli/chat_template.h"
@@ -30,6 +32,7 @@ class Run {
   int run() {
     Sampler(options_.sampling, engine_.tokenizer().n_vocab());  // its complaints come before any work
     log_opening();
+    load_prompt_cache();
     int status = 0;
     try {
       status = choose();
@@ -61,6 +64,21 @@ class Run {
       log_.info("sampling: greedy");
   }
 
+  void load_prompt_cache() {
+    if (options_.prompt_cache.empty() || !std::filesystem::exists(options_.prompt_cache)) return;
+    session_.load_state(options_.prompt_cache);
+    log_.info("prompt cache: ", session_.tokens().size(), " tokens from '", options_.prompt_cache, "'");
+  }
+
+  // Once, behind the first prompt; not where the file held all of it.
+  void save_prompt_cache() {
+    const Timings& t = session_.timings();
+    if (options_.prompt_cache.empty() || std::exchange(prompt_saved_, true)) return;
+    if (t.prompt_tokens + t.eval_tokens == 0) return;
+    session_.save_state(options_.prompt_cache);
+    log_.detail("prompt cache: ", session_.tokens().size(), " tokens to '", options_.prompt_cache, "'");
+  }
+
   int choose() {
     std::string source = options_.chat_template;
     if (source.empty()) source = engine_.chat_template();
@@ -77,6 +95,7 @@ class Run {
                       options_.system_given ? &options_.system_prompt : nullptr);
     if (options_.chat == ChatMode::on || !options_.prompt_given) return converse(chat);
     chat.ask(options_.prompt, log_);
+    save_prompt_cache();
     const bool strips = answers_start_with_space(engine_.tokenizer());
     return stream_answer(session_, generate_options(), strips, log_).reason == FinishReason::cancelled
                ? kInterrupted
@@ -92,7 +111,9 @@ class Run {
     check_fits(tokens.size(), session_, "the prompt");
     log_.detail("prompt: ", tokens.size(), " tokens");
     if (options_.display_prompt) write_out(options_.prompt);
-    read_prompt(session_, tokens, log_);
+    const auto kept = static_cast<std::size_t>(session_.keep_common(tokens));
+    read_prompt(session_, std::span<const Token>(tokens).subspan(kept), log_);
+    save_prompt_cache();
     return stream_answer(session_, generate_options(), false, log_).reason == FinishReason::cancelled
                ? kInterrupted
                : 0;
@@ -128,6 +149,7 @@ class Run {
   void turn(Conversation& chat, const std::string& message) {
     try {
       chat.ask(message, log_);
+      save_prompt_cache();
     } catch (const Error& e) {
       if (e.kind() == ErrorKind::interrupted) return;
       if (e.kind() != ErrorKind::value || !stdin_is_terminal()) throw;
@@ -156,6 +178,7 @@ class Run {
   Engine engine_;
   Session session_;
   double load_s_;
+  bool prompt_saved_ = false;
 };
 
 }  // namespace

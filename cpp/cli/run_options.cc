@@ -108,6 +108,11 @@ std::vector<Option> chat_rows(RunOptions& o) {
        "NAME|JINJA",
        "chatml, llama3, mistral or a template's source, in place of the model's",
        set_text(o.chat_template)},
+      {{"--prompt-cache"},
+       "PATH",
+       "a state file: what it has in common with the prompt is not read again; saved when the prompt was "
+       "read",
+       set_text(o.prompt_cache)},
       {{"--no-display-prompt"},
        "",
        "do not print the prompt before its continuation",

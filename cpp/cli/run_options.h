@@ -25,6 +25,7 @@ struct RunOptions {
   ChatMode chat = ChatMode::automatic;
   std::string system_prompt, chat_template;
   bool system_given = false;
+  std::string prompt_cache;  // a state file, or empty
   LogLevel log = LogLevel::info;
 };
 

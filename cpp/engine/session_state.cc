@@ -84,12 +84,15 @@ std::int64_t Session::keep_common(std::span<const Token> prompt) {
   auto common = static_cast<std::int64_t>(differ - tokens_.begin());
   const auto held = static_cast<std::int64_t>(tokens_.size()), n = static_cast<std::int64_t>(prompt.size());
   if (common == held && (held < n || !logits_.empty())) return held;
-  common =
-      host_cache(*cache_, "keep_common").nearest_below(std::min(common, std::max<std::int64_t>(n - 1, 0)));
-  if (common == 0)
-    reset();
-  else
+  common = std::min(common, std::max<std::int64_t>(n - 1, 0));
+  if (const auto* host = dynamic_cast<const Cache*>(cache_.get())) common = host->nearest_below(common);
+  try {
     truncate(common);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::value) throw;
+    common = 0;
+  }
+  if (common == 0) reset();
   return common;
 }
 

@@ -6,12 +6,10 @@
 //   magic      8 bytes "SPKVSTAT"; u32 version, 1
 //   model      u64 fingerprint (engine/fingerprint.h); u32 layers, KV heads, head_dim, vocabulary
 //   sequence   u64 n tokens; i32 ids [n]; u8 1 and f32 logits [vocabulary] after the last token, or u8 0
+//   rotation   u64 seed of the rotations that codecs use
 //   layers     each: u32 block, sink and window of its layout; u64 blocks; then K, then V:
 //                text    codec spec, canonical
 //                text    exact codec of sinks and tail ("f16", "f32")
-//                f32[8]  rotation: the first 8 values that the codec makes of the query (1, -2, 3, -4 ...) /
-//                head_dim;
-//                        they tell its kind and seed apart
 //                blocks  each: u32 offsets [KV heads + 1], rising from 0; the bytes up to the last one
 //                sinks   exact rows of tokens 0 to min(sink, n), head by head
 //                tail    exact rows of the tokens behind the blocks, head by head

@@ -1,27 +1,12 @@
 // What a cache writes into a state file, and how it takes it back (kv/state_file.h has the format).
 #include <algorithm>
-#include <cmath>
-#include <vector>
 
 #include "kv/cache.h"
+#include "kv/codecs/shared_tables.h"
 #include "kv/state_file.h"
 
 namespace spectralkv {
 namespace {
-
-constexpr std::size_t kProbe = 8;
-
-// How the codec turns queries, in a few numbers.
-std::array<float, kProbe> rotation_probe(const Codec& codec) {
-  const std::int64_t d = codec.head_dim();
-  std::vector<float> query(static_cast<std::size_t>(d)), turned(query.size());
-  for (std::size_t i = 0; i < query.size(); ++i)
-    query[i] = static_cast<float>(i + 1) * (i % 2 == 0 ? 1.0f : -1.0f) / static_cast<float>(d);
-  codec.enter(ConstMatrix(query.data(), 1, d), Matrix(turned.data(), 1, d));
-  std::array<float, kProbe> probe{};
-  std::copy_n(turned.begin(), std::min(kProbe, turned.size()), probe.begin());
-  return probe;
-}
 
 // Rows 0 to n of each head, heads `capacity` rows apart.
 void write_rows(StateWriter& out, const Buffer<std::byte>& rows, const Codec& codec, std::int64_t heads,
@@ -63,6 +48,7 @@ SealedBlock read_block(StateReader& in, const Codec& codec, std::int64_t heads, 
 
 void Cache::save(StateWriter& out) const {
   const std::int64_t heads = shape_.n_kv_heads;
+  out.number(kCacheRotationSeed);
   for (const CacheLayer& layer : layers_) {
     const CacheLayout& layout = layer.layout;
     const std::size_t n_blocks = layer.k.blocks.size();
@@ -74,7 +60,6 @@ void Cache::save(StateWriter& out) const {
     for (const CacheSide* side : {&layer.k, &layer.v}) {
       out.text(side->built.text);
       out.text(side->exact->spec());
-      for (const float value : rotation_probe(*side->built.codec)) out.number(value);
       for (const SealedBlock& block : side->blocks) {
         for (const std::uint32_t offset : block.offsets) out.number(offset);
         out.bytes(block.bytes.span().first(block.offsets.back()));
@@ -88,6 +73,7 @@ void Cache::save(StateWriter& out) const {
 void Cache::load(StateReader& in, std::int64_t n_tokens) {
   reset();
   const std::int64_t heads = shape_.n_kv_heads;
+  in.require(in.number<std::uint64_t>() == kCacheRotationSeed, "its blocks are turned by another rotation");
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     CacheLayer& layer = layers_[l];
     CacheLayout layout;
@@ -109,9 +95,6 @@ void Cache::load(StateReader& in, std::int64_t n_tokens) {
       const std::string_view exact = in.text();
       in.require(exact == side->exact->spec(), where, ": its exact tokens are '", exact, "', not '",
                  side->exact->spec(), "'");
-      for (const float value : rotation_probe(*side->built.codec))
-        in.require(std::fabs(in.number<float>() - value) <= 1e-4f, where,
-                   ": it was made with another rotation");
       for (std::uint64_t b = 0; b < n_blocks; ++b)
         side->blocks.push_back(read_block(in, *side->built.codec, heads,
                                           layer.block_tokens(static_cast<std::int64_t>(b)), where));

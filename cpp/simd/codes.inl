@@ -46,8 +46,8 @@ void score_codes(const uint8_t* codes, int64_t n, int64_t d, const float* levels
     const int rows = n - r0 < 4 ? (int)(n - r0) : 4;
     const uint8_t* row[4];
     for (int r = 0; r < 4; ++r) row[r] = codes + (r0 + (r < rows ? r : 0)) * row_bytes;
-    if (tokens <= 2 * kCodeTokens || d > kUnpackedColumns) {
-      code_tiles<kCodeTokens>(table, row, rows, d, x, ldx, tokens, y + r0, ldy);
+    if (tokens <= kFusedTokens || d > kUnpackedColumns) {
+      code_tiles<kFusedTokens>(table, row, rows, d, x, ldx, tokens, y + r0, ldy);
       continue;
     }
     float unpacked[4 * kUnpackedColumns];  // many tokens: look the levels up once
@@ -85,8 +85,8 @@ inline void mix_code_tokens(const CodeLevels<bits>& levels, const float* p, int6
                             const uint8_t* codes, int64_t n, int64_t d, float* acc, int64_t lda) {
   for (; tokens >= T; tokens -= T, p += T * ldp, acc += T * lda) {
     int64_t c = 0;
-    for (; c + 16 * kCodeColumns <= d; c += 16 * kCodeColumns)
-      mix_code_columns<T, kCodeColumns>(levels, p, ldp, codes, n, d, c, acc, lda);
+    for (; c + 16 * kMixColumns <= d; c += 16 * kMixColumns)
+      mix_code_columns<T, kMixColumns>(levels, p, ldp, codes, n, d, c, acc, lda);
     for (; c < d; c += 16) mix_code_columns<T, 1>(levels, p, ldp, codes, n, d, c, acc, lda);
   }
   if constexpr (T > 1) {
@@ -97,7 +97,7 @@ inline void mix_code_tokens(const CodeLevels<bits>& levels, const float* p, int6
 template <int bits>
 void mix_codes(const float* p, int64_t ldp, int64_t tokens, const uint8_t* codes, int64_t n, int64_t d,
                const float* levels, float* acc, int64_t lda) {
-  mix_code_tokens<kCodeTokens>(CodeLevels<bits>(levels), p, ldp, tokens, codes, n, d, acc, lda);
+  mix_code_tokens<kMixTokens>(CodeLevels<bits>(levels), p, ldp, tokens, codes, n, d, acc, lda);
 }
 
 template <int bits>

@@ -12,8 +12,8 @@ struct Vec {
 
 constexpr int kTileTokens = 1;
 constexpr int kFusedTokens = 1;
-constexpr int kCodeTokens = 2;
-constexpr int kCodeColumns = 2;
+constexpr int kMixTokens = 4;
+constexpr int kMixColumns = 1;
 
 inline __m256i vec_mask8(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -140,8 +140,8 @@ inline float vec_reduce_max(Vec x) {
   return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
 }
 
-// Eight codes of one plane, codes above them in the high bits: of 1, 2 and 4 bits from the word that begins
-// `skip` codes before them.
+// Eight codes of a plane of 1, 2 or 4 bits in rising lanes, other codes in the bits above them: codes `skip`
+// to skip + 7 of the word at p.
 inline __m256i vec_code_lanes(const uint8_t* p, int width, int skip) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i shift =
@@ -150,27 +150,25 @@ inline __m256i vec_code_lanes(const uint8_t* p, int width, int skip) {
   __builtin_memcpy(&word, p, width == 1 ? 2 : 4);
   return _mm256_srlv_epi32(_mm256_set1_epi32(word), shift);
 }
+// The codes i + 8 * half to i + 8 * half + 7. Up to 4 bits the bits above a code are anything.
 template <int bits>
 inline __m256i vec_code_index(const uint8_t* row, int64_t d, int64_t i, int half) {
-  const auto masked = [](__m256i x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); };
-  if constexpr (bits == 8) return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(row + i + 8 * half)));
-  if constexpr (bits == 1) return masked(vec_code_lanes(row + i / 8, 1, 8 * half), 1);
-  if constexpr (bits == 2 || bits == 3) {
-    const __m256i low = masked(vec_code_lanes(row + i / 4, 2, 8 * half), 3);
-    if (bits == 2) return low;
-    const __m256i high = masked(vec_code_lanes(row + d / 4 + i / 8, 1, 8 * half), 1);
-    return _mm256_or_si256(low, _mm256_slli_epi32(high, 2));
-  }
-  __m256i index = masked(vec_code_lanes(row + i / 2 + 4 * half, 4, 0), 15);
-  row += d / 2;
-  if constexpr (bits == 6 || bits == 7) {
-    index = _mm256_or_si256(index, _mm256_slli_epi32(masked(vec_code_lanes(row + i / 4, 2, 8 * half), 3), 4));
-    row += d / 4;
-  }
-  if constexpr (bits == 5 || bits == 7)
-    index = _mm256_or_si256(index,
-                            _mm256_slli_epi32(masked(vec_code_lanes(row + i / 8, 1, 8 * half), 1), bits - 1));
-  return index;
+  const auto ones = [&](const uint8_t* plane) { return vec_code_lanes(plane + i / 8, 1, 8 * half); };
+  const auto pairs = [&](const uint8_t* plane) { return vec_code_lanes(plane + i / 4, 2, 8 * half); };
+  const auto nibbles = [&](const uint8_t* plane) { return vec_code_lanes(plane + i / 2 + 4 * half, 4, 0); };
+  const auto above = [](__m256i low, __m256i high, int shift, int mask) {
+    const __m256i kept = _mm256_and_si256(low, _mm256_set1_epi32((1 << shift) - 1));
+    return _mm256_or_si256(kept, _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(mask)), shift));
+  };
+  if constexpr (bits == 1) return ones(row);
+  if constexpr (bits == 2) return pairs(row);
+  if constexpr (bits == 3) return above(pairs(row), ones(row + d / 4), 2, 1);
+  if constexpr (bits == 4) return nibbles(row);
+  if constexpr (bits == 5) return above(nibbles(row), ones(row + d / 2), 4, 1);
+  if constexpr (bits == 6) return above(nibbles(row), pairs(row + d / 2), 4, 3);
+  if constexpr (bits == 7)
+    return above(above(nibbles(row), pairs(row + d / 2), 4, 3), ones(row + d * 3 / 4), 6, 1);
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(row + i + 8 * half)));
 }
 template <int bits>
 struct CodeLevels {

@@ -12,8 +12,8 @@ struct Vec {
 
 constexpr int kTileTokens = 6;
 constexpr int kFusedTokens = 4;
-constexpr int kCodeTokens = 4;
-constexpr int kCodeColumns = 4;
+constexpr int kMixTokens = 4;
+constexpr int kMixColumns = 4;
 
 inline __mmask16 vec_mask(int n) {
   return (__mmask16)((1u << n) - 1u);

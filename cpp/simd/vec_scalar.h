@@ -16,8 +16,8 @@ struct Vec {
 
 constexpr int kTileTokens = 2;   // tokens that the matmul's inner loop keeps in registers, times four rows
 constexpr int kFusedTokens = 1;  // up to this many tokens, weights are decoded in registers
-constexpr int kCodeTokens = 4;   // tokens that share the lookups of a row of codes
-constexpr int kCodeColumns = 1;  // vectors of 16 columns that a weighted sum of codes keeps for each
+constexpr int kMixTokens = 4;    // a weighted sum of codes keeps so many tokens in registers,
+constexpr int kMixColumns = 1;   // times so many vectors of 16 columns
 
 template <class F>
 inline Vec vec_make(F f) {

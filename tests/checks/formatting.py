@@ -1,4 +1,4 @@
-"""Checks layout and types: clang-format, ruff, mypy, all from the test extra, so that results do not depend on the machine."""
+"""Checks layout and types: clang-format, ruff and mypy of the test extra, whatever the machine has installed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds core, binary, module's core and C++ tests with warnings as errors, then looks for weak symbols: werror.sh [BUILD]
+# Builds core, binary and C++ tests with warnings as errors, then looks for weak symbols: werror.sh [BUILD]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:-$root/build/werror}
+mkdir -p "$(dirname "$build")"
 cmake -S "$root" -B "$build" -DSPECTRALKV_WERROR=ON -DSPECTRALKV_TESTS=ON >"$build.log" 2>&1 || { cat "$build.log"; exit 1; }
 cmake --build "$build" --parallel "$(nproc)" >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
 echo "werror: no warnings"

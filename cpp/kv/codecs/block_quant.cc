@@ -31,7 +31,8 @@ struct Q8Group {
     for (int i = 0; i < g; ++i) {
       // A subnormal d has an infinite inverse: the clamp keeps the code in range (0 * infinity is no number).
       const float code = x[i] == 0 ? 0.0f : std::clamp(x[i] * inverse, -127.0f, 127.0f);
-      out[2 + i] = static_cast<std::uint8_t>(static_cast<std::int8_t>(std::lround(code)));
+      const int nearest = static_cast<int>(code + std::copysign(0.5f, code));
+      out[2 + i] = static_cast<std::uint8_t>(static_cast<std::int8_t>(nearest));
     }
   }
   static void decode(const std::uint8_t* in, int g, float* out) {
@@ -86,7 +87,7 @@ class BlockQuantCodec final : public Codec {
     ConstMatrix rows = block;
     if (rotation_ != nullptr) {
       const Matrix turned(work.floats(3, block.rows * head_dim()), block.rows, head_dim());
-      rotation_->exact().apply(block, turned);
+      rotation_->enter(block, turned);
       rows = turned;
     }
     auto* to = reinterpret_cast<std::uint8_t*>(out);

@@ -26,6 +26,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/error.h"
 #include "formats/bitpack.h"
 #include "kv/codecs/shared_tables.h"
 #include "quant/factors.h"
@@ -66,6 +67,11 @@ class EOptShrinkQCodec final : public Codec {
   std::string spec() const override { return text_; }
 
   std::int64_t max_bytes(std::int64_t n) const override { return bytes(n, max_rank(n)); }
+
+  bool valid(const std::byte* in, std::int64_t n, std::int64_t size) const override {
+    return size >= kHeader && static_cast<std::int64_t>(in[0]) <= max_rank(n) &&
+           size == bytes(n, static_cast<std::int64_t>(in[0]));
+  }
 
   double paper_bits(const std::byte* in, std::int64_t n, std::int64_t) const override {
     return static_cast<double>(n * head_dim() * options_.bits +
@@ -143,24 +149,33 @@ class EOptShrinkQCodec final : public Codec {
 
 void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const {
   if (v.rank == 0) return;
-  std::array<float, kMaxRank> g, share;
+  constexpr std::int64_t kRows = 16;  // so many share the lookups of b
+  std::array<float, kMaxRank> g;
+  std::array<float, kRows * kMaxRank> shares;
   weights(v, g.data());
   const std::int64_t left_bytes = packed(padded(n), options_.factor_bits);
-  for (std::int64_t t = 0; t < n; ++t) {
-    for (int i = 0; i < v.rank; ++i) {
-      const unsigned code = skv_packed_code(v.left + i * left_bytes, static_cast<int>(padded(n)),
-                                            options_.factor_bits, static_cast<int>(t));
-      share[static_cast<std::size_t>(i)] = sign * g[static_cast<std::size_t>(i)] * factor_levels()[code];
-    }
-    kernels().mix_codes[factor_kernel()](share.data(), v.rank, 1, v.right, v.rank, head_dim(),
-                                         factor_levels(), out.row(t), out.stride);
+  for (std::int64_t first = 0; first < n; first += kRows) {
+    const std::int64_t count = std::min(kRows, n - first);
+    float* share = shares.data();
+    for (std::int64_t t = first; t < first + count; ++t)
+      for (int i = 0; i < v.rank; ++i) {
+        const unsigned code = skv_packed_code(v.left + i * left_bytes, static_cast<int>(padded(n)),
+                                              options_.factor_bits, static_cast<int>(t));
+        *share++ = sign * g[static_cast<std::size_t>(i)] * factor_levels()[code];
+      }
+    kernels().mix_codes[factor_kernel()](shares.data(), v.rank, count, v.right, v.rank, head_dim(),
+                                         factor_levels(), out.row(first), out.stride);
   }
 }
 
 std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWork& work) const {
   const std::int64_t n = block.rows, d = head_dim();
   double top = 0;
-  for (std::int64_t t = 0; t < n; ++t) top = std::max(top, row_norm(block.row(t), d));
+  for (std::int64_t t = 0; t < n; ++t) {
+    const double norm = row_norm(block.row(t), d);
+    check(std::isfinite(norm), "kv", "a value of row ", t, " of a block [", n, ", ", d, "] is not finite");
+    top = std::max(top, norm);
+  }
   int exponent = 0;
   if (top > 0) {
     std::frexp(top, &exponent);  // top in [2^(exponent - 1), 2^exponent)
@@ -170,7 +185,7 @@ std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWo
   const Matrix scaled(work.floats(3, n * d), n, d), rows(work.floats(4, n * d), n, d);
   for (std::int64_t t = 0; t < n; ++t)
     for (std::int64_t c = 0; c < d; ++c) scaled(t, c) = block(t, c) * down;
-  rotation_.exact().apply(scaled, rows);
+  rotation_.enter(scaled, rows);
 
   EOptShrinkResult low;
   if (max_rank(n) > 0) {

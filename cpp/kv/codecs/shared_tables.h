@@ -18,7 +18,6 @@ inline constexpr std::uint64_t kCacheRotationSeed = 20260502;
 class CacheRotation {
  public:
   CacheRotation(RotationKind kind, int dim);
-  const Rotation& exact() const { return rotation_; }  // the same bits on every processor: for encoding
   // Each row y = Pi x, and x = Pi^T y. x, out: [m, dim], not overlapping.
   void enter(ConstMatrix x, Matrix out) const;
   void leave(ConstMatrix x, Matrix out) const;

@@ -1,0 +1,224 @@
+// State files: restored sessions go on bit for bit, and nothing but a right file changes a session.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "engine/engine.h"
+#include "kv/state_file.h"
+#include "support/tiny_model.h"
+
+namespace spectralkv {
+namespace {
+
+const test::TinyModel kTiny;
+
+struct Loaded {
+  explicit Loaded(const test::TinyModel& model = kTiny)
+      : engine(folder.write("tiny.gguf", model.bytes()), EngineOptions{.n_threads = 1}) {}
+  test::TempFolder folder;
+  Engine engine;
+};
+
+SessionOptions options_of(const std::string& k, const std::string& v) {
+  SessionOptions options;
+  options.n_ctx = 256;
+  options.n_batch = 48;
+  options.type_k = k;
+  options.type_v = v;
+  return options;
+}
+
+std::string read_bytes(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+bool same_logits(const Session& a, const Session& b) {
+  const auto x = a.logits(), y = b.logits();
+  return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size_bytes()) == 0);
+}
+
+std::string refusal(Session& session, const std::string& path) {
+  try {
+    session.load_state(path);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+// A small state with sinks, blocks, tails and codecs of all kinds.
+constexpr const char* kMixedK = "eoptshrinkq:2,block=16,sink=4;layers 1=q8_0,block=16,sink=4";
+constexpr const char* kMixedV = "turboquant:3,block=16,sink=4;layers 1=f16";
+
+struct Pair {
+  const char *k, *v;
+};
+
+class StateFile : public testing::TestWithParam<Pair> {};
+
+TEST_P(StateFile, GoesOnWithIdenticalLogits) {
+  Loaded loaded;
+  const auto options = options_of(GetParam().k, GetParam().v);
+  const auto text = kTiny.text(200);
+  const std::span<const Token> all(text);
+  const std::string path = loaded.folder.write("state", "");
+  for (const std::size_t held :
+       {std::size_t{0}, std::size_t{1}, std::size_t{48}, std::size_t{64}, std::size_t{131}}) {
+    Session first(loaded.engine, options), second(loaded.engine, options);
+    first.eval(all.first(held));
+    first.save_state(path);
+    second.eval(all.first(3));
+    second.load_state(path);
+    EXPECT_EQ(second.tokens(), first.tokens());
+    EXPECT_TRUE(same_logits(first, second));
+    for (std::size_t t = held; t < held + 40; ++t) {
+      first.eval(all.subspan(t, 1));
+      second.eval(all.subspan(t, 1));
+      ASSERT_TRUE(same_logits(first, second)) << held << " tokens held, token " << t;
+    }
+    EXPECT_EQ(first.cache_report().k.sealed_bytes, second.cache_report().k.sealed_bytes);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Codecs, StateFile,
+                         testing::Values(Pair{"f16", "f16"}, Pair{"f32", "f16"}, Pair{"q8_0,block=32", "f32"},
+                                         Pair{"eoptshrinkq:2,block=32", "eoptshrinkq:2,block=32"},
+                                         Pair{"turboquant:3,block=32,window=16", "q4_0,block=32,window=16"},
+                                         Pair{kMixedK, kMixedV}));
+
+TEST(StateFile, IsRefusedWithTheReason) {
+  Loaded loaded;
+  const auto text = kTiny.text(60);
+  const auto options = options_of("q8_0", "q8_0");
+  Session saved(loaded.engine, options);
+  saved.eval(text);
+  const std::string path = loaded.folder.write("state", "");
+  saved.save_state(path);
+  const auto expect = [&](Session& session, const std::string& file, const std::string& reason) {
+    const auto before = session.tokens();
+    const std::string message = refusal(session, file);
+    EXPECT_NE(message.find(reason), std::string::npos) << message;
+    EXPECT_EQ(session.tokens(), before);
+  };
+  Session other_type(loaded.engine, options_of("q4_0", "q8_0"));
+  expect(other_type, path, "layer 0, K: it was made with cache type 'q8_0");
+  auto small = options;
+  small.n_ctx = 59;
+  Session short_context(loaded.engine, small);
+  expect(short_context, path, "raise n_ctx");
+  Session same(loaded.engine, options);
+  expect(same, loaded.folder.write("text", "Once upon a time"), "no state file");
+  std::string newer = read_bytes(path);
+  newer[kStateMagic.size()] = 9;
+  expect(same, loaded.folder.write("newer", newer), "version 9");
+  EXPECT_THROW(same.load_state(path + "-absent"), Error);
+
+  test::TinyModel named = kTiny, deeper = kTiny, other = kTiny;
+  named.name = "another";
+  deeper.n_layers = 3;
+  other.seed = 2;
+  Loaded of_name(named), of_depth(deeper), of_weights(other);
+  Session a(of_name.engine, options), b(of_depth.engine, options), c(of_weights.engine, options);
+  expect(a, path, "another model of this shape");
+  expect(b, path, "2 layers, this one has 3");
+  expect(c, path, "another model of this shape");
+  EXPECT_THROW(saved.save_state(loaded.folder.write("file", "x") + "/state"), Error);
+}
+
+TEST(StateFile, EveryTruncationAndEditIsRefused) {
+  Loaded loaded;
+  const auto text = kTiny.text(70);
+  Session session(loaded.engine, options_of(kMixedK, kMixedV)), victim(loaded.engine, session.options());
+  session.eval(text);
+  const std::string path = loaded.folder.write("state", "");
+  session.save_state(path);
+  const std::string whole = read_bytes(path);
+  victim.eval(std::span<const Token>(text).first(20));
+  for (std::size_t n = 1; n < whole.size(); ++n)
+    ASSERT_NE(refusal(victim, loaded.folder.write("bad", whole.substr(0, n))), "") << n << " bytes";
+  for (std::uint64_t i = 0; i < 3000; ++i) {
+    std::string bad = whole;
+    const std::size_t at = random_bits(5, 2 * i) % bad.size();
+    bad[at] = static_cast<char>(bad[at] ^ static_cast<char>(1 + random_bits(5, 2 * i + 1) % 255));
+    ASSERT_NE(refusal(victim, loaded.folder.write("bad", bad)), "") << "byte " << at;
+  }
+  EXPECT_EQ(victim.tokens().size(), 20u);
+  victim.load_state(path);
+  EXPECT_TRUE(same_logits(session, victim));
+}
+
+// Edits by one who knows the format: the checksum is right again. What is taken is what the file says, and
+// can be used.
+TEST(StateFile, ForgedFilesAreRefusedOrHarmless) {
+  Loaded loaded;
+  const auto text = kTiny.text(70);
+  Session session(loaded.engine, options_of(kMixedK, kMixedV)), victim(loaded.engine, session.options());
+  session.eval(text);
+  const std::string path = loaded.folder.write("state", "");
+  session.save_state(path);
+  const std::string whole = read_bytes(path);
+  const auto seal = [](std::string bytes) {
+    bytes.resize(bytes.size() - 16);
+    bytes += test::raw(static_cast<std::uint64_t>(bytes.size() + 16));
+    StateHash hash;
+    hash.add(std::as_bytes(std::span(bytes)));
+    return bytes + test::raw(hash.value());
+  };
+  ASSERT_EQ(seal(whole), whole);
+  int taken = 0;
+  for (std::uint64_t i = 0; i < 2000; ++i) {
+    std::string bad = whole;
+    const auto draw = [&](std::uint64_t k, std::uint64_t n) { return random_bits(6, 4 * i + k) % n; };
+    const std::size_t at = draw(0, bad.size() - 16);
+    if (i % 4 == 0)
+      bad.erase(at, 1 + draw(1, 8));
+    else if (i % 4 == 1)
+      bad.insert(at, 1 + draw(1, 8), static_cast<char>(draw(2, 256)));
+    else
+      bad[at] = static_cast<char>(draw(1, 256));
+    if (bad.size() < 32) continue;
+    bad = seal(bad);
+    const auto before = victim.tokens();
+    if (!refusal(victim, loaded.folder.write("bad", bad)).empty()) {
+      ASSERT_EQ(victim.tokens(), before);
+      continue;
+    }
+    if (++taken % 8 != 1) continue;  // saving waits for the disk
+    const std::string again = loaded.folder.write("again", "");
+    victim.save_state(again);
+    ASSERT_EQ(read_bytes(again), bad) << "mutation " << i;
+    try {
+      victim.eval(std::span<const Token>(text).first(20));
+    } catch (const Error&) {  // keys that are not finite any more
+      victim.reset();
+    }
+  }
+  EXPECT_GT(taken, 50);
+}
+
+TEST(StateFile, KeepsTheCommonStart) {
+  Loaded loaded;
+  const auto text = kTiny.text(100);
+  auto other = text;
+  other[70] = other[70] == 5 ? 6 : 5;
+  Session exact(loaded.engine, options_of("f16", "f16"));
+  exact.eval(text);
+  EXPECT_EQ(exact.keep_common(text), 100);
+  EXPECT_FALSE(exact.logits().empty());
+  EXPECT_EQ(exact.keep_common(other), 70);
+  EXPECT_EQ(exact.keep_common(std::span<const Token>(text).first(30)), 29);
+  Session lossy(loaded.engine, options_of("q8_0,block=32,sink=0", "q8_0,block=32,sink=0"));
+  lossy.eval(text);
+  EXPECT_EQ(lossy.keep_common(other), 64);
+  EXPECT_EQ(lossy.tokens().size(), 64u);
+  EXPECT_EQ(lossy.keep_common(std::vector<Token>{3, 3, 3}), 0);
+  EXPECT_TRUE(lossy.tokens().empty());
+}
+
+}  // namespace
+}  // namespace spectralkv

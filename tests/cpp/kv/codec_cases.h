@@ -1,0 +1,114 @@
+// The codecs, shapes and blocks that the contract of codecs is checked on.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "kv/codecs.h"
+#include "support/compare.h"
+
+namespace spectralkv::testing_support {
+
+constexpr std::int64_t kHeadDims[] = {64, 80, 96, 112, 128, 256};
+constexpr std::int64_t kTokenCounts[] = {1, 5, 31, 124, 128};
+
+// Specs of one row of the table; a row that is not named here is tested as its name, or with :2.
+inline std::vector<std::string> specs_of(std::string_view row) {
+  if (row == "q8_0" || row == "q4_0") return {std::string(row), std::string(row) + ",rotation=hadamard"};
+  if (row == "turboquant")
+    return {"turboquant:1",
+            "turboquant:2,rotation=hadamard",
+            "turboquant:3,scale=unbiased",
+            "turboquant:4",
+            "turboquant:5",
+            "turboquant:6,paper",
+            "turboquant:7",
+            "turboquant:8,scale=least_squares"};
+  if (row == "eoptshrinkq")
+    return {"eoptshrinkq:1,factor_bits=1",
+            "eoptshrinkq:2",
+            "eoptshrinkq:2,paper",
+            "eoptshrinkq:3,loss=nuclear,factor_bits=3,rotation=hadamard",
+            "eoptshrinkq:4,loss=operator,scale=unbiased,factor_bits=8",
+            "eoptshrinkq:5,loop=open,factor_bits=5,sink=0"};
+  return {std::string(row)};
+}
+
+inline std::vector<std::string> all_specs() {
+  std::vector<std::string> all;
+  for (const CodecRow& row : codec_table())
+    for (auto& spec : specs_of(row.name)) all.push_back(std::move(spec));
+  return all;
+}
+
+// [n, d]: three directions that all tokens share, and noise of deviation 1.
+inline std::vector<float> low_rank_and_noise(std::int64_t n, std::int64_t d, std::uint64_t seed) {
+  const auto N = static_cast<std::size_t>(n), D = static_cast<std::size_t>(d);
+  auto block = normals(seed, N * D);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto u = normals(seed + 100 + i, N), v = normals(seed + 200 + i, D);
+    const float size = 3.0f / static_cast<float>(i + 1);
+    for (std::size_t t = 0; t < N; ++t)
+      for (std::size_t c = 0; c < D; ++c) block[t * D + c] += size * u[t] * v[c];
+  }
+  return block;
+}
+
+struct NamedBlock {
+  const char* name;
+  std::vector<float> values;
+};
+
+inline std::vector<NamedBlock> blocks_of(std::int64_t n, std::int64_t d) {
+  const auto size = static_cast<std::size_t>(n * d), row = static_cast<std::size_t>(d);
+  std::vector<NamedBlock> blocks = {{"low rank", low_rank_and_noise(n, d, 5)},
+                                    {"zeros", std::vector<float>(size, 0.0f)},
+                                    {"spike", normals(6, size)},
+                                    {"near the end of f16", normals(7, size)},
+                                    {"tiny", normals(8, size, 1e-6)},
+                                    {"one row repeated", std::vector<float>(size)}};
+  blocks[2].values[size / 2] = 1e4f;
+  for (float& x : blocks[3].values) x = std::copysign(6e4f, x);
+  const auto one = normals(9, row);
+  for (std::size_t i = 0; i < size; ++i) blocks[5].values[i] = one[i % row];
+  return blocks;
+}
+
+// The encoded block and what it decodes to.
+struct Coded {
+  std::vector<std::byte> bytes;
+  std::vector<float> rows;  // [n, d] in codec space
+};
+
+inline Coded code(const Codec& codec, ConstMatrix block, CodecWork& work) {
+  Coded coded;
+  coded.bytes.resize(static_cast<std::size_t>(codec.max_bytes(block.rows)));
+  const std::int64_t used = codec.encode(block, coded.bytes.data(), work);
+  EXPECT_GT(used, 0) << codec.spec();
+  EXPECT_LE(used, codec.max_bytes(block.rows)) << codec.spec();
+  coded.bytes.resize(static_cast<std::size_t>(used));
+  coded.bytes.shrink_to_fit();  // so that the sanitizer sees a read behind the end
+  coded.rows.resize(static_cast<std::size_t>(block.rows * block.cols));
+  codec.decode(coded.bytes.data(), block.rows, {coded.rows.data(), block.rows, block.cols});
+  return coded;
+}
+
+// |Y - decoded|^2 / |Y|^2 in head space.
+inline double relative_error(const std::string& spec, std::int64_t n, std::int64_t d,
+                             const std::vector<float>& block) {
+  const BuiltCodec built = build_codec(spec, d);
+  CodecWork work;
+  const Coded coded = code(*built.codec, {block.data(), n, d}, work);
+  std::vector<float> back(block.size());
+  built.codec->leave({coded.rows.data(), n, d}, {back.data(), n, d});
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < block.size(); ++i) {
+    const double x = static_cast<double>(block[i]), e = x - static_cast<double>(back[i]);
+    error += e * e;
+    size += x * x;
+  }
+  return error / size;
+}
+
+}  // namespace spectralkv::testing_support

@@ -1,0 +1,167 @@
+// What every codec of the table owes to attention: sizes, finite rows, and a score and a mix that equal those
+// of the decoded rows.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cpp/kv/codec_cases.h"
+
+namespace spectralkv {
+namespace {
+
+using testing_support::blocks_of;
+using testing_support::code;
+using testing_support::Coded;
+using testing_support::Comparison;
+using testing_support::kEps;
+using testing_support::normals;
+
+double norm(const float* x, std::int64_t n) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return std::sqrt(sum);
+}
+
+// The codec may sum its parts apart: a low-rank part and a residual, whose norms may exceed that of the row
+// when they cancel, as large as the block's largest row.
+double largest_norm(const std::vector<float>& rows, std::int64_t n, std::int64_t d) {
+  double top = 0;
+  for (std::int64_t j = 0; j < n; ++j) top = std::max(top, norm(rows.data() + j * d, d));
+  return top;
+}
+
+void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std::int64_t m, CodecWork& work,
+                    const std::string& what) {
+  const std::int64_t d = codec.head_dim();
+  const std::byte* in = coded.bytes.data();
+  const double top = largest_norm(coded.rows, n, d);
+  const auto q = normals(21, static_cast<std::size_t>(m * d));
+  auto p = normals(22, static_cast<std::size_t>(m * (n + 3)));  // rows of p and s stand apart
+  const ConstMatrix queries(q.data(), m, d), weights(p.data(), m, n, n + 3);
+
+  std::vector<float> s(static_cast<std::size_t>(m * (n + 3)), 7.0f);
+  codec.score(in, n, queries, {s.data(), m, n, n + 3}, work);
+  std::vector<float> acc(static_cast<std::size_t>(m * d), 0.5f);
+  codec.mix(in, n, weights, {acc.data(), m, d}, work);
+
+  Comparison score(what + " score"), mix(what + " mix");
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      double dot = 0;
+      for (std::int64_t c = 0; c < d; ++c)
+        dot += static_cast<double>(q[static_cast<std::size_t>(i * d + c)]) *
+               static_cast<double>(coded.rows[static_cast<std::size_t>(j * d + c)]);
+      // (d + 2) roundings of a sum whose absolute terms are at most |q| |row|, for up to three parts.
+      const double size = norm(q.data() + i * d, d) * top;
+      score.add(static_cast<double>(s[static_cast<std::size_t>(i * (n + 3) + j)]), dot,
+                3 * static_cast<double>(d + 2) * kEps * size + 1e-30);
+    }
+    for (std::int64_t j = n; j < n + 3 && i + 1 < m; ++j)
+      EXPECT_EQ(s[static_cast<std::size_t>(i * (n + 3) + j)], 7.0f) << what << " wrote beside the scores";
+    const double weight = norm(p.data() + i * (n + 3), n);
+    for (std::int64_t c = 0; c < d; ++c) {
+      double sum = 0.5;
+      for (std::int64_t j = 0; j < n; ++j)
+        sum += static_cast<double>(p[static_cast<std::size_t>(i * (n + 3) + j)]) *
+               static_cast<double>(coded.rows[static_cast<std::size_t>(j * d + c)]);
+      const double size = weight * std::sqrt(static_cast<double>(n)) * top;
+      mix.add(static_cast<double>(acc[static_cast<std::size_t>(i * d + c)]), sum,
+              3 * static_cast<double>(n + 2) * kEps * (size + 0.5));
+    }
+  }
+
+  // A row's result does not depend on the rows beside it.
+  std::vector<float> alone(static_cast<std::size_t>(n));
+  codec.score(in, n, queries.rows_range(m - 1, 1), {alone.data(), 1, n}, work);
+  std::vector<float> acc_alone(static_cast<std::size_t>(d), 0.5f);
+  codec.mix(in, n, weights.rows_range(m - 1, 1), {acc_alone.data(), 1, d}, work);
+  EXPECT_TRUE(std::equal(alone.begin(), alone.end(), s.begin() + (m - 1) * (n + 3)))
+      << what << ": score of one row";
+  EXPECT_TRUE(std::equal(acc_alone.begin(), acc_alone.end(), acc.begin() + (m - 1) * d))
+      << what << ": mix of one row";
+}
+
+class Contract : public testing::TestWithParam<std::string> {};
+
+TEST_P(Contract, ScoreAndMixEqualTheDecodedRows) {
+  CodecWork work;
+  for (const std::int64_t d : testing_support::kHeadDims) {
+    const BuiltCodec built = build_codec(GetParam(), d);
+    EXPECT_EQ(built.codec->head_dim(), d);
+    for (const std::int64_t n : testing_support::kTokenCounts)
+      for (const auto& block : blocks_of(n, d)) {
+        const std::string what = concat(GetParam(), " d=", d, " n=", n, " ", block.name);
+        const Coded coded = code(*built.codec, {block.values.data(), n, d}, work);
+        ASSERT_TRUE(std::all_of(coded.rows.begin(), coded.rows.end(), [](float x) {
+          return std::isfinite(x);
+        })) << what;
+        EXPECT_GE(
+            built.codec->paper_bits(coded.bytes.data(), n, static_cast<std::int64_t>(coded.bytes.size())),
+            static_cast<double>(n * d));
+        for (const std::int64_t m : {std::int64_t{1}, std::int64_t{3}, std::int64_t{11}})
+          check_products(*built.codec, coded, n, m, work, what + concat(" m=", m));
+      }
+  }
+}
+
+TEST_P(Contract, CodecSpaceIsATurnOfHeadSpace) {
+  for (const std::int64_t d : testing_support::kHeadDims) {
+    const BuiltCodec built = build_codec(GetParam(), d);
+    const std::int64_t m = 5;
+    const auto x = normals(31, static_cast<std::size_t>(m * d));
+    std::vector<float> turned(x.size()), back(x.size());
+    built.codec->enter({x.data(), m, d}, {turned.data(), m, d});
+    built.codec->leave({turned.data(), m, d}, {back.data(), m, d});
+    Comparison compare(concat(GetParam(), " d=", d, " leave(enter(x))"));
+    for (std::int64_t r = 0; r < m; ++r) {
+      const double size = norm(x.data() + r * d, d);
+      EXPECT_NEAR(norm(turned.data() + r * d, d), size, 1e-5 * size);
+      for (std::int64_t c = 0; c < d; ++c)
+        compare.add(static_cast<double>(back[static_cast<std::size_t>(r * d + c)]),
+                    static_cast<double>(x[static_cast<std::size_t>(r * d + c)]),
+                    2 * static_cast<double>(d + 2) * kEps * size);
+    }
+  }
+}
+
+TEST_P(Contract, SpecsRoundTrip) {
+  for (const std::int64_t d : testing_support::kHeadDims) {
+    const BuiltCodec built = build_codec(GetParam(), d);
+    EXPECT_EQ(built.text, built.codec->spec());
+    const BuiltCodec again = build_codec(built.codec->spec(), d);
+    EXPECT_EQ(again.text, built.text);
+    EXPECT_EQ(again.layout, built.layout);
+    EXPECT_EQ(again.lossy, built.lossy);
+    // The same bytes, too.
+    CodecWork work;
+    const auto block = testing_support::low_rank_and_noise(128, d, 4);
+    EXPECT_EQ(code(*built.codec, {block.data(), 128, d}, work).bytes,
+              code(*again.codec, {block.data(), 128, d}, work).bytes);
+  }
+}
+
+// Scaling a block by a power of two scales what comes back, from 1e-6 to 1e4: no number of the format leaves
+// its range.
+TEST_P(Contract, NoLossBeyondTheRangeOfF16) {
+  const std::int64_t n = 128, d = 64;
+  const auto block = testing_support::low_rank_and_noise(n, d, 4);
+  const double plain = testing_support::relative_error(GetParam(), n, d, block);
+  for (const float scale : {0x1p-6f, 0x1p11f}) {
+    auto scaled = block;
+    for (float& x : scaled) x *= scale;
+    EXPECT_NEAR(testing_support::relative_error(GetParam(), n, d, scaled), plain, 1e-3 * plain + 1e-7)
+        << scale;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Codecs, Contract, testing::ValuesIn(testing_support::all_specs()),
+                         [](const auto& param) {
+                           std::string name = param.param;
+                           for (char& c : name)
+                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace spectralkv

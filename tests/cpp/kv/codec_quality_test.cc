@@ -1,0 +1,129 @@
+// How well codecs keep a block, how many bits they count, and what they say about bad specs.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "cpp/kv/codec_cases.h"
+
+namespace spectralkv {
+namespace {
+
+using testing_support::low_rank_and_noise;
+using testing_support::normals;
+using testing_support::relative_error;
+
+double error_of(const std::string& spec, std::int64_t d = 128) {
+  double sum = 0;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed)
+    sum += relative_error(spec, 128, d, low_rank_and_noise(128, d, 1000 * seed)) / 3;
+  return sum;
+}
+
+TEST(CodecQuality, FactoringRemovesWhatTokensShare) {
+  for (const std::int64_t d : {64, 128})
+    for (const char* bits : {"2", "3", "4"}) {
+      const double plain = error_of(concat("turboquant:", bits), d),
+                   low_rank = error_of(concat("eoptshrinkq:", bits), d);
+      EXPECT_LT(low_rank, 0.35 * plain) << bits << " bits, d=" << d;
+    }
+}
+
+TEST(CodecQuality, ClosedLoopIsBetterThanOpen) {
+  for (const char* loss : {"frobenius", "truncate"})
+    EXPECT_LT(error_of(concat("eoptshrinkq:2,loss=", loss)),
+              0.9 * error_of(concat("eoptshrinkq:2,loop=open,loss=", loss)));
+}
+
+// White noise: the distortions of the codebooks, which `least_squares` can only lower.
+TEST(CodecQuality, NoiseHasTheDistortionOfTheCodebook) {
+  const auto noise = normals(3, 128 * 128);
+  const double expected[] = {0.3609, 0.1160, 0.0340, 0.0093};
+  for (int b = 1; b <= 4; ++b) {
+    const double got = relative_error(concat("turboquant:", b), 128, 128, noise);
+    EXPECT_NEAR(got, expected[b - 1], 0.04 * expected[b - 1]);
+    EXPECT_LT(relative_error(concat("turboquant:", b, ",scale=least_squares"), 128, 128, noise), got);
+    EXPECT_DOUBLE_EQ(relative_error(concat("eoptshrinkq:", b), 128, 128, noise), got);  // no false rank
+  }
+}
+
+TEST(CodecQuality, BlockTypesAreFine) {
+  EXPECT_LT(error_of("q8_0"), 1e-4);
+  EXPECT_LT(error_of("q4_0"), 1e-2);
+}
+
+TEST(CodecQuality, BitsAreThePapers) {
+  const std::int64_t n = 128, d = 128;
+  const auto block = low_rank_and_noise(n, d, 5);
+  CodecWork work;
+  const BuiltCodec built = build_codec("eoptshrinkq:2", d);
+  const auto coded = testing_support::code(*built.codec, {block.data(), n, d}, work);
+  // b n d + r (n + d) 4, and of bytes: header, weights and norms besides.
+  EXPECT_DOUBLE_EQ(built.codec->paper_bits(coded.bytes.data(), n, 0), 2.0 * 128 * 128 + 3 * 256 * 4);
+  EXPECT_EQ(coded.bytes.size(), 2u + 3 * (2 + 64 + 64) + 128 * (2 + 32));
+  EXPECT_EQ(built.codec->max_bytes(30), 2 + 30 * (2 + 32)) << "too short a block has no low-rank part";
+}
+
+TEST(CodecSpecs, DefaultsAndPaper) {
+  const BuiltCodec usual = build_codec("eoptshrinkq:2", 64);
+  EXPECT_TRUE(usual.lossy);
+  EXPECT_EQ(usual.text, "eoptshrinkq:2");
+  EXPECT_EQ(usual.layout, (CacheLayout{128, 4, 0}));
+  const BuiltCodec paper = build_codec("eoptshrinkq:2,paper", 64);
+  EXPECT_EQ(paper.text, "eoptshrinkq:2,paper");
+  EXPECT_EQ(paper.layout, (CacheLayout{128, 0, 0}));
+  // The flag stands for these options.
+  const auto block = low_rank_and_noise(128, 64, 5);
+  EXPECT_EQ(relative_error("eoptshrinkq:2,paper", 128, 64, block),
+            relative_error("eoptshrinkq:2,loss=frobenius,loop=open,scale=norm,rotation=haar,factor_bits=4",
+                           128, 64, block));
+  EXPECT_EQ(build_codec("turboquant:3", 64).layout, (CacheLayout{128, 0, 0}));
+  EXPECT_EQ(build_codec("turboquant:3,window=64,block=64,sink=2", 64).text,
+            "turboquant:3,sink=2,window=64,block=64");
+  EXPECT_EQ(build_codec("turboquant:3,rotation=hadamard", 64).text, "turboquant:3,rotation=hadamard");
+  EXPECT_EQ(build_codec("turboquant:3,rotation=hadamard", 80).text, "turboquant:3")
+      << "80 is no power of two";
+}
+
+TEST(CodecSpecs, BadOnesSayWhatIsWrong) {
+  const auto message = [](const std::string& spec, std::int64_t d) -> std::string {
+    try {
+      build_codec(spec, d);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  const auto says = [&](const std::string& spec, const std::string& part, std::int64_t d = 64) {
+    const std::string got = message(spec, d);
+    EXPECT_NE(got.find(part), std::string::npos) << spec << ": " << got;
+  };
+  says("q5", "f32, f16, q8_0, q4_0, turboquant, eoptshrinkq");
+  says("q8_0:3", "takes no bits");
+  says("turboquant", "'turboquant:2'");
+  says("turboquant:9", "bits must be 1 to 8, got 9");
+  says("eoptshrinkq:0", "bits must be 1 to 8, got 0");
+  says("eoptshrinkq:2,loss=trunc", "frobenius, operator, nuclear, truncate");
+  says("eoptshrinkq:2,loop=half", "closed, open");
+  says("eoptshrinkq:2,factor_bits=9", "1 to 8");
+  says("eoptshrinkq:2,rank=4", "its options: loss=");
+  says("turboquant:2,loss=frobenius", "its options: rotation=");
+  says("turboquant:2,scale=max", "norm, least_squares, unbiased");
+  says("turboquant:2,sink=128", "sink (128) must be less than block (128)");
+  says("q4_0,rotation=random", "none, hadamard, haar");
+  says("q4_0,paper", "its options: rotation=");
+  says("eoptshrinkq:2", "multiple of 16", 72);
+}
+
+TEST(CodecErrors, WhatIsNotFiniteIsRefused) {
+  for (const char* spec : {"turboquant:2", "eoptshrinkq:2"})
+    for (const float bad : {INFINITY, -INFINITY, NAN}) {
+      std::vector<float> block(128 * 64, 1.0f);
+      block[77] = bad;
+      const BuiltCodec built = build_codec(spec, 64);
+      CodecWork work;
+      std::vector<std::byte> out(static_cast<std::size_t>(built.codec->max_bytes(128)));
+      EXPECT_THROW(built.codec->encode({block.data(), 128, 64}, out.data(), work), Error) << spec << bad;
+    }
+}
+
+}  // namespace
+}  // namespace spectralkv
