@@ -107,8 +107,8 @@ def test_ctrl_c_stops_a_generation(tiny_model):
         import sys
         from spectralkv import Llama
         llama = Llama(sys.argv[1], n_ctx=0, verbose=False)
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             while True:
                 llama("hello", max_tokens=200, temperature=1.0)
         except KeyboardInterrupt:

@@ -36,7 +36,7 @@ def test_declared_dependencies_are_few_and_enough():
                 top = name.partition(".")[0]
                 if top in allowed or top in sys.stdlib_module_names or top.startswith("_"):
                     return None
-                raise ImportError(f"hidden: {name}")
+                raise ModuleNotFoundError(f"hidden: {name}", name=name)
         sys.meta_path.insert(0, Hide())
         import spectralkv, spectralkv.cli, spectralkv.spectral, spectralkv.quant
         print(spectralkv.Llama.__name__)
