@@ -17,7 +17,8 @@ static inline uint32_t skv_f32_to_bits(float value) {
 }
 
 static inline float skv_f16_to_f32(uint16_t half) {
-  // Shift exponent and mantissa to f32's places and scale by 2^112: right for normal and subnormal numbers alike.
+  // Shift exponent and mantissa to f32's places and scale by 2^112: right for normal and subnormal numbers
+  // alike.
   const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
   const float scaled = skv_bits_to_f32(magnitude) * 0x1p112f;
   const uint32_t special = (half & 0x7c00u) == 0x7c00u ? (0x7f800000u | magnitude) : skv_f32_to_bits(scaled);

@@ -1,4 +1,5 @@
-// Counter-based random numbers: the n-th number of a seed is a pure function of (seed, n), equal on every platform.
+// Counter-based random numbers: the n-th number of a seed is a pure function of (seed, n), equal on every
+// platform.
 #pragma once
 
 #include <cmath>

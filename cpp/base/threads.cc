@@ -1,4 +1,5 @@
-// The pool: workers wait for a generation number; a wait spins briefly, then sleeps, so a busy machine is no trap.
+// The pool: workers wait for a generation number; a wait spins briefly, then sleeps, so a busy machine is no
+// trap.
 #include "base/threads.h"
 
 #include <sched.h>
@@ -82,7 +83,8 @@ struct ThreadPool::Shared {
 
 ThreadPool::ThreadPool(int n_threads)
     : n_threads_(n_threads == 0 ? available_processors() : n_threads), shared_(std::make_unique<Shared>()) {
-  check(n_threads_ >= 1 && n_threads_ <= 1024, "base", "n_threads must be 1 to 1024 (0: all), got ", n_threads);
+  check(n_threads_ >= 1 && n_threads_ <= 1024, "base", "n_threads must be 1 to 1024 (0: all), got ",
+        n_threads);
   for (int t = 1; t < n_threads_; ++t) shared_->workers.emplace_back([this, t] { shared_->loop(t); });
 }
 
@@ -103,8 +105,7 @@ void ThreadPool::run(const std::function<void(int)>& work) {
   if (s.error) std::rethrow_exception(s.error);
 }
 
-void ThreadPool::for_range(std::int64_t n,
-                           const std::function<void(std::int64_t, std::int64_t, int)>& work) {
+void ThreadPool::for_range(std::int64_t n, const std::function<void(std::int64_t, std::int64_t, int)>& work) {
   run([&](int t) {
     const std::int64_t begin = n * t / n_threads_, end = n * (t + 1) / n_threads_;
     if (begin < end) work(begin, end, t);
@@ -123,7 +124,8 @@ int available_processors() {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
-  if (std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {  // "quota period" in microseconds, or "max period"
+  if (std::FILE* file =
+          std::fopen("/sys/fs/cgroup/cpu.max", "r")) {  // "quota period" in microseconds, or "max period"
     double quota = 0, period = 0;
     if (std::fscanf(file, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0)
       n = std::min(n, static_cast<int>(quota / period + 0.999));

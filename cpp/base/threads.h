@@ -1,4 +1,5 @@
-// A fixed pool of threads with static splits: part p of a loop is the same work whatever the number of threads.
+// A fixed pool of threads with static splits: part p of a loop is the same work whatever the number of
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,13 @@ class ThreadPool {
 
   int size() const { return n_threads_; }
 
-  // Calls work(thread) once for each thread in [0, size()) and waits for all; the first exception comes back out.
-  // Not reentrant: work must not call the pool again.
+  // Calls work(thread) once for each thread in [0, size()) and waits for all; the first exception comes back
+  // out. Not reentrant: work must not call the pool again.
   void run(const std::function<void(int thread)>& work);
 
   // Calls work(begin, end, thread) over a split of [0, n) into one contiguous range a thread.
-  void for_range(std::int64_t n, const std::function<void(std::int64_t begin, std::int64_t end, int thread)>& work);
+  void for_range(std::int64_t n,
+                 const std::function<void(std::int64_t begin, std::int64_t end, int thread)>& work);
 
   // Calls work(i, thread) for each i in [0, n); threads take the next i as they come free (uneven items).
   void for_each(std::int64_t n, const std::function<void(std::int64_t i, int thread)>& work);

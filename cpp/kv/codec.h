@@ -43,8 +43,8 @@ class Codec {
   virtual std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const = 0;
   // out [n, head_dim] in codec space.
   virtual void decode(const std::byte* in, std::int64_t n, Matrix out) const = 0;
-  // Whether `bytes` bytes can be a block of n tokens: then decode, score and mix read nothing beyond them. For
-  // blocks that come from a file. The default takes blocks of exactly max_bytes(n) for good.
+  // Whether `bytes` bytes can be a block of n tokens: then decode, score and mix read nothing beyond them.
+  // For blocks that come from a file. The default takes blocks of exactly max_bytes(n) for good.
   virtual bool valid(const std::byte* in, std::int64_t n, std::int64_t bytes) const;
   // Bits that the paper would count for this block: codes and factors, no norms or scales. `bytes`: what
   // encode returned.

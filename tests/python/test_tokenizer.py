@@ -40,16 +40,26 @@ def load_checkpoint(folder):
         types[t["id"]] = UNKNOWN if t["content"] == model["unk_token"] else CONTROL if t["special"] else USER_DEFINED
     if not model["byte_fallback"]:
         merges = [" ".join(m) for m in model["merges"]]
-        return _core.Tokenizer("gpt2", tokens, [], types, merges, "llama-bpe", bos=ids["<|begin_of_text|>"],
-                               eos=ids["<|eot_id|>"], add_bos=True)
+        return _core.Tokenizer(
+            "gpt2",
+            tokens,
+            [],
+            types,
+            merges,
+            "llama-bpe",
+            bos=ids["<|begin_of_text|>"],
+            eos=ids["<|eot_id|>"],
+            add_bos=True,
+        )
     scores = [0.0] * len(tokens)
     for rank, (left, right) in enumerate(model["merges"]):
         scores[ids[left + right]] = -1.0 - rank
     for token, i in ids.items():
         if token.startswith("<0x"):
             types[i] = BYTE
-    return _core.Tokenizer("llama", tokens, scores, types, [], "", bos=ids["<s>"], eos=ids["</s>"],
-                           unk=ids["<unk>"], add_bos=True)
+    return _core.Tokenizer(
+        "llama", tokens, scores, types, [], "", bos=ids["<s>"], eos=ids["</s>"], unk=ids["<unk>"], add_bos=True
+    )
 
 
 def test_demo_model_matches_transformers(demo_model, shared_reference):
@@ -80,7 +90,8 @@ def test_demo_model_leaves_out_bytes_it_has_no_token_for(demo_model):
     tokenizer, _ = smollm2(demo_model)
     assert tokenizer.encode(b"\xff\x04", False, False) == []
     assert tokenizer.encode(b"a\xffb", False, False) == tokenizer.encode(b"a", False, False) + tokenizer.encode(
-        b"b", False, False)
+        b"b", False, False
+    )
 
 
 @pytest.mark.parametrize("name", ["tiny-llama3", "tiny-llama-tied-spm"])
@@ -107,8 +118,10 @@ def test_checkpoint_round_trips_any_bytes(shared_reference, name):
 def test_stream_matches_the_incremental_decoder_of_python(seed):
     rng = random.Random(seed)
     pieces = ["é", "東", "🙂", "a", "\U0010ffff", "\x00"]
-    data = b"".join(rng.choice([rng.choice(pieces).encode(), rng.randbytes(1), rng.choice(pieces).encode()[:-1]])
-                    for _ in range(200))
+    data = b"".join(
+        rng.choice([rng.choice(pieces).encode(), rng.randbytes(1), rng.choice(pieces).encode()[:-1]])
+        for _ in range(200)
+    )
     ours, theirs = _core.Utf8Stream(), codecs.getincrementaldecoder("utf-8")("replace")
     while data:
         n = rng.randrange(1, 5)

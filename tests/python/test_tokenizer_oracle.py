@@ -14,11 +14,15 @@ from spectralkv import _core
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 N_TEXTS = 3000
 
-LLAMA = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-         r"|\s+(?!\S)|\s+")
-TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-          r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+LLAMA = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 PRE_TOKENIZERS = ["gpt-2", "llama-bpe", "smollm", "tekken"]
 CONTROLS = ["<|end|>", "<|end|>>", "<|start|>"]
 USERS = ["<user>", "    ", "<us"]
@@ -31,12 +35,85 @@ def any_character(rng):
 
 
 # What the rules look at: cases of letters, marks, numbers, white space, line ends, contractions, special tokens.
-PARTS = [" ", "  ", "   ", "\n", "\r\n", "\t", "\n\n", "\x0b", "\x85", "\xa0", "\u2003", "\u2028", "\u3000", "\u1680",
-         "'s", "'S", "'t", "'re", "'RE", "'vE", "'m", "'ll", "'lL", "'d", "'\u017f", "'", "'l", "'r", "\u017f",
-         "a", "bc", "The", "HTTPServer", "A", "ABC", "\u01c5", "\u02b0", "\u00aa", "\u0301", "\u0308\u0301", "\u20dd",
-         "東", "京都", "ا", "é", "Ж", "ж", "1", "23", "12345", "\u00b2", "\u2167", "\u0663", "!", "...", "/", "//\n",
-         "?!/\n", "\x00", "\x1f", "\x7f", "\ufffd", "\ufeff", "\u200d", "🙂", "👩\u200d🚀", "\u0378", "\U000e0001",
-         "<|end|>", "<|end|>>", "<|end|", "<user>", "<user", "<us", "<", " unmerged", "unmerged"]
+PARTS = [
+    " ",
+    "  ",
+    "   ",
+    "\n",
+    "\r\n",
+    "\t",
+    "\n\n",
+    "\x0b",
+    "\x85",
+    "\xa0",
+    "\u2003",
+    "\u2028",
+    "\u3000",
+    "\u1680",
+    "'s",
+    "'S",
+    "'t",
+    "'re",
+    "'RE",
+    "'vE",
+    "'m",
+    "'ll",
+    "'lL",
+    "'d",
+    "'\u017f",
+    "'",
+    "'l",
+    "'r",
+    "\u017f",
+    "a",
+    "bc",
+    "The",
+    "HTTPServer",
+    "A",
+    "ABC",
+    "\u01c5",
+    "\u02b0",
+    "\u00aa",
+    "\u0301",
+    "\u0308\u0301",
+    "\u20dd",
+    "東",
+    "京都",
+    "ا",
+    "é",
+    "Ж",
+    "ж",
+    "1",
+    "23",
+    "12345",
+    "\u00b2",
+    "\u2167",
+    "\u0663",
+    "!",
+    "...",
+    "/",
+    "//\n",
+    "?!/\n",
+    "\x00",
+    "\x1f",
+    "\x7f",
+    "\ufffd",
+    "\ufeff",
+    "\u200d",
+    "🙂",
+    "👩\u200d🚀",
+    "\u0378",
+    "\U000e0001",
+    "<|end|>",
+    "<|end|>>",
+    "<|end|",
+    "<user>",
+    "<user",
+    "<us",
+    "<",
+    " unmerged",
+    "unmerged",
+]
 
 
 def texts(seed, n=N_TEXTS):
@@ -59,8 +136,11 @@ def texts(seed, n=N_TEXTS):
 def corpus():
     """Prose, and words of several scripts drawn with a bias, so that merges across bytes and characters come about."""
     rng = random.Random(1)
-    words = ["".join(chr(rng.randrange(low, low + 12)) for _ in range(rng.randrange(1, 6)))
-             for low in (0x41, 0x61, 0x430, 0x5D0, 0x905, 0x4E00, 0x1F600, 0x30, 0x21, 0x300) for _ in range(30)]
+    words = [
+        "".join(chr(rng.randrange(low, low + 12)) for _ in range(rng.randrange(1, 6)))
+        for low in (0x41, 0x61, 0x430, 0x5D0, 0x905, 0x4E00, 0x1F600, 0x30, 0x21, 0x300)
+        for _ in range(30)
+    ]
     yield from pydoc_data.topics.topics.values()
     for _ in range(2000):
         yield rng.choice([" ", "  ", "\n", ""]).join(words[int(len(words) * rng.random() ** 2)] for _ in range(20))
@@ -77,19 +157,23 @@ def byte_level(name):
         tokenizer = hf.Tokenizer(model)
         tokenizer.pre_tokenizer = {
             "gpt-2": lambda: split.ByteLevel(add_prefix_space=False),
-            "smollm": lambda: split.Sequence([split.Digits(individual_digits=True),
-                                              split.ByteLevel(add_prefix_space=False)]),
-            "llama-bpe": lambda: split.Sequence([split.Split(hf.Regex(LLAMA), "isolated"),
-                                                 split.ByteLevel(add_prefix_space=False, use_regex=False)]),
-            "tekken": lambda: split.Sequence([split.Split(hf.Regex(TEKKEN), "isolated"),
-                                              split.ByteLevel(add_prefix_space=False, use_regex=False)]),
+            "smollm": lambda: split.Sequence(
+                [split.Digits(individual_digits=True), split.ByteLevel(add_prefix_space=False)]
+            ),
+            "llama-bpe": lambda: split.Sequence(
+                [split.Split(hf.Regex(LLAMA), "isolated"), split.ByteLevel(add_prefix_space=False, use_regex=False)]
+            ),
+            "tekken": lambda: split.Sequence(
+                [split.Split(hf.Regex(TEKKEN), "isolated"), split.ByteLevel(add_prefix_space=False, use_regex=False)]
+            ),
         }[name]()
         tokenizer.decoder = hf.decoders.ByteLevel()
         return tokenizer
 
     trained = assemble(hf.models.BPE())
-    trained.train_from_iterator(corpus(), hf.trainers.BpeTrainer(
-        vocab_size=3000, initial_alphabet=alphabet, show_progress=False))
+    trained.train_from_iterator(
+        corpus(), hf.trainers.BpeTrainer(vocab_size=3000, initial_alphabet=alphabet, show_progress=False)
+    )
     model = json.loads(trained.to_str())["model"]
     vocab, merges = model["vocab"], [tuple(m) for m in model["merges"]]
     # Tokens that no merge makes: only ignore_merges finds them.
@@ -129,8 +213,11 @@ def test_byte_level_encodes_as_tokenizers_does(name):
         text = "".join(c for c in text if c not in skip)
         expected = theirs.encode(text).ids
         actual = ours.encode(text.encode(), False, True)
-        assert actual == expected, (text, [theirs.id_to_token(i) for i in expected],
-                                    [theirs.id_to_token(i) for i in actual])
+        assert actual == expected, (
+            text,
+            [theirs.id_to_token(i) for i in expected],
+            [theirs.id_to_token(i) for i in actual],
+        )
         assert ours.decode(actual, True, False) == text.encode()
 
 
@@ -194,8 +281,12 @@ def trained_spm(with_bytes):
     # Merges only inside words, as SentencePiece makes them.
     trained.pre_tokenizer = hf.pre_tokenizers.Split("▁", "merged_with_next")
     bytes_ = [f"<0x{b:02X}>" for b in range(256)] if with_bytes else []
-    trained.train_from_iterator(corpus(), hf.trainers.BpeTrainer(
-        vocab_size=2000, special_tokens=["<unk>", "<s>", "</s>", *bytes_], limit_alphabet=200, show_progress=False))
+    trained.train_from_iterator(
+        corpus(),
+        hf.trainers.BpeTrainer(
+            vocab_size=2000, special_tokens=["<unk>", "<s>", "</s>", *bytes_], limit_alphabet=200, show_progress=False
+        ),
+    )
     model = json.loads(trained.to_str())["model"]
     vocab = model["vocab"]
     # As Hugging Face's own converter of SentencePiece models does: a token may come of any two tokens that spell it.
@@ -209,8 +300,11 @@ def trained_spm(with_bytes):
 def assert_spm_matches(theirs, ours, text):
     expected = theirs.encode(text, add_special_tokens=False).ids
     actual = ours.encode(text.encode(), False, True)
-    assert actual == expected, (text, [theirs.id_to_token(i) for i in expected],
-                                [theirs.id_to_token(i) for i in actual])
+    assert actual == expected, (
+        text,
+        [theirs.id_to_token(i) for i in expected],
+        [theirs.id_to_token(i) for i in actual],
+    )
 
 
 @pytest.mark.parametrize("with_bytes", [True, False])
@@ -219,8 +313,9 @@ def test_spm_encodes_as_tokenizers_does(with_bytes):
     rng = random.Random(8)
     for text in texts("spm"):
         # Special tokens in the text: the space in front of each part that follows one.
-        text = "".join(rng.choice(["</s>", "<s>", "<unk>", "</s"]) + p if rng.random() < 0.3 else p
-                       for p in text.partition(" "))
+        text = "".join(
+            rng.choice(["</s>", "<s>", "<unk>", "</s"]) + p if rng.random() < 0.3 else p for p in text.partition(" ")
+        )
         assert_spm_matches(theirs, ours, text)
         if with_bytes:
             plain = ours.encode(text.encode(), False, False)
@@ -251,15 +346,43 @@ def test_spm_matches_sentencepiece(prefix):
     sentencepiece = pytest.importorskip("sentencepiece")
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(line for text in corpus() for line in text.split("\n")), model_writer=model,
-        model_type="bpe", vocab_size=2000, byte_fallback=True, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, add_dummy_prefix=prefix, character_coverage=0.98, minloglevel=2)
+        sentence_iterator=iter(line for text in corpus() for line in text.split("\n")),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=2000,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=prefix,
+        character_coverage=0.98,
+        minloglevel=2,
+    )
     theirs = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     n = theirs.get_piece_size()
-    types = [UNKNOWN if theirs.is_unknown(i) else CONTROL if theirs.is_control(i) else BYTE if theirs.is_byte(i)
-             else UNUSED if theirs.is_unused(i) else NORMAL for i in range(n)]
-    ours = _core.Tokenizer("llama", [theirs.id_to_piece(i) for i in range(n)], [theirs.get_score(i) for i in range(n)],
-                           types, [], "", bos=1, eos=2, unk=0, add_space_prefix=prefix)
+    types = [
+        UNKNOWN
+        if theirs.is_unknown(i)
+        else CONTROL
+        if theirs.is_control(i)
+        else BYTE
+        if theirs.is_byte(i)
+        else UNUSED
+        if theirs.is_unused(i)
+        else NORMAL
+        for i in range(n)
+    ]
+    ours = _core.Tokenizer(
+        "llama",
+        [theirs.id_to_piece(i) for i in range(n)],
+        [theirs.get_score(i) for i in range(n)],
+        types,
+        [],
+        "",
+        bos=1,
+        eos=2,
+        unk=0,
+        add_space_prefix=prefix,
+    )
     for text in texts("sentencepiece"):
         text = text.replace("▁", "_").replace("\0", "")  # what its normalizer does not keep
         expected = theirs.encode(text)
