@@ -49,10 +49,10 @@ class Engine {
 };
 
 struct SessionOptions {
-  std::int64_t n_ctx = 512;    // 0: the model's own
-  std::int64_t n_batch = 512;  // tokens in one forward pass, at most
-  std::string type_k = "f16", type_v = "f16";
-  bool logits_all = false;  // keep the logits of every token, not only of the last
+  std::int64_t n_ctx = 512;                            // 0: the model's own
+  std::int64_t n_batch = 512;                          // tokens in one forward pass, at most
+  std::string type_k = "default", type_v = "default";  // cache specs (kv/codecs.h)
+  bool logits_all = false;                             // keep the logits of every token, not only of the last
 };
 
 struct Timings {

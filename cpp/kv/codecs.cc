@@ -18,7 +18,18 @@ BuiltCodec build_exact(CodecSpec& spec, std::int64_t head_dim) {
   return {make(head_dim), false, CacheLayout{}, spec.name()};
 }
 
+// The default of every way to run; docs/method.md says why this one.
+constexpr std::string_view kDefaultCodec = "eoptshrinkq:2";
+
+BuiltCodec build_default(CodecSpec& spec, std::int64_t head_dim) {
+  if (spec.bits()) spec.refuse("it takes no bits");
+  spec.finish("none");
+  return build_codec(head_dim % 16 == 0 ? kDefaultCodec : "f16", head_dim);
+}
+
 constexpr std::array kTable = {
+    CodecRow{"default", "default: eoptshrinkq:2, or f16 where the head dim is no multiple of 16",
+             build_default},
     CodecRow{"f32", "f32: exact, 32 bits per entry", build_exact<make_f32_codec>},
     CodecRow{"f16", "f16: half precision, 16 bits per entry", build_exact<make_f16_codec>},
     CodecRow{"q8_0", "q8_0: groups of 32 at 8 bits; rotation, sink, window, block", build_q8_0},

@@ -32,8 +32,8 @@ class Context:
         n_batch: int = 512,
         n_threads: int | None = None,
         logits_all: bool = False,
-        type_k: str = "f16",
-        type_v: str = "f16",
+        type_k: str = "default",
+        type_v: str = "default",
         verbose: bool = True,
     ) -> None:
         self.model_path = os.fspath(model_path)
@@ -151,6 +151,17 @@ class Context:
         with self._guard():
             self._session.reset()
 
+    def save_state(self, path: str | os.PathLike[str]) -> None:
+        """Writes tokens, last logits and cache to a file, atomically: it is whole, old or new, at any time."""
+        with self._guard():
+            self._session.save_state(os.fspath(path))
+
+    def load_state(self, path: str | os.PathLike[str]) -> None:
+        """Goes on from a saved state, with identical logits. ValueError with the reason, and nothing changed, for a
+        file of another model, of another cache type, longer than n_ctx, damaged or edited."""
+        with self._guard():
+            self._session.load_state(os.fspath(path))
+
     def _read(self, tokens: Sequence[int]) -> None:
         """Makes the context hold exactly `tokens`; the start that it holds already is not computed again."""
         wanted = list(tokens)
@@ -160,15 +171,4 @@ class Context:
             raise ValueError(
                 f"[python] the prompt has {len(wanted)} tokens, more than the context of {self._n_ctx} (n_ctx)"
             )
-        held = self._session.tokens
-        n = next((i for i, (a, b) in enumerate(zip(held, wanted, strict=False)) if a != b), min(len(held), len(wanted)))
-        if n == len(wanted) == len(held):
-            return
-        n = min(n, len(wanted) - 1)  # at least one token is read again, for its logits
-        if n < len(held):
-            try:
-                self._session.truncate(n)
-            except ValueError:  # a compressed cache cannot go back to every place
-                self._session.reset()
-                n = 0
-        self._session.eval(wanted[n:])
+        self._session.eval(wanted[self._session.keep_common(wanted) :])

@@ -148,11 +148,11 @@ void bind_engine(nb::module_& m) {
   nb::class_<SharedSession>(
       m, "Session",
       "One sequence of tokens with its KV cache and logits. n_ctx: tokens that fit, 0 for the model's own;\n"
-      "n_batch: tokens in one forward pass at most; type_k, type_v: cache codecs (\"f16\"); logits_all: "
-      "keep\n"
-      "the logits of every token. Raises ValueError, or MemoryError when the cache does not fit.")
+      "n_batch: tokens in one forward pass at most; type_k, type_v: cache specs, such as \"f16\" and\n"
+      "\"eoptshrinkq:2\"; logits_all: keep the logits of every token. Raises ValueError, or MemoryError when "
+      "the cache does not fit.")
       .def("__init__", make_session, nb::arg("engine"), nb::kw_only(), nb::arg("n_ctx") = 512,
-           nb::arg("n_batch") = 512, nb::arg("type_k") = "f16", nb::arg("type_v") = "f16",
+           nb::arg("n_batch") = 512, nb::arg("type_k") = "default", nb::arg("type_v") = "default",
            nb::arg("logits_all") = false, nb::keep_alive<1, 2>())
       .def("eval", eval, nb::arg("tokens"),
            "Appends token ids. ValueError, with nothing changed, when they do not fit or an id is out of "
@@ -180,6 +180,34 @@ void bind_engine(nb::module_& m) {
             });
           },
           "Forgets all tokens.")
+      .def(
+          "keep_common",
+          [](SharedSession& self, const std::vector<Token>& prompt) {
+            return self.shared.exclusively([&] {
+              ++self.changes;
+              return self.session.keep_common(prompt);
+            });
+          },
+          nb::arg("prompt"),
+          "Keeps as much of the start that tokens and prompt have in common as the cache can; how much that "
+          "is.")
+      .def(
+          "save_state",
+          [](SharedSession& self, const std::string& path) {
+            self.shared.exclusively([&] { self.session.save_state(path); });
+          },
+          nb::arg("path"), "Writes tokens, last logits and cache to a file, atomically. OSError names it.")
+      .def(
+          "load_state",
+          [](SharedSession& self, const std::string& path) {
+            self.shared.exclusively([&] {
+              ++self.changes;
+              self.session.load_state(path);
+            });
+          },
+          nb::arg("path"),
+          "Goes on from a saved state. ValueError with the reason, and nothing changed, for a file that does "
+          "not fit.")
       .def_prop_ro(
           "tokens",
           [](SharedSession& self) {

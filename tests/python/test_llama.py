@@ -44,7 +44,7 @@ def test_verbose_names_model_and_cache_types(tiny_model, capfd):
     assert out == ""
     assert "llama" in err
     assert "K f32" in err
-    assert "V f16" in err
+    assert "V eoptshrinkq:2" in err  # the default
 
 
 def test_tokenize_and_back(llama):
@@ -313,3 +313,26 @@ def test_core_scores_without_logits_all(tiny_model):
     assert session.logits().shape == (0,)
     with pytest.raises(ValueError, match="logits_all"):
         session.all_logits()
+
+
+@pytest.mark.parametrize("cache", ["default", "f16", "turboquant:3,block=16;layers 1=q8_0"])
+def test_a_saved_state_goes_on_with_identical_logits(make_tiny, tmp_path, cache):
+    path = make_tiny(context_length=512)
+    options = {"n_ctx": 300, "type_k": cache, "type_v": cache, "verbose": False}
+    ids = [(7 * i) % 50 + 3 for i in range(200)]
+    with Llama(path, **options) as first, Llama(path, **options) as second:
+        first.eval(ids)
+        first.save_state(tmp_path / "state")
+        first.eval([5, 6])
+        second.load_state(tmp_path / "state")
+        assert second.input_ids.tolist() == ids
+        second.eval([5, 6])
+        assert np.array_equal(first._session.logits(), second._session.logits())
+        damaged = bytearray((tmp_path / "state").read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            second.load_state(tmp_path / "damaged")
+        assert second.n_tokens == 202
+        with pytest.raises(FileNotFoundError):
+            second.load_state(tmp_path / "missing")

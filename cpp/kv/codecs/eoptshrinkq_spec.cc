@@ -20,10 +20,13 @@ struct Settings {
 };
 
 // The one place that holds the defaults.
-Settings defaults(bool factor, bool paper) {
+Settings defaults(bool factor, bool paper, std::int64_t head_dim) {
   Settings s;
   s.codec.factor = factor;
-  if (factor && !paper) s.layout.sink = 4;
+  if (factor && !paper) {
+    s.codec.rotation = usable_rotation(RotationKind::hadamard, static_cast<int>(head_dim));
+    s.layout.sink = 4;
+  }
   if (paper) {
     s.codec.loss = Loss::frobenius;
     s.codec.closed_loop = false;
@@ -45,7 +48,7 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, bool factor) {
     spec.refuse(concat("bits must be 1 to ", kMaxCodeBits, ", got ", *spec.bits()));
 
   const bool paper = spec.take_flag("paper");
-  const Settings base = defaults(factor, paper);
+  const Settings base = defaults(factor, paper, head_dim);
   Settings s = base;
   s.codec.bits = static_cast<int>(*spec.bits());
   std::string known = "rotation=haar|hadamard, scale=norm|least_squares|unbiased, ";

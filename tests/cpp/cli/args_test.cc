@@ -126,7 +126,7 @@ TEST(RunOptions, ParsesTheUsualLine) {
   EXPECT_EQ(o.sampling.temperature, 0);
   EXPECT_EQ(o.stop, (std::vector<std::string>{"A", "B"}));
   EXPECT_EQ(o.model.session.type_k, "q8_0");
-  EXPECT_EQ(o.model.session.type_v, "f16");
+  EXPECT_EQ(o.model.session.type_v, "default");
   EXPECT_EQ(o.chat, ChatMode::off);
   EXPECT_FALSE(o.display_prompt);
   EXPECT_EQ(o.model.engine.n_gpu_layers, -1);

@@ -28,7 +28,7 @@ TEST(Spec, RefusalsSayWhatIsWrong) {
     EXPECT_NE(refusal(spec).find(words), std::string::npos) << spec << ": " << refusal(spec);
   };
   says("", "names no codec");
-  says("f17", "there is no 'f17'; there are f32, f16");
+  says("f17", "there is no 'f17'; there are default, f32, f16");
   says("f16:2", "takes no bits");
   says("f16:x", "whole number of bits");
   says("f16,color=red", "has no option 'color'");
