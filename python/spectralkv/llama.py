@@ -19,8 +19,8 @@ class Llama(Context):
     model_path: a GGUF file. n_gpu_layers: 0 for the CPU, -1 for everything on CUDA. seed: of the calls that give none;
     None draws one. n_ctx: tokens that fit, 0 for the model's own context. n_batch: tokens in one forward pass at most.
     n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`. type_k,
-    type_v: how keys and values are cached, such as "eoptshrinkq:2" (the default's kind), "turboquant:3", "q8_0" or "f16"
-    for exact ones. verbose: print model and cache on stderr.
+    type_v: how keys and values are cached: "eoptshrinkq:2" (the default), "turboquant:3", "q8_0", or "f16" for an
+    exact cache. verbose: print model and cache on stderr.
 
     Safe to use from several threads: calls wait for each other, and a stream or `generate` that another call interrupts
     raises RuntimeError at its next token. Raises FileNotFoundError, OSError, MemoryError, or ValueError for a file that
