@@ -23,9 +23,10 @@ class Backend {
 
   // Memory for n floats, uninitialised.
   virtual FloatMemory allocate(std::int64_t n) = 0;
-  // Makes a weight of the file usable here; the view that comes back stays valid as long as the backend and
-  // the file.
-  virtual WeightView upload(const WeightView& w) = 0;
+  // Makes a weight of the file usable here, for matmul or as a table for embed; the view that comes back
+  // stays valid as long as the backend and the file.
+  enum class Use { matmul, table };
+  virtual WeightView upload(const WeightView& w, Use use) = 0;
   // A vector (norm gain, bias) as f32; stays valid as long as the backend.
   virtual const float* upload_vector(const WeightView& w) = 0;
   // Host values into backend memory, and back.

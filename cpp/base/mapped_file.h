@@ -23,6 +23,8 @@ class MappedFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Lets go of the memory of pages that lie within `part` of bytes(), if it is one; reading brings them back.
+  void forget(std::span<const std::byte> part) const;
 
  private:
   std::string path_;

@@ -20,6 +20,15 @@ std::vector<Option> model_rows(ModelOptions& options) {
        "N",
        "layers on the GPU: 0 none (default), -1 all",
        set_int(options.engine.n_gpu_layers, -1, 100000)},
+      {{"--activations"},
+       "TYPE",
+       "what quantised weights are multiplied with: q8_0, activations in 8 bits (default), or f32, exact and "
+       "slow",
+       [&options](const std::string& text) {
+         if (text != "q8_0" && text != "f32")
+           throw UsageError(concat("--activations: '", text, "' is neither q8_0 nor f32"));
+         options.engine.f32_activations = text == "f32";
+       }},
       {{"--allow-unknown-pre"},
        "",
        "go on with gpt-2's pre-tokenizer when the file names one that is not known",

@@ -33,7 +33,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options)
     : file_(path),
       config_(read_config(file_)),
       tokenizer_(read_vocab(file_, options.allow_unknown_pre)),
-      backend_(make_backend(options.n_threads, options.n_gpu_layers, config_.n_layers)),
+      backend_(
+          make_backend({options.n_threads, options.n_gpu_layers, options.f32_activations}, config_.n_layers)),
       model_(load_model(file_, config_, *backend_)) {
   check(tokenizer_.n_vocab() == config_.n_vocab, "engine", "'", path, "': ", tokenizer_.n_vocab(),
         " tokens in the vocabulary but token_embd.weight has ", config_.n_vocab, " rows");

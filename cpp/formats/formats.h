@@ -1,6 +1,7 @@
 // The plain row decoders as a table: the reference that every faster path is tested against.
 #pragma once
 
+#include "formats/affine.h"
 #include "formats/decode.h"
 
 namespace spectralkv {
@@ -10,5 +11,6 @@ namespace spectralkv {
 // needs alignment beyond its own type's.
 extern const skv_decode_fn kDecode[];
 extern const int kDecodeCount;
+extern const struct skv_affine kAffine[];  // of the same types
 
 }  // namespace spectralkv

@@ -131,6 +131,10 @@ const GgufTensor* Gguf::find_tensor(std::string_view name) const {
   return find_by_name(tensors_, tensor_index_, &GgufTensor::name, name);
 }
 
+void Gguf::forget(const WeightView& w) const {
+  for (const MappedFile& file : files_) file.forget({w.data, static_cast<std::size_t>(w.bytes())});
+}
+
 WeightView Gguf::weight(std::string_view name) const {
   const GgufTensor* const tensor = find_tensor(name);
   if (tensor == nullptr)

@@ -76,6 +76,9 @@ class Gguf {
   // A tensor as a weight; throws when it is missing (naming it and the file) or has more than 2 dimensions.
   WeightView weight(std::string_view name) const;
 
+  // Lets the memory that holds a weight's pages go; they come back from the file when they are read again.
+  void forget(const WeightView& w) const;
+
   const GgufValue* find_value(std::string_view key) const;
 
  private:

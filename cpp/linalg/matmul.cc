@@ -1,34 +1,118 @@
-// Splits rows at multiples of four, as the kernels ask.
+// Cuts the rows of all jobs into runs that threads take one after the other: a thread that loses its
+// processor delays one run, not its share of everything.
 #include "linalg/matmul.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 
+#include "linalg/panels.h"
 #include "simd/dispatch.h"
 
 namespace spectralkv {
+namespace {
+
+constexpr std::int64_t kRunRows = simd::kPanelRows;  // a run is a multiple of this
+constexpr std::int64_t kRunsPerThread = 6;           // and there are about so many
+constexpr std::int64_t kBlockBytes = std::int64_t{1}
+                                     << 18;  // of activations that meet several panels while cached
+
+}  // namespace
+
+void Matmul::Quantized::reserve(std::int64_t tokens, std::int64_t cols) {
+  const auto grow = [](auto& buffer, std::int64_t n) {
+    if (buffer.size() < static_cast<std::size_t>(n))
+      buffer = std::remove_reference_t<decltype(buffer)>(static_cast<std::size_t>(n));
+  };
+  grow(q, tokens * cols);
+  grow(scale, tokens * cols / 32);
+  grow(sum16, tokens * cols / 16);
+  grow(sum32, tokens * cols / 32);
+}
+
+simd::Activations Matmul::Quantized::rows_from(std::int64_t token, std::int64_t cols) const {
+  return {q.data() + token * cols, scale.data() + token * cols / 32, sum16.data() + token * cols / 16,
+          sum32.data() + token * cols / 32};
+}
+
+const Matmul::Quantized& Matmul::quantized(ConstMatrix x, std::size_t& used) {
+  for (std::size_t i = 0; i < used; ++i)
+    if (quantized_[i].source == x.data) return quantized_[i];
+  if (used == quantized_.size()) quantized_.emplace_back();
+  Quantized& to = quantized_[used++];
+  to.source = x.data;
+  to.reserve(x.rows, x.cols);
+  const auto convert = [&](std::int64_t t) {
+    const std::int64_t n = x.cols;
+    kernels().quantize_activations(x.row(t), n, to.q.data() + t * n, to.scale.data() + t * n / 32,
+                                   to.sum16.data() + t * n / 16, to.sum32.data() + t * n / 32);
+  };
+  if (x.rows < 2 * pool_.size())  // not worth waking the others
+    for (std::int64_t t = 0; t < x.rows; ++t) convert(t);
+  else
+    pool_.for_range(x.rows, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t t = begin; t < end; ++t) convert(t);
+    });
+  return to;
+}
+
+void Matmul::rows(const MatmulJob& job, const Quantized* x, std::int64_t begin, std::int64_t end,
+                  int thread) {
+  const auto& k = kernels();
+  const WeightView& w = *job.w;
+  if (x != nullptr) {
+    const std::int64_t block = std::max<std::int64_t>(16, kBlockBytes / w.cols);
+    for (std::int64_t t = 0; t < job.x.rows; t += block) {
+      const std::int64_t tokens = std::min(block, job.x.rows - t);
+      const simd::Activations part = x->rows_from(t, w.cols);
+      for (std::int64_t r = begin; r < end; r += simd::kPanelRows)
+        k.panel_matmul[w.panels->kind()](w.panels->panel(r / simd::kPanelRows), w.cols, w.panels->offset(),
+                                         &part, tokens, std::min(simd::kPanelRows, end - r), job.y.row(t) + r,
+                                         job.y.stride);
+    }
+  } else {
+    auto& work = work_[static_cast<std::size_t>(thread)];
+    const auto need = static_cast<std::size_t>(simd::matmul_work(w.cols));
+    if (work.size() < need) work = Buffer<float>(need);
+    k.matmul[static_cast<std::size_t>(w.type)](w.row(begin), w.row_bytes(), end - begin, w.cols, job.x.data,
+                                               job.x.stride, job.x.rows, job.y.data + begin, job.y.stride,
+                                               work.data());
+  }
+  if (job.bias != nullptr)
+    for (std::int64_t t = 0; t < job.x.rows; ++t) k.add(job.y.row(t) + begin, job.bias + begin, end - begin);
+}
 
 void Matmul::run(std::span<const MatmulJob> jobs) {
-  const auto& k = kernels();
-  pool_.run([&](int thread) {
-    for (const MatmulJob& job : jobs) {
-      const WeightView& w = *job.w;
-      assert(job.x.cols == w.cols && job.y.cols == w.rows && job.x.rows == job.y.rows);
-      const std::int64_t groups = (w.rows + 3) / 4;
-      const std::int64_t begin = std::min(groups * thread / pool_.size() * 4, w.rows);
-      const std::int64_t end = std::min(groups * (thread + 1) / pool_.size() * 4, w.rows);
-      if (begin >= end) continue;
-      auto& work = work_[static_cast<std::size_t>(thread)];
-      const auto need = static_cast<std::size_t>(simd::matmul_work(w.cols));
-      if (work.size() < need) work = Buffer<float>(need);
-      k.matmul[static_cast<std::size_t>(w.type)](w.row(begin), w.row_bytes(), end - begin, w.cols, job.x.data,
-                                                 job.x.stride, job.x.rows, job.y.data + begin, job.y.stride,
-                                                 work.data());
-      if (job.bias != nullptr)
-        for (std::int64_t t = 0; t < job.x.rows; ++t)
-          k.add(job.y.row(t) + begin, job.bias + begin, end - begin);
-    }
+  std::array<const Quantized*, 8> quantized_of{};
+  assert(jobs.size() <= quantized_of.size());
+  std::size_t used = 0;
+  std::int64_t units = 0;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const MatmulJob& job = jobs[i];
+    assert(job.x.cols == job.w->cols && job.y.cols == job.w->rows && job.x.rows == job.y.rows);
+    if (job.w->panels != nullptr) quantized_of[i] = &quantized(job.x, used);
+    units += (job.w->rows + kRunRows - 1) / kRunRows;
+  }
+  const std::int64_t run_units = std::max<std::int64_t>(1, units / (kRunsPerThread * pool_.size()));
+  const auto runs_of = [&](const MatmulJob& job) {
+    return ((job.w->rows + kRunRows - 1) / kRunRows + run_units - 1) / run_units;
+  };
+  std::int64_t runs = 0;
+  for (const MatmulJob& job : jobs) runs += runs_of(job);
+  pool_.for_each(runs, [&](std::int64_t run, int thread) {
+    std::size_t i = 0;
+    for (; run >= runs_of(jobs[i]); ++i) run -= runs_of(jobs[i]);
+    const std::int64_t size = run_units * kRunRows, begin = run * size;
+    rows(jobs[i], quantized_of[i], begin, std::min(begin + size, jobs[i].w->rows), thread);
   });
+}
+
+std::int64_t Matmul::work_bytes() const {
+  std::size_t sum = 0;
+  for (const auto& work : work_) sum += work.bytes();
+  for (const Quantized& x : quantized_)
+    sum += x.q.bytes() + x.scale.bytes() + x.sum16.bytes() + x.sum32.bytes();
+  return static_cast<std::int64_t>(sum);
 }
 
 }  // namespace spectralkv

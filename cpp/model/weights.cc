@@ -25,10 +25,13 @@ class Loader {
       result.bias = vector(name + ".bias", shape.substr(0, 1));
     return result;
   }
-  WeightView matrix(const std::string& name, std::string_view shape) const {
+  WeightView matrix(const std::string& name, std::string_view shape,
+                    Backend::Use use = Backend::Use::matmul) const {
     const WeightView w = file_.weight(name);
     shape_(w, shape);
-    return backend_.upload(w);
+    const WeightView uploaded = backend_.upload(w, use);
+    if (uploaded.panels != nullptr) file_.forget(w);
+    return uploaded;
   }
   const float* vector(const std::string& name, std::string_view shape) const {
     const WeightView w = file_.weight(name);
@@ -57,12 +60,12 @@ std::vector<float> read_rope_factors(const Gguf& file, const ModelConfig& config
 Weights load_llama_weights(const Gguf& file, const ModelConfig& config, Backend& backend) {
   const Loader load(file, config, backend);
   Weights weights;
-  weights.embedding = load.matrix("token_embd.weight", "ve");
+  weights.embedding = load.matrix("token_embd.weight", "ve", Backend::Use::table);
   weights.norm = load.vector("output_norm.weight", "e");
   if (file.find_tensor("output.weight") != nullptr)
     weights.head = load.linear("output", "ve");
   else
-    weights.head.w = weights.embedding;
+    weights.head.w = load.matrix("token_embd.weight", "ve");
   for (std::int64_t l = 0; l < config.n_layers; ++l) {
     const std::string prefix = "blk." + std::to_string(l) + ".";
     LayerWeights& layer = weights.layers.emplace_back();

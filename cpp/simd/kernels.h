@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "simd/panels.h"
+
 namespace spectralkv::simd {
 
 enum { kTypes = 13 };    // lines of formats/list.def, in its order
@@ -59,6 +61,13 @@ struct Kernels {
   float (*exp_sum)(float* x, float offset, int64_t n);
   // f32 to f16 bits, round to nearest even.
   void (*to_f16)(const float* x, uint16_t* out, int64_t n);
+
+  // Weights in panels times activations in 8 bits (panels.h), in the order of SKV_PANEL_KINDS.
+  PanelMatmulFn panel_matmul[kPanelKinds];
+  // One row of cols (a multiple of 32) finite activations to 8 bits: q [cols], scale and sum32 [cols / 32],
+  // sum16 [cols / 16].
+  void (*quantize_activations)(const float* x, int64_t cols, int8_t* q, float* scale, float* sum16,
+                               float* sum32);
 };
 
 // Floats of work space that matmul needs for rows of n values.

@@ -7,6 +7,7 @@
 #include "simd/matmul.inl"
 #include "simd/codes.inl"
 #include "simd/elementwise.inl"
+#include "simd/panels.inl"
 // clang-format on
 
 namespace spectralkv::simd {
@@ -46,6 +47,10 @@ constexpr Kernels kTable = {
     max,
     exp_sum,
     to_f16,
+#define X(bits, group, has_minimum) panel_matmul<bits, group, has_minimum>,
+    {SKV_PANEL_KINDS(X)},
+#undef X
+    quantize_activations,
 };
 
 }  // namespace

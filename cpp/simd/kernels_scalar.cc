@@ -1,4 +1,5 @@
 // The kernels for scalar.
+#include "simd/panel_scalar.h"
 #include "simd/vec_scalar.h"
 
 #define SKV_NAME "scalar"

@@ -48,6 +48,8 @@ struct MatrixView {
 using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
 
+class Panels;
+
 // A weight tensor as the file holds it. [rows, cols] with cols the contiguous (ggml's first) dimension; a
 // vector has rows = 1.
 struct WeightView {
@@ -55,6 +57,8 @@ struct WeightView {
   const std::byte* data = nullptr;
   std::int64_t rows = 0, cols = 0;
   std::string name;
+  const Panels* panels =
+      nullptr;  // the same weights for 8-bit arithmetic (linalg/panels.h), where a backend made them
 
   std::int64_t row_bytes() const { return dtype_info(type).row_bytes(cols); }
   const std::byte* row(std::int64_t r) const { return data + r * row_bytes(); }

@@ -34,13 +34,16 @@ class Context:
         logits_all: bool = False,
         type_k: str = "default",
         type_v: str = "default",
+        activations: str = "q8_0",
         verbose: bool = True,
     ) -> None:
         self.model_path = os.fspath(model_path)
         self._lock = threading.RLock()
         self._seeds = random.Random(seed)
         self._logits_all = logits_all
-        self._engine = _core.Engine(self.model_path, n_threads=n_threads or 0, n_gpu_layers=n_gpu_layers)
+        self._engine = _core.Engine(
+            self.model_path, n_threads=n_threads or 0, n_gpu_layers=n_gpu_layers, activations=activations
+        )
         self._tokenizer = self._engine.tokenizer
         self._open_session: _core.Session | None = _core.Session(
             self._engine, n_ctx=n_ctx, n_batch=n_batch, type_k=type_k, type_v=type_v, logits_all=logits_all

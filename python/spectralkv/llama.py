@@ -20,7 +20,8 @@ class Llama(Context):
     None draws one. n_ctx: tokens that fit, 0 for the model's own context. n_batch: tokens in one forward pass at most.
     n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`. type_k,
     type_v: how keys and values are cached: "eoptshrinkq:2" (the default), "turboquant:3", "q8_0", or "f16" for an
-    exact cache. verbose: print model and cache on stderr.
+    exact cache. activations: what quantised weights are multiplied with, "q8_0" for 8 bits or "f32", exact and slow.
+    verbose: print model and cache on stderr.
 
     Safe to use from several threads: calls wait for each other, and a stream or `generate` that another call interrupts
     raises RuntimeError at its next token. Raises FileNotFoundError, OSError, MemoryError, or ValueError for a file that

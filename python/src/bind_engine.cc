@@ -11,9 +11,11 @@ namespace spectralkv::python {
 namespace {
 
 void make_engine(SharedEngine* self, const std::string& path, int n_threads, int n_gpu_layers,
-                 bool allow_unknown_pre) {
+                 bool allow_unknown_pre, const std::string& activations) {
+  check(activations == "q8_0" || activations == "f32", "python", "activations must be 'q8_0' or 'f32', got '",
+        activations, "'");
   nb::gil_scoped_release released;
-  new (self) SharedEngine(path, {n_threads, n_gpu_layers, allow_unknown_pre});
+  new (self) SharedEngine(path, {n_threads, n_gpu_layers, allow_unknown_pre, activations == "f32"});
 }
 
 void make_session(SharedSession* self, SharedEngine& engine, std::int64_t n_ctx, std::int64_t n_batch,
@@ -127,10 +129,11 @@ void bind_engine(nb::module_& m) {
       m, "Engine",
       "A loaded model: weights, tokenizer and backend. Immutable, so threads may share it; sessions of one\n"
       "engine work one at a time. n_threads 0: all processors of the process. n_gpu_layers 0: CPU, -1: all\n"
-      "on CUDA. allow_unknown_pre: an unknown pre-tokenizer becomes gpt-2's. Raises FileNotFoundError,\n"
+      "on CUDA. allow_unknown_pre: an unknown pre-tokenizer becomes gpt-2's. activations: \"q8_0\", or\n"
+      "\"f32\" for exact products with quantised weights. Raises FileNotFoundError,\n"
       "OSError, MemoryError, or ValueError for a file that is damaged or not supported.")
       .def("__init__", make_engine, nb::arg("path"), nb::kw_only(), nb::arg("n_threads") = 0,
-           nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false)
+           nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false, nb::arg("activations") = "q8_0")
       .def_prop_ro(
           "tokenizer", [](const SharedEngine& self) -> const Tokenizer& { return self.engine.tokenizer(); },
           nb::rv_policy::reference_internal, "The model's tokenizer.")

@@ -1,9 +1,11 @@
-// The CPU backend: weights stay in the mapped file, loops are split over the pool by token.
+// The CPU backend: weights are rearranged for 8-bit arithmetic or stay in the mapped file; loops are split
+// over the pool by token.
 #include <cstring>
 #include <deque>
 
 #include "backend/backends.h"
 #include "base/error.h"
+#include "linalg/panels.h"
 #include "simd/dispatch.h"
 
 namespace spectralkv {
@@ -11,7 +13,11 @@ namespace {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int n_threads) : pool_(n_threads), matmul_(pool_), attention_(pool_) {}
+  explicit CpuBackend(const BackendOptions& options)
+      : pool_(options.n_threads),
+        f32_activations_(options.f32_activations),
+        matmul_(pool_),
+        attention_(pool_) {}
 
   std::string description() const override {
     return concat("cpu ", kernels().name, ", ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
@@ -21,7 +27,12 @@ class CpuBackend final : public Backend {
     auto held = std::make_shared<Buffer<float>>(static_cast<std::size_t>(n));
     return {held->data(), [held](float*) {}};
   }
-  WeightView upload(const WeightView& w) override { return w; }
+  WeightView upload(const WeightView& w, Use use) override {
+    WeightView view = w;
+    if (use == Use::matmul && !f32_activations_ && Panels::possible(w.type))
+      view.panels = &panels_.emplace_back(w, pool_);
+    return view;
+  }
   const float* upload_vector(const WeightView& w) override {
     const auto n = static_cast<std::size_t>(w.rows * w.cols);
     vectors_.emplace_back(n);
@@ -76,7 +87,7 @@ class CpuBackend final : public Backend {
     cache.settle(layer, q.rows);
   }
 
-  std::int64_t work_bytes() const override { return attention_.work_bytes(); }
+  std::int64_t work_bytes() const override { return attention_.work_bytes() + matmul_.work_bytes(); }
 
  private:
   // One token is not worth waking the others.
@@ -92,15 +103,17 @@ class CpuBackend final : public Backend {
   }
 
   ThreadPool pool_;
+  const bool f32_activations_;
   Matmul matmul_;
   Attention attention_;
   std::deque<Buffer<float>> vectors_;
+  std::deque<Panels> panels_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(int n_threads) {
-  return std::make_unique<CpuBackend>(n_threads);
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  return std::make_unique<CpuBackend>(options);
 }
 
 }  // namespace spectralkv

@@ -1,0 +1,141 @@
+// Packs codes four at a time: a step's word of a row keeps its place in every plane.
+#include "linalg/panels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/half.h"
+#include "formats/bitpack.h"
+#include "formats/formats.h"
+#include "simd/panels.h"
+
+namespace spectralkv {
+namespace {
+
+using simd::kPanelRows;
+constexpr auto kRows = static_cast<std::size_t>(kPanelRows);
+
+// Sixteen rows taken apart; rows behind the last are zeros.
+struct Rows {
+  std::int64_t cols, groups;
+  std::vector<std::uint8_t> codes;    // [16, cols]
+  std::vector<float> scale, minimum;  // [16, groups]
+
+  Rows(std::int64_t n, std::int64_t g)
+      : cols(n),
+        groups(g),
+        codes(kRows * static_cast<std::size_t>(n)),
+        scale(kRows * static_cast<std::size_t>(g)),
+        minimum(scale.size()) {}
+
+  void load(const WeightView& w, const skv_affine& affine, std::int64_t first) {
+    for (std::int64_t r = 0; r < kPanelRows; ++r) {
+      std::uint8_t* to = codes.data() + r * cols;
+      float *s = scale.data() + r * groups, *m = minimum.data() + r * groups;
+      if (first + r < w.rows) {
+        affine.unpack(w.row(first + r), cols, to, s, m);
+      } else {
+        std::memset(to, 0, static_cast<std::size_t>(cols));
+        std::fill(s, s + groups, 0.0f);
+        std::fill(m, m + groups, 0.0f);
+      }
+    }
+  }
+  // A power of two that brings the row's largest scale or minimum into [2^13, 2^14).
+  float unit(std::int64_t r) const {
+    float most = 0;
+    for (std::int64_t g = r * groups; g < (r + 1) * groups; ++g) {
+      const auto at = static_cast<std::size_t>(g);
+      most = std::max({most, std::fabs(scale[at]), std::fabs(minimum[at])});
+    }
+    int exponent = 0;
+    if (most > 0 && std::isfinite(most)) std::frexp(most, &exponent);
+    return std::ldexp(1.0f, std::clamp(exponent - 14, -120, 120));
+  }
+  std::uint32_t word(std::int64_t r, std::int64_t column) const {
+    std::uint32_t w = 0;
+    std::memcpy(&w, codes.data() + r * cols + column, 4);
+    return w;
+  }
+};
+
+void put(std::uint8_t*& out, std::uint32_t w) {
+  std::memcpy(out, &w, 4);
+  out += 4;
+}
+
+// The plane of `width` bits from bit `low` of the codes of columns [column, column + group).
+void pack_plane(const Rows& rows, std::int64_t column, int group, int low, int width, std::uint8_t*& out) {
+  if (width == 1) {
+    for (std::int64_t c = column; c < column + group; c += 4)
+      for (std::int64_t r = 0; r < kPanelRows; r += 2) {
+        const auto nibble = [&](std::int64_t row) {  // the four bits side by side
+          return ((rows.word(row, c) >> low & 0x01010101u) * 0x01020408u) >> 24 & 15u;
+        };
+        *out++ = static_cast<std::uint8_t>(nibble(r) | nibble(r + 1) << 4);
+      }
+    return;
+  }
+  const std::uint32_t mask = 0x01010101u * ((1u << width) - 1u);
+  const int together = 8 / width;  // steps in one byte
+  for (std::int64_t c = column; c < column + group; c += 4 * together)
+    for (std::int64_t r = 0; r < kPanelRows; ++r) {
+      std::uint32_t w = 0;
+      for (int s = 0; s < together; ++s) w |= (rows.word(r, c + 4 * s) >> low & mask) << (s * width);
+      put(out, w);
+    }
+}
+
+void pack(const Rows& rows, const skv_affine& affine, std::uint8_t* out) {
+  float units[kRows];
+  for (std::int64_t r = 0; r < kPanelRows; ++r) units[r] = rows.unit(r);
+  std::memcpy(out, units, sizeof units);
+  out += sizeof units;
+  const auto halves = [&](const std::vector<float>& of, std::int64_t g) {
+    for (std::int64_t r = 0; r < kPanelRows; ++r, out += 2) {
+      const std::uint16_t half = skv_f32_to_f16(of[static_cast<std::size_t>(r * rows.groups + g)] / units[r]);
+      std::memcpy(out, &half, 2);
+    }
+  };
+  for (std::int64_t g = 0; g < rows.groups; ++g) {
+    halves(rows.scale, g);
+    if (affine.has_minimum != 0) halves(rows.minimum, g);
+    for (int low = 0; low < affine.bits;) {
+      const int width = skv_plane_width(affine.bits, low);
+      pack_plane(rows, g * affine.group, affine.group, low, width, out);
+      low += width;
+    }
+  }
+}
+
+const skv_affine& affine_of(DType type) {
+  return kAffine[static_cast<std::size_t>(type)];
+}
+
+}  // namespace
+
+bool Panels::possible(DType type) {
+  return affine_of(type).bits != 0;
+}
+
+Panels::Panels(const WeightView& w, ThreadPool& pool) {
+  const skv_affine& affine = affine_of(w.type);
+  assert(affine.bits != 0);
+  const bool has_minimum = affine.has_minimum != 0;
+  kind_ = simd::panel_kind(affine.bits, affine.group, has_minimum);
+  offset_ = affine.offset;
+  count_ = (w.rows + kPanelRows - 1) / kPanelRows;
+  panel_bytes_ = simd::panel_bytes(affine.bits, affine.group, has_minimum, w.cols);
+  data_ = Buffer<std::uint8_t>(static_cast<std::size_t>(count_ * panel_bytes_));
+  pool.for_range(count_, [&](std::int64_t begin, std::int64_t end, int) {
+    Rows rows(w.cols, w.cols / affine.group);
+    for (std::int64_t i = begin; i < end; ++i) {
+      rows.load(w, affine, i * kPanelRows);
+      pack(rows, affine, data_.data() + i * panel_bytes_);
+    }
+  });
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,85 @@
+// 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. The products of bytes are
+// summed in pairs of 16 bits: codes of up to 7 bits cannot overflow there, codes of 8 bits go in two halves.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "simd/vec_avx2.h"
+
+namespace {
+
+constexpr int kPanelTokens = 3;
+
+struct Bytes {
+  __m256i a, b;
+};
+struct Sums {
+  __m256i a, b;
+};
+
+inline Bytes bytes_load(const uint8_t* p) {
+  return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 32))};
+}
+template <int shift, int mask>
+inline Bytes bytes_field(Bytes x) {
+  const __m256i keep = _mm256_set1_epi8(mask);
+  return {_mm256_and_si256(_mm256_srli_epi16(x.a, shift), keep),
+          _mm256_and_si256(_mm256_srli_epi16(x.b, shift), keep)};
+}
+inline __m256i bytes_of_bits(const uint8_t* p) {  // 0xff where bit i of the four bytes at p is set
+  int word;
+  __builtin_memcpy(&word, p, 4);
+  const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2,
+                                          2, 3, 3, 3, 3, 3, 3, 3, 3);
+  const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201ull);
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
+  return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+}
+template <int value>
+inline Bytes bytes_add_bits(Bytes x, const uint8_t* p) {
+  const __m256i add = _mm256_set1_epi8(value);
+  return {_mm256_add_epi8(x.a, _mm256_and_si256(bytes_of_bits(p), add)),
+          _mm256_add_epi8(x.b, _mm256_and_si256(bytes_of_bits(p + 4), add))};
+}
+inline Bytes bytes_or_shifted4(Bytes x, Bytes high) {
+  return {_mm256_or_si256(x.a, _mm256_slli_epi16(high.a, 4)),
+          _mm256_or_si256(x.b, _mm256_slli_epi16(high.b, 4))};
+}
+inline Sums sums_zero() {
+  return {_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+template <int bits>
+inline __m256i sums_dot_half(__m256i acc, __m256i codes, __m256i q) {
+  const __m256i one = _mm256_set1_epi16(1);
+  if constexpr (bits < 8) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, q), one));
+  } else {
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i x = _mm256_maddubs_epi16(_mm256_and_si256(codes, low), q);
+    const __m256i y = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(codes, 4), low), q);
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x, one));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(y, _mm256_set1_epi16(16)));
+  }
+}
+template <int bits>
+inline Sums sums_dot(Sums acc, Bytes codes, const int8_t* q) {
+  int word;
+  __builtin_memcpy(&word, q, 4);
+  const __m256i four = _mm256_set1_epi32(word);
+  return {sums_dot_half<bits>(acc.a, codes.a, four), sums_dot_half<bits>(acc.b, codes.b, four)};
+}
+inline Vec sums_to_vec(Sums x) {
+  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+inline Vec vec_fused(Vec a, Vec b, Vec c) {
+  return vec_fma(a, b, c);
+}
+inline void vec_store_i8(int8_t* p, Vec x) {
+  const __m256i lanes = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+  const __m256i words = _mm256_permute4x64_epi64(lanes, 0xd8);
+  _mm_storeu_si128((__m128i*)p,
+                   _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+
+}  // namespace

@@ -1,0 +1,66 @@
+// Panels: quantised weights as the 8-bit kernels read them.
+//
+// A panel holds 16 rows of a matrix; the last one is filled up with rows of zeros. It begins with 16 units
+// (f32, powers of two); a row's result is multiplied by its unit at the end, which brings its scales into the
+// range of f16. Then follow the groups of columns (16 or 32 of them share a scale), and in each
+//
+//     16 scales (f16), one a row
+//     16 minimums (f16), where the type has any
+//     16 codes a column in bit planes, as formats/bitpack.h splits them: the lowest 8, 4, 2 or 1 bits of a
+//     code come first
+//
+// Four columns make a step: 64 codes, byte 4 r + c that of row r and column c, so that a lane of 32 bits
+// meets four activations of its row. In a plane of 8 bits a step is 64 bytes; of 4 bits, 64 bytes hold a step
+// in their low halves and the next in their high halves; of 2 bits, four steps from the low pair up; a plane
+// of 1 bit has 8 bytes a step, code i in bit i.
+#pragma once
+
+#include <stdint.h>
+
+namespace spectralkv::simd {
+
+constexpr int64_t kPanelRows = 16;
+constexpr int64_t kActivationGroup = 32;  // activations that share a scale
+
+constexpr int64_t panel_group_bytes(int bits, int group, bool has_minimum) {
+  return (has_minimum ? 64 : 32) + kPanelRows * group * bits / 8;
+}
+constexpr int64_t panel_bytes(int bits, int group, bool has_minimum, int64_t cols) {
+  return kPanelRows * 4 + cols / group * panel_group_bytes(bits, group, has_minimum);
+}
+
+// Rows of activations in 8 bits. Value k of a row is scale[k / 32] * q[k]; sum[g] is the scale times the sum
+// of q over group g of the weights that are to meet them.
+struct Activations {
+  const int8_t* q;     // [tokens, cols]
+  const float* scale;  // [tokens, cols / 32]
+  const float* sum16;  // [tokens, cols / 16]
+  const float* sum32;  // [tokens, cols / 32]
+};
+
+// y[t * ldy + r] = sum over k of w[r][k] * x[t][k] for the first `rows` (1 to 16) rows of one panel. offset:
+// the code of zero, for types without minimums. Per row and token, groups are added in rising order with
+// fused multiply-adds.
+typedef void (*PanelMatmulFn)(const uint8_t* panel, int64_t cols, int offset, const Activations* x,
+                              int64_t tokens, int64_t rows, float* y, int64_t ldy);
+
+// Kinds of panels: bits, columns in a group, minimums.
+#define SKV_PANEL_KINDS(X)                                                                      \
+  X(2, 16, true)                                                                                \
+  X(3, 16, false) X(4, 32, false) X(4, 32, true) X(5, 32, false) X(5, 32, true) X(6, 16, false) \
+      X(8, 32, false)
+
+enum { kPanelKinds = 8 };
+
+// Index of a kind in the kernels' table, or -1.
+constexpr int panel_kind(int bits, int group, bool has_minimum) {
+  int i = 0, found = -1;
+#define X(b, g, m)                                                  \
+  if (bits == (b) && group == (g) && has_minimum == (m)) found = i; \
+  ++i;
+  SKV_PANEL_KINDS(X)
+#undef X
+  return found;
+}
+
+}  // namespace spectralkv::simd

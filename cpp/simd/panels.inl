@@ -1,0 +1,111 @@
+// Panels of quantised weights (panels.h) times activations in 8 bits.
+#include "simd/panels.h"
+
+namespace {
+
+using spectralkv::simd::Activations;
+
+// Calls use(step, codes) for each step of a group whose planes start at p.
+template <int bits, int group, class Use>
+inline void panel_steps(const uint8_t* p, const Use& use) {
+  constexpr int steps = group / 4;
+  if constexpr (bits == 8) {
+    for (int s = 0; s < steps; ++s) use(s, bytes_load(p + 64 * s));
+  } else if constexpr (bits == 4 || bits == 5) {
+    const uint8_t* fifth = p + 64 * steps / 2;
+    for (int s = 0; s < steps; s += 2) {
+      const Bytes both = bytes_load(p + 32 * s);
+      const Bytes low = bytes_field<0, 15>(both), high = bytes_field<4, 15>(both);
+      if constexpr (bits == 4) {
+        use(s, low);
+        use(s + 1, high);
+      } else {
+        use(s, bytes_add_bits<16>(low, fifth + 8 * s));
+        use(s + 1, bytes_add_bits<16>(high, fifth + 8 * (s + 1)));
+      }
+    }
+  } else {
+    static_assert(steps == 4, "2, 3 and 6 bits come in groups of 16");
+    const uint8_t* rest = p + (bits == 6 ? 128 : 64);
+    const Bytes pairs = bytes_load(bits == 6 ? rest : p);
+    const Bytes pair[4] = {bytes_field<0, 3>(pairs), bytes_field<2, 3>(pairs), bytes_field<4, 3>(pairs),
+                           bytes_field<6, 3>(pairs)};
+    for (int s = 0; s < 4; ++s) {
+      if constexpr (bits == 2) use(s, pair[s]);
+      if constexpr (bits == 3) use(s, bytes_add_bits<4>(pair[s], rest + 8 * s));
+      if constexpr (bits == 6) {
+        const Bytes both = bytes_load(p + s / 2 * 64);
+        use(s, bytes_or_shifted4(s % 2 == 0 ? bytes_field<0, 15>(both) : bytes_field<4, 15>(both), pair[s]));
+      }
+    }
+  }
+}
+
+template <int bits, int group, bool has_minimum, int T>
+inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activations& x, int64_t t0,
+                       int rows, float* y, int64_t ldy) {
+  constexpr int64_t shared = 32 / group;  // groups that share a scale of the activations
+  const Vec unit = vec_load((const float*)panel);
+  const uint8_t* at = panel + 64;
+  Vec total[T];
+  for (int t = 0; t < T; ++t) total[t] = vec_set1(0.0f);
+  const int64_t groups = cols / group;
+  const int8_t* q = x.q + t0 * cols;
+  const float* scales = x.scale + t0 * (cols / 32);
+  const float* sums = (group == 16 ? x.sum16 : x.sum32) + t0 * groups;
+  for (int64_t g = 0; g < groups; ++g, q += group) {
+    const Vec scale = vec_load_f16((const uint16_t*)at);
+    const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
+    at += has_minimum ? 64 : 32;
+    Sums acc[T];
+    for (int t = 0; t < T; ++t) acc[t] = sums_zero();
+    panel_steps<bits, group>(at, [&](int step, Bytes codes) {
+      for (int t = 0; t < T; ++t) acc[t] = sums_dot<bits>(acc[t], codes, q + t * cols + 4 * step);
+    });
+    at += 16 * group * bits / 8;
+    for (int t = 0; t < T; ++t) {
+      const Vec by = vec_mul(scale, vec_set1(scales[t * (cols / 32) + g / shared]));
+      total[t] = vec_fused(sums_to_vec(acc[t]), by, total[t]);
+      total[t] = vec_fused(minimum, vec_set1(sums[t * groups + g]), total[t]);
+    }
+  }
+  for (int t = 0; t < T; ++t) vec_store_n(y + t * ldy, vec_mul(total[t], unit), rows);
+}
+
+template <int bits, int group, bool has_minimum, int T>
+inline void panel_tiles(const uint8_t* panel, int64_t cols, Vec zero, const Activations& x, int64_t t0,
+                        int64_t tokens, int rows, float* y, int64_t ldy) {
+  for (; t0 + T <= tokens; t0 += T)
+    panel_tile<bits, group, has_minimum, T>(panel, cols, zero, x, t0, rows, y + t0 * ldy, ldy);
+  if constexpr (T > 1) {
+    if (t0 < tokens)
+      panel_tiles<bits, group, has_minimum, T / 2>(panel, cols, zero, x, t0, tokens, rows, y, ldy);
+  }
+}
+
+template <int bits, int group, bool has_minimum>
+void panel_matmul(const uint8_t* panel, int64_t cols, int offset, const Activations* x, int64_t tokens,
+                  int64_t rows, float* y, int64_t ldy) {
+  panel_tiles<bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), *x, 0, tokens,
+                                                      (int)rows, y, ldy);
+}
+
+// One row of cols activations to 8 bits (Activations says what is what).
+void quantize_activations(const float* x, int64_t cols, int8_t* q, float* scale, float* sum16, float* sum32) {
+  for (int64_t k = 0; k < cols; k += 32, x += 32, q += 32, sum16 += 2) {
+    const Vec a = vec_load(x), b = vec_load(x + 16), none = vec_set1(0.0f);
+    const float most = vec_reduce_max(vec_max(vec_max(a, vec_sub(none, a)), vec_max(b, vec_sub(none, b))));
+    const float step = most / 127.0f, inverse = most > 1e-30f ? 127.0f / most : 0.0f;  // smaller: zeros
+    const Vec i = vec_round(vec_mul(a, vec_set1(inverse))), j = vec_round(vec_mul(b, vec_set1(inverse)));
+    vec_store_i8(q, i);
+    vec_store_i8(q + 16, j);
+    float sums[4];  // of whole numbers: exact in any order
+    vec_reduce4(i, j, none, none, sums);
+    *scale++ = step;
+    sum16[0] = step * sums[0];
+    sum16[1] = step * sums[1];
+    *sum32++ = step * (sums[0] + sums[1]);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,168 @@
+// Panels and 8-bit activations: every type on every instruction set against doubles and against plain code.
+#include "linalg/panels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "formats/formats.h"
+#include "linalg/matmul.h"
+#include "simd/dispatch.h"
+#include "support/compare.h"
+#include "support/random_rows.h"
+
+namespace spectralkv {
+namespace {
+
+using testing_support::Comparison;
+using testing_support::kEps;
+using testing_support::kFormats;
+using testing_support::normals;
+using testing_support::random_rows;
+
+// Activations [tokens, n] in 8 bits by one instruction set.
+struct Quantized {
+  std::vector<std::int8_t> q;
+  std::vector<float> scale, sum16, sum32;
+  Quantized(const simd::Kernels& k, const std::vector<float>& x, std::int64_t tokens, std::int64_t n)
+      : q(x.size()), scale(x.size() / 32), sum16(x.size() / 16), sum32(x.size() / 32) {
+    for (std::int64_t t = 0; t < tokens; ++t)
+      k.quantize_activations(x.data() + t * n, n, q.data() + t * n, scale.data() + t * n / 32,
+                             sum16.data() + t * n / 16, sum32.data() + t * n / 32);
+  }
+  simd::Activations view() const { return {q.data(), scale.data(), sum16.data(), sum32.data()}; }
+  double value(std::int64_t t, std::int64_t n, std::int64_t k) const {
+    const std::int64_t i = t * n + k;
+    return static_cast<double>(scale[static_cast<std::size_t>(i / 32)]) * q[static_cast<std::size_t>(i)];
+  }
+};
+
+std::vector<float> activations(std::int64_t n) {
+  auto x = normals(7, static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] *= i / 32 % 5 == 4 ? 0.0f : i / 32 % 5 == 3 ? 1e-3f : 1.0f;
+  x[5] = 300.0f;
+  return x;
+}
+
+TEST(QuantizeActivations, IsWithinHalfAStepAndEqualEverywhere) {
+  const auto x = activations(320);
+  const Quantized plain(*simd::kernels_scalar(), x, 1, 320);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double step = static_cast<double>(plain.scale[i / 32]);
+    // x * (127 / most): two roundings of at most 127.
+    EXPECT_NEAR(plain.value(0, 320, static_cast<std::int64_t>(i)), static_cast<double>(x[i]),
+                step * (0.5 + 127 * 3 * kEps));
+  }
+  for (std::size_t g = 0; g < 20; ++g) {
+    int sum = 0;
+    for (std::size_t i = 0; i < 16; ++i) sum += plain.q[16 * g + i];
+    EXPECT_EQ(plain.sum16[g], plain.scale[g / 2] * static_cast<float>(sum));
+  }
+  for (const simd::Kernels* k : usable_kernels()) {
+    const Quantized fast(*k, x, 1, 320);
+    EXPECT_EQ(fast.q, plain.q) << k->name;
+    EXPECT_EQ(fast.scale, plain.scale) << k->name;
+    EXPECT_EQ(fast.sum16, plain.sum16) << k->name;
+    EXPECT_EQ(fast.sum32, plain.sum32) << k->name;
+  }
+}
+
+TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
+  ThreadPool pool(2);
+  for (int type = 0; type < simd::kTypes; ++type) {
+    const auto dtype = static_cast<DType>(type);
+    if (!Panels::possible(dtype)) continue;
+    const auto& format = kFormats[type];
+    const skv_affine& affine = kAffine[type];
+    for (const std::int64_t blocks : {1, 3}) {
+      const std::int64_t n = format.values * blocks, rows = 35, groups = n / affine.group;
+      const auto bytes = random_rows(format, rows, n, 5);
+      WeightView w;
+      w.type = dtype;
+      w.data = reinterpret_cast<const std::byte*>(bytes.data());
+      w.rows = rows;
+      w.cols = n;
+      const Panels panels(w, pool);
+      ASSERT_EQ(panels.count(), 3);
+      for (const std::int64_t tokens : {1, 2, 3, 5, 8, 13}) {
+        const auto x = activations(tokens * n);
+        const Quantized quantized(*simd::kernels_scalar(), x, tokens, n);
+        const simd::Activations view = quantized.view();
+        std::vector<float> plain;
+        for (const simd::Kernels* k :
+             {simd::kernels_scalar(), simd::kernels_avx2(), simd::kernels_avx512()}) {
+          bool usable = false;
+          for (const simd::Kernels* u : usable_kernels()) usable |= u == k;
+          if (!usable) continue;
+          const std::int64_t ldy = rows + 1;
+          std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 1e30f);
+          for (std::int64_t i = 0; i < panels.count(); ++i)
+            k->panel_matmul[panels.kind()](panels.panel(i), n, panels.offset(), &view, tokens,
+                                           std::min<std::int64_t>(16, rows - 16 * i), y.data() + 16 * i, ldy);
+          for (std::int64_t t = 0; t < tokens; ++t)
+            EXPECT_EQ(y[static_cast<std::size_t>(t * ldy + rows)], 1e30f);
+          if (plain.empty()) plain = y;
+          EXPECT_EQ(std::memcmp(plain.data(), y.data(), y.size() * 4), 0) << format.name << ' ' << k->name;
+        }
+        Comparison compare(format.name);
+        std::vector<std::uint8_t> codes(static_cast<std::size_t>(n));
+        std::vector<float> scale(static_cast<std::size_t>(groups)), minimum(scale.size());
+        std::vector<float> exact(codes.size());
+        for (std::int64_t r = 0; r < rows; ++r) {
+          kDecode[type](w.row(r), exact.data(), n);
+          affine.unpack(w.row(r), n, codes.data(), scale.data(), minimum.data());
+          for (std::int64_t t = 0; t < tokens; ++t) {
+            double sum = 0, size = 0;
+            for (std::int64_t c = 0; c < n; ++c) {
+              const auto at = static_cast<std::size_t>(c), g = static_cast<std::size_t>(c / affine.group);
+              const double value = quantized.value(t, n, c), s = std::fabs(static_cast<double>(scale[g]));
+              sum += static_cast<double>(exact[at]) * value;
+              size += std::fabs(value) *
+                      (s * codes[at] +
+                       (affine.has_minimum ? std::fabs(static_cast<double>(minimum[g])) : s * affine.offset));
+            }
+            // Scales and minimums in f16, and two fused additions a group besides their products.
+            compare.add(
+                plain[static_cast<std::size_t>(t * (rows + 1) + r)], sum,
+                1e-37 + (std::ldexp(1.0, -11) + (2.0 * static_cast<double>(groups) + 4) * kEps) * size);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Matmul, PanelsGiveTheSameForAnyThreadsAndTokens) {
+  const auto& format = kFormats[static_cast<int>(DType::q4_1)];
+  const std::int64_t rows = 200, n = 96, tokens = 37;
+  const auto bytes = random_rows(format, rows, n, 5);
+  const auto x = activations(tokens * n), bias = normals(9, static_cast<std::size_t>(rows));
+  std::vector<float> first;
+  for (const int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    WeightView w;
+    w.type = DType::q4_1;
+    w.data = reinterpret_cast<const std::byte*>(bytes.data());
+    w.rows = rows;
+    w.cols = n;
+    const Panels panels(w, pool);
+    w.panels = &panels;
+    Matmul matmul(pool);
+    for (const std::int64_t batch : {tokens, std::int64_t{1}, std::int64_t{5}}) {
+      std::vector<float> y(static_cast<std::size_t>(tokens * rows));
+      for (std::int64_t t = 0; t < tokens; t += batch) {
+        const std::int64_t count = std::min(batch, tokens - t);
+        const MatmulJob job{&w, bias.data(), ConstMatrix(x.data() + t * n, count, n),
+                            Matrix(y.data() + t * rows, count, rows)};
+        matmul.run({&job, 1});
+      }
+      if (first.empty()) first = y;
+      EXPECT_EQ(y, first) << threads << " threads, batches of " << batch;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace spectralkv
