@@ -14,15 +14,13 @@ std::size_t exact_bytes(const CacheSide& side, std::int64_t heads, std::int64_t 
   return static_cast<std::size_t>(heads * side.exact->max_bytes(tokens));
 }
 
-// K and V of a layer share one layout: an exact codec takes the other's.
+// K and V of a layer share one layout: an exact codec takes the other's; of two lossy ones, both keep as much
+// exact as either asks for.
 CacheLayout shared_layout(const BuiltCodec& k, const BuiltCodec& v, std::int64_t layer) {
   if (!k.lossy || !v.lossy) return k.lossy ? k.layout : v.layout;
-  const auto words = [](const CacheLayout& l) {
-    return concat("block=", l.block, ",sink=", l.sink, ",window=", l.window);
-  };
-  check(k.layout == v.layout, "kv", "layer ", layer, ": K '", k.text, "' (", words(k.layout), ") and V '",
-        v.text, "' (", words(v.layout), ") must agree in block, sink and window");
-  return k.layout;
+  check(k.layout.block == v.layout.block, "kv", "layer ", layer, ": K '", k.text, "' has blocks of ",
+        k.layout.block, " tokens and V '", v.text, "' of ", v.layout.block, ": they must agree");
+  return {k.layout.block, std::max(k.layout.sink, v.layout.sink), std::max(k.layout.window, v.layout.window)};
 }
 
 std::string side_name(const std::vector<CacheLayer>& layers, CacheSide CacheLayer::*side) {

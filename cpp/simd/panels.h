@@ -45,10 +45,15 @@ typedef void (*PanelMatmulFn)(const uint8_t* panel, int64_t cols, int offset, co
                               int64_t tokens, int64_t rows, float* y, int64_t ldy);
 
 // Kinds of panels: bits, columns in a group, minimums.
-#define SKV_PANEL_KINDS(X)                                                                      \
-  X(2, 16, true)                                                                                \
-  X(3, 16, false) X(4, 32, false) X(4, 32, true) X(5, 32, false) X(5, 32, true) X(6, 16, false) \
-      X(8, 32, false)
+#define SKV_PANEL_KINDS(X) \
+  X(2, 16, true)           \
+  X(3, 16, false)          \
+  X(4, 32, false)          \
+  X(4, 32, true)           \
+  X(5, 32, false)          \
+  X(5, 32, true)           \
+  X(6, 16, false)          \
+  X(8, 32, false)
 
 enum { kPanelKinds = 8 };
 

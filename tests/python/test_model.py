@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_weight_types_follow_their_error(weight_type: str, make_tiny: Callable[.
         for name, x in tensors(model).items()
     }
     expected = reference.forward(model, w, IDS)
-    got = logits(make_tiny(weight_type=weight_type), IDS, type_k="f32", type_v="f32")
+    got = logits(make_tiny(weight_type=weight_type), IDS, type_k="f32", type_v="f32", activations="f32")
     error = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert error.max() < 3e-4
 
@@ -90,27 +91,38 @@ def test_refuses_by_name(extra: dict[str, object], words: str, make_tiny: Callab
         Llama(make_tiny(extra=extra), verbose=False)
 
 
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Float64 log-probabilities of float32 [n, n_vocab] logits."""
+    x = scores.astype(np.float64)
+    x -= x.max(1, keepdims=True)
+    return x - np.log(np.exp(x).sum(1, keepdims=True))
+
+
 def test_demo_model_logits(demo_model: str, shared_reference: Path) -> None:
     """Against transformers on the dequantised weights, f32: argmax, logits, perplexity 23.3965."""
     data = np.load(shared_reference / "smollm2_reference.npz")
     ids = data["ids"]
-    with Llama(demo_model, n_ctx=1024, logits_all=True, type_k="f32", type_v="f32", verbose=False) as model:
+    exact: dict[str, Any] = {"type_k": "f32", "type_v": "f32", "logits_all": True, "n_ctx": 1024, "verbose": False}
+    with Llama(demo_model, activations="f32", **exact) as model, Llama(demo_model, **exact) as usual:
         model.eval(ids.tolist())
         got = model.scores
+        usual.eval(ids.tolist())
+        in_8_bits = log_softmax(usual.scores)
         assert (got.argmax(1) == data["argmax"]).mean() >= 0.995
         expected = data["logits"].astype(np.float32)
         error = np.linalg.norm(got[data["positions"]] - expected, axis=1) / np.linalg.norm(expected, axis=1)
         assert error.max() < 2e-3
-        x = got.astype(np.float64)
-        top = x.max(1)
-        log_sum = np.log(np.exp(x - top[:, None]).sum(1)) + top
-        target = x[np.arange(1023), ids[1:]] - log_sum[:-1]
-        assert abs(np.exp(-target.mean()) - 23.3965) < 0.01
+        x = log_softmax(got)
+        perplexity = np.exp(-x[np.arange(1023), ids[1:]].mean())
+        assert abs(perplexity - 23.3965) < 0.01
+        # Activations in 8 bits: close to those in f32.
+        assert (np.exp(x) * (x - in_8_bits)).sum(1).mean() < 0.005
+        assert abs(np.exp(-in_8_bits[np.arange(1023), ids[1:]].mean()) / perplexity - 1) < 0.01
 
 
 def test_demo_model_greedy(demo_model: str, shared_reference: Path) -> None:
     case = json.loads((shared_reference / "smollm2_greedy.json").read_text())
-    with Llama(demo_model, n_ctx=256, type_k="f32", type_v="f32", verbose=False) as model:
+    with Llama(demo_model, n_ctx=256, type_k="f32", type_v="f32", activations="f32", verbose=False) as model:
         got = []
         for token in model.generate(case["prompt_ids"], temp=0.0):
             got.append(token)

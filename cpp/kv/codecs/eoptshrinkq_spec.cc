@@ -25,7 +25,9 @@ Settings defaults(bool factor, bool paper, std::int64_t head_dim) {
   s.codec.factor = factor;
   if (factor && !paper) {
     s.codec.rotation = usable_rotation(RotationKind::hadamard, static_cast<int>(head_dim));
+    s.codec.factor_bits = 3;
     s.layout.sink = 4;
+    s.layout.window = 128;
   }
   if (paper) {
     s.codec.loss = Loss::frobenius;

@@ -55,7 +55,7 @@ TEST(CodecQuality, BitsAreThePapers) {
   const std::int64_t n = 128, d = 128;
   const auto block = low_rank_and_noise(n, d, 5);
   CodecWork work;
-  const BuiltCodec built = build_codec("eoptshrinkq:2", d);
+  const BuiltCodec built = build_codec("eoptshrinkq:2,factor_bits=4", d);
   const auto coded = testing_support::code(*built.codec, {block.data(), n, d}, work);
   // b n d + r (n + d) 4, and of bytes: header, weights and norms besides.
   EXPECT_DOUBLE_EQ(built.codec->paper_bits(coded.bytes.data(), n, 0), 2.0 * 128 * 128 + 3 * 256 * 4);
@@ -67,7 +67,7 @@ TEST(CodecSpecs, DefaultsAndPaper) {
   const BuiltCodec usual = build_codec("eoptshrinkq:2", 64);
   EXPECT_TRUE(usual.lossy);
   EXPECT_EQ(usual.text, "eoptshrinkq:2");
-  EXPECT_EQ(usual.layout, (CacheLayout{128, 4, 0}));
+  EXPECT_EQ(usual.layout, (CacheLayout{128, 4, 128}));
   const BuiltCodec paper = build_codec("eoptshrinkq:2,paper", 64);
   EXPECT_EQ(paper.text, "eoptshrinkq:2,paper");
   EXPECT_EQ(paper.layout, (CacheLayout{128, 0, 0}));
