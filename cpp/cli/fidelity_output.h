@@ -11,7 +11,8 @@ namespace spectralkv {
 // each KV head. With all codecs a second table follows, a line for each codec.
 std::string fidelity_table(const FidelityResult& result, bool heads);
 
-// One object with everything, every head and the spectra that were kept; README.md names its keys.
+// One object with everything: "mean", "layers" (each with "k" and "v", their means and "heads", each head
+// with its ranks and the spectrum that was kept) and "codecs" (empty unless all were measured).
 std::string fidelity_json(const FidelityResult& result, const std::string& model);
 
 }  // namespace spectralkv
