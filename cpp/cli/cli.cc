@@ -19,6 +19,8 @@ constexpr std::array kCommands = {
     CommandRow{"inspect", "show what a GGUF file holds", inspect_command},
     CommandRow{"perplexity", "measure how well a text is predicted, and what the cache costs",
                perplexity_command},
+    CommandRow{"fidelity", "measure what a cache type does to keys, values and attention, layer by layer",
+               fidelity_command},
     CommandRow{"tokenize", "show the tokens of a text", tokenize_command},
 };
 

@@ -27,6 +27,12 @@ struct CliHooks {
   ChatFormatter format_chat = format_chat_builtin;
   // Path of the model when no -m is given; an empty function: -m is required.
   std::function<std::string()> default_model;
+  // Draws what `fidelity --json` prints as images into a folder, which is there, and returns their names, a
+  // line each. An empty function: --plot is refused, with no_plot as the reason.
+  std::function<std::string(const std::string& json, const std::string& folder)> plot_fidelity;
+  std::string no_plot =
+      "the standalone binary draws no plots; the command of the Python package does "
+      "(pip install 'spectralkv[plot]')";
   // Name and one line of help of further subcommands, for the help; their caller handles them.
   std::vector<std::pair<std::string, std::string>> more_commands;
 };

@@ -1,10 +1,6 @@
 // The command `perplexity`: how well a text is predicted through a cache, and how far the cache bends the
 // model.
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
 
 #include "cli/answer.h"
 #include "cli/commands.h"
@@ -13,6 +9,7 @@
 #include "cli/model_options.h"
 #include "cli/perplexity_output.h"
 #include "cli/perplexity_tokens.h"
+#include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
 #include "engine/perplexity.h"
@@ -79,33 +76,6 @@ std::vector<Option> rows_of(CommandOptions& o) {
   return rows;
 }
 
-// How far the work is and how long it will take, on a terminal.
-class Progress {
- public:
-  explicit Progress(bool shown) : shown_(shown && isatty(STDERR_FILENO) != 0) {}
-  void update(std::int64_t done, std::int64_t total) {
-    using namespace std::chrono;
-    const auto now = steady_clock::now();
-    if (!shown_ || (done < total && now - last_ < milliseconds(200))) return;
-    last_ = now;
-    const double left = duration<double>(now - start_).count() /
-                        static_cast<double>(std::max<std::int64_t>(done, 1)) *
-                        static_cast<double>(total - done);
-    const auto seconds = static_cast<std::int64_t>(left);
-    std::fputs(done < total ? concat("\r\033[K", done, " / ", total, " tokens, ", seconds / 60, " min ",
-                                     seconds % 60, " s left")
-                                  .c_str()
-                            : "\r\033[K",
-               stderr);
-    std::fflush(stderr);
-  }
-  void wipe() { update(1, 1); }
-
- private:
-  bool shown_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), last_{};
-};
-
 // The tokens, and the length of a chunk where none was given.
 std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
   std::vector<Token> tokens;
@@ -141,19 +111,13 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   Progress progress(o.log != LogLevel::off);
   PerplexityHooks on;
   on.cancelled = InterruptGuard::interrupted;
-  on.progress = [&](std::int64_t done, std::int64_t total) { progress.update(done, total); };
+  on.progress = [&](std::int64_t done, std::int64_t total) { progress.update("tokens", done, total); };
   on.chunk = [&](std::int64_t chunk, double ppl) {
     if (o.json) return;
     progress.wipe();
     write_out(concat("[", chunk, "]", fixed(ppl, 4), ","));
   };
-  PerplexityResult result;
-  try {
-    result = measure_perplexity(engine, tokens, o.measure, on);
-  } catch (...) {
-    progress.wipe();
-    throw;
-  }
+  const PerplexityResult result = measure_perplexity(engine, tokens, o.measure, on);
   progress.wipe();
   if (o.json) {
     write_out(result_json(result, o.measure.protocol));

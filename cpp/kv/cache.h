@@ -86,6 +86,10 @@ class Cache final : public KvCache {
   // The largest length up to n that truncate takes.
   std::int64_t nearest_below(std::int64_t n) const;
 
+  // Keys and values of tokens [first, first + k.rows), which the cache holds, of a layer whose codecs are
+  // exact. k, v: [n, n_kv_heads * head_dim].
+  void read_exact(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const;
+
   // Takes over all tokens of a cache of the same shape whose codecs are exact: seals what is complete, as if
   // the rows had been appended here. What this cache held is gone.
   void convert_from(const Cache& exact);

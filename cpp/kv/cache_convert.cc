@@ -1,5 +1,6 @@
-// Compressing what an exact cache holds, and keeping a cache from sealing more.
+// Reading and compressing what an exact cache holds, and keeping a cache from sealing more.
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "base/error.h"
@@ -11,8 +12,8 @@ namespace {
 constexpr std::int64_t kChunk = 1024;  // tokens that are decoded and appended together
 
 // Tokens [first, first + out.rows) of a side whose codec keeps rows back to back. out: [n, heads * d].
-void read_exact(const CacheSide& side, const CacheLayer& layer, std::int64_t d, std::int64_t first,
-                Matrix out) {
+void read_side(const CacheSide& side, const CacheLayer& layer, std::int64_t d, std::int64_t first,
+               Matrix out) {
   const std::int64_t block = layer.layout.block, heads = out.cols / d, end = first + out.rows;
   const auto n_blocks = static_cast<std::int64_t>(side.blocks.size());
   for (std::int64_t t = first; t < end;) {
@@ -35,6 +36,13 @@ void read_exact(const CacheSide& side, const CacheLayer& layer, std::int64_t d, 
 
 }  // namespace
 
+void Cache::read_exact(std::int64_t layer_index, std::int64_t first, Matrix k, Matrix v) const {
+  const CacheLayer& layer = this->layer(layer_index);
+  assert(!layer.lossy && first + k.rows <= n_tokens_ && k.rows == v.rows);
+  read_side(layer.k, layer, shape_.head_dim, first, k);
+  read_side(layer.v, layer, shape_.head_dim, first, v);
+}
+
 void Cache::convert_from(const Cache& exact) {
   const CacheShape& from = exact.shape_;
   check(from.n_layers == shape_.n_layers && from.n_kv_heads == shape_.n_kv_heads &&
@@ -52,9 +60,7 @@ void Cache::convert_from(const Cache& exact) {
     const std::int64_t n = std::min(kChunk, exact.n_tokens_ - n_tokens_);
     const Matrix k(k_rows.data(), n, cols), v(v_rows.data(), n, cols);
     for (std::int64_t l = 0; l < shape_.n_layers; ++l) {
-      const CacheLayer& layer = exact.layer(l);
-      read_exact(layer.k, layer, shape_.head_dim, n_tokens_, k);
-      read_exact(layer.v, layer, shape_.head_dim, n_tokens_, v);
+      exact.read_exact(l, n_tokens_, k, v);
       append(l, k, v);
       settle(l, n);
     }

@@ -28,20 +28,20 @@ BuiltCodec build_default(CodecSpec& spec, std::int64_t head_dim) {
 }
 
 constexpr std::array kTable = {
-    CodecRow{"default", "default: eoptshrinkq:2, or f16 where the head dim is no multiple of 16",
+    CodecRow{"default", "default: eoptshrinkq:2, or f16 where the head dim is no multiple of 16", 0, 0,
              build_default},
-    CodecRow{"f32", "f32: exact, 32 bits per entry", build_exact<make_f32_codec>},
-    CodecRow{"f16", "f16: half precision, 16 bits per entry", build_exact<make_f16_codec>},
-    CodecRow{"q8_0", "q8_0: groups of 32 at 8 bits; rotation, sink, window, block", build_q8_0},
-    CodecRow{"q4_0", "q4_0: groups of 32 at 4 bits; rotation, sink, window, block", build_q4_0},
+    CodecRow{"f32", "f32: exact, 32 bits per entry", 0, 0, build_exact<make_f32_codec>},
+    CodecRow{"f16", "f16: half precision, 16 bits per entry", 0, 0, build_exact<make_f16_codec>},
+    CodecRow{"q8_0", "q8_0: groups of 32 at 8 bits; rotation, sink, window, block", 0, 0, build_q8_0},
+    CodecRow{"q4_0", "q4_0: groups of 32 at 4 bits; rotation, sink, window, block", 0, 0, build_q4_0},
     CodecRow{"turboquant",
-             "turboquant:B: rotated rows at B bits; rotation, scale, sink, window, block, paper",
-             build_turboquant},
+             "turboquant:B: rotated rows at B bits; rotation, scale, sink, window, block, paper", 1,
+             kMaxCodeBits, build_turboquant},
     CodecRow{"eoptshrinkq",
              "eoptshrinkq:B: low-rank factors, the rest at B bits; loss, loop, factor_bits, rotation, scale, "
              "sink, "
              "window, block, paper",
-             build_eoptshrinkq},
+             1, kMaxCodeBits, build_eoptshrinkq},
 };
 
 }  // namespace

@@ -58,8 +58,9 @@ struct BuiltCodec {
 };
 
 struct CodecRow {
-  std::string_view name;  // as specs begin
-  std::string_view help;  // one line: bits and options
+  std::string_view name;   // as specs begin
+  std::string_view help;   // one line: bits and options
+  int min_bits, max_bits;  // of ":B" behind the name; 0: it takes none
   BuiltCodec (*build)(CodecSpec& spec, std::int64_t head_dim);
 };
 

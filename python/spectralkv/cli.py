@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +12,7 @@ from spectralkv import _core
 from spectralkv.chat import format_chat
 from spectralkv.pull import PullError, pull
 
+NO_PLOT = "it needs matplotlib, which is not installed: pip install 'spectralkv[plot]'"
 PULL_HELP = "fetch the demo model, SmolLM2-135M-Instruct, into the cache folder"
 
 
@@ -25,6 +28,13 @@ def _pull_main(args: Sequence[str]) -> int:
     return 0
 
 
+def _plot_fidelity(report: str, folder: str) -> str:
+    """Draws what `fidelity` measured, a JSON object, into a folder; returns the images' paths, a line each."""
+    from spectralkv.plots import draw_fidelity
+
+    return "\n".join(f"wrote {path}" for path in draw_fidelity(json.loads(report), folder))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -34,7 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args[:2] == ["help", "pull"]:
             return _pull_main(["--help"])
         sys.stdout.flush()
-        return _core.cli_main(args, format_chat=format_chat, default_model=pull, more_commands=[("pull", PULL_HELP)])
+        return _core.cli_main(
+            args,
+            format_chat=format_chat,
+            default_model=pull,
+            more_commands=[("pull", PULL_HELP)],
+            plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,
+            no_plot=NO_PLOT,
+        )
     except KeyboardInterrupt:
         return 130
 

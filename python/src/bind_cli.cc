@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <nanobind/stl/function.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -48,7 +49,8 @@ std::string call_hook(const char* name, const struct sigaction& python, const Ca
 }
 
 int run_cli(const std::vector<std::string>& args, const nb::object& format_chat,
-            const nb::object& default_model, std::vector<std::pair<std::string, std::string>> more_commands) {
+            const nb::object& default_model, std::vector<std::pair<std::string, std::string>> more_commands,
+            const nb::object& plot_fidelity, const std::optional<std::string>& no_plot) {
   struct sigaction python {};
   sigaction(SIGINT, nullptr, &python);
   CliHooks hooks;
@@ -71,6 +73,11 @@ int run_cli(const std::vector<std::string>& args, const nb::object& format_chat,
     hooks.default_model = [&default_model, &python] {
       return call_hook("pull", python, [&] { return default_model(); });
     };
+  if (!plot_fidelity.is_none())
+    hooks.plot_fidelity = [&plot_fidelity, &python](const std::string& json, const std::string& folder) {
+      return call_hook("plot", python, [&] { return plot_fidelity(to_str(json), to_str(folder)); });
+    };
+  if (no_plot) hooks.no_plot = *no_plot;
   hooks.more_commands = std::move(more_commands);
   nb::gil_scoped_release released;
   return cli_main(args, hooks);
@@ -79,20 +86,26 @@ int run_cli(const std::vector<std::string>& args, const nb::object& format_chat,
 }  // namespace
 
 void bind_cli(nb::module_& m) {
-  m.def("cli_main", run_cli, nb::arg("args"), nb::arg("format_chat") = nb::none(),
-        nb::arg("default_model") = nb::none(),
-        nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
-        nb::sig("def cli_main(args: collections.abc.Sequence[str], format_chat: "
-                "collections.abc.Callable[[str, list[dict[str, str]], bool, "
-                "str, str], str] | None "
-                "= None, default_model: collections.abc.Callable[[], str] | None = None, more_commands: "
-                "collections.abc.Sequence[tuple[str, "
-                "str]] = []) -> int"),
-        "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
-        "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
-        "gives the path of\n"
-        "the model when no -m is given; more_commands: (name, one line of help) of commands that the caller "
-        "handles.");
+  m.def(
+      "cli_main", run_cli, nb::arg("args"), nb::arg("format_chat") = nb::none(),
+      nb::arg("default_model") = nb::none(),
+      nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
+      nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
+      nb::sig(
+          "def cli_main(args: collections.abc.Sequence[str], format_chat: "
+          "collections.abc.Callable[[str, list[dict[str, str]], bool, "
+          "str, str], str] | None "
+          "= None, default_model: collections.abc.Callable[[], str] | None = None, more_commands: "
+          "collections.abc.Sequence[tuple[str, "
+          "str]] = [], plot_fidelity: collections.abc.Callable[[str, str], str] | None = None, no_plot: str "
+          "| None = None) -> int"),
+      "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
+      "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
+      "gives the path of\n"
+      "the model when no -m is given; more_commands: (name, one line of help) of commands that the caller "
+      "handles; plot_fidelity(json, folder) draws what `fidelity` measured and returns lines for the log; "
+      "without it --plot\n"
+      "is refused with no_plot as the reason.");
 }
 
 }  // namespace spectralkv::python

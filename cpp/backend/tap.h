@@ -1,0 +1,56 @@
+// A backend that shows what attention is given: how measurements see keys, values and queries of any
+// architecture.
+#pragma once
+
+#include <functional>
+
+#include "backend/backend.h"
+
+namespace spectralkv {
+
+class TapBackend final : public Backend {
+ public:
+  // What `attend` was called with, before the cache takes it: q [n, n_heads * head_dim], k and v [n,
+  // n_kv_heads * head_dim] of the n next tokens, q and k after RoPE, in the inner backend's memory. What it
+  // throws ends the forward pass.
+  using Look = std::function<void(std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
+                                  ConstMatrix k, ConstMatrix v)>;
+
+  // Everything goes to `inner`, which must outlive this.
+  TapBackend(Backend& inner, Look look) : inner_(inner), look_(std::move(look)) {}
+
+  std::string description() const override { return inner_.description(); }
+  FloatMemory allocate(std::int64_t n) override { return inner_.allocate(n); }
+  WeightView upload(const WeightView& w) override { return inner_.upload(w); }
+  const float* upload_vector(const WeightView& w) override { return inner_.upload_vector(w); }
+  void write(std::span<const float> from, float* to) override { inner_.write(from, to); }
+  void read(const float* from, std::span<float> to) override { inner_.read(from, to); }
+  void embed(const WeightView& table, std::span<const std::int32_t> tokens, Matrix out) override {
+    inner_.embed(table, tokens, out);
+  }
+  void matmul(std::span<const MatmulJob> jobs) override { inner_.matmul(jobs); }
+  void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) override {
+    inner_.rms_norm(x, gain, eps, y);
+  }
+  void rope(Matrix x, std::int64_t head_dim, ConstMatrix cos_sin) override {
+    inner_.rope(x, head_dim, cos_sin);
+  }
+  void silu_mul(Matrix gate, ConstMatrix up) override { inner_.silu_mul(gate, up); }
+  void add(Matrix x, ConstMatrix y) override { inner_.add(x, y); }
+  std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
+                                      const std::string& type_v) override {
+    return inner_.make_cache(shape, type_k, type_v);
+  }
+  void attend(KvCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
+              ConstMatrix v, Matrix out) override {
+    look_(layer, shape, q, k, v);
+    inner_.attend(cache, layer, shape, q, k, v, out);
+  }
+  std::int64_t work_bytes() const override { return inner_.work_bytes(); }
+
+ private:
+  Backend& inner_;
+  Look look_;
+};
+
+}  // namespace spectralkv

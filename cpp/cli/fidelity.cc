@@ -1,0 +1,181 @@
+// The command `fidelity`: what a cache type does to a model's keys, values and attention over a text.
+#include "engine/fidelity.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "base/error.h"
+#include "cli/answer.h"
+#include "cli/commands.h"
+#include "cli/fidelity_output.h"
+#include "cli/interrupt.h"
+#include "cli/log.h"
+#include "cli/model_options.h"
+#include "cli/perplexity_tokens.h"
+#include "cli/progress.h"
+#include "cli/streams.h"
+
+namespace spectralkv {
+namespace {
+
+struct CommandOptions {
+  ModelOptions model;
+  FidelityOptions measure;
+  std::string file, tokens, json, plot;
+  bool heads = false;
+  LogLevel log = LogLevel::info;
+};
+
+// "0,4-7": the numbers, rising, each once.
+std::vector<std::int64_t> parse_layers(const std::string& text) {
+  constexpr std::int64_t kMost = 100000;
+  std::set<std::int64_t> layers;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    const std::string range = text.substr(at, end - at);
+    const std::size_t dash = range.find('-');
+    const std::int64_t first = parse_int(range.substr(0, dash), 0, kMost);
+    const std::int64_t last =
+        dash == std::string::npos ? first : parse_int(range.substr(dash + 1), first, kMost);
+    for (std::int64_t l = first; l <= last; ++l) layers.insert(l);
+    at = end + 1;
+  }
+  return {layers.begin(), layers.end()};
+}
+
+std::vector<Option> rows_of(CommandOptions& o) {
+  std::vector<Option> rows = model_rows(o.model);
+  append_rows(rows, {
+                        {{"-f", "--file"}, "PATH", "the text; \"-\" for standard input", set_text(o.file)},
+                        {{"--tokens"},
+                         "PATH",
+                         "token ids in place of a text: .npy, .npz (array ids) or .txt",
+                         set_text(o.tokens)},
+                    });
+  append_rows(rows, session_rows(o.model));
+  append_rows(rows,
+              {
+                  {{"--queries"},
+                   "N",
+                   concat("tokens at the end whose queries read the blocks before them "
+                          "(default: ",
+                          o.measure.n_queries, ")"),
+                   set_int(o.measure.n_queries, 1, 65536)},
+                  {{"--layers"},
+                   "LIST",
+                   "the layers to measure, from 0, as in 0,4-7 (default: all)",
+                   [&o](const std::string& text) { o.measure.layers = parse_layers(text); }},
+                  {{"--heads"}, "", "a line for each KV head, in place of means", set_flag(o.heads)},
+                  {{"--all-codecs"},
+                   "",
+                   "measure every codec on the same keys and values too: error against bits",
+                   set_flag(o.measure.all_codecs)},
+                  {{"--json"},
+                   "PATH",
+                   "write everything as one JSON object; \"-\": to standard output in place of the table",
+                   set_text(o.json)},
+                  {{"--plot"},
+                   "FOLDER",
+                   "draw spectra, ranks, and errors against bits as PNG images (includes --all-codecs)",
+                   set_text(o.plot)},
+                  {{"--log-disable"},
+                   "",
+                   "log nothing but errors",
+                   [&o](const std::string&) { o.log = LogLevel::off; }},
+              });
+  return rows;
+}
+
+// The tokens, and how many of them to read.
+std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
+  std::vector<Token> tokens = o.tokens.empty()
+                                  ? encode_prompt(engine.tokenizer(), read_text_file(o.file), false)
+                                  : read_token_file(o.tokens);
+  const auto n = static_cast<std::int64_t>(tokens.size());
+  const bool chosen = o.model.context_given && o.model.session.n_ctx > 0;
+  o.measure.n_ctx =
+      chosen ? o.model.session.n_ctx : std::min(n, settled_session(o.model, engine.config()).n_ctx);
+  return tokens;
+}
+
+// Before any work: that results can be written where they are wanted.
+void check_outputs(const CommandOptions& o, const CliHooks& hooks) {
+  if (!o.plot.empty()) {
+    check(static_cast<bool>(hooks.plot_fidelity), "cli", "--plot: ", hooks.no_plot);
+    std::error_code error;
+    std::filesystem::create_directories(o.plot, error);
+    if (error || !std::filesystem::is_directory(o.plot))
+      fail(ErrorKind::os, "cli", "--plot: cannot make the folder '", o.plot,
+           "': ", error ? error.message() : "there is a file of this name");
+  }
+  if (!o.json.empty() && o.json != "-" && !std::ofstream(o.json, std::ios::app))
+    fail(ErrorKind::os, "cli", "--json: cannot write '", o.json, "'");
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << text;
+  if (!out.flush()) fail(ErrorKind::os, "cli", "--json: cannot write '", path, "'");
+}
+
+int measure(CommandOptions& o, const CliHooks& hooks) {
+  const Log log(o.log);
+  check_outputs(o, hooks);
+  Engine engine(model_path(o.model, hooks), o.model.engine);
+  const std::vector<Token> tokens = take_input(o, engine);
+  o.measure.n_batch = o.model.session.n_batch;
+  o.measure.n_threads = o.model.engine.n_threads;
+  o.measure.type_k = o.model.session.type_k;
+  o.measure.type_v = o.model.session.type_v;
+  o.measure.all_codecs |= !o.plot.empty();
+  log.info("model: ", engine.description());
+  log.info("fidelity: ", o.measure.n_ctx, " of ", tokens.size(), " tokens, K ", o.measure.type_k, ", V ",
+           o.measure.type_v);
+
+  Progress progress(o.log != LogLevel::off);
+  FidelityHooks on;
+  on.cancelled = InterruptGuard::interrupted;
+  on.progress = [&](const char* unit, std::int64_t done, std::int64_t total) {
+    progress.update(unit, done, total);
+  };
+  const FidelityResult result = measure_fidelity(engine, tokens, o.measure, on);
+  progress.wipe();
+
+  const std::string json = fidelity_json(result, engine.description());
+  write_out(o.json == "-" ? json : fidelity_table(result, o.heads));
+  if (!o.json.empty() && o.json != "-") write_file(o.json, json);
+  if (!o.plot.empty()) log.info(hooks.plot_fidelity(json, o.plot));
+  return 0;
+}
+
+}  // namespace
+
+int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
+  CommandOptions options;
+  const std::vector<Option> rows = rows_of(options);
+  if (asks_for_help(args)) {
+    write_out(command_help(
+        hooks, "fidelity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [-ctk TYPE -ctv TYPE] [OPTIONS]",
+        "Reads a text with an exact cache, cuts each layer's keys (after RoPE) and values into the blocks of "
+        "the\n"
+        "cache type, and shows what the type does to them: for K and V of each layer\n"
+        "  rank, edge   outliers beyond the bulk edge of a block, and the edge (a squared singular value)\n"
+        "  rel. MSE     |decoded - exact|^2 / |exact|^2\n"
+        "  logit err    root mean square error of q k / sqrt(d) with the queries of the last tokens\n"
+        "  logit bias   slope of that error on the exact logit\n"
+        "  attn err     |output - exact output|^2 / |exact output|^2 of attention with this side decoded,\n"
+        "               and with K and V\n"
+        "  max|r|/|r|   how much of a row of the residual its largest entry holds\n"
+        "  paper        bits per entry as the paper counts; honest: every byte of the blocks\n"
+        "Memory: the exact cache in f32, and one layer's rows a few times; -c limits both.",
+        rows));
+    return 0;
+  }
+  parse_args(rows, args);
+  if (options.file.empty() == options.tokens.empty()) throw UsageError("give one of -f and --tokens");
+  return measure(options, hooks);
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,126 @@
+// The JSON object of `fidelity`.
+#include <cmath>
+#include <cstdio>
+
+#include "cli/fidelity_output.h"
+#include "cli/json.h"
+
+namespace spectralkv {
+namespace {
+
+// Singular values in six digits: there are many, and more says nothing.
+std::string list_of(const std::vector<double>& values) {
+  JsonWriter out("[]");
+  for (const double value : values) {
+    char text[40];
+    std::snprintf(text, sizeof text, "%.6g", value);
+    out.push_raw(std::isfinite(value) ? text : "null");
+  }
+  return out.compact();
+}
+
+std::string list_of(const std::vector<int>& values) {
+  JsonWriter out("[]");
+  for (const int value : values) out.push_raw(std::to_string(value));
+  return out.compact();
+}
+
+void add_spectrum(JsonWriter& out, const HeadSpectrum& s) {
+  out.add("rank", s.rank);
+  out.add("edge", s.edge);
+  out.add("delocalisation", s.delocalisation);
+  out.add("delocalisation_raw", s.raw_delocalisation);
+}
+
+// Logits belong to keys: null for values.
+void add_error(JsonWriter& out, const HeadError& e, bool keys) {
+  out.add("relative_mse", e.relative_mse);
+  out.add_raw("ip_error", keys ? json_number(e.ip_error) : "null");
+  out.add_raw("ip_bias", keys ? json_number(e.ip_bias) : "null");
+  out.add("attention_error", e.attention_error);
+  out.add("bits_paper", e.bits_paper);
+  out.add("bits_honest", e.bits_honest);
+}
+
+std::string head_json(std::size_t head, const HeadSpectrum& spectrum, const HeadError& error, bool keys) {
+  JsonWriter shown("{}"), out("{}");
+  shown.add("block", spectrum.shown.block);
+  shown.add("rank", std::int64_t{spectrum.shown.rank});
+  shown.add("edge", spectrum.shown.edge);
+  shown.add_raw("singular_values", list_of(spectrum.shown.singular_values));
+  out.add("head", static_cast<std::int64_t>(head));
+  add_spectrum(out, spectrum);
+  add_error(out, error, keys);
+  out.add_raw("ranks", list_of(spectrum.ranks));
+  out.add_raw("spectrum", shown.compact());
+  return out.compact();
+}
+
+std::string side_json(const std::string& codec, const std::vector<HeadSpectrum>& spectra,
+                      const std::vector<HeadError>& errors, bool keys) {
+  JsonWriter out("{}"), heads("[]");
+  out.add("codec", codec);
+  add_spectrum(out, head_mean(spectra));
+  add_error(out, head_mean(errors), keys);
+  for (std::size_t h = 0; h < errors.size(); ++h) heads.push_raw(head_json(h, spectra[h], errors[h], keys));
+  out.add_raw("heads", heads.lines());
+  return out.lines();
+}
+
+std::string layer_json(const LayerFidelity& layer) {
+  JsonWriter out("{}");
+  out.add("layer", layer.layer);
+  out.add("n_blocks", layer.n_blocks);
+  out.add("block", layer.layout.block);
+  out.add("sink", layer.layout.sink);
+  out.add("window", layer.layout.window);
+  out.add("attention_error", head_mean(layer.types.attention_error));
+  out.add_raw("attention_error_heads", list_of(layer.types.attention_error));
+  out.add_raw("k", side_json(layer.types.codec_k, layer.spectrum_k, layer.types.k, true));
+  out.add_raw("v", side_json(layer.types.codec_v, layer.spectrum_v, layer.types.v, false));
+  return out.lines();
+}
+
+std::string means_json(const CodecMeans& means, JsonWriter out) {
+  JsonWriter k("{}"), v("{}");
+  add_error(k, means.k, true);
+  add_error(v, means.v, false);
+  out.add("attention_error", means.attention_error);
+  out.add_raw("k", k.compact());
+  out.add_raw("v", v.compact());
+  return out.lines();
+}
+
+std::string codec_json(const FidelityResult& result, std::size_t codec) {
+  JsonWriter out("{}"), layers("[]");
+  out.add("spec", result.all_codecs[codec]);
+  for (const LayerFidelity& layer : result.layers) {
+    JsonWriter one("{}");
+    one.add("layer", layer.layer);
+    layers.push_raw(means_json(codec_means(layer.all[codec]), std::move(one)));
+  }
+  out.add_raw("layers", layers.lines());
+  return means_json(codec_means(result, codec), std::move(out));
+}
+
+}  // namespace
+
+std::string fidelity_json(const FidelityResult& result, const std::string& model) {
+  JsonWriter out("{}"), layers("[]"), codecs("[]");
+  out.add("model", model);
+  out.add("n_tokens", result.n_tokens);
+  out.add("n_queries", result.n_queries);
+  out.add("n_kv_heads", result.n_kv_heads);
+  out.add("head_dim", result.head_dim);
+  out.add("type_k", result.type_k);
+  out.add("type_v", result.type_v);
+  out.add("delocalisation_random", result.random_delocalisation);
+  out.add_raw("mean", means_json(type_means(result), JsonWriter("{}")));
+  for (const LayerFidelity& layer : result.layers) layers.push_raw(layer_json(layer));
+  out.add_raw("layers", layers.lines());
+  for (std::size_t i = 0; i < result.all_codecs.size(); ++i) codecs.push_raw(codec_json(result, i));
+  out.add_raw("codecs", codecs.lines());
+  return out.lines() + "\n";
+}
+
+}  // namespace spectralkv

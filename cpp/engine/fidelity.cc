@@ -1,0 +1,177 @@
+// Reads a text exactly, and stops at each layer of its last batch to measure.
+#include "engine/fidelity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "backend/tap.h"
+#include "base/error.h"
+#include "engine/fidelity_layer.h"
+#include "model/model.h"
+
+namespace spectralkv {
+namespace {
+
+class Measurement {
+ public:
+  Measurement(Engine& engine, std::span<const Token> tokens, const FidelityOptions& options,
+              const FidelityHooks& hooks)
+      : engine_(engine), tokens_(tokens), options_(options), hooks_(hooks), pool_(options.n_threads) {
+    settle();
+  }
+
+  FidelityResult run() {
+    const ModelConfig& c = engine_.config();
+    result_.n_tokens = options_.n_ctx;
+    result_.n_queries = options_.n_queries;
+    result_.n_kv_heads = c.n_kv_heads;
+    result_.head_dim = c.head_dim;
+    result_.type_k = options_.type_k;
+    result_.type_v = options_.type_v;
+    const auto d = static_cast<double>(c.head_dim);
+    result_.random_delocalisation = std::sqrt(2 * std::log(d) / d);
+    if (options_.all_codecs) result_.all_codecs = comparable_codecs(c.head_dim);
+
+    Backend& backend = engine_.backend();
+    const std::unique_ptr<KvCache> cache = backend.make_cache(shape_, "f32", "f32");
+    exact_ = dynamic_cast<const Cache*>(cache.get());
+    check(exact_ != nullptr, "engine", "fidelity needs the CPU backend (-ngl 0)");
+    Scratch scratch(backend, c, std::max(options_.n_batch, options_.n_queries), 1);
+    const auto n_context = static_cast<std::size_t>(options_.n_ctx - options_.n_queries);
+    for (std::size_t at = 0; at < n_context;) {
+      check_cancelled();
+      const std::size_t n = std::min(static_cast<std::size_t>(options_.n_batch), n_context - at);
+      engine_.model().forward(backend, scratch, *cache, tokens_.subspan(at, n), 0);
+      at += n;
+      report("tokens", static_cast<std::int64_t>(at), static_cast<std::int64_t>(n_context));
+    }
+
+    const auto floats = static_cast<std::size_t>(options_.n_ctx * c.n_kv_heads * c.head_dim);
+    k_ = Buffer<float>(floats);
+    v_ = Buffer<float>(floats);
+    attended_ = Buffer<float>(static_cast<std::size_t>(options_.n_queries * c.n_heads * c.head_dim));
+    TapBackend tap(backend, [this](std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
+                                   ConstMatrix k, ConstMatrix v) { look(layer, shape, q, k, v); });
+    engine_.model().forward(tap, scratch, *cache, tokens_.subspan(n_context), 0);
+    return std::move(result_);
+  }
+
+ private:
+  // Checks the options and fills in what they leave open.
+  void settle() {
+    const ModelConfig& c = engine_.config();
+    const auto n = static_cast<std::int64_t>(tokens_.size());
+    if (options_.n_ctx == 0) options_.n_ctx = n;
+    check(options_.n_ctx >= 1 && options_.n_ctx <= n, "engine", "fidelity: ", options_.n_ctx,
+          " tokens were asked for (-c), the text has ", n);
+    check(options_.n_ctx <= c.context_length, "engine", "fidelity: ", options_.n_ctx,
+          " tokens are more than the model's context of ", c.context_length, "; give a smaller -c");
+    check(options_.n_queries >= 1, "engine", "fidelity: n_queries must be at least 1, got ",
+          options_.n_queries);
+    tokens_ = tokens_.first(static_cast<std::size_t>(options_.n_ctx));
+    for (const Token token : tokens_)
+      check(token >= 0 && token < c.n_vocab, "engine", "fidelity: token ", token,
+            " is not within the vocabulary of ", c.n_vocab);
+    if (options_.layers.empty()) {
+      options_.layers.resize(static_cast<std::size_t>(c.n_layers));
+      std::iota(options_.layers.begin(), options_.layers.end(), 0);
+    }
+    shape_ = {c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx};
+    const Cache types(shape_, options_.type_k, options_.type_v, pool_);
+    for (const std::int64_t l : options_.layers) {
+      check(l >= 0 && l < c.n_layers, "engine", "fidelity: layer ", l, " is not within 0 to ",
+            c.n_layers - 1);
+      const CacheLayer& layer = types.layer(l);
+      const std::int64_t need = layer.layout.block + layer.layout.window + options_.n_queries;
+      check(options_.n_ctx >= need, "engine", "fidelity: ", options_.n_ctx,
+            " tokens are too few for a block of ", layer.layout.block, " and ", options_.n_queries,
+            " queries", layer.layout.window > 0 ? concat(" behind a window of ", layer.layout.window) : "",
+            ": it takes at least ", need);
+      layouts_.push_back(layer.layout);
+      blocks_.push_back(sealed_ranges(layer, options_.n_ctx - options_.n_queries));
+    }
+  }
+
+  void check_cancelled() const {
+    if (hooks_.cancelled && hooks_.cancelled())
+      fail(ErrorKind::interrupted, "engine", "fidelity: interrupted");
+  }
+
+  void report(const char* unit, std::int64_t done, std::int64_t total) const {
+    if (hooks_.progress) hooks_.progress(unit, done, total);
+  }
+
+  // One measurement more is done.
+  void count() {
+    check_cancelled();
+    report("measurements", ++done_,
+           static_cast<std::int64_t>(options_.layers.size() * (2 + result_.all_codecs.size())));
+  }
+
+  // The rows that the queries' batch brings, behind those of the exact cache.
+  void gather(std::int64_t layer, ConstMatrix batch_k, ConstMatrix batch_v, Matrix k, Matrix v) {
+    const std::int64_t n = k.rows - batch_k.rows;
+    exact_->read_exact(layer, 0, k.rows_range(0, n), v.rows_range(0, n));
+    const auto size = static_cast<std::size_t>(batch_k.rows * batch_k.cols) * sizeof(float);
+    std::memcpy(k.row(n), batch_k.data, size);
+    std::memcpy(v.row(n), batch_v.data, size);
+  }
+
+  void look(std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix batch_k,
+            ConstMatrix batch_v) {
+    const auto at = std::find(options_.layers.begin(), options_.layers.end(), layer);
+    if (at == options_.layers.end()) return;
+    const auto index = static_cast<std::size_t>(at - options_.layers.begin());
+    const Matrix k(k_.data(), options_.n_ctx, batch_k.cols), v(v_.data(), options_.n_ctx, batch_k.cols);
+    gather(layer, batch_k, batch_v, k, v);
+    const LayerRows rows{layer, shape_, shape, k, v, q};
+    const Matrix attended(attended_.data(), q.rows, q.cols);
+    attend_to(rows, k, v, pool_, attended);
+
+    LayerFidelity& out = result_.layers.emplace_back();
+    out.layer = layer;
+    out.layout = layouts_[index];
+    out.n_blocks = static_cast<std::int64_t>(blocks_[index].size());
+    out.spectrum_k = measure_spectra(k, shape_.head_dim, blocks_[index], pool_);
+    out.spectrum_v = measure_spectra(v, shape_.head_dim, blocks_[index], pool_);
+    count();
+    out.types = measure_codec(rows, options_.type_k, options_.type_v, attended, pool_);
+    count();
+    for (const std::string& name : result_.all_codecs) {
+      const std::string spec = with_layout(name, out.layout);
+      out.all.push_back(measure_codec(rows, spec, spec, attended, pool_));
+      count();
+    }
+  }
+
+  // The codec with blocks, sinks and window of the measured types; exact ones have none.
+  std::string with_layout(const std::string& name, const CacheLayout& layout) const {
+    if (!build_codec(name, shape_.head_dim).lossy) return name;
+    return concat(name, ",block=", layout.block, ",sink=", layout.sink, ",window=", layout.window);
+  }
+
+  Engine& engine_;
+  std::span<const Token> tokens_;
+  FidelityOptions options_;
+  const FidelityHooks& hooks_;
+  ThreadPool pool_;
+  CacheShape shape_;
+  std::vector<CacheLayout> layouts_;             // of each measured layer
+  std::vector<std::vector<BlockRange>> blocks_;  // of each measured layer
+  const Cache* exact_ = nullptr;
+  Buffer<float> k_, v_;     // of one layer, [n_ctx, n_kv_heads * head_dim]
+  Buffer<float> attended_;  // of one layer, [n_queries, n_heads * head_dim]
+  FidelityResult result_;
+  std::int64_t done_ = 0;
+};
+
+}  // namespace
+
+FidelityResult measure_fidelity(Engine& engine, std::span<const Token> tokens, const FidelityOptions& options,
+                                const FidelityHooks& hooks) {
+  return Measurement(engine, tokens, options, hooks).run();
+}
+
+}  // namespace spectralkv

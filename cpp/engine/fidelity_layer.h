@@ -1,0 +1,49 @@
+// The measurements of `fidelity` on the rows of one layer.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/threads.h"
+#include "engine/fidelity.h"
+#include "kv/attention.h"
+#include "kv/cache.h"
+
+namespace spectralkv {
+
+// What attention of one layer got over a text of n tokens: keys and values of all, queries of the last ones.
+struct LayerRows {
+  std::int64_t layer = 0;
+  CacheShape shape;  // of the model's cache
+  AttentionShape attention;
+  ConstMatrix k, v;  // [n, n_kv_heads * head_dim], keys after RoPE
+  ConstMatrix q;     // [n_queries, n_heads * head_dim]
+
+  std::int64_t n_context() const { return k.rows - q.rows; }
+  std::int64_t group() const { return attention.n_heads / shape.n_kv_heads; }
+};
+
+// The tokens of a sealed block: [begin, begin + n).
+struct BlockRange {
+  std::int64_t begin = 0, n = 0;
+};
+
+// The blocks of a layer that are sealed once n_context tokens have been read.
+std::vector<BlockRange> sealed_ranges(const CacheLayer& layer, std::int64_t n_context);
+
+// Spectra of each KV head of `side` [n, n_kv_heads * head_dim]; at least one block. The low-rank part is that
+// of truncation, as the codec's default.
+std::vector<HeadSpectrum> measure_spectra(ConstMatrix side, std::int64_t head_dim,
+                                          std::span<const BlockRange> blocks, ThreadPool& pool);
+
+// out [n_queries, n_heads * head_dim]: what the queries get from keys k and values v [n, n_kv_heads *
+// head_dim] in place of the layer's own.
+void attend_to(const LayerRows& rows, ConstMatrix k, ConstMatrix v, ThreadPool& pool, Matrix out);
+
+// Encodes the context with the codecs that the specs have for this layer and measures what comes back.
+// attended: attend_to of the layer's own rows.
+CodecFidelity measure_codec(const LayerRows& rows, const std::string& type_k, const std::string& type_v,
+                            ConstMatrix attended, ThreadPool& pool);
+
+}  // namespace spectralkv
