@@ -21,7 +21,7 @@ class TapBackend final : public Backend {
 
   std::string description() const override { return inner_.description(); }
   FloatMemory allocate(std::int64_t n) override { return inner_.allocate(n); }
-  WeightView upload(const WeightView& w) override { return inner_.upload(w); }
+  WeightView upload(const WeightView& w, Use use) override { return inner_.upload(w, use); }
   const float* upload_vector(const WeightView& w) override { return inner_.upload_vector(w); }
   void write(std::span<const float> from, float* to) override { inner_.write(from, to); }
   void read(const float* from, std::span<float> to) override { inner_.read(from, to); }
