@@ -42,8 +42,8 @@ Cache::Cache(const CacheShape& shape, const std::string& type_k, const std::stri
   const auto k_texts = split_layers(type_k, shape.n_layers), v_texts = split_layers(type_v, shape.n_layers);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     CacheLayer& layer = layers_[l];
-    layer.k.built = build_codec(k_texts[l], shape.head_dim);
-    layer.v.built = build_codec(v_texts[l], shape.head_dim);
+    layer.k.built = build_codec(k_texts[l], shape.head_dim, KvSide::keys);
+    layer.v.built = build_codec(v_texts[l], shape.head_dim, KvSide::values);
     layer.lossy = layer.k.built.lossy || layer.v.built.lossy;
     layer.layout = shared_layout(layer.k.built, layer.v.built, static_cast<std::int64_t>(l));
     for (CacheSide* side : {&layer.k, &layer.v}) {

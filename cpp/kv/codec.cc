@@ -27,6 +27,15 @@ std::int64_t CodecWork::held_bytes() const {
   return static_cast<std::int64_t>(sum);
 }
 
+simd::ByteRows Queries::to_bytes(ConstMatrix rows, std::byte* memory) {
+  const std::int64_t m = rows.rows, ld = (rows.cols + 63) / 64 * 64;
+  auto* const steps = reinterpret_cast<float*>(memory);
+  auto* const sums = reinterpret_cast<std::int32_t*>(steps + m);
+  auto* const values = reinterpret_cast<std::int8_t*>(sums + m);
+  kernels().to_bytes(rows.data, rows.stride, m, rows.cols, values, ld, steps, sums);
+  return {values, ld, steps, sums, m};
+}
+
 bool Codec::valid(const std::byte*, std::int64_t n, std::int64_t bytes) const {
   return bytes == max_bytes(n);
 }
@@ -39,7 +48,9 @@ void Codec::leave(ConstMatrix x, Matrix out) const {
   copy_rows(x, out);
 }
 
-void Codec::score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const {
+void Codec::score(const std::byte* in, std::int64_t n, const Queries& queries, Matrix s,
+                  CodecWork& work) const {
+  const ConstMatrix q = queries.rows;
   const Matrix rows(work.floats(0, n * head_dim_), n, head_dim_);
   decode(in, n, rows);
   kernels().matmul[static_cast<std::size_t>(DType::f32)](rows.data, head_dim_ * 4, n, head_dim_, q.data,

@@ -7,9 +7,14 @@
 #include <string>
 
 #include "base/buffer.h"
+#include "simd/kernels.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
+
+// What a block holds. Blocks of keys are scored and those of values mixed; a codec may store them differently
+// so that its own product is fast. Either can do both.
+enum class KvSide { keys, values };
 
 // Scratch of one thread, grown as needed and kept.
 class CodecWork {
@@ -21,6 +26,20 @@ class CodecWork {
 
  private:
   std::array<Buffer<std::byte>, kSlots> slots_;
+};
+
+// Query rows in codec space. A tile of queries reads many blocks: what codecs compute from it alone is here,
+// made once, or made anew by who needs it.
+struct Queries {
+  ConstMatrix rows;       // [m, head_dim]
+  simd::ByteRows bytes{}; // the same, rounded; values null: not made yet
+
+  Queries(ConstMatrix r) : rows(r) {}  // NOLINT(google-explicit-constructor)
+  Queries(Matrix r) : rows(r) {}       // NOLINT(google-explicit-constructor)
+  Queries(ConstMatrix r, const simd::ByteRows& b) : rows(r), bytes(b) {}
+  // Rounds rows into memory of bytes_needed(m, d), aligned to 4.
+  static std::int64_t bytes_needed(std::int64_t m, std::int64_t d) { return m * ((d + 63) / 64 * 64 + 8); }
+  static simd::ByteRows to_bytes(ConstMatrix rows, std::byte* memory);
 };
 
 // A block is [n tokens, head_dim], 1 <= n. `encode` and `decode` define what a codec means; `score` and `mix`
@@ -55,7 +74,7 @@ class Codec {
   virtual void leave(ConstMatrix x, Matrix out) const;
 
   // s[i][j] = <q_i, row j>: q [m, head_dim] in codec space, s [m, n].
-  virtual void score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const;
+  virtual void score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s, CodecWork& work) const;
   // acc_i += sum_j p[i][j] row j: p [m, n], acc [m, head_dim] in codec space.
   virtual void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const;
 

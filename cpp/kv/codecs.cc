@@ -12,7 +12,7 @@ namespace spectralkv {
 namespace {
 
 template <std::unique_ptr<Codec> (*make)(std::int64_t)>
-BuiltCodec build_exact(CodecSpec& spec, std::int64_t head_dim) {
+BuiltCodec build_exact(CodecSpec& spec, std::int64_t head_dim, KvSide) {
   if (spec.bits()) spec.refuse("it takes no bits");
   spec.finish("none");
   return {make(head_dim), false, CacheLayout{}, spec.name()};
@@ -21,10 +21,10 @@ BuiltCodec build_exact(CodecSpec& spec, std::int64_t head_dim) {
 // The default of every way to run; docs/method.md says why this one.
 constexpr std::string_view kDefaultCodec = "eoptshrinkq:2";
 
-BuiltCodec build_default(CodecSpec& spec, std::int64_t head_dim) {
+BuiltCodec build_default(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
   if (spec.bits()) spec.refuse("it takes no bits");
   spec.finish("none");
-  return build_codec(head_dim % 16 == 0 ? kDefaultCodec : "f16", head_dim);
+  return build_codec(head_dim % 16 == 0 ? kDefaultCodec : "f16", head_dim, side);
 }
 
 constexpr std::array kTable = {
@@ -56,10 +56,10 @@ std::string codec_list() {
   return names;
 }
 
-BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim) {
+BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim, KvSide side) {
   CodecSpec spec(codec_text);
   for (const CodecRow& row : kTable)
-    if (row.name == spec.name()) return row.build(spec, head_dim);
+    if (row.name == spec.name()) return row.build(spec, head_dim, side);
   fail(ErrorKind::value, "kv", "cache type '", codec_text, "': there is no '", spec.name(), "'; there are ",
        codec_list());
 }

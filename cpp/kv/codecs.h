@@ -61,13 +61,13 @@ struct CodecRow {
   std::string_view name;   // as specs begin
   std::string_view help;   // one line: bits and options
   int min_bits, max_bits;  // of ":B" behind the name; 0: it takes none
-  BuiltCodec (*build)(CodecSpec& spec, std::int64_t head_dim);
+  BuiltCodec (*build)(CodecSpec& spec, std::int64_t head_dim, KvSide side);
 };
 
 std::span<const CodecRow> codec_table();
 std::string codec_list();  // all names, for messages
 
-BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim);
+BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim, KvSide side = KvSide::keys);
 
 // A whole spec: the codec text of each layer.
 std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_layers);

@@ -11,12 +11,33 @@ namespace spectralkv::simd {
 
 enum { kTypes = 13 };    // lines of formats/list.def, in its order
 enum { kCodeBits = 8 };  // codes of the cache have 1 to 8 bits
+enum { kTileBits = 3 };  // those in tiles 2, 3 or 4
 
 // y[t * ldy + r] = sum over k < n of W[r][k] * x[t * ldx + k], for r < rows, t < tokens.
 // w: rows of row_bytes each, n values; x: [tokens, n] f32; y: [tokens, rows] f32; work: matmul_work(n)
 // floats. Rows are summed in groups of four counted from w: callers split rows at multiples of four.
 typedef void (*MatmulFn)(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const float* x,
                          int64_t ldx, int64_t tokens, float* y, int64_t ldy, float* work);
+
+// A matrix of codes in tiles (formats/codetiles.h) that stand for whole numbers.
+struct CodeTiles {
+  const uint8_t* data;
+  int64_t rows;          // results of a product
+  int64_t groups;        // tiles behind each other: four columns each that are summed
+  int64_t stride;        // bytes from one sixteen of rows to the next
+  const int8_t* levels;  // [2^b], -127 to 127
+};
+
+// Rows of whole numbers times steps[t]. Narrow rows hold their numbers, -127 to 127, at values + t * ld. Wide
+// rows have numbers up to 32512 in two parts, 256 high + low: the high ones at values + 2 t * ld, the low
+// ones at values + (2 t + 1) * ld.
+struct ByteRows {
+  const int8_t* values;
+  int64_t ld;
+  const float* steps;   // [count]
+  const int32_t* sums;  // [count], of a row's numbers
+  int64_t count;
+};
 
 struct Kernels {
   const char* name;
@@ -44,6 +65,22 @@ struct Kernels {
   // out[i] = scale * levels[code[i]] for one row of d codes.
   void (*decode_codes[kCodeBits])(const uint8_t* row, int64_t d, const float* levels, float scale,
                                   float* out);
+
+  // y[t * ldy + r] += steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r < a.rows, b =
+  // index + 2. The sum is an exact integer; in wide rows it needs groups <= kWideGroups. scale: [a.rows], or
+  // null for 1.
+  void (*add_tiles[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
+                               int64_t ldy);
+  void (*add_tiles_wide[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
+                                    int64_t ldy);
+  // Rounds m rows of n values to the numbers of ByteRows, nearest even, steps[t] = largest / 127: rows of
+  // values ld >= n rounded up to 64 apart, zeros behind the n-th. A row that holds NaN or infinity gets a
+  // step that is NaN.
+  void (*to_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, int8_t* values, int64_t ld,
+                   float* steps, int32_t* sums);
+  // The same for wide rows of x[t][k] * scale[k], steps[t] = largest / 32512. scale: [n].
+  void (*to_wide_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale, int8_t* values,
+                        int64_t ld, float* steps, int32_t* sums);
 
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i], i < n.
   void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* out);
@@ -74,6 +111,9 @@ struct Kernels {
 static constexpr int64_t matmul_work(int64_t n) {
   return 4 * (n + 32);
 }
+
+// Most groups of wide rows whose sums fit 32 bits: 4 * 128 * 32512 * 127 < 2^31.
+static constexpr int64_t kWideGroups = 128;
 
 // Each is compiled with its own flags; null where the compiler's target does not have it.
 const Kernels* kernels_scalar();

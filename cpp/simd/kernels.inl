@@ -8,6 +8,7 @@
 #include "simd/codes.inl"
 #include "simd/elementwise.inl"
 #include "simd/panels.inl"
+#include "simd/bytes.inl"
 // clang-format on
 
 namespace spectralkv::simd {
@@ -39,6 +40,10 @@ constexpr Kernels kTable = {
     EACH(mix_codes),
     EACH(decode_codes),
 #undef EACH
+    {add_tiles<2, false>, add_tiles<3, false>, add_tiles<4, false>},
+    {add_tiles<2, true>, add_tiles<3, true>, add_tiles<4, true>},
+    to_bytes,
+    to_wide_bytes,
     rms_norm,
     silu_mul,
     add,

@@ -110,8 +110,10 @@ class BlockQuantCodec final : public Codec {
     }
   }
 
-  void score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const override {
-    if (group_ != 32) return Codec::score(in, n, q, s, work);
+  void score(const std::byte* in, std::int64_t n, const Queries& queries, Matrix s,
+             CodecWork& work) const override {
+    const ConstMatrix q = queries.rows;
+    if (group_ != 32) return Codec::score(in, n, queries, s, work);
     kernels().matmul[static_cast<std::size_t>(Group::kType)](in, max_bytes(1), n, head_dim(), q.data,
                                                              q.stride, q.rows, s.data, s.stride,
                                                              work.floats(1, simd::matmul_work(head_dim())));
@@ -155,11 +157,11 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim) {
 
 }  // namespace
 
-BuiltCodec build_q8_0(CodecSpec& spec, std::int64_t head_dim) {
+BuiltCodec build_q8_0(CodecSpec& spec, std::int64_t head_dim, KvSide) {
   return build<Q8Group>(spec, head_dim);
 }
 
-BuiltCodec build_q4_0(CodecSpec& spec, std::int64_t head_dim) {
+BuiltCodec build_q4_0(CodecSpec& spec, std::int64_t head_dim, KvSide) {
   return build<Q4Group>(spec, head_dim);
 }
 

@@ -14,9 +14,9 @@
 //     ...         r n' factor_bits / 8      codes of a_i, n' = n rounded up to 16 (codes 0 behind the last)
 //     ...         r d factor_bits / 8       codes of b_i
 //     ...         2 n                       N (f16)
-//     ...         n d bits / 8              codes of C, a row each
+//     ...                                   codes of C (residual_codes.h)
 //
-// Rows of codes are those of formats/bitpack.h. Every part, and so every block, has an even number of bytes,
+// Rows of factor codes are those of formats/bitpack.h. Every part, and so every block, has an even number of bytes,
 // and a block starts at an even address: the f16 numbers are aligned.
 #include "kv/codecs/eoptshrinkq.h"
 
@@ -28,6 +28,7 @@
 
 #include "base/error.h"
 #include "formats/bitpack.h"
+#include "kv/codecs/residual_codes.h"
 #include "kv/codecs/shared_tables.h"
 #include "quant/factors.h"
 #include "quant/row_math.h"
@@ -56,13 +57,14 @@ double row_norm(const float* row, std::int64_t d) {
 
 class EOptShrinkQCodec final : public Codec {
  public:
-  EOptShrinkQCodec(std::int64_t head_dim, const EOptShrinkQOptions& options, std::string text)
+  EOptShrinkQCodec(std::int64_t head_dim, const EOptShrinkQOptions& options, KvSide side, std::string text)
       : Codec(head_dim),
         options_(options),
         text_(std::move(text)),
         rotation_(shared_rotation(options.rotation, static_cast<int>(head_dim))),
         codebook_(shared_unit_codebook(static_cast<int>(head_dim), options.bits)),
-        factor_codebook_(shared_gaussian_codebook(options.factor_bits)) {}
+        factor_codebook_(shared_gaussian_codebook(options.factor_bits)),
+        residual_(make_residual_codes(codebook_, head_dim, side)) {}
 
   std::string spec() const override { return text_; }
 
@@ -83,7 +85,7 @@ class EOptShrinkQCodec final : public Codec {
 
   std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const override;
   void decode(const std::byte* in, std::int64_t n, Matrix out) const override;
-  void score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const override;
+  void score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s, CodecWork& work) const override;
   void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const override;
 
  private:
@@ -100,7 +102,7 @@ class EOptShrinkQCodec final : public Codec {
   std::int64_t bytes(std::int64_t n, std::int64_t rank) const {
     return kHeader +
            rank * (2 + packed(padded(n), options_.factor_bits) + packed(head_dim(), options_.factor_bits)) +
-           n * (2 + packed(head_dim(), options_.bits));
+           2 * n + residual_->bytes(n);
   }
   std::int64_t max_rank(std::int64_t n) const {
     const int k = edge_window(static_cast<int>(head_dim()));
@@ -132,12 +134,21 @@ class EOptShrinkQCodec final : public Codec {
     return out;
   }
 
+  void scale_by_weights(const View& v, Matrix along) const {
+    std::array<float, kMaxRank> g;
+    weights(v, g.data());
+    for (std::int64_t i = 0; i < along.rows; ++i)
+      for (std::int64_t r = 0; r < along.cols; ++r) along(i, r) *= g[static_cast<std::size_t>(r)];
+  }
+  void multiply_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width, ConstMatrix x,
+                        Matrix along, CodecWork& work) const;
+  void mix_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width, ConstMatrix along,
+                   Matrix out, CodecWork& work) const;
+
   // out [n, d] -= or += the low-rank part as stored.
   void add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const;
 
-  std::size_t code_kernel() const { return static_cast<std::size_t>(options_.bits - 1); }
   std::size_t factor_kernel() const { return static_cast<std::size_t>(options_.factor_bits - 1); }
-  const float* levels() const { return codebook_.levels.data(); }
   const float* factor_levels() const { return factor_codebook_.levels.data(); }
 
   EOptShrinkQOptions options_;
@@ -145,6 +156,7 @@ class EOptShrinkQCodec final : public Codec {
   const CacheRotation& rotation_;
   const Codebook& codebook_;
   const Codebook& factor_codebook_;
+  std::unique_ptr<const ResidualCodes> residual_;
 };
 
 void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const {
@@ -200,7 +212,7 @@ std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWo
     return out + (static_cast<const std::byte*>(part) - out);
   };
 
-  std::vector<std::uint8_t> codes(static_cast<std::size_t>(std::max(padded(n), d)));
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(std::max(padded(n), n * d)));
   const auto store = [&](std::span<const float> column, const std::uint8_t* row) {
     std::fill(codes.begin(), codes.end(), std::uint8_t{0});
     const std::uint16_t scale =
@@ -227,93 +239,85 @@ std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWo
   }
   for (std::int64_t t = 0; t < n; ++t) {
     const std::uint16_t norm =
-        quantize_row(rows.row(t), static_cast<int>(d), codebook_, options_.scale, codes.data());
+        quantize_row(rows.row(t), static_cast<int>(d), codebook_, options_.scale, codes.data() + t * d);
     std::memcpy(at(v.norms + t), &norm, 2);
-    skv_pack_codes(codes.data(), static_cast<int>(d), options_.bits,
-                   reinterpret_cast<std::uint8_t*>(at(v.codes + t * packed(d, options_.bits))));
   }
+  residual_->store(codes.data(), n, reinterpret_cast<std::uint8_t*>(at(v.codes)));
   return bytes(n, low.rank);
 }
 
 void EOptShrinkQCodec::decode(const std::byte* in, std::int64_t n, Matrix out) const {
   const View v = view(in, n);
-  for (std::int64_t t = 0; t < n; ++t)
-    kernels().decode_codes[code_kernel()](v.codes + t * packed(head_dim(), options_.bits), head_dim(),
-                                          levels(), skv_f16_to_f32(v.norms[t]) * v.unit, out.row(t));
+  std::vector<float> norm(static_cast<std::size_t>(n));
+  residual_->decode(v.codes, n, norms(v, n, norm.data()), out);
   add_low_rank(v, n, 1, out);
 }
 
-// s = (q C^T) N + ((q B) g) A^T.
-void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s,
-                             CodecWork& work) const {
-  const View v = view(in, n);
-  const auto& k = kernels();
-  const std::int64_t m = q.rows, d = head_dim(), width = padded(n);
-  k.score_codes[code_kernel()](v.codes, n, d, levels(), q.data, q.stride, m, s.data, s.stride);
-  const float* const norm = norms(v, n, work.floats(3, width));
-  if (v.rank == 0) {
-    for (std::int64_t i = 0; i < m; ++i) {
-      float* __restrict row = s.row(i);
-      for (std::int64_t j = 0; j < n; ++j) row[j] *= norm[j];
-    }
-    return;
-  }
-  std::array<float, kMaxRank> g;
-  weights(v, g.data());
-  const Matrix along(work.floats(4, m * v.rank), m, v.rank), low(work.floats(5, m * width), m, width);
-  k.score_codes[factor_kernel()](v.right, v.rank, d, factor_levels(), q.data, q.stride, m, along.data,
-                                 v.rank);
-  for (std::int64_t i = 0; i < m; ++i)
-    for (std::int64_t r = 0; r < v.rank; ++r) along(i, r) *= g[static_cast<std::size_t>(r)];
-  std::memset(low.data, 0, static_cast<std::size_t>(m * width) * sizeof(float));
-  k.mix_codes[factor_kernel()](along.data, v.rank, m, v.left, v.rank, width, factor_levels(), low.data,
-                               width);
-  for (std::int64_t i = 0; i < m; ++i) {
-    float* __restrict row = s.row(i);
-    const float* add = low.row(i);
-    for (std::int64_t j = 0; j < n; ++j) row[j] = row[j] * norm[j] + add[j];
-  }
+// along [m, rank] = x [m, width] times the factors' columns.
+void EOptShrinkQCodec::multiply_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width,
+                                        ConstMatrix x, Matrix along, CodecWork&) const {
+  kernels().score_codes[factor_kernel()](codes, rank, width, factor_levels(), x.data, x.stride, x.rows,
+                                         along.data, along.stride);
 }
 
-// acc += (p N) C + ((p A) g) B^T.
+// out [m, width] += along [m, rank] times the factors' columns.
+void EOptShrinkQCodec::mix_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width,
+                                   ConstMatrix along, Matrix out, CodecWork&) const {
+  kernels().mix_codes[factor_kernel()](along.data, along.stride, along.rows, codes, rank, width,
+                                       factor_levels(), out.data, out.stride);
+}
+
+// s = ((q B) g) A^T + (q C^T) N.
+void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s,
+                             CodecWork& work) const {
+  if (!residual_->scores()) return Codec::score(in, n, q, s, work);
+  const View v = view(in, n);
+  const std::int64_t m = s.rows, width = padded(n);
+  if (v.rank == 0) {
+    for (std::int64_t i = 0; i < m; ++i) std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
+  } else {
+    const Matrix along(work.floats(4, m * v.rank), m, v.rank);
+    multiply_factors(v.right, v.rank, head_dim(), q.rows, along, work);
+    scale_by_weights(v, along);
+    const Matrix low = n == width ? s : Matrix(work.floats(5, m * width), m, width);
+    for (std::int64_t i = 0; i < m; ++i)
+      std::memset(low.row(i), 0, static_cast<std::size_t>(width) * sizeof(float));
+    mix_factors(v.left, v.rank, width, along, low, work);
+    for (std::int64_t i = 0; i < m && n != width; ++i)
+      std::memcpy(s.row(i), low.row(i), static_cast<std::size_t>(n) * sizeof(float));
+  }
+  residual_->add_score(v.codes, n, norms(v, n, work.floats(3, n)), q, s, work);
+}
+
+// acc += ((p A) g) B^T + (p N) C.
 void EOptShrinkQCodec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc,
                            CodecWork& work) const {
+  if (!residual_->mixes()) return Codec::mix(in, n, p, acc, work);
   const View v = view(in, n);
-  const auto& k = kernels();
-  const std::int64_t m = p.rows, d = head_dim(), width = padded(n);
-  const float* const norm = norms(v, n, work.floats(3, width));
-  const Matrix shares(work.floats(5, m * width), m, width);
-  for (std::int64_t i = 0; i < m; ++i) {
-    float* __restrict row = shares.row(i);
-    const float* from = p.row(i);
-    for (std::int64_t j = 0; j < n; ++j) row[j] = from[j] * norm[j];
+  const std::int64_t m = p.rows, width = padded(n);
+  if (v.rank > 0) {
+    ConstMatrix weighted = p;
+    if (n != width) {  // zeros against the codes behind the last token
+      const Matrix wide(work.floats(5, m * width), m, width);
+      for (std::int64_t i = 0; i < m; ++i) {
+        std::memcpy(wide.row(i), p.row(i), static_cast<std::size_t>(n) * sizeof(float));
+        std::memset(wide.row(i) + n, 0, static_cast<std::size_t>(width - n) * sizeof(float));
+      }
+      weighted = wide;
+    }
+    const Matrix along(work.floats(4, m * v.rank), m, v.rank);
+    multiply_factors(v.left, v.rank, width, weighted, along, work);
+    scale_by_weights(v, along);
+    mix_factors(v.right, v.rank, head_dim(), along, acc, work);
   }
-  k.mix_codes[code_kernel()](shares.data, width, m, v.codes, n, d, levels(), acc.data, acc.stride);
-  if (v.rank == 0) return;
-
-  ConstMatrix weighted = p;
-  if (n != width) {  // zeros against the codes behind the last token
-    std::memset(shares.data, 0, static_cast<std::size_t>(m * width) * sizeof(float));
-    for (std::int64_t i = 0; i < m; ++i)
-      std::memcpy(shares.row(i), p.row(i), static_cast<std::size_t>(n) * sizeof(float));
-    weighted = shares;
-  }
-  std::array<float, kMaxRank> g;
-  weights(v, g.data());
-  const Matrix along(work.floats(4, m * v.rank), m, v.rank);
-  k.score_codes[factor_kernel()](v.left, v.rank, width, factor_levels(), weighted.data, weighted.stride, m,
-                                 along.data, v.rank);
-  for (std::int64_t i = 0; i < m; ++i)
-    for (std::int64_t r = 0; r < v.rank; ++r) along(i, r) *= g[static_cast<std::size_t>(r)];
-  k.mix_codes[factor_kernel()](along.data, v.rank, m, v.right, v.rank, d, factor_levels(), acc.data,
-                               acc.stride);
+  residual_->add_mix(v.codes, n, norms(v, n, work.floats(3, n)), p, acc, work);
 }
 
 }  // namespace
 
 std::unique_ptr<Codec> make_eoptshrinkq_codec(std::int64_t head_dim, const EOptShrinkQOptions& options,
-                                              std::string text) {
-  return std::make_unique<EOptShrinkQCodec>(head_dim, options, std::move(text));
+                                              KvSide side, std::string text) {
+  return std::make_unique<EOptShrinkQCodec>(head_dim, options, side, std::move(text));
 }
 
 }  // namespace spectralkv

@@ -21,9 +21,9 @@ struct EOptShrinkQOptions {
 };
 
 std::unique_ptr<Codec> make_eoptshrinkq_codec(std::int64_t head_dim, const EOptShrinkQOptions& options,
-                                              std::string text);
+                                              KvSide side, std::string text);
 
-BuiltCodec build_turboquant(CodecSpec& spec, std::int64_t head_dim);
-BuiltCodec build_eoptshrinkq(CodecSpec& spec, std::int64_t head_dim);
+BuiltCodec build_turboquant(CodecSpec& spec, std::int64_t head_dim, KvSide side);
+BuiltCodec build_eoptshrinkq(CodecSpec& spec, std::int64_t head_dim, KvSide side);
 
 }  // namespace spectralkv

@@ -43,7 +43,7 @@ auto names_of(const List& list, Name name) {
   return names;
 }
 
-BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, bool factor) {
+BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool factor) {
   check_head_dim(spec, head_dim);
   if (!spec.bits()) spec.refuse(concat("it needs bits per entry, as in '", spec.name(), ":2'"));
   if (*spec.bits() < 1 || *spec.bits() > kMaxCodeBits)
@@ -81,17 +81,17 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, bool factor) {
     text += concat(",rotation=", rotation_kind_name(s.codec.rotation));
   if (s.codec.scale != base.codec.scale) text += concat(",scale=", row_scale_name(s.codec.scale));
   text += layout_text(s.layout, base.layout);
-  return {make_eoptshrinkq_codec(head_dim, s.codec, text), true, s.layout, text};
+  return {make_eoptshrinkq_codec(head_dim, s.codec, side, text), true, s.layout, text};
 }
 
 }  // namespace
 
-BuiltCodec build_turboquant(CodecSpec& spec, std::int64_t head_dim) {
-  return build(spec, head_dim, false);
+BuiltCodec build_turboquant(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
+  return build(spec, head_dim, side, false);
 }
 
-BuiltCodec build_eoptshrinkq(CodecSpec& spec, std::int64_t head_dim) {
-  return build(spec, head_dim, true);
+BuiltCodec build_eoptshrinkq(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
+  return build(spec, head_dim, side, true);
 }
 
 }  // namespace spectralkv

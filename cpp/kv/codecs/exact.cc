@@ -35,7 +35,9 @@ class ExactCodec final : public Codec {
       kernels().decode[static_cast<std::size_t>(type_)](in + r * max_bytes(1), out.row(r), head_dim());
   }
 
-  void score(const std::byte* in, std::int64_t n, ConstMatrix q, Matrix s, CodecWork& work) const override {
+  void score(const std::byte* in, std::int64_t n, const Queries& queries, Matrix s,
+             CodecWork& work) const override {
+    const ConstMatrix q = queries.rows;
     kernels().matmul[static_cast<std::size_t>(type_)](in, max_bytes(1), n, head_dim(), q.data, q.stride,
                                                       q.rows, s.data, s.stride,
                                                       work.floats(1, simd::matmul_work(head_dim())));

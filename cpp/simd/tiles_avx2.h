@@ -1,0 +1,144 @@
+// Products with codes in tiles by AVX2; tiles_scalar.h says what they mean. Levels are 16-bit numbers 128 too
+// large, for vpmaddwd: sums start at -128 times the sum of the numbers.
+#pragma once
+
+#include "formats/codetiles.h"
+#include "simd/kernels.h"
+#include "simd/vec_avx2.h"
+
+namespace {
+
+using spectralkv::simd::ByteRows;
+using spectralkv::simd::CodeTiles;
+
+constexpr int kTileRowsAtOnce = 4;
+constexpr int64_t kTileMaxGroups = 1024;  // head dims end at 4096
+
+// Half h of a tile, rows 8 h to 8 h + 7: bytes by position.
+template <int bits>
+struct TileLevels {
+  static constexpr int64_t kBytes = 8 * bits;
+  __m256i table, shift[2];
+
+  explicit TileLevels(const int8_t* levels) {
+    uint8_t bytes[16];
+    for (int i = 0; i < 16; ++i) bytes[i] = (uint8_t)(levels[i & ((1 << bits) - 1)] + 128);
+    table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)bytes));
+    shift[0] = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2);
+    shift[1] = _mm256_setr_epi32(4, 4, 4, 4, 6, 6, 6, 6);
+  }
+  void at(const uint8_t* tile, __m256i out[2]) const {
+    if constexpr (bits == 4) {
+      const __m256i raw = _mm256_loadu_si256((const __m256i*)tile), mask = _mm256_set1_epi8(15);
+      out[0] = _mm256_shuffle_epi8(table, _mm256_and_si256(raw, mask));
+      out[1] = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(raw, 4), mask));
+      return;
+    }
+    const __m256i raw = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)tile));
+    for (int h = 0; h < 2; ++h) {
+      __m256i index = _mm256_and_si256(_mm256_srlv_epi32(raw, shift[h]), _mm256_set1_epi8(3));
+      if constexpr (bits == 3) {  // four bytes of bits, each to eight bytes of its own, one bit in each
+        int four;
+        __builtin_memcpy(&four, tile + 16 + 4 * h, 4);
+        const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2,
+                                                2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+        const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ull);
+        const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(four), spread), bit);
+        index = _mm256_or_si256(index,
+                                _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(4)));
+      }
+      out[h] = _mm256_shuffle_epi8(table, index);
+    }
+  }
+};
+
+// Rows t to t + T - 1 of x: four numbers of a group as pairs of 16 bits, the even ones, then the odd ones.
+template <bool wide, int T>
+inline void tile_pairs(const ByteRows& x, int64_t t, int64_t groups, int32_t (*pairs)[T][2]) {
+  for (int i = 0; i < T; ++i) {
+    const int8_t* row = x.values + (wide ? 2 * (t + i) : t + i) * x.ld;
+    for (int64_t g = 0; g < groups; ++g) {
+      int16_t number[4];
+      for (int j = 0; j < 4; ++j)
+        number[j] = (int16_t)(wide ? 256 * row[4 * g + j] + row[x.ld + 4 * g + j] : row[4 * g + j]);
+      const int16_t turned[4] = {number[0], number[2], number[1], number[3]};
+      __builtin_memcpy(pairs[g][i], turned, 8);
+    }
+  }
+}
+
+template <int bits, bool wide, int T>
+inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const ByteRows& x, int64_t t,
+                      const float* scale, float* y, int64_t ldy) {
+  int32_t pairs[kTileMaxGroups][T][2];
+  tile_pairs<wide, T>(x, t, a.groups, pairs);
+  const __m256i even = _mm256_set1_epi32(0x00ff00ff);
+  for (int64_t r = 0; r < a.rows; r += 16) {
+    const uint8_t* tile = a.data + r / 16 * a.stride;
+    __m256i acc[2][T];
+    for (int i = 0; i < T; ++i)
+      acc[0][i] = acc[1][i] = _mm256_set1_epi32((int32_t)(-128u * (uint32_t)x.sums[t + i]));
+    for (int64_t g = 0; g < a.groups; ++g, tile += TileLevels<bits>::kBytes) {
+      __m256i half[2];
+      levels.at(tile, half);
+      for (int h = 0; h < 2; ++h) {
+        const __m256i low = _mm256_and_si256(half[h], even), high = _mm256_srli_epi16(half[h], 8);
+        for (int i = 0; i < T; ++i) {
+          const __m256i first = _mm256_madd_epi16(low, _mm256_set1_epi32(pairs[g][i][0]));
+          const __m256i second = _mm256_madd_epi16(high, _mm256_set1_epi32(pairs[g][i][1]));
+          acc[h][i] = _mm256_add_epi32(acc[h][i], _mm256_add_epi32(first, second));
+        }
+      }
+    }
+    const int left = a.rows - r < 16 ? (int)(a.rows - r) : 16;
+    for (int i = 0; i < T; ++i) {
+      const Vec sum = {_mm256_cvtepi32_ps(acc[0][i]), _mm256_cvtepi32_ps(acc[1][i])};
+      Vec factor = vec_set1(x.steps[t + i]);
+      if (scale != nullptr) factor = vec_mul(factor, vec_load_n(scale + r, left));
+      vec_store_n(y + i * ldy + r, vec_fma(sum, factor, vec_load_n(y + i * ldy + r, left)), left);
+    }
+  }
+}
+
+template <int bits, bool wide, int T = kTileRowsAtOnce>
+inline void tile_all(const TileLevels<bits>& levels, const CodeTiles& a, const ByteRows& x, int64_t t,
+                     const float* scale, float* y, int64_t ldy) {
+  for (; x.count - t >= T; t += T) tile_rows<bits, wide, T>(levels, a, x, t, scale, y + t * ldy, ldy);
+  if constexpr (T > 1) {
+    if (t < x.count) tile_all<bits, wide, T - 1>(levels, a, x, t, scale, y, ldy);
+  }
+}
+
+template <int bits, bool wide>
+void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float* y, int64_t ldy) {
+  tile_all<bits, wide>(TileLevels<bits>(a.levels), a, x, 0, scale, y, ldy);
+}
+
+// Numbers as 16-bit words in the in-lane order that packing leaves; 32 bytes from the order that two levels
+// leave.
+inline __m256i packed_words(Vec v) {
+  return _mm256_packs_epi32(_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b));
+}
+inline __m256i packed_in_order(__m256i x) {
+  return _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+inline void store_bytes(int8_t* to, const Vec v[4]) {
+  for (int i = 0; i < 4; i += 2)
+    _mm256_storeu_si256((__m256i*)(to + 16 * i),
+                        packed_in_order(_mm256_packs_epi16(packed_words(v[i]), packed_words(v[i + 1]))));
+}
+// Number + 128 has the high part in its upper byte and the low part plus 128 in its lower one.
+inline void store_parts(int8_t* high, int8_t* low, const Vec v[4]) {
+  const __m256i half = _mm256_set1_epi16(128), byte = _mm256_set1_epi16(255);
+  for (int i = 0; i < 4; i += 2) {
+    const __m256i a = _mm256_add_epi16(packed_words(v[i]), half),
+                  b = _mm256_add_epi16(packed_words(v[i + 1]), half);
+    const __m256i upper = _mm256_packs_epi16(_mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8));
+    const __m256i lower = _mm256_packus_epi16(_mm256_and_si256(a, byte), _mm256_and_si256(b, byte));
+    _mm256_storeu_si256((__m256i*)(high + 16 * i), packed_in_order(upper));
+    _mm256_storeu_si256((__m256i*)(low + 16 * i),
+                        packed_in_order(_mm256_xor_si256(lower, _mm256_set1_epi8(-128))));
+  }
+}
+
+}  // namespace
