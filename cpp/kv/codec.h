@@ -31,8 +31,8 @@ class CodecWork {
 // Query rows in codec space. A tile of queries reads many blocks: what codecs compute from it alone is here,
 // made once, or made anew by who needs it.
 struct Queries {
-  ConstMatrix rows;       // [m, head_dim]
-  simd::ByteRows bytes{}; // the same, rounded; values null: not made yet
+  ConstMatrix rows;        // [m, head_dim]
+  simd::ByteRows bytes{};  // the same, rounded; values null: not made yet
 
   Queries(ConstMatrix r) : rows(r) {}  // NOLINT(google-explicit-constructor)
   Queries(Matrix r) : rows(r) {}       // NOLINT(google-explicit-constructor)

@@ -1,8 +1,8 @@
 // The kernels for avx512.
 #if defined(__AVX512F__) && defined(__AVX512VNNI__)
 #include "simd/panel_avx512.h"
-#include "simd/vec_avx512.h"
 #include "simd/tiles_avx512.h"
+#include "simd/vec_avx512.h"
 
 #define SKV_NAME "avx512"
 #define SKV_KERNELS kernels_avx512

@@ -1,7 +1,7 @@
 // The kernels for scalar.
 #include "simd/panel_scalar.h"
-#include "simd/vec_scalar.h"
 #include "simd/tiles_scalar.h"
+#include "simd/vec_scalar.h"
 
 #define SKV_NAME "scalar"
 #define SKV_KERNELS kernels_scalar

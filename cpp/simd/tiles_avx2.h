@@ -44,8 +44,7 @@ struct TileLevels {
                                                 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
         const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ull);
         const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(four), spread), bit);
-        index = _mm256_or_si256(index,
-                                _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(4)));
+        index = _mm256_or_si256(index, _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(4)));
       }
       out[h] = _mm256_shuffle_epi8(table, index);
     }

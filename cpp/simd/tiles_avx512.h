@@ -36,9 +36,8 @@ struct TileLevels {
   }
   __m512i at(const uint8_t* tile) const {
     if constexpr (bits == 8) return _mm512_loadu_si512(tile);
-    const __m512i raw = bits == 4
-                            ? _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)tile))
-                            : _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)tile));
+    const __m512i raw = bits == 4 ? _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)tile))
+                                  : _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)tile));
     const __m512i index = _mm512_srlv_epi32(raw, shift);
     const __m512i level = _mm512_permutexvar_epi8(index, low);
     if constexpr (bits != 3) return level;
@@ -58,7 +57,8 @@ inline void tile_products(const TileLevels<bits>& levels, const uint8_t* tiles, 
   const int8_t* values = x.values + (wide ? 2 * t : t) * x.ld;
   __m512i acc[N][B];
   for (int b = 0; b < B; ++b) {
-    const int32_t first = wide && b % 2 == 0 ? 0 : (int32_t)(-128u * (uint32_t)x.sums[t + (wide ? b / 2 : b)]);
+    const int32_t first =
+        wide && b % 2 == 0 ? 0 : (int32_t)(-128u * (uint32_t)x.sums[t + (wide ? b / 2 : b)]);
     for (int n = 0; n < N; ++n) acc[n][b] = _mm512_set1_epi32(first);
   }
   for (int64_t g = 0; g < groups; ++g) {
@@ -157,10 +157,10 @@ inline void store_bytes(int8_t* to, const Vec v[4]) {
 // Number + 128 has the high part in its upper byte and the low part plus 128 in its lower one.
 inline void store_parts(int8_t* high, int8_t* low, const Vec v[4]) {
   const __m512i half = _mm512_set1_epi16(128), byte = _mm512_set1_epi16(255);
-  const __m512i a = _mm512_add_epi16(
-      _mm512_packs_epi32(_mm512_cvtps_epi32(v[0].v), _mm512_cvtps_epi32(v[1].v)), half);
-  const __m512i b = _mm512_add_epi16(
-      _mm512_packs_epi32(_mm512_cvtps_epi32(v[2].v), _mm512_cvtps_epi32(v[3].v)), half);
+  const __m512i a =
+      _mm512_add_epi16(_mm512_packs_epi32(_mm512_cvtps_epi32(v[0].v), _mm512_cvtps_epi32(v[1].v)), half);
+  const __m512i b =
+      _mm512_add_epi16(_mm512_packs_epi32(_mm512_cvtps_epi32(v[2].v), _mm512_cvtps_epi32(v[3].v)), half);
   const __m512i upper = _mm512_packs_epi16(_mm512_srai_epi16(a, 8), _mm512_srai_epi16(b, 8));
   const __m512i lower = _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte));
   _mm512_storeu_si512(high, packed_in_order(upper));

@@ -16,8 +16,8 @@
 //     ...         2 n                       N (f16)
 //     ...                                   codes of C (residual_codes.h)
 //
-// Rows of factor codes are those of formats/bitpack.h. Every part, and so every block, has an even number of bytes,
-// and a block starts at an even address: the f16 numbers are aligned.
+// Rows of factor codes are those of formats/bitpack.h. Every part, and so every block, has an even number of
+// bytes, and a block starts at an even address: the f16 numbers are aligned.
 #include "kv/codecs/eoptshrinkq.h"
 
 #include <array>
@@ -274,7 +274,8 @@ void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, const Queries&
   const View v = view(in, n);
   const std::int64_t m = s.rows, width = padded(n);
   if (v.rank == 0) {
-    for (std::int64_t i = 0; i < m; ++i) std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
+    for (std::int64_t i = 0; i < m; ++i)
+      std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
   } else {
     const Matrix along(work.floats(4, m * v.rank), m, v.rank);
     multiply_factors(v.right, v.rank, head_dim(), q.rows, along, work);

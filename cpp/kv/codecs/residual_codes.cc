@@ -76,8 +76,9 @@ class TileCodes final : public ResidualCodes {
   void decode(const std::uint8_t* in, std::int64_t n, const float* norms, Matrix out) const override {
     for (std::int64_t t = 0; t < n; ++t)
       for (std::int64_t c = 0; c < d_; ++c) {
-        const unsigned code = skv_tiled_code(in, depth(n), codebook_.bits, static_cast<std::size_t>(keys_ ? t : c),
-                                             static_cast<std::size_t>(keys_ ? c : t));
+        const unsigned code =
+            skv_tiled_code(in, depth(n), codebook_.bits, static_cast<std::size_t>(keys_ ? t : c),
+                           static_cast<std::size_t>(keys_ ? c : t));
         out(t, c) = norms[t] * codebook_.levels[code];
       }
   }
@@ -105,7 +106,8 @@ class TileCodes final : public ResidualCodes {
 void TileCodes::add_score(const std::uint8_t* in, std::int64_t n, const float* norms, const Queries& q,
                           Matrix s, CodecWork& work) const {
   simd::ByteRows bytes = q.bytes;
-  if (bytes.values == nullptr) bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
+  if (bytes.values == nullptr)
+    bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
   auto* const scale = work.floats(1, n);
   for (std::int64_t t = 0; t < n; ++t) scale[t] = norms[t] * levels_.unit;
   const simd::CodeTiles tiles{in, n, groups(n), groups(n) * tile_bytes(), levels_.bytes};
@@ -140,22 +142,23 @@ ByteLevels byte_levels(const Codebook& codebook) {
     const double unit = top / largest;
     double error = 0;
     for (const float level : codebook.levels) {
-      const double rest = static_cast<double>(level) - unit * std::nearbyint(static_cast<double>(level) / unit);
+      const double rest =
+          static_cast<double>(level) - unit * std::nearbyint(static_cast<double>(level) / unit);
       error += rest * rest;
     }
     if (error >= best_error) continue;
     best_error = error;
     best.unit = static_cast<float>(unit);
     for (std::size_t i = 0; i < codebook.levels.size(); ++i)
-      best.bytes[i] = static_cast<std::int8_t>(std::nearbyint(static_cast<double>(codebook.levels[i]) / unit));
+      best.bytes[i] =
+          static_cast<std::int8_t>(std::nearbyint(static_cast<double>(codebook.levels[i]) / unit));
   }
   return best;
 }
 
 std::unique_ptr<ResidualCodes> make_residual_codes(const Codebook& codebook, std::int64_t head_dim,
                                                    KvSide side) {
-  if (codebook.bits >= 2 && codebook.bits <= 4)
-    return std::make_unique<TileCodes>(codebook, head_dim, side);
+  if (codebook.bits >= 2 && codebook.bits <= 4) return std::make_unique<TileCodes>(codebook, head_dim, side);
   return std::make_unique<RowCodes>(codebook, head_dim);
 }
 

@@ -20,7 +20,7 @@ namespace {
 const test::TinyModel kTiny{.n_embd = 256};  // head dim 64
 constexpr std::int64_t kTokens = 200, kQueries = 24, kContext = kTokens - kQueries;
 constexpr std::int64_t kBlock = 48, kSink = 4, kHeadDim = 64, kHeads = 4, kKvHeads = 2;
-const std::string kSpec = "eoptshrinkq:2,block=48,sink=4";
+const std::string kSpec = "eoptshrinkq:2,block=48,sink=4,window=0";
 
 // Every row of one layer, as one forward pass over the whole text shows them.
 struct Rows {
@@ -64,13 +64,13 @@ struct Decoded {
   double bytes = 0, paper = 0, entries = 0, rank = 0, edge = 0;
 };
 
-Decoded decode_head(const std::vector<float>& side, std::int64_t head) {
+Decoded decode_head(const std::vector<float>& side, std::int64_t head, KvSide which) {
   Decoded result;
   for (std::int64_t t = 0; t < kTokens; ++t)
     for (std::int64_t c = 0; c < kHeadDim; ++c)
       result.own.push_back(side[static_cast<std::size_t>((t * kKvHeads + head) * kHeadDim + c)]);
   result.rows = result.own;
-  const BuiltCodec built = build_codec(kSpec, kHeadDim);
+  const BuiltCodec built = build_codec(kSpec, kHeadDim, which);
   CodecWork work;
   GramSolver solver;
   for (std::int64_t begin = kSink, end = kBlock; end <= kContext; begin = end, end += kBlock) {
@@ -140,7 +140,7 @@ TEST_F(Fidelity, AgreesWithDirectSums) {
     const Rows rows = rows_of(layer.layer);
     for (std::int64_t h = 0; h < kKvHeads; ++h) {
       const auto at = static_cast<std::size_t>(h);
-      const Decoded k = decode_head(rows.k, h), v = decode_head(rows.v, h);
+      const Decoded k = decode_head(rows.k, h, KvSide::keys), v = decode_head(rows.v, h, KvSide::values);
       for (const bool keys : {true, false}) {
         const Decoded& want = keys ? k : v;
         const HeadError& got = keys ? layer.types.k[at] : layer.types.v[at];
@@ -242,7 +242,7 @@ TEST_F(Fidelity, RefusesWhatItCannotMeasure) {
   EXPECT_TRUE(has(refused([](auto& o) { o.n_ctx = 71; }), "at least 72"));
   EXPECT_TRUE(has(refused([](auto& o) { o.layers = {2}; }), "layer 2 is not within 0 to 1"));
   EXPECT_TRUE(has(refused([](auto& o) { o.type_k = "q9"; }), "there is no 'q9'"));
-  EXPECT_TRUE(has(refused([](auto& o) { o.type_v = "turboquant:2"; }), "must agree in block, sink"));
+  EXPECT_TRUE(has(refused([](auto& o) { o.type_v = "turboquant:2"; }), "they must agree"));
   const FidelityHooks stop{.progress = {}, .cancelled = [] { return true; }};
   EXPECT_THROW(measure_fidelity(engine_, kTiny.text(kTokens), options(), stop), Error);
 }

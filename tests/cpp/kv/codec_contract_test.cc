@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "cpp/kv/codec_cases.h"
+#include "kv/codecs/residual_codes.h"
+#include "kv/codecs/shared_tables.h"
 
 namespace spectralkv {
 namespace {
@@ -31,8 +33,42 @@ double largest_norm(const std::vector<float>& rows, std::int64_t n, std::int64_t
   return top;
 }
 
-void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std::int64_t m, CodecWork& work,
-                    const std::string& what) {
+// What codes of 2 to 4 bits lose when they are multiplied as whole numbers (kv/codecs/residual_codes.h).
+struct ByteLoss {
+  double level = 0;  // the largest level and its rounding, times
+  double error = 0;  // the largest row norm of a residual, which is at most twice that of a row
+  double query_steps = 0, weight_steps = 0;
+
+  ByteLoss() = default;
+  ByteLoss(const std::string& spec, std::int64_t d, KvSide side, double largest_row) {
+    const CodecSpec parsed(spec);
+    if (parsed.name() != "turboquant" && parsed.name() != "eoptshrinkq") return;
+    if (*parsed.bits() < 2 || *parsed.bits() > 4) return;
+    const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*parsed.bits()));
+    const ByteLevels bytes = byte_levels(book);
+    double rounding = 0;
+    for (std::size_t i = 0; i < book.levels.size(); ++i)
+      rounding = std::max(rounding, std::fabs(static_cast<double>(book.levels[i]) -
+                                              static_cast<double>(bytes.unit) * bytes.bytes[i]));
+    level = 2 * largest_row * (static_cast<double>(book.levels.back()) + rounding);
+    error = 2 * largest_row * rounding;
+    query_steps = side == KvSide::keys ? 127 : 0;
+    weight_steps = side == KvSide::values ? 32512 : 0;
+  }
+  // Half a step of each of n factors meets a level, and each factor meets a level's rounding.
+  double of(const float* x, std::int64_t n, double steps) const {
+    if (steps == 0) return 0;
+    double top = 0, sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      top = std::max(top, std::fabs(static_cast<double>(x[i])));
+      sum += std::fabs(static_cast<double>(x[i]));
+    }
+    return sum * error + static_cast<double>(n) * top / steps / 2 * level;
+  }
+};
+
+void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std::int64_t m,
+                    const ByteLoss& loss, CodecWork& work, const std::string& what) {
   const std::int64_t d = codec.head_dim();
   const std::byte* in = coded.bytes.data();
   const double top = largest_norm(coded.rows, n, d);
@@ -55,7 +91,8 @@ void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std:
       // (d + 2) roundings of a sum whose absolute terms are at most |q| |row|, for up to three parts.
       const double size = norm(q.data() + i * d, d) * top;
       score.add(static_cast<double>(s[static_cast<std::size_t>(i * (n + 3) + j)]), dot,
-                3 * static_cast<double>(d + 2) * kEps * size + 1e-30);
+                3 * static_cast<double>(d + 2) * kEps * size +
+                    loss.of(q.data() + i * d, d, loss.query_steps) + 1e-30);
     }
     for (std::int64_t j = n; j < n + 3 && i + 1 < m; ++j)
       EXPECT_EQ(s[static_cast<std::size_t>(i * (n + 3) + j)], 7.0f) << what << " wrote beside the scores";
@@ -67,7 +104,8 @@ void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std:
                static_cast<double>(coded.rows[static_cast<std::size_t>(j * d + c)]);
       const double size = weight * std::sqrt(static_cast<double>(n)) * top;
       mix.add(static_cast<double>(acc[static_cast<std::size_t>(i * d + c)]), sum,
-              3 * static_cast<double>(n + 2) * kEps * (size + 0.5));
+              3 * static_cast<double>(n + 2) * kEps * (size + 0.5) +
+                  loss.of(p.data() + i * (n + 3), n, loss.weight_steps));
     }
   }
 
@@ -82,16 +120,26 @@ void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std:
       << what << ": mix of one row";
 }
 
-class Contract : public testing::TestWithParam<std::string> {};
+class Contract : public testing::TestWithParam<std::string> {
+ protected:
+  static std::vector<std::pair<std::int64_t, KvSide>> cases() {
+    std::vector<std::pair<std::int64_t, KvSide>> all;
+    for (const std::int64_t d : testing_support::kHeadDims)
+      for (const KvSide side : {KvSide::keys, KvSide::values}) all.emplace_back(d, side);
+    return all;
+  }
+};
 
 TEST_P(Contract, ScoreAndMixEqualTheDecodedRows) {
   CodecWork work;
-  for (const std::int64_t d : testing_support::kHeadDims) {
-    const BuiltCodec built = build_codec(GetParam(), d);
+  for (const auto& [d, side] : cases()) {
+    const BuiltCodec built = build_codec(GetParam(), d, side);
     EXPECT_EQ(built.codec->head_dim(), d);
     for (const std::int64_t n : testing_support::kTokenCounts)
       for (const auto& block : blocks_of(n, d)) {
-        const std::string what = concat(GetParam(), " d=", d, " n=", n, " ", block.name);
+        const std::string what = concat(GetParam(), side == KvSide::keys ? " keys" : " values", " d=", d,
+                                        " n=", n, " ", block.name);
+        const ByteLoss loss(built.text, d, side, largest_norm(block.values, n, d));
         const Coded coded = code(*built.codec, {block.values.data(), n, d}, work);
         ASSERT_TRUE(std::all_of(coded.rows.begin(), coded.rows.end(), [](float x) {
           return std::isfinite(x);
@@ -100,7 +148,7 @@ TEST_P(Contract, ScoreAndMixEqualTheDecodedRows) {
             built.codec->paper_bits(coded.bytes.data(), n, static_cast<std::int64_t>(coded.bytes.size())),
             static_cast<double>(n * d));
         for (const std::int64_t m : {std::int64_t{1}, std::int64_t{3}, std::int64_t{11}})
-          check_products(*built.codec, coded, n, m, work, what + concat(" m=", m));
+          check_products(*built.codec, coded, n, m, loss, work, what + concat(" m=", m));
       }
   }
 }
