@@ -42,8 +42,15 @@ def _convert_main(args: Sequence[str]) -> int:
     return convert_main(args)
 
 
+def _quantize_main(args: Sequence[str]) -> int:
+    from spectralkv.quantize_command import main as quantize_main
+
+    return quantize_main(args)
+
+
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "convert": (_convert_main, "turn a Llama or Mistral checkpoint into a GGUF file"),
+    "quantize": (_quantize_main, "write a GGUF file with its weights in another type"),
     "pull": (_pull_main, PULL_HELP),
 }
 

@@ -11,17 +11,17 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from spectralkv import _core
+from spectralkv.mapped import Bytes
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 MARGIN = 16 << 20  # bytes of metadata and padding that a file may have beyond its tensors
 SIZE = re.compile(r"(\d+)([KMG]?)B?", re.IGNORECASE)
 

@@ -162,7 +162,7 @@ def test_reference_tokenizers(name: str, shared_reference: Path, tmp_path: Path)
 
 # Rounding errors of a value near one, uniformly spread: half a unit of 11, 8 and about 6.3 bits over sqrt(3); a pass of
 # some ten products and sums over random signs adds up to a few times that.
-@pytest.mark.parametrize(("outtype", "most"), [("f16", 2e-3), ("bf16", 1.5e-2), ("q8_0", 4e-2)])
+@pytest.mark.parametrize(("outtype", "most"), [("f16", 2e-3), ("bf16", 1.5e-2), ("q8_0", 7e-2)])
 @pytest.mark.parametrize("name", REFERENCES)
 def test_smaller_types_lose_what_they_must(
     name: str, outtype: str, most: float, shared_reference: Path, tmp_path: Path

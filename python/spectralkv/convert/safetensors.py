@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from spectralkv.convert.errors import ConvertError
-from spectralkv.output import Bytes
+from spectralkv.mapped import Bytes, MappedFile
 
 WEIGHT_TYPES = {"F32": ("f32", 4), "F16": ("f16", 2), "BF16": ("bf16", 2)}
 MOST_HEADER = 100 << 20  # bytes, the format's own limit
@@ -51,28 +50,19 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._file = MappedFile(path)
         except (OSError, ValueError) as error:
             raise ConvertError(f"{path} cannot be read: {error}") from error
-        self._map.madvise(mmap.MADV_SEQUENTIAL)
-        self.view: Bytes = np.frombuffer(self._map, np.uint8)
+        self.view, self.release = self._file.view, self._file.release
         self.tensors = dict(self._read_table())
 
-    def release(self, begin: int, end: int) -> None:
-        """Lets the system take the pages that lie wholly inside: the peak stays near one tensor."""
-        first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
-        length = end // mmap.PAGESIZE * mmap.PAGESIZE - first
-        if length > 0:
-            self._map.madvise(mmap.MADV_DONTNEED, first, length)
-
     def _read_table(self) -> list[tuple[str, TensorEntry]]:
-        size = len(self._map)
-        header = int.from_bytes(self._map[:8], "little") if size >= 8 else -1
+        size = len(self.view)
+        header = int.from_bytes(self.view[:8].tobytes(), "little") if size >= 8 else -1
         if not 2 <= header <= min(MOST_HEADER, size - 8):
             raise ConvertError(f"{self.path} is no safetensors file: its header has {header} bytes, the file {size}")
         try:
-            table = json.loads(self._map[8 : 8 + header])
+            table = json.loads(self.view[8 : 8 + header].tobytes())
         except (ValueError, RecursionError) as error:
             raise ConvertError(f"{self.path} is no safetensors file: {error}") from error
         if not isinstance(table, dict):
@@ -86,9 +76,9 @@ class SafetensorsFile:
             begin, end = (start + int(n) for n in item["data_offsets"])  # type: ignore[index]
         except (KeyError, TypeError, ValueError) as error:
             raise ConvertError(f"{self.path}: the entry of tensor '{name}' is damaged: {item!r}") from error
-        if min(shape, default=1) < 0 or not start <= begin <= end <= len(self._map):
+        if min(shape, default=1) < 0 or not start <= begin <= end <= len(self.view):
             raise ConvertError(
-                f"{self.path}: tensor '{name}' lies at {begin} to {end}, the file has {len(self._map)} bytes; "
+                f"{self.path}: tensor '{name}' lies at {begin} to {end}, the file has {len(self.view)} bytes; "
                 "is the download complete?"
             )
         if dtype in WEIGHT_TYPES:

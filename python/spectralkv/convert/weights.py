@@ -13,7 +13,8 @@ from spectralkv import _core
 from spectralkv.convert.config import Shape
 from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.safetensors import TensorEntry
-from spectralkv.output import Bytes, OutputTensor
+from spectralkv.mapped import Bytes
+from spectralkv.output import OutputTensor
 
 # GGUF name of a layer's part: (Hugging Face's, Mistral's, shape in letters, heads whose rows are permuted).
 LAYER_PARTS = {
