@@ -57,7 +57,7 @@ uint32_t fifth_bits(const int* codes) {
 
 }  // namespace
 
-void encode_q8_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q8_0(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q8_0*>(row);
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {
     float extreme = 0;
@@ -70,7 +70,7 @@ void encode_q8_0(const float* in, void* row, int64_t n) {
   }
 }
 
-void encode_q4_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q4_0(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q4_0*>(row);
   int codes[kBlock];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {
@@ -80,7 +80,7 @@ void encode_q4_0(const float* in, void* row, int64_t n) {
   }
 }
 
-void encode_q5_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q5_0(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q5_0*>(row);
   int codes[kBlock];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {
@@ -91,7 +91,7 @@ void encode_q5_0(const float* in, void* row, int64_t n) {
   }
 }
 
-void encode_q4_1(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q4_1(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q4_1*>(row);
   int codes[kBlock];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {
@@ -103,7 +103,7 @@ void encode_q4_1(const float* in, void* row, int64_t n) {
   }
 }
 
-void encode_q5_1(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q5_1(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q5_1*>(row);
   int codes[kBlock];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {

@@ -127,7 +127,7 @@ void pack_k_scales(const int* scale, const int* minimum, uint8_t* packed) {
 
 }  // namespace
 
-void encode_q4_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q4_k(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q4_k*>(row);
   float low[32], high[32];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {
@@ -145,7 +145,7 @@ void encode_q4_k(const float* in, void* row, int64_t n) {
   }
 }
 
-void encode_q5_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q5_k(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q5_k*>(row);
   float code[32];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {
@@ -167,7 +167,7 @@ void encode_q5_k(const float* in, void* row, int64_t n) {
   }
 }
 
-void encode_q2_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q2_k(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q2_k*>(row);
   float code[16];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {

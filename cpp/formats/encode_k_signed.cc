@@ -99,7 +99,7 @@ struct SignedBlock {
 
 }  // namespace
 
-void encode_q6_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q6_k(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q6_k*>(row);
   int code[kGroup];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {
@@ -121,7 +121,7 @@ void encode_q6_k(const float* in, void* row, int64_t n) {
   }
 }
 
-void encode_q3_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void encode_q3_k(const float* in, void* row, int64_t n) {
   auto* block = static_cast<skv_block_q3_k*>(row);
   int code[kGroup];
   for (; n > 0; n -= kBlock, in += kBlock, ++block) {

@@ -26,7 +26,7 @@ QUANTIZATIONS = {
     "Q6_K": ("q6_k", 18),
 }
 FLOATS = ("f32", "f16", "bf16")
-# What takes a type's place in a tensor whose rows are no multiple of its block. (llama.cpp has iq4_nl where q4_0 stands.)
+# What takes a type's place where rows are no multiple of its block. (llama.cpp has iq4_nl where q4_0 stands.)
 NARROWER = {"q2_k": "q4_0", "q3_k": "q4_0", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0"}
 ROLE = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 

@@ -96,8 +96,8 @@ def quantize(
 ) -> list[Path]:
     """Writes `source` with its weights as `quantization` ("Q4_K_M"); returns the path, or those of its parts.
 
-    The types by tensor are llama.cpp's mixtures; vectors keep their type. ValueError for an unknown name, a source that is
-    quantised already (without allow_requantize), and weights that are not finite; FileExistsError without force.
+    The types by tensor are llama.cpp's mixtures; vectors keep their type. ValueError for an unknown name, a source that
+    is quantised already (without allow_requantize), and weights that are not finite; FileExistsError without force.
     """
     options = options or QuantizeOptions()
     plan = plan_quantization(source, quantization, options)

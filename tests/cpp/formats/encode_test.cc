@@ -76,6 +76,18 @@ TEST(Encode, GaussianErrors) {
   }
 }
 
+TEST(Encode, F16RoundsLikeTheConversion) {
+  std::vector<float> in;
+  for (std::uint32_t bits = 0; bits < 0x477ff000u;
+       bits += 997) {  // magnitudes below the one that becomes infinite
+    in.push_back(skv_bits_to_f32(bits));
+    in.push_back(skv_bits_to_f32(bits | 0x80000000u));
+  }
+  std::vector<std::uint16_t> out(in.size());
+  encode_f16(in.data(), out.data(), static_cast<std::int64_t>(in.size()));
+  for (std::size_t i = 0; i < in.size(); ++i) ASSERT_EQ(out[i], skv_f32_to_f16(in[i])) << in[i];
+}
+
 TEST(Encode, ErrorFollowsTheScale) {
   for (const Type& type : types()) {
     if (type.gaussian < 1e-5) continue;
