@@ -57,6 +57,26 @@ void check_values(const WeightView& w, std::int64_t begin, std::span<const float
     if (!(std::fabs(values[i]) <= most)) fail_value(w, begin + static_cast<std::int64_t>(i), values[i], to);
 }
 
+// Whether no value of n at any address has all bits of its exponent set.
+template <class Bits>
+bool no_full_exponent(const std::byte* data, std::int64_t n, Bits exponent) {
+  Bits found = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    Bits bits;
+    std::memcpy(&bits, data + i * static_cast<std::int64_t>(sizeof(Bits)), sizeof(Bits));
+    found = static_cast<Bits>(found | ((bits & exponent) == exponent ? 1 : 0));
+  }
+  return found == 0;
+}
+
+// A quick look that knows the plain types; false where it cannot tell.
+bool finite_bits(DType type, const std::byte* data, std::int64_t n) {
+  if (type == DType::bf16) return no_full_exponent<std::uint16_t>(data, n, 0x7f80);
+  if (type == DType::f16) return no_full_exponent<std::uint16_t>(data, n, 0x7c00);
+  if (type == DType::f32) return no_full_exponent<std::uint32_t>(data, n, 0x7f800000);
+  return false;
+}
+
 }  // namespace
 
 std::int64_t requantized_bytes(const WeightView& from, DType to) {
@@ -90,11 +110,10 @@ void requantize(const WeightView& from, DType to, std::span<std::byte> out, Thre
 void check_finite(const WeightView& w, ThreadPool& pool) {
   if (w.rows * w.cols == 0) return;
   const Pieces pieces(w);
-  std::vector<std::vector<float>> scratch(static_cast<std::size_t>(pool.size()));
-  pool.for_each(pieces.count, [&](std::int64_t piece, int thread) {
-    auto& values = scratch[static_cast<std::size_t>(thread)];
+  pool.for_each(pieces.count, [&](std::int64_t piece, int) {
     const std::int64_t begin = pieces.begin(piece), n = pieces.size(piece);
-    values.resize(static_cast<std::size_t>(n));
+    if (finite_bits(w.type, at_value(w, begin), n)) return;
+    std::vector<float> values(static_cast<std::size_t>(n));
     kDecode[static_cast<int>(w.type)](at_value(w, begin), values.data(), n);
     check_values(w, begin, values, DType::f32);
   });

@@ -8,7 +8,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from spectralkv.mapped import Bytes
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
+PIECE = 1 << 20  # bytes of one write
 MARGIN = 16 << 20  # bytes of metadata and padding that a file may have beyond its tensors
 SIZE = re.compile(r"(\d+)([KMG]?)B?", re.IGNORECASE)
 
@@ -155,17 +157,37 @@ def _write(
         silent = options.quiet or not sys.stderr.isatty()
         total = sum(tensor.nbytes for tensor in tensors)
         with tqdm(total=total, unit="B", unit_scale=True, desc=label, file=sys.stderr, disable=silent) as bar:
-            for tensor in tensors:
-                data = tensor.load()
-                if data.nbytes != tensor.nbytes:
-                    raise AssertionError(f"{tensor.name}: {data.nbytes} bytes, expected {tensor.nbytes}")
-                writer.write_tensor_data(data)
-                del data
-                tensor.done()
-                bar.update(tensor.nbytes)
+            loaded = _ahead(tensors)  # the writer keeps their order
+            for file, names in zip(writer.fout or [], writer.tensors, strict=True):
+                file.flush()
+                for _ in names:
+                    tensor, data = next(loaded)
+                    _write_tensor(file.fileno(), tensor, data, writer.data_alignment)
+                    bar.update(tensor.nbytes)
         for file in writer.fout or []:
-            file.flush()
             os.fsync(file.fileno())
     finally:
         writer.close()
     return sorted(path.parent.glob("*.gguf"))
+
+
+def _ahead(tensors: Sequence[OutputTensor]) -> Iterator[tuple[OutputTensor, Bytes]]:
+    """Each tensor with its bytes; the next is loaded while one is written."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = [thread.submit(tensor.load) for tensor in tensors[:1]]
+        for number, tensor in enumerate(tensors):
+            data = pending.pop().result()
+            pending += [thread.submit(following.load) for following in tensors[number + 1 : number + 2]]
+            yield tensor, data
+
+
+def _write_tensor(descriptor: int, tensor: OutputTensor, data: Bytes, alignment: int) -> None:
+    """Appends a tensor and zeros up to the next multiple of the alignment, in pieces that end at multiples of PIECE."""
+    if data.nbytes != tensor.nbytes:
+        raise AssertionError(f"{tensor.name}: {data.nbytes} bytes, expected {tensor.nbytes}")
+    at, done = os.lseek(descriptor, 0, os.SEEK_CUR), 0
+    view = data.data
+    while done < len(view):
+        done += os.write(descriptor, view[done : done + PIECE - (at + done) % PIECE])
+    os.write(descriptor, bytes(-(at + done) % alignment))
+    tensor.done()
