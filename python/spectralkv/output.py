@@ -164,6 +164,7 @@ def _write(
                     tensor, data = next(loaded)
                     _write_tensor(file.fileno(), tensor, data, writer.data_alignment)
                     bar.update(tensor.nbytes)
+                _pad(file.fileno(), writer.data_alignment)
         for file in writer.fout or []:
             os.fsync(file.fileno())
     finally:
@@ -182,12 +183,17 @@ def _ahead(tensors: Sequence[OutputTensor]) -> Iterator[tuple[OutputTensor, Byte
 
 
 def _write_tensor(descriptor: int, tensor: OutputTensor, data: Bytes, alignment: int) -> None:
-    """Appends a tensor and zeros up to the next multiple of the alignment, in pieces that end at multiples of PIECE."""
+    """Appends a tensor at the next multiple of the alignment, in pieces that end at multiples of PIECE."""
     if data.nbytes != tensor.nbytes:
         raise AssertionError(f"{tensor.name}: {data.nbytes} bytes, expected {tensor.nbytes}")
-    at, done = os.lseek(descriptor, 0, os.SEEK_CUR), 0
-    view = data.data
+    start = _pad(descriptor, alignment)
+    done, view = 0, data.data
     while done < len(view):
-        done += os.write(descriptor, view[done : done + PIECE - (at + done) % PIECE])
-    os.write(descriptor, bytes(-(at + done) % alignment))
+        done += os.write(descriptor, view[done : done + PIECE - (start + done) % PIECE])
     tensor.done()
+
+
+def _pad(descriptor: int, alignment: int) -> int:
+    """Zeros up to the next multiple of the alignment, which is returned."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    return end + os.write(descriptor, bytes(-end % alignment))
