@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/inspect_check.h"
+#include "cli/inspect_memory.h"
 #include "cli/json.h"
 #include "cli/log.h"
 #include "cli/streams.h"
@@ -25,6 +27,8 @@ struct Facts {
   std::int64_t parameters = 0, tensor_bytes = 0;
   std::optional<ModelConfig> config;
   std::string not_supported;  // why there is no config
+  std::int64_t n_ctx = 0;     // tokens that the estimates are for
+  std::string checked;        // what the check of the file found right; empty: not asked for
 
   // Keys and values of one token in f16.
   std::int64_t cache_bytes_per_token() const {
@@ -32,7 +36,7 @@ struct Facts {
   }
 };
 
-Facts gather(const Gguf& file) {
+Facts gather(const Gguf& file, std::int64_t n_ctx) {
   Facts facts;
   for (const auto& tensor : file.tensors()) {
     auto sum = std::find_if(facts.types.begin(), facts.types.end(),
@@ -48,6 +52,7 @@ Facts gather(const Gguf& file) {
                    [](const TypeSum& a, const TypeSum& b) { return a.bytes > b.bytes; });
   try {
     facts.config = read_config(file);
+    facts.n_ctx = n_ctx > 0 ? n_ctx : facts.config->context_length;
   } catch (const Error& e) {
     facts.not_supported = e.what();
   }
@@ -155,6 +160,35 @@ std::string model_text(const Facts& facts) {
                       human_bytes(per_token * c.context_length), " for the whole context\n");
 }
 
+constexpr std::int64_t kBatch = 512;  // tokens of a pass, as sessions have by default
+
+std::string range_text(const CacheEstimate& cache, std::int64_t more) {
+  const std::string least = human_bytes(cache.least + more), most = human_bytes(cache.most + more);
+  return least == most ? most : least + " to " + most;
+}
+
+std::string memory_text(const Facts& facts) {
+  const std::int64_t work = estimate_work(*facts.config, std::min(kBatch, facts.n_ctx));
+  std::string out =
+      concat("\nmemory at ", facts.n_ctx, " tokens (weights ", human_bytes(facts.tensor_bytes), ", work ",
+             human_bytes(work), "):\n  ", padded("cache type", 14), padded("cache", 28), "in all\n");
+  for (const CacheEstimate& cache : estimate_caches(*facts.config, facts.n_ctx))
+    out += concat("  ", padded(cache.type, 14), padded(range_text(cache, 0), 28),
+                  range_text(cache, facts.tensor_bytes + work), "\n");
+  return out;
+}
+
+std::string memory_json(const Facts& facts) {
+  JsonWriter out("{}"), caches("{}");
+  out.add("n_ctx", facts.n_ctx);
+  out.add("weights", facts.tensor_bytes);
+  out.add("work", estimate_work(*facts.config, std::min(kBatch, facts.n_ctx)));
+  for (const CacheEstimate& cache : estimate_caches(*facts.config, facts.n_ctx))
+    caches.add_raw(cache.type, concat("[", cache.least, ", ", cache.most, "]"));
+  out.add_raw("cache", caches.lines());
+  return out.lines();
+}
+
 std::string as_text(const Gguf& file, const Facts& facts, bool with_tensors) {
   std::string out =
       concat("file: ", file.path(), "\nformat: GGUF version ", file.version(), ", alignment ",
@@ -167,6 +201,8 @@ std::string as_text(const Gguf& file, const Facts& facts, bool with_tensors) {
     out += concat("  ", padded(std::string(dtype_info(sum.type).name), 5),
                   aligned_right(concat(sum.tensors, sum.tensors == 1 ? " tensor " : " tensors"), 13),
                   aligned_right(concat(sum.values, " values"), 20), human_bytes(sum.bytes), "\n");
+  if (facts.config) out += memory_text(facts);
+  if (!facts.checked.empty()) out += "\ncheck: " + facts.checked + "\n";
   out += concat("\nmetadata (", file.metadata().size(), " entries):\n");
   std::size_t key_width = 0;
   for (const auto& entry : file.metadata()) key_width = std::max(key_width, entry.key.size());
@@ -212,6 +248,8 @@ std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
   out.add("tensor_bytes", facts.tensor_bytes);
   out.add("bits_per_weight", bits_per_weight(facts));
   out.add_raw("model", facts.config ? config_json(facts) : "null");
+  if (facts.config) out.add_raw("memory", memory_json(facts));
+  if (!facts.checked.empty()) out.add("check", facts.checked);
   if (!facts.config) out.add("not_supported", facts.not_supported);
   for (const auto& sum : facts.types) {
     JsonWriter entry("{}");
@@ -238,16 +276,23 @@ std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
 }  // namespace
 
 int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks) {
-  bool json = false, with_tensors = false;
+  bool json = false, with_tensors = false, check_all = false;
+  std::int64_t n_ctx = 0;
   std::string path;
   const std::vector<Option> rows = {
       {{"-m", "--model"}, "PATH", "the file, if not given alone; any part of a split one", set_text(path)},
       {{"--tensors"}, "", "list the tensors", set_flag(with_tensors)},
+      {{"-c", "--ctx-size"},
+       "N",
+       "tokens that memory is estimated for; 0: the model's own context",
+       set_int(n_ctx, 0, std::int64_t{1} << 31)},
+      {{"--check"}, "", "read every weight, and load the model", set_flag(check_all)},
       {{"--json"}, "", "print JSON; of long arrays the count and the start", set_flag(json)},
   };
   if (asks_for_help(args)) {
-    write_out(command_help(hooks, "inspect", "FILE [OPTIONS]",
-                           "Shows what a GGUF file holds: metadata, sizes, tensors.", rows));
+    write_out(command_help(
+        hooks, "inspect", "FILE [OPTIONS]",
+        "Shows what a GGUF file holds, metadata, sizes and tensors, and what running it takes.", rows));
     return 0;
   }
   const std::vector<std::string> given = parse_args(rows, args, 1);
@@ -257,7 +302,8 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
   if (path.empty() && hooks.default_model) path = hooks.default_model();
   if (path.empty()) throw UsageError("no file was given");
   const Gguf file(path);
-  const Facts facts = gather(file);
+  Facts facts = gather(file, n_ctx);
+  if (check_all) facts.checked = check_file(file);
   write_out(json ? as_json(file, facts, with_tensors) : as_text(file, facts, with_tensors));
   return 0;
 }

@@ -1,4 +1,5 @@
-"""The command `spectralkv`: `pull` lives here, everything else in the core that the standalone binary shares."""
+"""The command `spectralkv`: pull, convert and quantize are Python, everything else is in the core that the standalone
+binary shares."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import argparse
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from spectralkv import _core
 from spectralkv.chat import format_chat
@@ -35,20 +36,39 @@ def _plot_fidelity(report: str, folder: str) -> str:
     return "\n".join(f"wrote {path}" for path in draw_fidelity(json.loads(report), folder))
 
 
+def _convert_main(args: Sequence[str]) -> int:
+    from spectralkv.convert.command import main as convert_main
+
+    return convert_main(args)
+
+
+def _quantize_main(args: Sequence[str]) -> int:
+    from spectralkv.quantize_command import main as quantize_main
+
+    return quantize_main(args)
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "convert": (_convert_main, "turn a Llama or Mistral checkpoint into a GGUF file"),
+    "quantize": (_quantize_main, "write a GGUF file with its weights in another type"),
+    "pull": (_pull_main, PULL_HELP),
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        if args[:1] == ["pull"]:
-            return _pull_main(args[1:])
-        if args[:2] == ["help", "pull"]:
-            return _pull_main(["--help"])
+        if args and args[0] in COMMANDS:
+            return COMMANDS[args[0]][0](args[1:])
+        if args[:1] == ["help"] and len(args) > 1 and args[1] in COMMANDS:
+            return COMMANDS[args[1]][0](["--help"])
         sys.stdout.flush()
         return _core.cli_main(
             args,
             format_chat=format_chat,
             default_model=pull,
-            more_commands=[("pull", PULL_HELP)],
+            more_commands=[(name, line) for name, (_, line) in COMMANDS.items()],
             plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,
             no_plot=NO_PLOT,
         )

@@ -7,6 +7,7 @@ namespace spectralkv::python {
 
 void bind_errors(nanobind::module_& m);
 void bind_gguf(nanobind::module_& m);
+void bind_weights(nanobind::module_& m);
 void bind_tokenizer(nanobind::module_& m);
 void bind_engine(nanobind::module_& m);
 void bind_generate(nanobind::module_& m);

@@ -36,9 +36,11 @@ Gguf open_gguf(const std::string& path) {
 
 nb::dict gguf_info(const std::string& path) {
   const Gguf file = open_gguf(path);
-  nb::dict metadata;
-  for (const GgufEntry& entry : file.metadata())
+  nb::dict metadata, types;
+  for (const GgufEntry& entry : file.metadata()) {
     metadata[to_str(entry.key)] = std::visit(ToPython{}, entry.value);
+    types[to_str(entry.key)] = to_str(entry.type_name);
+  }
   nb::list tensors;
   for (const GgufTensor& tensor : file.tensors()) {
     nb::list shape;
@@ -49,6 +51,7 @@ nb::dict gguf_info(const std::string& path) {
     item["shape"] = nb::tuple(shape);
     item["bytes"] = tensor.bytes;
     item["file"] = tensor.file;
+    item["offset"] = tensor.data - file.files()[static_cast<std::size_t>(tensor.file)].bytes().data();
     tensors.append(item);
   }
   nb::list files;
@@ -58,6 +61,7 @@ nb::dict gguf_info(const std::string& path) {
   out["alignment"] = file.alignment();
   out["files"] = files;
   out["metadata"] = metadata;
+  out["metadata_types"] = types;
   out["tensors"] = tensors;
   return out;
 }
@@ -86,10 +90,12 @@ Array1 decode_rows(const std::string& type_name,
 
 void bind_gguf(nb::module_& m) {
   m.def("gguf_info", gguf_info, nb::arg("path"),
-        "What a GGUF file holds: {version, alignment, files, metadata: {key: value}, tensors: [{name, type, "
-        "shape, bytes,\n"
-        "file}]}. shape is in ggml's order, row length first; file is an index into files. Bytes that are no "
-        "UTF-8 come as\n"
+        "What a GGUF file holds: {version, alignment, files, metadata: {key: value}, metadata_types: {key: "
+        "\"arr[str]\"},\n"
+        "tensors: [{name, type, shape, bytes, file, offset}]}. shape is in ggml's order, row length first; "
+        "file "
+        "is an index into\n"
+        "files, offset that of the first byte in it. Bytes that are no UTF-8 come as\n"
         "surrogate escapes. FileNotFoundError, OSError, or ValueError for a file that is damaged or not "
         "supported.",
         nb::sig("def gguf_info(path: str) -> dict[str, typing.Any]"));

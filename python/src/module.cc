@@ -10,6 +10,7 @@ NB_MODULE(_core, m) {
   m.attr("version") = SPECTRALKV_VERSION;
   bind_errors(m);
   bind_gguf(m);
+  bind_weights(m);
   bind_tokenizer(m);
   bind_engine(m);
   bind_generate(m);

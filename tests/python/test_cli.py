@@ -28,11 +28,11 @@ def test_the_script_is_installed():
 
 def test_help_lists_every_command():
     out = run("--help").stdout
-    for name in ("run", "inspect", "fidelity", "tokenize", "pull"):
+    for name in ("run", "inspect", "fidelity", "tokenize", "convert", "quantize", "pull"):
         assert f"\n  {name} " in out
 
 
-@pytest.mark.parametrize("name", ["run", "inspect", "fidelity", "tokenize", "pull"])
+@pytest.mark.parametrize("name", ["run", "inspect", "fidelity", "tokenize", "convert", "quantize", "pull"])
 def test_help_of_a_command(name):
     assert f"usage: spectralkv {name}" in run(name, "--help").stdout
     assert f"usage: spectralkv {name}" in run("help", name).stdout

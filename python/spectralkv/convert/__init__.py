@@ -1,0 +1,6 @@
+"""Turns Llama and Mistral checkpoints, of Hugging Face or of Mistral, into GGUF files."""
+
+from spectralkv.convert.conversion import ConvertOptions, Plan, convert, plan_conversion
+from spectralkv.convert.errors import ConvertError
+
+__all__ = ["ConvertError", "ConvertOptions", "Plan", "convert", "plan_conversion"]

@@ -1,0 +1,96 @@
+"""Mistral's tekken.json: byte sequences by rank, special tokens in front of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+from spectralkv.convert.errors import ConvertError, read_json
+from spectralkv.convert.pretokenizers import TEKKEN
+from spectralkv.convert.vocabulary import TokenType, Vocabulary
+
+# Those of files that do not list theirs.
+OLD_SPECIALS: tuple[str, ...] = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]")
+OLD_SPECIALS += ("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]")
+OLD_SPECIALS += ("[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]")
+
+
+def byte_alphabet() -> list[str]:
+    """The printable character that byte-level BPE writes for each byte."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    names = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return [names[byte] for byte in range(256)]
+
+
+def read_tekken(path: Path) -> Vocabulary:
+    """The vocabulary. ConvertError for a pattern that is not tekken's, and for damaged entries."""
+    data = read_json(path)
+    config = data.get("config") or {}
+    if config.get("pattern") != TEKKEN:
+        raise ConvertError(f"{path}: this pattern is not tekken's: {config.get('pattern')!r}")
+    n_special, n_all = config.get("default_num_special_tokens"), config.get("default_vocab_size")
+    if not isinstance(n_special, int) or not isinstance(n_all, int) or not 0 < n_special < n_all:
+        raise ConvertError(f"{path}: {n_all!r} tokens with {n_special!r} special ones make no sense")
+    words = _words(data, path)[: n_all - n_special]
+    specials, types = _specials(data, n_special)
+    alphabet = byte_alphabet()
+
+    def spelled(word: bytes) -> str:
+        return "".join(alphabet[byte] for byte in word)
+
+    ids = {text: i for i, text in enumerate(specials)}
+    return Vocabulary(
+        source=str(path),
+        model="gpt2",
+        pre="tekken",
+        tokens=tuple(text.encode() for text in [*specials, *map(spelled, words)]),
+        types=(*types, *(TokenType.NORMAL,) * len(words)),
+        merges=tuple(f"{spelled(left)} {spelled(right)}" for left, right in merges_of(words)),
+        bos=ids.get("<s>"),
+        eos=ids.get("</s>"),
+        unknown=ids.get("<unk>"),
+        padding=ids.get("<pad>"),
+        add_bos="<s>" in ids,
+    )
+
+
+def _words(data: dict[str, Any], path: Path) -> list[bytes]:
+    words = []
+    for rank, entry in enumerate(data.get("vocab") or []):
+        try:
+            word = base64.b64decode(entry["token_bytes"], validate=True)
+        except (KeyError, TypeError, binascii.Error) as error:
+            raise ConvertError(f"{path}: token {rank} is damaged: {entry!r}") from error
+        if entry.get("rank") != rank or not word:
+            raise ConvertError(f"{path}: token {rank} has rank {entry.get('rank')!r}, expected them in order")
+        words.append(word)
+    if [word for word in words[:256] if len(word) == 1] != words[:256] or len(words) < 256:
+        raise ConvertError(f"{path}: the first 256 tokens must be the single bytes")
+    return words
+
+
+def _specials(data: dict[str, Any], n: int) -> tuple[list[str], list[TokenType]]:
+    """Those that the file names (older files: a list that every version shares), then unnamed ones up to n."""
+    named = data.get("special_tokens")
+    if named is None:
+        named = [{"rank": i, "token_str": text} for i, text in enumerate(OLD_SPECIALS)]
+    texts = [f"<SPECIAL_{i}>" for i in range(n)]
+    for entry in named:
+        if 0 <= entry["rank"] < n:
+            texts[entry["rank"]] = entry["token_str"]
+    return texts, [TokenType.CONTROL] * n
+
+
+def merges_of(words: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Merges that give what tekken's own algorithm gives: it joins the two neighbours that together are the word of the
+    lowest rank. So every split of a word into two words is a merge, in the order of the words."""
+    ranks = {word: rank for rank, word in enumerate(words)}
+    merges = []
+    for word in words:
+        cuts = [(word[:cut], word[cut:]) for cut in range(1, len(word))]
+        found = [pair for pair in cuts if pair[0] in ranks and pair[1] in ranks]
+        merges += sorted(found, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
+    return merges

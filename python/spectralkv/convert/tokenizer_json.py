@@ -1,0 +1,161 @@
+"""Hugging Face's tokenizer.json: byte-level BPE, and SentencePiece-like BPE with byte fallback."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from spectralkv.convert.errors import ConvertError, read_json
+from spectralkv.convert.merges import Pair, first_difference, first_unreachable, read_merges, scores_of
+from spectralkv.convert.pretokenizers import IGNORES_MERGES, byte_level_name, flat_steps, is_byte_level
+from spectralkv.convert.vocabulary import TokenType, Vocabulary
+
+SPACE = "\u2581"
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def read_tokenizer_json(path: Path) -> Vocabulary:
+    """The vocabulary, without what tokenizer_config.json says. ConvertError shows a form that is not understood."""
+    data = read_json(path)
+    model = data.get("model") or {}
+    if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
+        raise ConvertError(f"{path}: tokenizer model {model.get('type')!r} is not supported, expected BPE")
+    for key in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
+        if model.get(key):
+            raise ConvertError(f"{path}: BPE with {key} = {model[key]!r} is not supported")
+    if is_byte_level(data.get("pre_tokenizer")):
+        return _byte_level(data, model, path)
+    if model.get("byte_fallback"):
+        return _sentence_piece_like(data, model, path)
+    shown = {key: data.get(key) for key in ("normalizer", "pre_tokenizer")}
+    raise ConvertError(
+        f"{path}: neither byte-level BPE nor BPE with byte fallback: {json.dumps(shown, ensure_ascii=False)}"
+    )
+
+
+def added_tokens(data: dict[str, Any], path: Path) -> list[tuple[int, str, TokenType]]:
+    """Tokens beside the model's vocabulary: control tokens, and those that are always matched."""
+    out = []
+    for token in data.get("added_tokens") or []:
+        if not isinstance(token.get("id"), int) or not isinstance(token.get("content"), str):
+            raise ConvertError(f"{path}: an added token is damaged: {token!r}")
+        out.append(
+            (token["id"], token["content"], TokenType.CONTROL if token.get("special") else TokenType.USER_DEFINED)
+        )
+    return out
+
+
+def space_notes(data: dict[str, Any]) -> list[str]:
+    """Tokens that take white space with them, which GGUF cannot say."""
+    takers = [
+        token["content"] for token in data.get("added_tokens") or [] if token.get("lstrip") or token.get("rstrip")
+    ]
+    return [f"white space around {', '.join(takers[:4])} is kept; the original drops it"] if takers else []
+
+
+def _lay_out(
+    vocab: dict[str, int], added: list[tuple[int, str, TokenType]], path: Path
+) -> tuple[list[bytes], list[TokenType]]:
+    """Tokens by id, added ones over the model's; ids without a token become unused ones."""
+    size = max([*vocab.values(), *(token for token, _, _ in added)], default=-1) + 1
+    if size > 4 * (len(vocab) + len(added)) + 1000:
+        raise ConvertError(f"{path}: ids go up to {size - 1} for {len(vocab) + len(added)} tokens")
+    texts = [f"[PAD{i}]".encode() for i in range(size)]
+    types = [TokenType.UNUSED] * size
+    for text, token in vocab.items():
+        texts[token], types[token] = text.encode(), TokenType.NORMAL
+    for token, text, kind in added:
+        texts[token], types[token] = text.encode(), kind
+    return texts, types
+
+
+def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Vocabulary:
+    if normalizer := flat_steps(data.get("normalizer"), "normalizers"):
+        raise ConvertError(
+            f"{path}: a byte-level tokenizer with a normalizer is not supported: {json.dumps(normalizer)}"
+        )
+    pre = byte_level_name(data["pre_tokenizer"], path)
+    vocab, pairs = model["vocab"], read_merges(model, path)
+    added = added_tokens(data, path)
+    if bool(model.get("ignore_merges")) != IGNORES_MERGES[pre]:
+        plain = set(vocab) - {text for _, text, _ in added}
+        if odd := first_unreachable(sorted(plain), pairs):
+            raise ConvertError(
+                f"{path}: ignore_merges is {bool(model.get('ignore_merges'))}, tokenizers that split like {pre} have "
+                f"{IGNORES_MERGES[pre]}, and token {odd!r} shows the difference"
+            )
+    texts, types = _lay_out(vocab, added, path)
+    notes = space_notes(data)
+    return Vocabulary(
+        source=str(path),
+        model="gpt2",
+        pre=pre,
+        tokens=tuple(texts),
+        types=tuple(types),
+        merges=tuple(f"{left} {right}" for left, right in pairs),
+        notes=tuple(notes),
+    )
+
+
+def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path) -> Vocabulary:
+    prefix = _space_prefix(data, path)
+    vocab, pairs = model["vocab"], read_merges(model, path)
+    texts, types = _lay_out(vocab, added_tokens(data, path), path)
+    for text, token in vocab.items():
+        if BYTE.fullmatch(text):
+            types[token] = TokenType.BYTE
+    unknown = vocab.get(model.get("unk_token") or "")
+    if unknown is not None:
+        types[unknown] = TokenType.UNKNOWN
+    scores = _scores(vocab, pairs, texts, types)
+    notes = space_notes(data)
+    if difference := first_difference(vocab, pairs):
+        notes.append(f"llama.cpp merges by score, which can differ from this tokenizer's merges: {difference}")
+    return Vocabulary(
+        source=str(path),
+        model="llama",
+        pre="default",
+        tokens=tuple(texts),
+        types=tuple(types),
+        scores=tuple(scores),
+        unknown=unknown,
+        add_space_prefix=prefix,
+        notes=tuple(notes),
+    )
+
+
+def _scores(vocab: dict[str, int], pairs: list[Pair], texts: list[bytes], types: list[TokenType]) -> list[float]:
+    """By id; a token of several characters that no merge gives is never reached: its type says so."""
+    made = scores_of(vocab, pairs)
+    scores = [0.0] * len(texts)
+    for text, token in vocab.items():
+        if types[token] != TokenType.NORMAL:
+            continue
+        if text in made:
+            scores[token] = made[text]
+        elif len(text) > 1:
+            types[token] = TokenType.UNUSED
+    return scores
+
+
+def _space_prefix(data: dict[str, Any], path: Path) -> bool:
+    """Whether a space is put in front of a text; ConvertError for any other treatment of spaces than U+2581."""
+    steps = flat_steps(data.get("normalizer"), "normalizers")
+    before = flat_steps(data.get("pre_tokenizer"), "pretokenizers")
+    replaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    prepends = {"type": "Prepend", "prepend": SPACE}
+    if not before and steps in ([prepends, replaces], [replaces]):
+        return prepends in steps
+    if not steps and len(before) == 1 and before[0].get("type") == "Metaspace":
+        space = before[0]
+        scheme = space.get("prepend_scheme", "always" if space.get("add_prefix_space", True) else "never")
+        known = scheme in ("always", "first", "never") and space.get("replacement") == SPACE
+        if known and space.get("split") is False:
+            return bool(scheme != "never")
+    shown = {key: data.get(key) for key in ("normalizer", "pre_tokenizer")}
+    raise ConvertError(
+        f"{path}: this treatment of spaces is not understood: {json.dumps(shown, ensure_ascii=False)}; understood are "
+        f"Prepend and Replace of {SPACE!r}, and Metaspace without split"
+    )

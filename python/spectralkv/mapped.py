@@ -1,0 +1,28 @@
+"""A file mapped for reading once, whose pages go back to the system as soon as they are done with."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class MappedFile:
+    """view: the whole file as uint8. OSError, or ValueError for an empty file."""
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._map.madvise(mmap.MADV_SEQUENTIAL)
+        self.view: Bytes = np.frombuffer(self._map, np.uint8)
+
+    def release(self, begin: int, end: int) -> None:
+        """Lets the system take the pages that lie wholly inside: the peak of memory stays near one tensor."""
+        first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = end // mmap.PAGESIZE * mmap.PAGESIZE - first
+        if length > 0:
+            self._map.madvise(mmap.MADV_DONTNEED, first, length)

@@ -1,0 +1,199 @@
+"""Writes GGUF files tensor by tensor with the `gguf` package: under a temporary name, whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from spectralkv import _core
+from spectralkv.mapped import Bytes
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
+PIECE = 1 << 20  # bytes of one write
+MARGIN = 16 << 20  # bytes of metadata and padding that a file may have beyond its tensors
+SIZE = re.compile(r"(\d+)([KMG]?)B?", re.IGNORECASE)
+
+
+class OutputError(OSError):
+    """The file could not be written; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """A tensor to write. shape: row length last. load() gives its bytes in type_name, done() frees what it read."""
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    load: Callable[[], Bytes]
+    done: Callable[[], None] = lambda: None
+
+    @property
+    def nbytes(self) -> int:
+        return bytes_of(self.type_name, self.shape)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """force: replace what is there. split_max_size: bytes of tensors in one file, 0: no limit. quiet: no progress."""
+
+    force: bool = False
+    split_max_size: int = 0
+    quiet: bool = False
+
+
+def bytes_of(type_name: str, shape: Sequence[int]) -> int:
+    """Bytes of a tensor of this shape, whose last dimension is a multiple of the type's block."""
+    _, block_values, block_bytes = _core.weight_types()[type_name]
+    return math.prod(shape) // block_values * block_bytes
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "2G", "500M", "4096"; K, M and G are powers of 1000, as for llama.cpp's converter. Else ValueError."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"expected a size like 500M or 2G, got {text!r}")
+    unit: int = 1000 ** " KMG".index(match[2].upper() or " ")
+    return int(match[1]) * unit
+
+
+def human_bytes(n: float) -> str:
+    """ "1.24 GiB"."""
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.2f} {unit}"
+        n /= 1024
+    return f"{n:.2f} GiB"
+
+
+def shard_names(path: Path, tensors: Sequence[OutputTensor], split_max_size: int) -> list[Path]:
+    """The files that will be written: path itself, or its parts."""
+    parts, held = 1, 0
+    for number, tensor in enumerate(tensors):
+        if split_max_size and number and held and held + tensor.nbytes > split_max_size:
+            parts, held = parts + 1, 0
+        held += tensor.nbytes
+    if not split_max_size or parts == 1:
+        return [path]
+    stem = path.with_suffix("") if path.suffix == ".gguf" else path
+    return [Path(f"{stem}-{i + 1:05d}-of-{parts:05d}.gguf") for i in range(parts)]
+
+
+def check_target(paths: Iterable[Path], force: bool) -> None:
+    """FileExistsError when a file is there and must not be replaced."""
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder, expected the name of a file")
+        if path.exists() and not force:
+            raise FileExistsError(f"{path} exists; --force replaces it")
+
+
+def write_gguf(
+    path: Path,
+    architecture: str,
+    fill: Callable[[GGUFWriter], None],
+    tensors: Sequence[OutputTensor],
+    options: OutputOptions,
+    label: str,
+) -> list[Path]:
+    """Writes the file, or its parts; returns their paths. fill adds the metadata; label stands before the progress bar.
+
+    What was there before stays whole until the new files are complete. FileExistsError without options.force;
+    OutputError when the disk is full or the folder cannot be written.
+    """
+    targets = shard_names(path, tensors, options.split_max_size)
+    check_target(targets, options.force)
+    total = sum(tensor.nbytes for tensor in tensors)
+    folder = path.parent
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < total + MARGIN:
+            raise OutputError(f"{path} needs {human_bytes(total)}, the disk of {folder} has {human_bytes(free)} free")
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=folder) as part:
+            written = _write(Path(part) / "model.gguf", architecture, fill, tensors, options, label)
+            for source, target in zip(written, targets, strict=True):
+                os.replace(source, target)
+    except OutputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{path} could not be written: {reason} (is the disk full?)") from error
+    return targets
+
+
+def _write(
+    path: Path,
+    architecture: str,
+    fill: Callable[[GGUFWriter], None],
+    tensors: Sequence[OutputTensor],
+    options: OutputOptions,
+    label: str,
+) -> list[Path]:
+    from gguf import GGMLQuantizationType, GGUFWriter
+
+    writer = GGUFWriter(path, architecture, split_max_size=options.split_max_size)
+    try:
+        fill(writer)
+        for tensor in tensors:
+            kind = GGMLQuantizationType(_core.weight_types()[tensor.type_name][0])
+            writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        silent = options.quiet or not sys.stderr.isatty()
+        total = sum(tensor.nbytes for tensor in tensors)
+        with tqdm(total=total, unit="B", unit_scale=True, desc=label, file=sys.stderr, disable=silent) as bar:
+            loaded = _ahead(tensors)  # the writer keeps their order
+            for file, names in zip(writer.fout or [], writer.tensors, strict=True):
+                file.flush()
+                for _ in names:
+                    tensor, data = next(loaded)
+                    _write_tensor(file.fileno(), tensor, data, writer.data_alignment)
+                    bar.update(tensor.nbytes)
+                _pad(file.fileno(), writer.data_alignment)
+        for file in writer.fout or []:
+            os.fsync(file.fileno())
+    finally:
+        writer.close()
+    return sorted(path.parent.glob("*.gguf"))
+
+
+def _ahead(tensors: Sequence[OutputTensor]) -> Iterator[tuple[OutputTensor, Bytes]]:
+    """Each tensor with its bytes; the next is loaded while one is written."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = [thread.submit(tensor.load) for tensor in tensors[:1]]
+        for number, tensor in enumerate(tensors):
+            data = pending.pop().result()
+            pending += [thread.submit(following.load) for following in tensors[number + 1 : number + 2]]
+            yield tensor, data
+
+
+def _write_tensor(descriptor: int, tensor: OutputTensor, data: Bytes, alignment: int) -> None:
+    """Appends a tensor at the next multiple of the alignment, in pieces that end at multiples of PIECE."""
+    if data.nbytes != tensor.nbytes:
+        raise AssertionError(f"{tensor.name}: {data.nbytes} bytes, expected {tensor.nbytes}")
+    start = _pad(descriptor, alignment)
+    done, view = 0, data.data
+    while done < len(view):
+        done += os.write(descriptor, view[done : done + PIECE - (start + done) % PIECE])
+    tensor.done()
+
+
+def _pad(descriptor: int, alignment: int) -> int:
+    """Zeros up to the next multiple of the alignment, which is returned."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    return end + os.write(descriptor, bytes(-end % alignment))

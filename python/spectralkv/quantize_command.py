@@ -1,0 +1,95 @@
+"""The command `spectralkv quantize`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from spectralkv.mixtures import QUANTIZATIONS
+from spectralkv.output import parse_size
+from spectralkv.quantize import QuantizeOptions, plan_quantization, quantize
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spectralkv quantize",
+        usage="spectralkv quantize [OPTIONS] IN.gguf [OUT.gguf] TYPE [THREADS]",
+        description="Writes a GGUF file anew with its weights in another type.",
+        epilog=f"TYPE: {', '.join(QUANTIZATIONS)}. OUT.gguf: by default IN-TYPE.gguf beside IN.gguf.",
+    )
+    add = parser.add_argument
+    add("words", nargs="*", help=argparse.SUPPRESS)
+    add(
+        "--tensor-type",
+        action="append",
+        default=[],
+        metavar="REGEX=TYPE",
+        help="type of the tensors whose name the regular expression finds, like attn_v=q8_0; may be repeated, the "
+        "first that fits wins",
+    )
+    add("--allow-requantize", action="store_true", help="also quantise what is quantised already")
+    add("--dry-run", action="store_true", help="print every tensor's type and size, and write nothing")
+    add("--split-max-size", type=_size, default=0, metavar="N", help="bytes of tensors in one file, like 500M or 2G")
+    add("--force", action="store_true", help="replace a file that is there")
+    return parser
+
+
+def _overrides(parser: argparse.ArgumentParser, given: Sequence[str]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for text in given:
+        pattern, equals, kind = text.rpartition("=")
+        if not equals or not pattern:
+            parser.error(f"--tensor-type: expected REGEX=TYPE, got {text!r}")
+        out.setdefault(pattern, kind)
+    return out
+
+
+def _positional(parser: argparse.ArgumentParser, words: list[str]) -> tuple[Path, Path | None, str, int]:
+    """(in, out, type, threads) of IN [OUT] TYPE [THREADS]."""
+    at = next((i for i in (1, 2) if i < len(words) and words[i].upper() in QUANTIZATIONS), None)
+    if at is None:
+        shown = words[-1] if len(words) > 1 else "nothing"
+        parser.error(
+            f"expected IN.gguf [OUT.gguf] TYPE [THREADS] with a TYPE of {', '.join(QUANTIZATIONS)}; got {shown}"
+        )
+    rest = words[at + 1 :]
+    if len(rest) > 1 or (rest and not rest[0].isdecimal()):
+        parser.error(f"behind the type comes the number of threads, got {' '.join(rest)}")
+    return Path(words[0]), Path(words[1]) if at == 2 else None, words[at].upper(), int(rest[0]) if rest else 0
+
+
+def main(args: Sequence[str]) -> int:
+    """Runs the command; returns its exit status."""
+    parser = _parser()
+    given = parser.parse_intermixed_args(args)
+    source, target, quantization, n_threads = _positional(parser, given.words)
+    options = QuantizeOptions(
+        overrides=_overrides(parser, given.tensor_type),
+        allow_requantize=given.allow_requantize,
+        n_threads=n_threads,
+        split_max_size=given.split_max_size,
+        force=given.force,
+    )
+    try:
+        if given.dry_run:
+            plan = plan_quantization(source, quantization, options)
+            print(plan.table())
+            print(plan.summary())
+            return 0
+        for path in quantize(
+            source, target or source.with_name(f"{source.stem}-{quantization}.gguf"), quantization, options
+        ):
+            print(path)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,244 @@
+"""Converted checkpoints give the logits of the original: every shape against a numpy twin, and stored references."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import hf_llama
+from support.hf_checkpoint import HfModel, from_stored, hf_config, hf_tensors, write_hf, write_json, write_mistral
+
+from spectralkv import Llama, _core
+from spectralkv.convert import ConvertOptions, convert
+from spectralkv.convert.safetensors import SafetensorsFile
+
+IDS = [int(t) for t in np.random.default_rng(5).integers(0, 320, 300)]
+QUIET = ConvertOptions(outtype="f32", quiet=True)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "grouped": {},
+    "multi_head": {"n_kv_heads": 4},
+    "one_kv_head": {"n_heads": 8, "n_kv_heads": 1},
+    "head_dim_80": {"head_dim": 80},
+    "tied": {"tied": True},
+    "biases": {"biases": True},
+    "bf16": {"dtype": "BF16"},
+    "f16_shards": {"dtype": "F16", "shards": 3},
+    "large_theta": {"config": {"rope_theta": 5e5}},
+    "linear": {"config": {"rope_scaling": {"type": "linear", "factor": 4.0}}},
+    "new_form": {"config": {"rope_theta": ..., "rope_parameters": {"rope_type": "default", "rope_theta": 7e4}}},
+    "llama3": {
+        "head_dim": 64,
+        "config": {
+            "rope_theta": 5e5,
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+    },
+    "yarn": {"config": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}}},
+    "yarn_all_keys": {
+        "config": {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1e5,
+                "factor": 8.0,
+                "original_max_position_embeddings": 48,
+                "beta_fast": 16.0,
+                "beta_slow": 2.0,
+                "attention_factor": 1.3,
+            }
+        }
+    },
+    "sliding_window": {"architecture": "MistralForCausalLM", "config": {"sliding_window": 96}},
+    "window_in_some_layers": {
+        "architecture": "MinistralForCausalLM",
+        "n_layers": 3,
+        "config": {
+            "sliding_window": 40,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    },
+    "no_window_for_llama": {"config": {"sliding_window": 20}},
+}
+
+
+def logits(path: Path | str, ids: list[int] = IDS) -> np.ndarray:
+    with Llama(str(path), n_ctx=512, logits_all=True, type_k="f32", type_v="f32", verbose=False) as model:
+        model.eval(ids)
+        return np.array(model.scores)
+
+
+def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
+    return float((np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_equals_the_numpy_twin(name: str, tmp_path: Path) -> None:
+    model = HfModel(**VARIANTS[name])
+    model.config = {key: value for key, value in model.config.items() if value is not ...}
+    folder = write_hf(tmp_path / "model", model)
+    [path] = convert(folder, tmp_path / "out.gguf", QUIET)
+    weights = {key: from_stored(x) for key, x in hf_tensors(model).items()}
+    expected = hf_llama.forward(hf_config(model), weights, IDS)
+    got = logits(path)
+    assert relative_error(got, expected) < 1e-4
+    assert np.array_equal(got.argmax(1), expected.argmax(1))
+
+
+def test_the_window_matters(tmp_path: Path) -> None:
+    """300 tokens of context in a window of 96: without it the logits are others."""
+    model = HfModel(**VARIANTS["sliding_window"])
+    weights = {key: from_stored(x) for key, x in hf_tensors(model).items()}
+    config = hf_config(model)
+    with_window, without = (hf_llama.forward(config | {"sliding_window": w}, weights, IDS) for w in (96, None))
+    assert np.abs(with_window[:96] - without[:96]).max() < 1e-9
+    assert relative_error(with_window[150:], without[150:]) > 0.01
+
+
+def stored_frequencies(folder: Path, rounded: bool) -> np.ndarray:
+    """Of config.json; rounded: through the checkpoint's own type, as a model has them that was cast as a whole."""
+    config = json.loads((folder / "config.json").read_text())
+    freq, _ = hf_llama.frequencies(config, config["head_dim"])
+    if not rounded:
+        return freq
+    if config["dtype"] == "float16":
+        return freq.astype(np.float16).astype(np.float64)
+    bits = freq.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+REFERENCES = ["tiny-llama3", "tiny-llama-tied-spm"]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_reference_checkpoints(
+    name: str, shared_reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stored logits come from a model that was cast to f16 or bf16 together with its RoPE frequencies, which a
+    loaded one keeps in f32. So the conversion is compared with the twin, and with the stored logits once its
+    frequencies are rounded in the same way."""
+    from spectralkv.convert import conversion
+
+    folder = shared_reference / name
+    [path] = convert(folder, tmp_path / "own.gguf", QUIET)
+    data = np.load(folder / "reference.npz")
+    ids = data["ids"].tolist()
+    config = json.loads((folder / "config.json").read_text())
+    weights = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        for key, entry in SafetensorsFile(file).tensors.items():
+            stored = np.frombuffer(entry.data().tobytes(), np.uint16 if entry.dtype == "BF16" else np.float16)
+            weights[key] = from_stored(stored).reshape(entry.shape)
+    assert relative_error(logits(path, ids), hf_llama.forward(config, weights, ids)) < 1e-4
+
+    base = config["rope_parameters"]["rope_theta"] ** (-np.arange(0, config["head_dim"], 2) / config["head_dim"])
+    factors = (base / stored_frequencies(folder, rounded=True)).astype(np.float32)
+    rope_tensor = conversion.OutputTensor("rope_freqs.weight", factors.shape, "f32", lambda: factors.view(np.uint8))
+    monkeypatch.setattr(conversion, "_rope_tensor", lambda shape, vocab_only: [rope_tensor])
+    [path] = convert(folder, tmp_path / "rounded.gguf", QUIET)
+    got = logits(path, ids)
+    assert relative_error(got[data["positions"]], data["logits"]) < 1e-4
+    assert np.array_equal(got.argmax(1), data["argmax"])
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_reference_tokenizers(name: str, shared_reference: Path, tmp_path: Path) -> None:
+    folder = shared_reference / name
+    [path] = convert(folder, tmp_path / "m.gguf", QUIET)
+    with Llama(str(path), n_ctx=64, verbose=False) as model:
+        for case in json.loads((folder / "tokenizer_cases.json").read_text()):
+            ids = model.tokenize(case["text"].encode(), add_bos=True, special=True)
+            assert ids == case["ids"]
+            assert model.detokenize(ids).decode() == case["decoded"]
+
+
+# Rounding errors of a value near one, uniformly spread: half a unit of 11, 8 and about 6.3 bits over sqrt(3); a pass of
+# some ten products and sums over random signs adds up to a few times that.
+@pytest.mark.parametrize(("outtype", "most"), [("f16", 2e-3), ("bf16", 1.5e-2), ("q8_0", 7e-2)])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_smaller_types_lose_what_they_must(
+    name: str, outtype: str, most: float, shared_reference: Path, tmp_path: Path
+) -> None:
+    folder = shared_reference / name
+    ids = np.load(folder / "reference.npz")["ids"].tolist()
+    paths = [
+        convert(folder, tmp_path / f"{kind}.gguf", ConvertOptions(outtype=kind, quiet=True))[0]
+        for kind in ("f32", outtype)
+    ]
+    exact, got = (logits(path, ids) for path in paths)
+    error = float(np.sqrt(((got - exact) ** 2).sum() / (exact**2).sum()))
+    source = {"tiny-llama3": "bf16", "tiny-llama-tied-spm": "f16"}[name]
+    assert error <= (0 if outtype == source else most)
+    if outtype == "q8_0":
+        assert error > 1e-4  # it was quantised
+
+
+def test_auto_keeps_the_type_and_all_weights(tmp_path: Path) -> None:
+    for dtype, expected in (("BF16", "bf16"), ("F16", "f16"), ("F32", "f32")):
+        folder = write_hf(tmp_path / dtype, dtype=dtype)
+        [path] = convert(folder, tmp_path / f"{dtype}.gguf", ConvertOptions(quiet=True))
+        types = {t["name"]: t["type"] for t in _core.gguf_info(str(path))["tensors"]}
+        assert types["blk.0.attn_q.weight"] == expected
+        assert types["blk.0.attn_norm.weight"] == "f32"
+
+
+def test_splits_read_back_as_one(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "model")
+    [whole] = convert(folder, tmp_path / "whole.gguf", QUIET)
+    options = ConvertOptions(outtype="f32", split_max_size=100_000, quiet=True)
+    parts = convert(folder, tmp_path / "split.gguf", options)
+    assert len(parts) > 2
+    assert parts[0].name == f"split-00001-of-{len(parts):05d}.gguf"
+    assert np.array_equal(logits(parts[0]), logits(whole))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["model", "whole.gguf", *(p.name for p in parts)])
+
+
+def test_mistral_form_equals_hugging_faces(tmp_path: Path) -> None:
+    model = HfModel(architecture="MistralForCausalLM", config={"sliding_window": 96, "head_dim": 16})
+    [hf] = convert(write_hf(tmp_path / "hf", model), tmp_path / "hf.gguf", QUIET)
+    params = {"dim": 64, "n_layers": 2, "head_dim": 16, "hidden_dim": 96, "n_heads": 4, "n_kv_heads": 2}
+    params |= {"norm_eps": 1e-5, "vocab_size": 320, "rope_theta": 10000.0, "sliding_window": 96, "max_seq_len": 512}
+    words = [bytes([i]) for i in range(256)] + [b"he", b"ll", b"hell", b"hello", b" w", b"or"]
+    folder = write_mistral(tmp_path / "mistral", model, params, words)
+    [own] = convert(folder, tmp_path / "own.gguf", QUIET)
+    assert np.array_equal(logits(own), logits(hf))
+
+
+def test_mistral_windows_of_some_layers_and_yarn(tmp_path: Path) -> None:
+    model = HfModel(n_layers=4)
+    params = {"dim": 64, "n_layers": 4, "hidden_dim": 96, "n_heads": 4, "n_kv_heads": 2, "norm_eps": 1e-5}
+    params |= {"vocab_size": 320, "rope_theta": 1e4, "sliding_window": [None, 32], "max_seq_len": 512}
+    params["yarn"] = {"factor": 4.0, "original_max_position_embeddings": 64, "beta": 32, "alpha": 1}
+    words = [bytes([i]) for i in range(256)] + [b"he"]
+    [path] = convert(write_mistral(tmp_path / "m", model, params, words), tmp_path / "m.gguf", QUIET)
+    config = hf_config(model) | {"architectures": ["MistralForCausalLM"], "sliding_window": 32}
+    config["layer_types"] = ["full_attention", "sliding_attention"] * 2
+    config["rope_scaling"] = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+    weights = {key: from_stored(x) for key, x in hf_tensors(model).items()}
+    assert relative_error(logits(path), hf_llama.forward(config, weights, IDS)) < 1e-4
+
+
+def test_what_is_written_beside_the_tensors(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "Tiny-Llama-1B-Instruct")
+    write_json(folder / "generation_config.json", {"eos_token_id": [2, 0], "temperature": 0.6, "top_p": 0.9})
+    [path] = convert(folder, tmp_path, QUIET)
+    assert path.name.startswith("Tiny-Llama-") and path.name.endswith("-F32.gguf")
+    info = _core.gguf_info(str(path))["metadata"]
+    assert info["tokenizer.ggml.eos_token_id"] == 2
+    assert info["tokenizer.ggml.eos_token_ids"] == [2, 0]
+    assert info["tokenizer.chat_template"].startswith("{% for message")
+    assert info["general.file_type"] == 0
+    assert info["general.name"]
+    named = ConvertOptions(outtype="f32", model_name="My Model", vocab_only=True, quiet=True)
+    [vocabulary] = convert(folder, tmp_path / "v.gguf", named)
+    info = _core.gguf_info(str(vocabulary))
+    assert info["metadata"]["general.name"] == "My Model"
+    assert info["tensors"] == []
