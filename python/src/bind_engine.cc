@@ -226,8 +226,9 @@ void bind_engine(nb::module_& m) {
            "sealed_bytes,\n"
            "sealed_entries, exact_bytes (sinks and tail).")
       .def("timings", timings, nb::sig("def timings(self) -> dict[str, typing.Any]"),
-           "Seconds and tokens so far: load_s, prompt_tokens, prompt_s, eval_tokens, eval_s (a call with one "
-           "token is eval).")
+           "Seconds and tokens so far: load_s, prompt_tokens, prompt_s (what eval read), eval_tokens, eval_s "
+           "(what\n"
+           "generations read).")
       .def(
           "reset_timings",
           [](SharedSession& self) { self.shared.exclusively([&] { self.session.reset_timings(); }); },
