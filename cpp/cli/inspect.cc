@@ -241,11 +241,11 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
   bool json = false, with_tensors = false;
   std::string path;
   const std::vector<Option> rows = {
-      {{"-m", "--model"}, "PATH", "the file, if not given alone; any part of a split one", set_text(path)},
+      {{"-m", "--model"}, "PATH", "the file, if not given alone; any part of a split one", set_path(path)},
       {{"--tensors"}, "", "list the tensors", set_flag(with_tensors)},
       {{"--json"}, "", "print JSON; of long arrays the count and the start", set_flag(json)},
   };
-  if (asks_for_help(args)) {
+  if (asks_for_help(rows, args)) {
     write_out(command_help(hooks, "inspect", "FILE [OPTIONS]",
                            "Shows what a GGUF file holds: metadata, sizes, tensors.", rows));
     return 0;
@@ -253,7 +253,7 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
   const std::vector<std::string> given = parse_args(rows, args, 1);
   if (!given.empty() && !path.empty())
     throw UsageError("two files were given: '" + path + "' and '" + given[0] + "'");
-  if (!given.empty()) path = given[0];
+  if (!given.empty()) set_path(path)(given[0]);
   if (path.empty() && hooks.default_model) path = hooks.default_model();
   if (path.empty()) throw UsageError("no file was given");
   const Gguf file(path);
