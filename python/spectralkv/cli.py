@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from spectralkv import _core
-from spectralkv.chat import format_chat
 from spectralkv.pull import PullError, pull
 
 PULL_HELP = "fetch the demo model, SmolLM2-135M-Instruct, into the cache folder"
@@ -25,16 +25,26 @@ def _pull_main(args: Sequence[str]) -> int:
     return 0
 
 
+def _format_chat(*arguments: Any) -> str:
+    from spectralkv.chat import format_chat  # Jinja takes its time, and only a chat needs it
+
+    return format_chat(*arguments)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
+        from spectralkv import _core  # in here, so that Ctrl-C while it loads ends quietly
+
         if args[:1] == ["pull"]:
             return _pull_main(args[1:])
         if args[:2] == ["help", "pull"]:
             return _pull_main(["--help"])
-        sys.stdout.flush()
-        return _core.cli_main(args, format_chat=format_chat, default_model=pull, more_commands=[("pull", PULL_HELP)])
+        if sys.stdout is not None:  # as it is when it is closed
+            sys.stdout.flush()
+        words = [os.fsencode(arg) for arg in args]
+        return _core.cli_main(words, format_chat=_format_chat, default_model=pull, more_commands=[("pull", PULL_HELP)])
     except KeyboardInterrupt:
         return 130
 
