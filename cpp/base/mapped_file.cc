@@ -14,7 +14,7 @@
 namespace spectralkv {
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for a writer
   if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
     fail(ErrorKind::file_not_found, "base", "no such file: '", path, "'");
   if (fd < 0) fail(ErrorKind::os, "base", "cannot open '", path, "': ", std::strerror(errno));
@@ -22,8 +22,8 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   const bool known = ::fstat(fd, &info) == 0;
   if (!known || !S_ISREG(info.st_mode) || info.st_size <= 0) {
     ::close(fd);
-    fail(ErrorKind::os, "base", "'", path, "' is ", known && info.st_size == 0 ? "an empty" : "not a regular",
-         " file");
+    fail(ErrorKind::os, "base", "'", path, "' is ",
+         known && S_ISREG(info.st_mode) ? "an empty" : "not a regular", " file");
   }
   size_ = static_cast<std::size_t>(info.st_size);
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);

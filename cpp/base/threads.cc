@@ -3,6 +3,7 @@
 #include "base/threads.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -81,20 +82,39 @@ struct ThreadPool::Shared {
   }
 };
 
-ThreadPool::ThreadPool(int n_threads)
-    : n_threads_(n_threads == 0 ? available_processors() : n_threads), shared_(std::make_unique<Shared>()) {
+ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads == 0 ? available_processors() : n_threads) {
   check(n_threads_ >= 1 && n_threads_ <= 1024, "base", "n_threads must be 1 to 1024 (0: all), got ",
         n_threads);
-  for (int t = 1; t < n_threads_; ++t) shared_->workers.emplace_back([this, t] { shared_->loop(t); });
+  start();
+}
+
+void ThreadPool::start() {
+  process_ = ::getpid();
+  shared_ = std::make_unique<Shared>();
+  for (int t = 1; t < n_threads_; ++t)
+    shared_->workers.emplace_back([shared = shared_.get(), t] { shared->loop(t); });
+}
+
+// A forked child has none of the workers, and locks and threads that can be neither used nor destroyed.
+bool ThreadPool::forked() const {
+  return n_threads_ > 1 && process_ != ::getpid();
 }
 
 ThreadPool::~ThreadPool() {
+  if (forked()) {
+    static_cast<void>(shared_.release());
+    return;
+  }
   shared_->stop = true;
   shared_->release(0);
   for (auto& worker : shared_->workers) worker.join();
 }
 
 void ThreadPool::run(const std::function<void(int)>& work) {
+  if (forked()) {
+    static_cast<void>(shared_.release());
+    start();
+  }
   Shared& s = *shared_;
   s.work = &work;
   s.error = nullptr;

@@ -2,6 +2,8 @@
 // threads.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,7 +21,8 @@ class ThreadPool {
   int size() const { return n_threads_; }
 
   // Calls work(thread) once for each thread in [0, size()) and waits for all; the first exception comes back
-  // out. Not reentrant: work must not call the pool again.
+  // out. Not reentrant: work must not call the pool again. In a forked child the pool starts its threads
+  // anew.
   void run(const std::function<void(int thread)>& work);
 
   // Calls work(begin, end, thread) over a split of [0, n) into one contiguous range a thread.
@@ -31,7 +34,11 @@ class ThreadPool {
 
  private:
   struct Shared;
+  void start();
+  bool forked() const;
+
   int n_threads_;
+  pid_t process_ = 0;  // that has the threads
   std::unique_ptr<Shared> shared_;
 };
 

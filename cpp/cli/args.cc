@@ -17,8 +17,10 @@ std::string_view without_plus(const std::string& text) {
   return std::string_view(text).substr(plus ? 1 : 0);
 }
 
+// The bounds; the widest ones go without saying, except to a number beyond them (`all`).
 template <class T>
-std::string range_text(T min, T max) {
+std::string range_text(T min, T max, bool all) {
+  if (all) return concat(" from ", min, " to ", max);
   const bool low = min > std::numeric_limits<T>::lowest(), high = max < std::numeric_limits<T>::max();
   if (low && high) return concat(" from ", min, " to ", max);
   if (low) return concat(" of at least ", min);
@@ -68,9 +70,11 @@ std::int64_t parse_int(const std::string& text, std::int64_t min, std::int64_t m
   const std::string_view digits = without_plus(text);
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const bool too_large = error == std::errc::result_out_of_range;
   const bool whole = error == std::errc() && end == digits.data() + digits.size();
   if (!whole || value < min || value > max)
-    throw UsageError(concat("expected a whole number", range_text(min, max), ", not '", text, "'"));
+    throw UsageError(
+        concat("expected a whole number", range_text(min, max, too_large), ", not '", text, "'"));
   return value;
 }
 
@@ -80,12 +84,19 @@ double parse_number(const std::string& text, double min, double max) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   const bool whole = error == std::errc() && end == digits.data() + digits.size() && std::isfinite(value);
   if (!whole || value < min || value > max)
-    throw UsageError(concat("expected a number", range_text(min, max), ", not '", text, "'"));
+    throw UsageError(concat("expected a number", range_text(min, max, false), ", not '", text, "'"));
   return value;
 }
 
 std::function<void(const std::string&)> set_text(std::string& target) {
   return [&target](const std::string& text) { target = text; };
+}
+
+std::function<void(const std::string&)> set_path(std::string& target) {
+  return [&target](const std::string& path) {
+    if (path.empty()) throw UsageError("the path is empty");
+    target = path;
+  };
 }
 
 std::function<void(const std::string&)> set_int(std::int64_t& target, std::int64_t min, std::int64_t max) {
@@ -148,10 +159,12 @@ std::vector<std::string> parse_args(const std::vector<Option>& options, const st
   return positional;
 }
 
-bool asks_for_help(const std::vector<std::string>& args) {
-  for (const auto& arg : args) {
-    if (arg == "--") return false;
-    if (arg == "-h" || arg == "--help") return true;
+bool asks_for_help(const std::vector<Option>& options, const std::vector<std::string>& args) {
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    if (args[i] == "--") return false;
+    if (args[i] == "-h" || args[i] == "--help") return true;
+    const Option* option = find_option(options, args[i]);
+    if (option != nullptr && !option->value.empty()) ++i;
   }
   return false;
 }

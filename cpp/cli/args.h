@@ -26,6 +26,7 @@ struct Option {
 
 // Setters for the rows. Numbers must be written in full, be finite and lie in [min, max].
 std::function<void(const std::string&)> set_text(std::string& target);
+std::function<void(const std::string&)> set_path(std::string& target);  // not empty
 std::function<void(const std::string&)> set_int(std::int64_t& target, std::int64_t min, std::int64_t max);
 std::function<void(const std::string&)> set_int(int& target, int min, int max);
 std::function<void(const std::string&)> set_number(double& target, double min, double max);
@@ -42,8 +43,8 @@ double parse_number(const std::string& text, double min, double max);
 std::vector<std::string> parse_args(const std::vector<Option>& options, const std::vector<std::string>& args,
                                     std::size_t max_positional = 0);
 
-// True when the arguments ask for help (-h, --help) before any "--".
-bool asks_for_help(const std::vector<std::string>& args);
+// True when the arguments ask for help (-h, --help) before any "--", and not as the value of an option.
+bool asks_for_help(const std::vector<Option>& options, const std::vector<std::string>& args);
 
 // One entry for each option, wrapped at 100 columns.
 std::string options_help(const std::vector<Option>& options);

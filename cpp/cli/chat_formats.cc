@@ -1,9 +1,11 @@
 // The builtin chat formats: chatml, llama-3, mistral. What a template varies within its family (default
 // system message, spaces around the marks, trimming, where the system message goes) is read from its source.
 #include <algorithm>
+#include <array>
 #include <ctime>
 
 #include "base/error.h"
+#include "cli/chat_family.h"
 #include "cli/chat_template.h"
 #include "cli/cli.h"
 
@@ -28,9 +30,16 @@ bool has_system(const std::vector<ChatMessage>& messages) {
   return !messages.empty() && messages[0].role == "system";
 }
 
+bool trims_content(const Source& source) {
+  constexpr std::array<const char*, 3> kForms = {"content']", "content\"]", ".content"};
+  return std::any_of(kForms.begin(), kForms.end(), [&](const std::string& form) {
+    return source.has(form + "|trim") || source.has(form + " | trim");
+  });
+}
+
 std::string chatml(const Source& source, const std::vector<ChatMessage>& messages, bool open_answer,
                    const std::string& bos) {
-  const bool trims = source.has("content'] | trim") || source.has("content']|trim");
+  const bool trims = trims_content(source);
   std::string out = source.has("bos_token") ? bos : "";
   const auto turn = [&](const std::string& role, const std::string& content) {
     out += "<|im_start|>" + role + "\n" + content + "<|im_end|>\n";
@@ -55,7 +64,8 @@ std::string llama3_date(const Source& source) {
 
 std::string llama3(const Source& source, const std::vector<ChatMessage>& messages, bool open_answer,
                    const std::string& bos) {
-  std::string out = bos;
+  const bool trims = trims_content(source);
+  std::string out = source.has("bos_token") || source.has("<|begin_of_text|>") ? bos : "";
   const auto turn = [&](const std::string& role, const std::string& content) {
     out += "<|start_header_id|>" + role + "<|end_header_id|>\n\n" + content + "<|eot_id|>";
   };
@@ -65,7 +75,8 @@ std::string llama3(const Source& source, const std::vector<ChatMessage>& message
     turn("system", "Cutting Knowledge Date: December 2023\nToday Date: " + llama3_date(source) + "\n\n" +
                        (first == 1 ? trimmed(messages[0].content) : ""));
   }
-  for (std::size_t i = first; i < messages.size(); ++i) turn(messages[i].role, trimmed(messages[i].content));
+  for (std::size_t i = first; i < messages.size(); ++i)
+    turn(messages[i].role, trims ? trimmed(messages[i].content) : messages[i].content);
   if (open_answer) out += "<|start_header_id|>assistant<|end_header_id|>\n\n";
   return out;
 }
@@ -132,11 +143,21 @@ std::string beginning(const std::string& source) {
 std::string format_chat_builtin(const std::string& source_text, const std::vector<ChatMessage>& messages,
                                 bool add_generation_prompt, const std::string& bos, const std::string& eos) {
   const Source source{source_text, template_texts(source_text)};
-  if (source.has("<|im_start|>")) return chatml(source, messages, add_generation_prompt, bos);
-  if (source.has("<|start_header_id|>")) return llama3(source, messages, add_generation_prompt, bos);
-  if (source.has("[INST]") && !source.has("<<SYS>>")) return mistral(source, messages, bos, eos);
+  const Recognised found = recognise_chat(source_text, source.literals);
+  switch (found.family) {
+    case ChatFamily::chatml:
+      return chatml(source, messages, add_generation_prompt, bos);
+    case ChatFamily::llama3:
+      return llama3(source, messages, add_generation_prompt, bos);
+    case ChatFamily::mistral:
+      return mistral(source, messages, bos, eos);
+    case ChatFamily::none:
+      break;
+  }
   fail(ErrorKind::value, "cli", "the chat template '", beginning(source_text),
-       "' is none of the builtin ones (chatml, llama3, mistral): use spectralkv's Python package, which runs "
+       "' is none of the builtin ones (chatml, llama3, mistral)",
+       found.why_not.empty() ? "" : "; " + found.why_not,
+       ": use spectralkv's Python package, which runs "
        "any "
        "template, choose one with --chat-template, or continue plain text with --no-conversation");
 }

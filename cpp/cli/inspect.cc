@@ -280,7 +280,7 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
   std::int64_t n_ctx = 0;
   std::string path;
   const std::vector<Option> rows = {
-      {{"-m", "--model"}, "PATH", "the file, if not given alone; any part of a split one", set_text(path)},
+      {{"-m", "--model"}, "PATH", "the file, if not given alone; any part of a split one", set_path(path)},
       {{"--tensors"}, "", "list the tensors", set_flag(with_tensors)},
       {{"-c", "--ctx-size"},
        "N",
@@ -289,7 +289,7 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
       {{"--check"}, "", "read every weight, and load the model", set_flag(check_all)},
       {{"--json"}, "", "print JSON; of long arrays the count and the start", set_flag(json)},
   };
-  if (asks_for_help(args)) {
+  if (asks_for_help(rows, args)) {
     write_out(command_help(
         hooks, "inspect", "FILE [OPTIONS]",
         "Shows what a GGUF file holds, metadata, sizes and tensors, and what running it takes.", rows));
@@ -298,7 +298,7 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
   const std::vector<std::string> given = parse_args(rows, args, 1);
   if (!given.empty() && !path.empty())
     throw UsageError("two files were given: '" + path + "' and '" + given[0] + "'");
-  if (!given.empty()) path = given[0];
+  if (!given.empty()) set_path(path)(given[0]);
   if (path.empty() && hooks.default_model) path = hooks.default_model();
   if (path.empty()) throw UsageError("no file was given");
   const Gguf file(path);

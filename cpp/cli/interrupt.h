@@ -18,6 +18,9 @@ class InterruptGuard {
   static bool interrupted();
   static void clear();
 
+  // Waits until a read from `file` would not wait; false when Ctrl-C came first, or before.
+  static bool wait_readable(int file);
+
  private:
   struct sigaction old_int_ {};
   struct sigaction old_pipe_ {};

@@ -5,13 +5,14 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "kv/codecs.h"
 
 namespace spectralkv {
 
 std::vector<Option> model_rows(ModelOptions& options) {
   return {
-      {{"-m", "--model"}, "PATH", "the GGUF file; any part of a split one", set_text(options.path)},
+      {{"-m", "--model"}, "PATH", "the GGUF file; any part of a split one", set_path(options.path)},
       {{"-t", "--threads"},
        "N",
        "CPU threads (default: the processors that this process may use)",
@@ -74,6 +75,13 @@ SessionOptions settled_session(const ModelOptions& options, const ModelConfig& c
   if (!options.context_given) session.n_ctx = std::min(kDefaultContext, config.context_length);
   if (session.n_ctx == 0) session.n_ctx = config.context_length;
   return session;
+}
+
+std::string threads_warning(int n_threads) {
+  const int processors = available_processors();
+  if (n_threads <= processors) return "";
+  return concat(n_threads, " threads for ", processors, processors == 1 ? " processor" : " processors",
+                " wait for each other; -t ", processors, " is faster");
 }
 
 void append_rows(std::vector<Option>& rows, std::vector<Option> more) {

@@ -29,6 +29,9 @@ std::string model_path(const ModelOptions& options, const CliHooks& hooks);
 // The session's options with the context settled.
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);
 
+// Why so many threads are slow, or "".
+std::string threads_warning(int n_threads);
+
 void append_rows(std::vector<Option>& rows, std::vector<Option> more);
 
 }  // namespace spectralkv

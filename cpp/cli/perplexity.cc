@@ -105,6 +105,8 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   o.measure.types = {o.model.session.type_k, o.model.session.type_v};
   if (o.kl) o.measure.base = o.base;
   log.info("model: ", engine.description());
+  if (const std::string warning = threads_warning(o.model.engine.n_threads); !warning.empty())
+    log.info("warning: ", warning);
   log.info("perplexity: ", tokens.size(), " tokens, chunks of ", o.measure.n_ctx, ", K ", o.measure.types.k,
            ", V ", o.measure.types.v, o.kl ? concat(", against K ", o.base.k, ", V ", o.base.v) : "");
 
@@ -134,7 +136,7 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(args)) {
+  if (asks_for_help(rows, args)) {
     write_out(command_help(hooks, "perplexity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [OPTIONS]",
                            concat("Reads a text in chunks and shows how well its tokens are predicted: the "
                                   "perplexity so far after each "

@@ -1,14 +1,13 @@
 // The command `run`: continues a text, answers one message, or chats.
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
-#include <utility>
 
 #include "cli/answer.h"
 #include "cli/chat_template.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
 #include "cli/interrupt.h"
+#include "cli/prompt_cache.h"
 #include "cli/run_options.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
@@ -24,6 +23,7 @@ class Run {
       : options_(options),
         hooks_(hooks),
         log_(options.log),
+        prompt_cache_(options.prompt_cache),
         start_(std::chrono::steady_clock::now()),
         engine_(model_path(options.model, hooks), options.model.engine),
         session_(engine_, settled_session(options.model, engine_.config())),
@@ -32,7 +32,7 @@ class Run {
   int run() {
     Sampler(options_.sampling, engine_.tokenizer().n_vocab());  // its complaints come before any work
     log_opening();
-    load_prompt_cache();
+    prompt_cache_.load(session_, log_);
     int status = 0;
     try {
       status = choose();
@@ -51,10 +51,10 @@ class Run {
 
   void log_opening() const {
     const SamplingOptions& s = options_.sampling;
-    const CacheReport cache = session_.cache_report();
     log_.info("model: ", engine_.description());
-    log_.info("kv cache: K ", cache.k.codec, ", V ", cache.v.codec, ", context of ", session_.n_ctx(),
-              " tokens");
+    log_.info(cache_opening(session_));
+    if (const std::string warning = threads_warning(options_.model.engine.n_threads); !warning.empty())
+      log_.info("warning: ", warning);
     if (session_.n_ctx() > engine_.config().context_length)
       log_.info("warning: the model was trained for ", engine_.config().context_length, " tokens of context");
     if (s.temperature > 0)
@@ -62,21 +62,6 @@ class Run {
                 ", min-p ", s.min_p, ", repeat penalty ", s.repeat_penalty);
     else
       log_.info("sampling: greedy");
-  }
-
-  void load_prompt_cache() {
-    if (options_.prompt_cache.empty() || !std::filesystem::exists(options_.prompt_cache)) return;
-    session_.load_state(options_.prompt_cache);
-    log_.info("prompt cache: ", session_.tokens().size(), " tokens from '", options_.prompt_cache, "'");
-  }
-
-  // Once, behind the first prompt; not where the file held all of it.
-  void save_prompt_cache() {
-    const Timings& t = session_.timings();
-    if (options_.prompt_cache.empty() || std::exchange(prompt_saved_, true)) return;
-    if (t.prompt_tokens + t.eval_tokens == 0) return;
-    session_.save_state(options_.prompt_cache);
-    log_.detail("prompt cache: ", session_.tokens().size(), " tokens to '", options_.prompt_cache, "'");
   }
 
   int choose() {
@@ -95,7 +80,7 @@ class Run {
                       options_.system_given ? &options_.system_prompt : nullptr);
     if (options_.chat == ChatMode::on || !options_.prompt_given) return converse(chat);
     chat.ask(options_.prompt, log_);
-    save_prompt_cache();
+    prompt_cache_.save(session_, log_);
     const bool strips = answers_start_with_space(engine_.tokenizer());
     return stream_answer(session_, generate_options(), strips, log_).reason == FinishReason::cancelled
                ? kInterrupted
@@ -103,17 +88,19 @@ class Run {
   }
 
   int continue_text() {
-    std::vector<Token> tokens = encode_prompt(engine_.tokenizer(), options_.prompt, true);
+    const bool piped = !options_.prompt_given && !stdin_is_terminal();
+    const std::string prompt = piped ? read_prompt_file("-") : options_.prompt;
+    std::vector<Token> tokens = encode_prompt(engine_.tokenizer(), prompt, true);
     const Token bos = engine_.tokenizer().vocab().bos;
     if (tokens.empty() && bos >= 0) tokens.push_back(bos);
     check(!tokens.empty(), "cli",
           "the prompt is empty, and the model has no token that starts a text: give -p or -f");
     check_fits(tokens.size(), session_, "the prompt");
     log_.detail("prompt: ", tokens.size(), " tokens");
-    if (options_.display_prompt) write_out(options_.prompt);
+    if (options_.display_prompt) write_out(prompt);
     const auto kept = static_cast<std::size_t>(session_.keep_common(tokens));
     read_prompt(session_, std::span<const Token>(tokens).subspan(kept), log_);
-    save_prompt_cache();
+    prompt_cache_.save(session_, log_);
     return stream_answer(session_, generate_options(), false, log_).reason == FinishReason::cancelled
                ? kInterrupted
                : 0;
@@ -149,7 +136,7 @@ class Run {
   void turn(Conversation& chat, const std::string& message) {
     try {
       chat.ask(message, log_);
-      save_prompt_cache();
+      prompt_cache_.save(session_, log_);
     } catch (const Error& e) {
       if (e.kind() == ErrorKind::interrupted) return;
       if (e.kind() != ErrorKind::value || !stdin_is_terminal()) throw;
@@ -174,22 +161,23 @@ class Run {
   const RunOptions& options_;
   const CliHooks& hooks_;
   Log log_;
+  PromptCache prompt_cache_;
   std::chrono::steady_clock::time_point start_;
   Engine engine_;
   Session session_;
   double load_s_;
-  bool prompt_saved_ = false;
 };
 
 }  // namespace
 
 int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   RunOptions options;
-  if (asks_for_help(args)) {
+  if (asks_for_help(run_rows(options), args)) {
     write_out(command_help(
         hooks, "run", "-m MODEL [-p TEXT] [OPTIONS]",
         "With -p: answers the text as one message where the model has a chat template, else continues it.\n"
-        "Without a prompt, or with -cnv: a chat. With -no-cnv: continues the text as it is.\n"
+        "Without a prompt, or with -cnv: a chat, a message a line. With -no-cnv, and where the model has no\n"
+        "chat template: continues the text as it is; without a prompt, what comes through a pipe.\n"
         "The text goes to standard output, the log to standard error.",
         run_rows(options)));
     return 0;

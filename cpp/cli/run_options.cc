@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "cli/chat_template.h"
 #include "cli/streams.h"
 
 namespace spectralkv {
@@ -20,10 +21,11 @@ void set_prompt(RunOptions& options, const std::function<std::string()>& text) {
   options.prompt_given = true;
 }
 
-std::string prompt_file(const std::string& path) {
-  std::string text = read_text_file(path);
-  if (text.ends_with('\n')) text.pop_back();
-  return text;
+// The source of a builtin template, or the text itself where it can be one.
+std::string template_source(const std::string& text) {
+  if (const std::string builtin = builtin_template_source(text); !builtin.empty()) return builtin;
+  if (text.find("{{") != std::string::npos || text.find("{%") != std::string::npos) return text;
+  throw UsageError(concat("'", text, "' is none of chatml, llama3, mistral, and no Jinja source either"));
 }
 
 std::vector<Option> text_rows(RunOptions& o) {
@@ -35,7 +37,7 @@ std::vector<Option> text_rows(RunOptions& o) {
       {{"-f", "--file"},
        "PATH",
        "a file with the prompt, \"-\" for standard input; a line break at its end is left out",
-       [&o](const std::string& path) { set_prompt(o, [&] { return prompt_file(path); }); }},
+       [&o](const std::string& path) { set_prompt(o, [&] { return read_prompt_file(path); }); }},
       {{"-n", "--predict", "--n-predict"},
        "N",
        "tokens to generate at most; -1: until the model ends or the context is full (default)",
@@ -91,7 +93,8 @@ std::vector<Option> chat_rows(RunOptions& o) {
   return {
       {{"-cnv", "--conversation"},
        "",
-       "chat: messages from standard input, a line each (default without a prompt)",
+       "chat: messages from standard input, a line each (default without a prompt, for a model with a chat "
+       "template)",
        [&o](const std::string&) { o.chat = ChatMode::on; }},
       {{"-no-cnv", "--no-conversation"},
        "",
@@ -107,12 +110,12 @@ std::vector<Option> chat_rows(RunOptions& o) {
       {{"--chat-template"},
        "NAME|JINJA",
        "chatml, llama3, mistral or a template's source, in place of the model's",
-       set_text(o.chat_template)},
+       [&o](const std::string& text) { o.chat_template = template_source(text); }},
       {{"--prompt-cache"},
        "PATH",
        "a state file: what it has in common with the prompt is not read again; saved when the prompt was "
        "read",
-       set_text(o.prompt_cache)},
+       set_path(o.prompt_cache)},
       {{"--no-display-prompt"},
        "",
        "do not print the prompt before its continuation",
@@ -133,6 +136,12 @@ std::pair<Token, float> parse_logit_bias(const std::string& text) {
   const std::string bias = text.substr(sign);
   if (bias == "-inf") return {token, -std::numeric_limits<float>::infinity()};
   return {token, static_cast<float>(parse_number(bias, -1e30, 1e30))};
+}
+
+std::string read_prompt_file(const std::string& path) {
+  std::string text = read_text_file(path);
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
 }
 
 std::vector<Option> run_rows(RunOptions& options) {

@@ -23,7 +23,7 @@ struct RunOptions {
   std::vector<std::string> stop;
   bool ignore_eos = false, special = false, display_prompt = true;
   ChatMode chat = ChatMode::automatic;
-  std::string system_prompt, chat_template;
+  std::string system_prompt, chat_template;  // the template's source
   bool system_given = false;
   std::string prompt_cache;  // a state file, or empty
   LogLevel log = LogLevel::info;
@@ -34,6 +34,9 @@ std::vector<Option> run_rows(RunOptions& options);
 
 // "15043+1.5", "15043-inf": a token id and what is added to its logit.
 std::pair<Token, float> parse_logit_bias(const std::string& text);
+
+// A file, or standard input for "-", without the line break at its end.
+std::string read_prompt_file(const std::string& path);
 
 // Parses the arguments of `run` and checks what belongs together; reads the file of -f; draws the seed.
 void parse_run(const std::vector<std::string>& args, RunOptions& options);

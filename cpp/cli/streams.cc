@@ -19,6 +19,7 @@ namespace {
 bool read_some(int file, std::string& buffer, const std::string& name) {
   char bytes[65536];
   for (;;) {
+    if (!InterruptGuard::wait_readable(file)) return false;
     const ssize_t n = ::read(file, bytes, sizeof bytes);
     if (n > 0) {
       buffer.append(bytes, static_cast<std::size_t>(n));
@@ -26,8 +27,16 @@ bool read_some(int file, std::string& buffer, const std::string& name) {
     }
     if (n == 0) return false;
     if (errno != EINTR) fail(ErrorKind::os, "cli", "cannot read ", name, ": ", std::strerror(errno));
-    if (InterruptGuard::interrupted()) return false;
   }
+}
+
+// All that is left.
+std::string read_all(int file, const std::string& name) {
+  std::string text;
+  while (read_some(file, text, name)) {
+  }
+  if (InterruptGuard::interrupted()) fail(ErrorKind::interrupted, "cli", "interrupted while reading ", name);
+  return text;
 }
 
 }  // namespace
@@ -58,25 +67,19 @@ std::optional<std::string> LineReader::next() {
 }
 
 std::string read_text_file(const std::string& path) {
-  std::string text;
-  if (path == "-") {
-    while (read_some(STDIN_FILENO, text, "standard input")) {
-    }
-    return text;
-  }
+  if (path == "-") return read_all(STDIN_FILENO, "standard input");
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0)
     fail(errno == ENOENT ? ErrorKind::file_not_found : ErrorKind::os, "cli", "cannot open '", path,
          "': ", std::strerror(errno));
   try {
-    while (read_some(file, text, "'" + path + "'")) {
-    }
+    std::string text = read_all(file, "'" + path + "'");
+    ::close(file);
+    return text;
   } catch (...) {
     ::close(file);
     throw;
   }
-  ::close(file);
-  return text;
 }
 
 bool stdin_is_terminal() {

@@ -24,7 +24,7 @@ class LineReader {
   bool ended_ = false;
 };
 
-// A whole file, or standard input for "-". Throws file_not_found or os.
+// A whole file, or standard input for "-". Throws file_not_found, os, or interrupted.
 std::string read_text_file(const std::string& path);
 
 bool stdin_is_terminal();

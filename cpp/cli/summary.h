@@ -7,8 +7,12 @@
 
 namespace spectralkv {
 
-// "f16 16.00 bits per entry", "eoptshrinkq:2 2.31 bits per entry (paper's count 2.05)"; a side that has
-// sealed nothing has no bits yet.
+// "kv cache: K f16 16.00 bits per entry, V eoptshrinkq:2 at least 2.14 bits per entry, at least 25.31 MiB for
+// the whole context of 4096 tokens"
+std::string cache_opening(const Session& session);
+
+// "f16 16.00 bits per entry", "eoptshrinkq:2 2.31 bits per entry (2.05 as the paper counts)"; of a side that
+// has sealed nothing the bits of its exact tail.
 std::string cache_side_text(const CacheSideReport& side);
 // "kv cache: 11.25 MiB for 512 tokens, 30 layers, K ..., V ..."
 std::string cache_line(const CacheReport& report);

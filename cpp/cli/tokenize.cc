@@ -25,7 +25,7 @@ std::vector<Option> rows_of(TokenizeOptions& o) {
     o.text_given = true;
   };
   return {
-      {{"-m", "--model"}, "PATH", "the GGUF file; its weights are not read", set_text(o.model.path)},
+      {{"-m", "--model"}, "PATH", "the GGUF file; its weights are not read", set_path(o.model.path)},
       {{"-p", "--prompt"},
        "TEXT",
        "the text",
@@ -80,7 +80,7 @@ std::string as_lines(const Tokenizer& tokenizer, const std::vector<Token>& token
 int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   TokenizeOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(args)) {
+  if (asks_for_help(rows, args)) {
     write_out(command_help(hooks, "tokenize", "-m MODEL [-p TEXT | -f PATH] [OPTIONS]",
                            "Shows the tokens of a text, a line each: the id and its piece as a JSON string.",
                            rows));

@@ -107,25 +107,38 @@ void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
   engine_.backend().read(from, std::span(all).last(rows * vocab));
 }
 
-void Session::count_time(std::int64_t n, double seconds) {
-  (n == 1 ? timings_.eval_s : timings_.prompt_s) += seconds;
-  (n == 1 ? timings_.eval_tokens : timings_.prompt_tokens) += n;
-}
-
 void Session::eval(std::span<const Token> tokens, const std::function<bool()>& cancelled) {
+  constexpr std::int64_t kLeast = 32;  // fewer would make a prompt slow
+  constexpr double kPatience = 0.5;    // seconds
   check_fit(tokens);
   const auto n = static_cast<std::int64_t>(tokens.size());
-  const auto start = std::chrono::steady_clock::now();
+  std::int64_t most = cancelled ? std::min(options_.n_batch, kLeast) : options_.n_batch;
   for (std::int64_t done = 0; done < n;) {
     if (cancelled && cancelled())
       fail(ErrorKind::interrupted, "engine", "interrupted after ", done, " of ", n, " tokens");
-    const std::int64_t count = std::min(options_.n_batch, n - done);
+    const auto start = std::chrono::steady_clock::now();
+    const std::int64_t count = std::min(most, n - done);
     const bool last = done + count == n;
     read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)),
                options_.logits_all ? count : (last ? 1 : 0));
     done += count;
+    const double seconds = seconds_since(start);
+    timings_.prompt_s += seconds;
+    timings_.prompt_tokens += count;
+    if (cancelled)
+      most = std::clamp(
+          static_cast<std::int64_t>(kPatience * static_cast<double>(count) / std::max(seconds, 1e-6)),
+          std::min(options_.n_batch, kLeast), options_.n_batch);
   }
-  count_time(n, seconds_since(start));
+}
+
+void Session::eval_next(Token token) {
+  const std::span<const Token> one(&token, 1);
+  check_fit(one);
+  const auto start = std::chrono::steady_clock::now();
+  read_batch(one, 1);
+  timings_.eval_s += seconds_since(start);
+  timings_.eval_tokens += 1;
 }
 
 void Session::eval_rows(std::span<const Token> tokens, const TakeRows& take,
@@ -146,7 +159,8 @@ void Session::eval_rows(std::span<const Token> tokens, const TakeRows& take,
     read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)), count);
     rows.resize(static_cast<std::size_t>(count) * vocab);
     engine_.backend().read(work_->scratch.logits.rows(count).data, rows);
-    count_time(count, seconds_since(start));
+    timings_.prompt_s += seconds_since(start);
+    timings_.prompt_tokens += count;
     take(ConstMatrix(rows.data(), count, engine_.config().n_vocab), first);
     done += count;
   }

@@ -58,7 +58,7 @@ struct SessionOptions {
 };
 
 struct Timings {
-  std::int64_t prompt_tokens = 0, eval_tokens = 0;  // a call with one token counts as eval
+  std::int64_t prompt_tokens = 0, eval_tokens = 0;  // what eval and eval_rows read, and what eval_next reads
   double load_s = 0, prompt_s = 0, eval_s = 0;
 };
 
@@ -69,9 +69,11 @@ class Session {
   Session(const Session&) = delete;
 
   // Appends tokens. Throws a value error, and changes nothing, when they do not fit into n_ctx or an id is
-  // out of range. `cancelled` is asked between batches; true throws ErrorKind::interrupted with the batches
-  // so far kept.
+  // out of range. `cancelled` is asked about twice a second, between batches that are cut for it; true throws
+  // ErrorKind::interrupted with the batches so far kept.
   void eval(std::span<const Token> tokens, const std::function<bool()>& cancelled = {});
+  // The same for one token that was generated; the timings count it apart.
+  void eval_next(Token token);
   // The same, and gives `take` the logits of every batch as it is read: [n, n_vocab], row 0 that of position
   // `first`; the memory is good for that call only.
   using TakeRows = std::function<void(ConstMatrix logits, std::int64_t first)>;
@@ -112,8 +114,6 @@ class Session {
   struct Work;  // activations
   void check_fit(std::span<const Token> tokens) const;
   void read_batch(std::span<const Token> batch, std::int64_t n_logits);
-  void count_time(std::int64_t n, double seconds);
-
   Engine& engine_;
   SessionOptions options_;
   std::unique_ptr<KvCache> cache_;

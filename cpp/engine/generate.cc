@@ -39,7 +39,7 @@ std::optional<GeneratedToken> Generation::next() {
     return std::nullopt;
   }
   if (pending_ >= 0) {
-    session_.eval(std::span<const Token>(&pending_, 1));
+    session_.eval_next(pending_);
     pending_ = -1;
   }
   const Tokenizer& tokenizer = session_.engine().tokenizer();

@@ -28,7 +28,8 @@ const PreTokenizer& rules_of(const Vocab& vocab) {
     std::string names;
     for (const PreTokenizer& row : pretokenizers()) names.append(names.empty() ? "" : ", ").append(row.name);
     fail(ErrorKind::value, "tokenizer", vocab.source, ": unknown pre-tokenizer ", quoted(vocab.pre),
-         ", there are ", names);
+         ", there are ", names,
+         "; --allow-unknown-pre (in Python: allow_unknown_pre=True) goes on with gpt-2");
   }
   return *find_pretokenizer("gpt-2");
 }

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from spectralkv.sandbox import Sandbox
 
 Message = Mapping[str, Any]
 
@@ -26,15 +27,19 @@ def _tojson(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
+@lru_cache(maxsize=1)
+def _sandbox() -> Sandbox:
+    sandbox = Sandbox(
+        filters={"tojson": _tojson}, trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    sandbox.globals["raise_exception"] = _raise_exception
+    sandbox.globals["strftime_now"] = _strftime_now
+    return sandbox
+
+
 @lru_cache(maxsize=8)
 def _compile(source: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(source)
+    return _sandbox().from_string(source)
 
 
 def _content_text(content: Any, place: str) -> str:
@@ -77,14 +82,18 @@ def format_chat(
     """
     if not source:
         raise ValueError("[chat] the model has no chat template (tokenizer.chat_template)")
+    checked = check_messages(messages)
     try:
-        return _compile(source).render(
-            messages=check_messages(messages),
+        text = _sandbox().render_bounded(
+            _compile(source),
+            messages=checked,
             add_generation_prompt=add_generation_prompt,
             bos_token=bos_token,
             eos_token=eos_token,
         )
+        text.encode("utf-8", "surrogateescape")  # surrogates that stand for no byte are no text
+        return text
     except jinja2.TemplateError as error:
         raise ValueError(f"[chat] the model's chat template: {error}") from error
-    except (TypeError, ArithmeticError, LookupError, AttributeError) as error:
+    except Exception as error:  # whatever an untrusted template comes upon
         raise ValueError(f"[chat] the model's chat template fails: {type(error).__name__}: {error}") from error

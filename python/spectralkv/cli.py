@@ -6,11 +6,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from spectralkv import _core
-from spectralkv.chat import format_chat
 from spectralkv.pull import PullError, pull
 
 NO_PLOT = "it needs matplotlib, which is not installed: pip install 'spectralkv[plot]'"
@@ -55,6 +55,12 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 }
 
 
+def _format_chat(*arguments: Any) -> str:
+    from spectralkv.chat import format_chat  # Jinja takes its time, and only a chat needs it
+
+    return format_chat(*arguments)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -63,10 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return COMMANDS[args[0]][0](args[1:])
         if args[:1] == ["help"] and len(args) > 1 and args[1] in COMMANDS:
             return COMMANDS[args[1]][0](["--help"])
-        sys.stdout.flush()
+        from spectralkv import _core  # in here, so that Ctrl-C while it loads ends quietly
+
+        if sys.stdout is not None:  # as it is when it is closed
+            sys.stdout.flush()
         return _core.cli_main(
-            args,
-            format_chat=format_chat,
+            [os.fsencode(arg) for arg in args],
+            format_chat=_format_chat,
             default_model=pull,
             more_commands=[(name, line) for name, (_, line) in COMMANDS.items()],
             plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,

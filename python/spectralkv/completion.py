@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 import warnings
@@ -25,6 +26,14 @@ class Piece:
     finish_reason: str | None = None
 
 
+def _callers_level() -> int:
+    """The stacklevel, for a function that calls this one, of the first frame outside of the package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_globals.get("__name__", "").partition(".")[0] == "spectralkv" and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 @dataclass
 class Run:
     """One generation on its way. `guard` gives the lock of the model and raises when the model was closed."""
@@ -40,8 +49,9 @@ class Run:
     def pieces(self) -> Iterator[Piece]:
         """Gives pieces with text, then one last piece with the reason. Holds the lock only while it computes."""
         given = len(self.prefix)
-        if self.prefix:
-            yield Piece(self.prefix, self.recorder.take(given) if self.recorder else [])
+        prompt = self.recorder.take(None) if self.recorder else []  # its records, when it is echoed
+        if self.prefix or prompt:
+            yield Piece(self.prefix, prompt)
         last_is_end = False
         while True:
             with self.guard():
@@ -60,7 +70,8 @@ class Run:
             if text:
                 yield Piece(text, self.recorder.take(given) if self.recorder else [])
         if self.generation.context_full:
-            warnings.warn("the context is full: the answer ends here (a larger n_ctx allows more)", stacklevel=3)
+            message = "the context is full: the answer ends here (a larger n_ctx allows more)"
+            warnings.warn(message, stacklevel=_callers_level())
         cut = reason == "stop" and not last_is_end  # a stop text and what follows it are not given out
         yield Piece(text, self.recorder.take(given if cut else None) if self.recorder else [], reason)
 

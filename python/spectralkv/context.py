@@ -7,16 +7,29 @@ import os
 import random
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectralkv import _core
+from spectralkv.arguments import INT32, string, token_ids, whole
 
 Self = TypeVar("Self", bound="Context")
+Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+
+_alive: weakref.WeakSet[Context] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for context in list(_alive):
+        context._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Context:
@@ -24,7 +37,7 @@ class Context:
 
     def __init__(
         self,
-        model_path: str | os.PathLike[str],
+        model_path: Path,
         *,
         n_gpu_layers: int = 0,
         seed: int | None = None,
@@ -35,22 +48,34 @@ class Context:
         type_k: str = "default",
         type_v: str = "default",
         activations: str = "q8_0",
+        allow_unknown_pre: bool = False,
         verbose: bool = True,
     ) -> None:
-        self.model_path = os.fspath(model_path)
+        self.model_path = os.fsdecode(model_path)
         self._lock = threading.RLock()
-        self._seeds = random.Random(seed)
-        self._logits_all = logits_all
+        self._closed = "closed"
+        self._seeds = random.Random(None if seed is None or seed == -1 else whole("seed", seed))
+        self._logits_all = bool(logits_all)
         self._engine = _core.Engine(
-            self.model_path, n_threads=n_threads or 0, n_gpu_layers=n_gpu_layers, activations=activations
+            self.model_path,
+            n_threads=0 if n_threads is None else whole("n_threads", n_threads, -INT32, INT32),
+            n_gpu_layers=whole("n_gpu_layers", n_gpu_layers, -INT32, INT32),
+            allow_unknown_pre=bool(allow_unknown_pre),
+            activations=string("activations", activations),
         )
         self._tokenizer = self._engine.tokenizer
         self._open_session: _core.Session | None = _core.Session(
-            self._engine, n_ctx=n_ctx, n_batch=n_batch, type_k=type_k, type_v=type_v, logits_all=logits_all
+            self._engine,
+            n_ctx=whole("n_ctx", n_ctx),
+            n_batch=whole("n_batch", n_batch),
+            type_k=string("type_k", type_k),
+            type_v=string("type_v", type_v),
+            logits_all=self._logits_all,
         )
         self._n_ctx = self._open_session.n_ctx
+        _alive.add(self)
         if verbose:
-            print(f"model: {self._engine.description}\n{self._cache_line()}", file=sys.stderr)
+            print(f"model: {self._engine.description}\n{self._open_session.cache_opening}", file=sys.stderr)
 
     # ---- life
 
@@ -70,8 +95,18 @@ class Context:
     @property
     def _session(self) -> _core.Session:
         if self._open_session is None:
-            raise ValueError("[python] this Llama is closed")
+            raise ValueError(f"[python] this Llama is {self._closed}")
         return self._open_session
+
+    def _after_fork(self) -> None:
+        """In a forked child, before it goes on: a call of another thread, which the child has not, left all half done
+        and its lock taken for ever."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            return
+        self._lock = threading.RLock()
+        self._open_session = None
+        self._closed = "of no use in this process: it was forked while another thread used it"
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -102,25 +137,21 @@ class Context:
         with self._guard():
             return self._session.cache_report()
 
-    def _cache_line(self) -> str:
-        report = self.cache_report()
-        sides = ", ".join(f"{side.upper()} {report[side]['codec']}" for side in ("k", "v"))
-        return (
-            f"KV cache: {report['bytes'] / 2**20:.2f} MiB, {report['n_layers']} layers, {self._n_ctx} tokens, {sides}"
-        )
-
     # ---- tokens
 
     def tokenize(self, text: bytes, add_bos: bool = True, special: bool = False) -> list[int]:
         """Token ids of UTF-8 bytes. add_bos: BOS and EOS where the model wants them; special: parse control tokens."""
-        return self._tokenizer.encode(text, add_bos, special)
+        if not isinstance(text, (bytes, bytearray)):
+            raise TypeError(f"[python] text must be bytes, not {text!r}")
+        return self._tokenizer.encode(bytes(text), bool(add_bos), bool(special))
 
     def detokenize(
         self, tokens: Sequence[int], prev_tokens: Sequence[int] | None = None, special: bool = False
     ) -> bytes:
         """The bytes of tokens. prev_tokens: what came before (a text's first token may lose the space that `tokenize`
         put in front); special: give the text of control tokens too. ValueError for an id out of range."""
-        return self._tokenizer.decode(list(tokens), special, not prev_tokens)
+        first = prev_tokens is None or len(prev_tokens) == 0
+        return self._tokenizer.decode(token_ids("tokens", tokens), bool(special), first)
 
     @property
     def n_tokens(self) -> int:
@@ -147,27 +178,27 @@ class Context:
         """Appends tokens to the context. ValueError, with nothing changed, when they do not fit or an id is out of
         range."""
         with self._guard():
-            self._session.eval(list(tokens))
+            self._session.eval(token_ids("tokens", tokens))
 
     def reset(self) -> None:
         """Empties the context."""
         with self._guard():
             self._session.reset()
 
-    def save_state(self, path: str | os.PathLike[str]) -> None:
+    def save_state(self, path: Path) -> None:
         """Writes tokens, last logits and cache to a file, atomically: it is whole, old or new, at any time."""
         with self._guard():
-            self._session.save_state(os.fspath(path))
+            self._session.save_state(path)
 
-    def load_state(self, path: str | os.PathLike[str]) -> None:
+    def load_state(self, path: Path) -> None:
         """Goes on from a saved state, with identical logits. ValueError with the reason, and nothing changed, for a
         file of another model, of another cache type, longer than n_ctx, damaged or edited."""
         with self._guard():
-            self._session.load_state(os.fspath(path))
+            self._session.load_state(path)
 
     def _read(self, tokens: Sequence[int]) -> None:
         """Makes the context hold exactly `tokens`; the start that it holds already is not computed again."""
-        wanted = list(tokens)
+        wanted = token_ids("tokens", tokens)
         if not wanted:
             raise ValueError("[python] the prompt is empty, and the model has no BOS token to begin with")
         if len(wanted) > self._n_ctx:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spectralkv import _core
+from spectralkv.arguments import INT32, biases, real, stops, token_ids, whole
 from spectralkv.chat import Message, format_chat
 from spectralkv.completion import Result, Run, complete, complete_chat, stream_chat
 from spectralkv.completion import stream as stream_text
 from spectralkv.context import Context
-from spectralkv.logprobs import Recorder, add_prompt
+from spectralkv.logprobs import Echo, Recorder, add_prompt
 
 
 class Llama(Context):
     """A model and its context.
 
     model_path: a GGUF file. n_gpu_layers: 0 for the CPU, -1 for everything on CUDA. seed: of the calls that give none;
-    None draws one. n_ctx: tokens that fit, 0 for the model's own context. n_batch: tokens in one forward pass at most.
+    None or -1 draws one. n_ctx: tokens that fit, 0 for the model's own context. n_batch: tokens in one forward pass.
     n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`. type_k,
     type_v: how keys and values are cached: "eoptshrinkq:2" (the default), "turboquant:3", "q8_0", or "f16" for an
     exact cache. activations: what quantised weights are multiplied with, "q8_0" for 8 bits or "f32", exact and slow.
-    verbose: print model and cache on stderr.
+    allow_unknown_pre: go on with gpt-2's pre-tokenizer when the file names one that is not known. verbose: print model
+    and cache on stderr.
 
     Safe to use from several threads: calls wait for each other, and a stream or `generate` that another call interrupts
     raises RuntimeError at its next token. Raises FileNotFoundError, OSError, MemoryError, or ValueError for a file that
@@ -29,12 +32,29 @@ class Llama(Context):
     """
 
     def _sampling(
-        self, seed: int | None, logit_bias: Mapping[Any, float] | None, **options: Any
+        self,
+        seed: int | None,
+        logit_bias: Mapping[Any, float] | None,
+        *,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        repeat_penalty: float,
     ) -> _core.SamplingOptions:
         if seed is None:
             seed = self._seeds.getrandbits(32)
-        bias = [(int(token), float(value)) for token, value in (logit_bias or {}).items()]
-        return _core.SamplingOptions(seed=seed & (2**64 - 1), logit_bias=bias, **options)
+        elif (seed := whole("seed", seed, -1, 2**64 - 1)) == -1:
+            seed = random.SystemRandom().getrandbits(32)
+        return _core.SamplingOptions(
+            temperature=real("temperature", temperature),
+            top_k=whole("top_k", top_k, -INT32, INT32),
+            top_p=real("top_p", top_p),
+            min_p=real("min_p", min_p),
+            repeat_penalty=real("repeat_penalty", repeat_penalty),
+            seed=seed,
+            logit_bias=biases(logit_bias),
+        )
 
     def generate(
         self,
@@ -61,7 +81,8 @@ class Llama(Context):
             repeat_penalty=repeat_penalty,
         )
         with self._guard():
-            self._read(tokens if reset else [*self._session.tokens, *tokens])
+            ids = token_ids("tokens", tokens)
+            self._read(ids if reset else [*self._session.tokens, *ids])
             generation = _core.Generation(self._session, sampling, ignore_end_tokens=True)
         return self._steps(generation)
 
@@ -81,24 +102,24 @@ class Llama(Context):
         max_tokens: int | None,
         stop: str | Sequence[str] | None,
         n_top: int | None,
-        echo: str | None = None,
+        echo: Echo | None = None,
     ) -> Run:
         """Reads the prompt and begins a generation; n_top: alternatives with log-probabilities, echo: text in front."""
-        stops = [stop] if isinstance(stop, str) else list(stop or [])
+        texts, most = stops(stop), -1 if max_tokens is None else whole("max_tokens", max_tokens)
         self._read(tokens)
         recorder = None
         if n_top is not None:
             recorder = Recorder(self._tokenizer)
             if echo is not None:
-                add_prompt(recorder, tokens, self.scores, n_top)
+                add_prompt(recorder, tokens, self.scores, n_top, echo)
         generation = _core.Generation(
             self._session,
             sampling,
-            max_tokens=-1 if max_tokens is None or max_tokens <= 0 else max_tokens,
-            stop=stops,
+            max_tokens=most if most > 0 else -1,
+            stop=texts,
             top_logprobs=-1 if n_top is None else n_top,
         )
-        return Run(generation, self._tokenizer, self._guard, len(tokens), recorder, echo or "")
+        return Run(generation, self._tokenizer, self._guard, len(tokens), recorder, echo.text if echo else "")
 
     def create_completion(
         self,
@@ -134,11 +155,13 @@ class Llama(Context):
             repeat_penalty=repeat_penalty,
         )
         if isinstance(prompt, str):
-            tokens = self.tokenize(prompt.encode("utf-8", "surrogateescape"), add_bos=True, special=True)
-            text = prompt
+            data = prompt.encode("utf-8", "surrogateescape")
+            tokens = self.tokenize(data, add_bos=True, special=True)
+            text = Echo(data, "surrogateescape", special=True)
         else:
-            tokens = list(prompt)
-            text = self.detokenize(tokens).decode("utf-8", errors="replace")
+            tokens = token_ids("prompt", prompt)
+            text = Echo(self.detokenize(tokens), "replace", special=False)
+        n_top = None if logprobs is None else whole("logprobs", logprobs, 0, self.n_vocab())
         if not tokens and self.token_bos() >= 0:
             tokens = [self.token_bos()]
         if echo and logprobs is not None and not self._logits_all:
@@ -146,7 +169,7 @@ class Llama(Context):
         name = model or self.model_path
         with self._guard():
             run = self._start(
-                tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=logprobs, echo=text if echo else None
+                tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top, echo=text if echo else None
             )
             return stream_text(run, name) if stream else complete(run, name)
 
@@ -187,9 +210,9 @@ class Llama(Context):
         add_bos = not (bos and prompt.startswith(bos))  # a template that writes BOS itself must not get it twice
         tokens = self.tokenize(prompt.encode("utf-8", "surrogateescape"), add_bos=add_bos, special=True)
         name = model or self.model_path
+        n_top = whole("top_logprobs", 0 if top_logprobs is None else top_logprobs, 0, self.n_vocab())
         with self._guard():
-            n_top = (top_logprobs or 0) if logprobs else None
-            run = self._start(tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top)
+            run = self._start(tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top if logprobs else None)
             return stream_chat(run, name) if stream else complete_chat(run, name)
 
     def _piece(self, token: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import codecs
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,10 @@ class Recorder:
         self.waiting.append(TokenRecord(data, self.position, logprob, named))
         self.position += len(self._utf8.put(data))
 
+    def start_answer(self, position: int) -> None:
+        """What is added from here on starts at `position`, whatever the prompt's end was."""
+        self.position, self._utf8 = position, _core.Utf8Stream()
+
     def take(self, end: int | None) -> list[TokenRecord]:
         """The records that start before the character `end`; all with None."""
         n = sum(1 for record in self.waiting if end is None or record.offset < end)
@@ -47,10 +52,47 @@ class Recorder:
         return taken
 
 
-def add_prompt(recorder: Recorder, tokens: Sequence[int], logits: NDArray[np.float32], n_top: int) -> None:
+@dataclass(frozen=True)
+class Echo:
+    """The prompt as it is given out: its bytes, and what becomes of those that are no UTF-8."""
+
+    data: bytes
+    errors: str
+    special: bool  # control tokens were parsed from it, so it holds their texts
+
+    @property
+    def text(self) -> str:
+        return self.data.decode("utf-8", self.errors)
+
+
+def _places(tokenizer: _core.Tokenizer, tokens: Sequence[int], echo: Echo) -> Iterator[tuple[bytes, int]]:
+    """Each token's bytes in the echo, and where they start in characters. Tokens that the tokenizer added have none;
+    nor has the space that it puts in front of a text."""
+    decoder = codecs.getincrementaldecoder("utf-8")(echo.errors)
+    at = place = 0
+    lost = False  # behind a token that stands for text which it does not give back
+    for token in tokens:
+        data = tokenizer.piece(token, echo.special)
+        start = at
+        if at == 0 and data.startswith(b" ") and not echo.data.startswith(data):
+            data = data[1:]
+        if lost and data:
+            start = max(echo.data.find(data, at), at)
+        found = echo.data.startswith(data, start)
+        lost = not found and not tokenizer.is_control(token)
+        if not found:
+            yield tokenizer.piece(token, False), place
+            continue
+        place += len(decoder.decode(echo.data[at:start]))
+        yield data, place
+        place += len(decoder.decode(data))
+        at = start + len(data)
+
+
+def add_prompt(recorder: Recorder, tokens: Sequence[int], logits: NDArray[np.float32], n_top: int, echo: Echo) -> None:
     """Records the tokens of a prompt. logits: float32 [n_tokens or more, n_vocab], row i predicts token i + 1."""
-    for i, token in enumerate(tokens):
-        data = recorder.tokenizer.piece(token, False)
+    places = _places(recorder.tokenizer, tokens, echo)
+    for i, (token, (data, recorder.position)) in enumerate(zip(tokens, places, strict=True)):
         if i == 0:
             recorder.add(data, None, [])
             continue
@@ -59,6 +101,7 @@ def add_prompt(recorder: Recorder, tokens: Sequence[int], logits: NDArray[np.flo
         row -= np.log(np.exp(row).sum())
         best = np.argsort(-row, kind="stable")[:n_top]
         recorder.add(data, float(row[token]), [(int(t), float(row[t])) for t in best])
+    recorder.start_answer(len(echo.text))
 
 
 def completion_logprobs(records: Sequence[TokenRecord]) -> dict[str, Any]:

@@ -36,21 +36,23 @@ std::string call_hook(const char* name, const struct sigaction& python, const Ca
   std::string message;
   ErrorKind kind = ErrorKind::value;
   try {
-    return nb::cast<std::string>(call());
+    return from_str(call(), "what the hook returns");
   } catch (nb::python_error& error) {
     kind = error.matches(PyExc_KeyboardInterrupt) ? ErrorKind::interrupted : ErrorKind::value;
-    message = nb::str(error.value()).c_str();
-  } catch (const nb::cast_error&) {
-    message = "the hook did not return a str";
+    message = from_str(nb::str(error.value()), "the message");
+  } catch (const nb::builtin_exception& error) {
+    message = error.what();
   }
   const std::string prefix = concat("[", name, "] ");  // which fail() writes again
   if (message.starts_with(prefix)) message.erase(0, prefix.size());
   fail(kind, name, message);
 }
 
-int run_cli(const std::vector<std::string>& args, const nb::object& format_chat,
-            const nb::object& default_model, std::vector<std::pair<std::string, std::string>> more_commands,
-            const nb::object& plot_fidelity, const std::optional<std::string>& no_plot) {
+int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::object& default_model,
+            std::vector<std::pair<std::string, std::string>> more_commands, const nb::object& plot_fidelity,
+            const std::optional<std::string>& no_plot) {
+  std::vector<std::string> words;
+  for (const nb::handle arg : args) words.push_back(from_str(arg, "arguments"));
   struct sigaction python {};
   sigaction(SIGINT, nullptr, &python);
   CliHooks hooks;
@@ -80,7 +82,7 @@ int run_cli(const std::vector<std::string>& args, const nb::object& format_chat,
   if (no_plot) hooks.no_plot = *no_plot;
   hooks.more_commands = std::move(more_commands);
   nb::gil_scoped_release released;
-  return cli_main(args, hooks);
+  return cli_main(words, hooks);
 }
 
 }  // namespace
@@ -92,7 +94,7 @@ void bind_cli(nb::module_& m) {
       nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
       nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
       nb::sig(
-          "def cli_main(args: collections.abc.Sequence[str], format_chat: "
+          "def cli_main(args: collections.abc.Sequence[str | bytes], format_chat: "
           "collections.abc.Callable[[str, list[dict[str, str]], bool, "
           "str, str], str] | None "
           "= None, default_model: collections.abc.Callable[[], str] | None = None, more_commands: "

@@ -5,17 +5,19 @@
 #include <nanobind/stl/vector.h>
 
 #include "bind.h"
+#include "cli/summary.h"
 #include "shared.h"
 
 namespace spectralkv::python {
 namespace {
 
-void make_engine(SharedEngine* self, const std::string& path, int n_threads, int n_gpu_layers,
-                 bool allow_unknown_pre, const std::string& activations) {
+void make_engine(SharedEngine* self, nb::handle path, int n_threads, int n_gpu_layers, bool allow_unknown_pre,
+                 const std::string& activations) {
   check(activations == "q8_0" || activations == "f32", "python", "activations must be 'q8_0' or 'f32', got '",
         activations, "'");
+  const std::string name = to_path(path);
   nb::gil_scoped_release released;
-  new (self) SharedEngine(path, {n_threads, n_gpu_layers, allow_unknown_pre, activations == "f32"});
+  new (self) SharedEngine(name, {n_threads, n_gpu_layers, allow_unknown_pre, activations == "f32"});
 }
 
 void make_session(SharedSession* self, SharedEngine& engine, std::int64_t n_ctx, std::int64_t n_batch,
@@ -133,7 +135,10 @@ void bind_engine(nb::module_& m) {
       "\"f32\" for exact products with quantised weights. Raises FileNotFoundError,\n"
       "OSError, MemoryError, or ValueError for a file that is damaged or not supported.")
       .def("__init__", make_engine, nb::arg("path"), nb::kw_only(), nb::arg("n_threads") = 0,
-           nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false, nb::arg("activations") = "q8_0")
+           nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false, nb::arg("activations") = "q8_0",
+           nb::sig("def __init__(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
+                   "n_threads: int = 0, n_gpu_layers: int = 0, allow_unknown_pre: bool = False, "
+                   "activations: str = 'q8_0') -> None"))
       .def_prop_ro(
           "tokenizer", [](const SharedEngine& self) -> const Tokenizer& { return self.engine.tokenizer(); },
           nb::rv_policy::reference_internal, "The model's tokenizer.")
@@ -196,19 +201,24 @@ void bind_engine(nb::module_& m) {
           "is.")
       .def(
           "save_state",
-          [](SharedSession& self, const std::string& path) {
-            self.shared.exclusively([&] { self.session.save_state(path); });
+          [](SharedSession& self, nb::handle path) {
+            const std::string name = to_path(path);
+            self.shared.exclusively([&] { self.session.save_state(name); });
           },
-          nb::arg("path"), "Writes tokens, last logits and cache to a file, atomically. OSError names it.")
+          nb::arg("path"),
+          nb::sig("def save_state(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None"),
+          "Writes tokens, last logits and cache to a file, atomically. OSError names it.")
       .def(
           "load_state",
-          [](SharedSession& self, const std::string& path) {
+          [](SharedSession& self, nb::handle path) {
+            const std::string name = to_path(path);
             self.shared.exclusively([&] {
               ++self.changes;
-              self.session.load_state(path);
+              self.session.load_state(name);
             });
           },
           nb::arg("path"),
+          nb::sig("def load_state(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None"),
           "Goes on from a saved state. ValueError with the reason, and nothing changed, for a file that does "
           "not fit.")
       .def_prop_ro(
@@ -225,9 +235,16 @@ void bind_engine(nb::module_& m) {
            "for each of k and v: codec, paper_bits and honest_bits (bits per entry of sealed blocks), "
            "sealed_bytes,\n"
            "sealed_entries, exact_bytes (sinks and tail).")
+      .def_prop_ro(
+          "cache_opening",
+          [](SharedSession& self) {
+            return self.shared.exclusively([&] { return cache_opening(self.session); });
+          },
+          "The line that a log begins with: types, bits per entry, and bytes once the context is full.")
       .def("timings", timings, nb::sig("def timings(self) -> dict[str, typing.Any]"),
-           "Seconds and tokens so far: load_s, prompt_tokens, prompt_s, eval_tokens, eval_s (a call with one "
-           "token is eval).")
+           "Seconds and tokens so far: load_s, prompt_tokens, prompt_s (what eval read), eval_tokens, eval_s "
+           "(what\n"
+           "generations read).")
       .def(
           "reset_timings",
           [](SharedSession& self) { self.shared.exclusively([&] { self.session.reset_timings(); }); },

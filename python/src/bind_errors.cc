@@ -1,8 +1,7 @@
 // spectralkv::Error becomes the Python exception of its kind.
 #include "base/error.h"
 #include "bind.h"
-
-namespace nb = nanobind;
+#include "shared.h"
 
 namespace spectralkv::python {
 namespace {
@@ -27,7 +26,8 @@ void translate(const std::exception_ptr& thrown, void*) {
   try {
     std::rethrow_exception(thrown);
   } catch (const Error& error) {
-    PyErr_SetString(exception_class(error.kind()), error.what());
+    const nb::object message = to_str(error.what());  // it may quote a file's name that is no UTF-8
+    PyErr_SetObject(exception_class(error.kind()), message.ptr());
   }
 }
 

@@ -34,8 +34,8 @@ Gguf open_gguf(const std::string& path) {
   return Gguf(path);
 }
 
-nb::dict gguf_info(const std::string& path) {
-  const Gguf file = open_gguf(path);
+nb::dict gguf_info(nb::handle path) {
+  const Gguf file = open_gguf(to_path(path));
   nb::dict metadata, types;
   for (const GgufEntry& entry : file.metadata()) {
     metadata[to_str(entry.key)] = std::visit(ToPython{}, entry.value);
@@ -98,7 +98,8 @@ void bind_gguf(nb::module_& m) {
         "files, offset that of the first byte in it. Bytes that are no UTF-8 come as\n"
         "surrogate escapes. FileNotFoundError, OSError, or ValueError for a file that is damaged or not "
         "supported.",
-        nb::sig("def gguf_info(path: str) -> dict[str, typing.Any]"));
+        nb::sig("def gguf_info(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> dict[str, "
+                "typing.Any]"));
   m.def("decode_rows", decode_rows, nb::arg("type_name"), nb::arg("data"), nb::arg("n_values"),
         "float32 [n_values] of uint8 [bytes] blocks of a GGUF weight type (\"q4_1\"). ValueError when the "
         "numbers do not "

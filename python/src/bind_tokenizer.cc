@@ -14,19 +14,10 @@ std::string_view view(const nb::bytes& bytes) {
   return {bytes.c_str(), bytes.size()};
 }
 
-// str or bytes, as UTF-8; surrogate escapes turn back into the bytes that they stand for.
-std::string to_text(nb::handle item) {
-  if (nb::isinstance<nb::bytes>(item)) return std::string(view(nb::borrow<nb::bytes>(item)));
-  if (!PyUnicode_Check(item.ptr())) throw nb::type_error("tokens and merges must be str or bytes");
-  const nb::object encoded = nb::steal(PyUnicode_AsEncodedString(item.ptr(), "utf-8", "surrogateescape"));
-  if (!encoded.is_valid()) throw nb::python_error();
-  return std::string(view(nb::borrow<nb::bytes>(encoded)));
-}
-
 std::vector<std::string> to_texts(const nb::list& items) {
   std::vector<std::string> out;
   out.reserve(items.size());
-  for (nb::handle item : items) out.push_back(to_text(item));
+  for (nb::handle item : items) out.push_back(from_str(item, "tokens and merges"));
   return out;
 }
 

@@ -83,6 +83,23 @@ inline nb::object to_str(std::string_view bytes) {
       PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "surrogateescape"));
 }
 
+// A str as UTF-8, its surrogate escapes as the bytes that they stand for; bytes as they are. `what` names it.
+inline std::string from_str(nb::handle text, const char* what) {
+  if (PyBytes_Check(text.ptr()))
+    return {PyBytes_AS_STRING(text.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr()))};
+  if (!PyUnicode_Check(text.ptr())) throw nb::type_error(concat(what, " must be str or bytes").c_str());
+  const nb::object encoded = nb::steal(PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogateescape"));
+  if (!encoded.is_valid()) throw nb::python_error();
+  return from_str(encoded, what);
+}
+
+// A path as the system takes it, of str, bytes or os.PathLike.
+inline std::string to_path(nb::handle path) {
+  PyObject* encoded = nullptr;
+  if (PyUnicode_FSConverter(path.ptr(), &encoded) == 0) throw nb::python_error();
+  return from_str(nb::steal(encoded), "a path");
+}
+
 inline nb::bytes to_bytes(std::string_view bytes) {
   return nb::bytes(bytes.data(), bytes.size());
 }

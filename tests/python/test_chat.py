@@ -61,11 +61,46 @@ def test_raise_exception_is_a_value_error_with_its_words():
         "{{ 1 / 0 }}",
         "{{ messages[99].role.x }}",
         "{{ range(999999999) }}",
+        "{{ 'a' * 10**10 }}",
+        "{{ 10000000000 * 'a' }}",
+        "{{ 2 ** 100000000 }}",
+        "{{ 'a' | center(10000000000) }}",
+        "{{ 'a'.ljust(10000000000) }}",
+        "{{ '%10000000000d' % 1 }}",
+        "{{ '%*d' | format(10000000000, 1) }}",
+        "{{ '{:10000000000}'.format(1) }}",
+        "{{ (('a' * 1000000).replace('a', 'b' * 1000000)) }}",
+        "{{ ('a' * 1000000) | replace('a', 'b' * 1000000) }}",
+        "{{ ([1] * 1000000) | join('b' * 1000000) }}",
+        "{{ ('b' * 1000000).join(['c'] * 1000000) }}",
+        "{% set ns = namespace(x='aaaa') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='aaaa') %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+        "{% for i in range(60000) %}{% for j in range(60000) %}aaaaaaaaaaaaaaaaaaaaaa{% endfor %}{% endfor %}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+        "{{ 'x'.index('q') }}",
+        "{{ '\\ud800' }}",
     ],
 )
 def test_hostile_and_broken_templates(source):
     with pytest.raises(ValueError, match=r"\[chat\] the model's chat template"):
         render(source)
+
+
+def test_the_bounds_leave_templates_alone():
+    source = (
+        "{% set ns = namespace(x='', n=0) %}{% for m in messages %}{% set ns.x = ns.x + '<' ~ m.role ~ '>' %}"
+        "{% set ns.n = (ns.n + 3) * 2 ** 2 % 7 %}{{ '%s|' % m.content }}{{ '-' * 10 }}{{ ['a', 'b'] | join(', ') }}"
+        "{{ m.content.replace('l', 'L') | indent(2) }}{{ m.content | center(9) }}{% endfor %}{{ ns.x }}{{ ns.n }}"
+    )
+    assert render(source) == "hello|----------a, bheLLo  hello  <user>5"
+    long = [{"role": "user", "content": "x" * 4_000_000}]
+    assert len(render("{{ '<s>' + messages[0].content + '</s>' }}", long)) == 4_000_007
+
+
+def test_bytes_that_are_no_utf8_pass_through():
+    assert render("{{ messages[0].content }}", [{"role": "user", "content": "caf\udce9"}]) == "caf\udce9"
 
 
 def test_no_template():

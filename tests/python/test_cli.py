@@ -2,10 +2,13 @@
 
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,11 +31,13 @@ def test_the_script_is_installed():
 
 def test_help_lists_every_command():
     out = run("--help").stdout
-    for name in ("run", "inspect", "fidelity", "tokenize", "convert", "quantize", "pull"):
+    for name in ("run", "inspect", "fidelity", "perplexity", "tokenize", "convert", "quantize", "pull"):
         assert f"\n  {name} " in out
 
 
-@pytest.mark.parametrize("name", ["run", "inspect", "fidelity", "tokenize", "convert", "quantize", "pull"])
+@pytest.mark.parametrize(
+    "name", ["run", "inspect", "fidelity", "perplexity", "tokenize", "convert", "quantize", "pull"]
+)
 def test_help_of_a_command(name):
     assert f"usage: spectralkv {name}" in run(name, "--help").stdout
     assert f"usage: spectralkv {name}" in run("help", name).stdout
@@ -71,6 +76,77 @@ def test_chat_goes_through_the_template(make_tiny):
     result = run("run", "-m", refusing, "-p", "hello", "-cnv", "-n", "3", status=1, stdin=subprocess.DEVNULL)
     assert "no user here" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def run_bytes(*args, status=0, **options):
+    result = subprocess.run([*command(), *args], capture_output=True, timeout=120, **options)
+    assert result.returncode == status, result.stderr
+    return result
+
+
+def test_bytes_that_are_no_utf8(tiny_model, tmp_path):
+    prompt, same = b"caf\xe9 the", ["-m", tiny_model, "-n", "4", "--temp", "0", "--log-disable", "-c", "64"]
+    name = os.fsencode(tmp_path) + b"/caf\xe9"
+    Path(os.fsdecode(name)).write_bytes(prompt + b"\n")
+    texts = {run_bytes("run", *same, "-p", prompt).stdout, run_bytes("run", *same, "-f", name).stdout}
+    assert len(texts) == 1
+    assert run_bytes("run", *same, "-no-cnv", "-p", prompt).stdout.startswith(prompt)
+    assert run_bytes("run", *same, "-cnv", input=prompt + b"\n").stdout in texts
+    assert b"no-such-caf\\xe9" in run_bytes("run", "-m", b"no-such-caf\xe9", status=1).stderr.replace(b"\xe9", b"\\xe9")
+
+
+def test_a_piped_text_is_continued(tiny_model):
+    args = ["run", "-m", tiny_model, "-n", "4", "--temp", "0", "--log-disable", "-no-cnv", "-c", "64"]
+    assert run_bytes(*args, input=b"hello the\n").stdout == run_bytes(*args, "-p", "hello the").stdout
+
+
+def test_closed_output(tiny_model):
+    script = " ".join(f"'{word}'" for word in [*command(), "run", "-m", tiny_model, "-p", "x", "-n", "1"])
+    result = subprocess.run(["sh", "-c", f"{script} >&-"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert "standard output" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_is_wrong_is_found_before_the_work(tiny_model, tmp_path):
+    run_model = ["run", "-m", tiny_model, "-p", "x"]
+    assert "the path is empty" in run("run", "-m", "", "-p", "x", status=2).stderr
+    assert "none of chatml" in run(*run_model, "--chat-template", "chatlm", status=2).stderr
+    unwritable = run(*run_model, "--prompt-cache", str(tmp_path / "none" / "x"), status=1)
+    assert "cannot write" in unwritable.stderr
+    assert "model:" not in unwritable.stderr
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in run("run", "-m", str(tmp_path / "pipe"), "-p", "x", status=1).stderr
+    assert "for 1 processor" in run(*run_model, "-n", "1", "-t", "9", preexec_fn=one_processor).stderr
+
+
+def one_processor():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def test_the_log_tells_bits_and_bytes(tiny_model):
+    log = run("run", "-m", tiny_model, "-p", "hello", "-n", "2", "-c", "256").stderr
+    assert re.search(r"kv cache: K eoptshrinkq:2\S* at least \d\.\d\d bits per entry.* MiB for the whole context", log)
+    assert "16.00 bits per entry (all in the exact tail)" in log
+
+
+def test_ctrl_c_while_reading_a_terminal(tiny_model):
+    for args, expected in ((["tokenize"], 130), (["run", "-cnv"], None)):
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            [*command(), *args, "-m", tiny_model], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            if expected is None:
+                while b"> " not in process.stderr.read1(1000):
+                    pass
+            else:
+                time.sleep(2)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        os.close(ours)
+        os.close(theirs)
+        assert process.returncode == (130 if expected is None else expected), err
+        assert b"Traceback" not in err
 
 
 def test_tokenize_and_inspect(tiny_model):

@@ -1,6 +1,8 @@
 """The contract of spectralkv.Llama on a tiny model: results, streams, stops, seeds, scores, errors."""
 
 import math
+import os
+import shutil
 import warnings
 
 import numpy as np
@@ -45,6 +47,8 @@ def test_verbose_names_model_and_cache_types(tiny_model, capfd):
     assert "llama" in err
     assert "K f32" in err
     assert "V eoptshrinkq:2" in err  # the default
+    assert "K f32 32.00 bits per entry" in err
+    assert "MiB for the whole context of 64 tokens" in err
 
 
 def test_tokenize_and_back(llama):
@@ -276,6 +280,9 @@ def test_a_file_of_another_kind(tmp_path):
         ({"repeat_penalty": 0.0}, "repeat_penalty"),
         ({"logit_bias": {320: 1.0}}, "320"),
         ({"logprobs": 321}, "logprobs"),
+        ({"logprobs": -1}, "logprobs"),
+        ({"seed": -2}, "seed"),
+        ({"top_k": 2**40}, "top_k"),
         ({"stop": [""]}, "stop"),
     ],
 )
@@ -283,6 +290,112 @@ def test_options_out_of_range(llama, options, name):
     with pytest.raises(ValueError, match=name):
         llama(PROMPT, **options)
     assert greedy(llama)["choices"][0]["finish_reason"]  # and the model still works
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_k": 1.5}, "top_k"),
+        ({"max_tokens": "all"}, "max_tokens"),
+        ({"seed": "x"}, "seed"),
+        ({"stop": 5}, "stop"),
+        ({"stop": [b"x"]}, "stop"),
+        ({"logprobs": "many"}, "logprobs"),
+        ({"logit_bias": [1]}, "logit_bias"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {1: "a"}}, "logit_bias"),
+        ({"prompt": b"bytes"}, "prompt"),
+        ({"prompt": [1, "a"]}, r"prompt\[1\]"),
+        ({"prompt": 5}, "prompt"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_named(llama, options, name):
+    with pytest.raises(TypeError, match=name) as error:
+        llama(**{"prompt": PROMPT} | options)
+    assert len(str(error.value)) < 100
+
+
+@pytest.mark.parametrize("name", ["n_ctx", "n_batch", "n_threads", "n_gpu_layers", "type_k", "type_v", "activations"])
+def test_constructor_arguments_of_the_wrong_type_are_named(tiny_model, name):
+    with pytest.raises(TypeError, match=rf"\] {name} must be"):
+        Llama(tiny_model, verbose=False, **{name: [1.5]})
+    with pytest.raises(TypeError, match="PathLike"):
+        Llama(5, verbose=False)
+
+
+def test_tokens_and_text_of_the_wrong_type(llama):
+    for call in (lambda: llama.tokenize("text"), lambda: llama.eval("text"), lambda: llama.detokenize(["a"])):
+        with pytest.raises(TypeError, match=r"\[python\]"):
+            call()
+
+
+def test_top_logprobs_out_of_range(llama):
+    for n in (-1, 321):
+        with pytest.raises(ValueError, match="top_logprobs"):
+            llama.create_chat_completion([{"role": "user", "content": "x"}], logprobs=True, top_logprobs=n)
+
+
+def test_paths_of_every_kind(make_tiny, tmp_path):
+    path = make_tiny()
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.gguf")
+    shutil.copy(path, odd)
+    for given in (odd, os.fsencode(odd), tmp_path / odd):
+        with Llama(given, verbose=False) as llama:
+            assert llama.model_path == odd
+    llama = Llama(path, n_ctx=32, verbose=False)
+    llama.eval([5])
+    llama.save_state(odd + ".state")
+    llama.load_state(os.fsencode(odd + ".state"))
+    with pytest.raises(FileNotFoundError, match="\udcff"):
+        Llama("\udcff", verbose=False)
+
+
+def test_an_unknown_pre_tokenizer_is_refused_and_can_be_allowed(make_tiny):
+    path = make_tiny(extra={"tokenizer.ggml.pre": "unheard-of"})
+    with pytest.raises(ValueError, match="--allow-unknown-pre"):
+        Llama(path, verbose=False)
+    assert Llama(path, verbose=False, allow_unknown_pre=True).n_vocab() == 320
+
+
+def test_seed_minus_one_is_another_each_time(tiny_model):
+    def run(**options):
+        llama = Llama(tiny_model, verbose=False, n_ctx=64, seed=options.pop("own", None))
+        return llama(PROMPT, max_tokens=20, temperature=2.0, **options)["choices"][0]["text"]
+
+    assert run(own=3, seed=-1) != run(own=3, seed=-1)
+    assert run(own=-1) != run(own=-1)
+
+
+@pytest.mark.parametrize("prompt", ["hello<|im_end|> the <|im_start|>tin\u00e9", "<|endoftext|>hello", "caf\udce9 the"])
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_offsets_of_an_echo_are_places_in_its_text(llama_all, prompt, as_ids):
+    ids = llama_all.tokenize(prompt.encode("utf-8", "surrogateescape"), special=True)
+    options = {"max_tokens": 6, "logprobs": 1, "echo": True, "temperature": 0, "logit_bias": {2: -math.inf}}
+    whole = llama_all(ids if as_ids else prompt, **options)["choices"][0]
+    logprobs = whole["logprobs"]
+    assert len(logprobs["tokens"]) == len(ids) + 6
+    if not as_ids:
+        assert whole["text"].startswith(prompt)
+    ends = [*logprobs["text_offset"][1:], len(whole["text"])]
+    for token, start, end in zip(logprobs["tokens"], logprobs["text_offset"], ends, strict=True):
+        shown = whole["text"][start:end]
+        if "\ufffd" not in token + shown and "\udce9" not in shown:  # a token's text alone cannot tell cut characters
+            assert shown == token
+    n_prompt = llama_all.detokenize(ids).decode(errors="replace") if as_ids else prompt
+    assert logprobs["text_offset"][len(ids)] == len(n_prompt)
+    chunks = [c["choices"][0] for c in llama_all(ids if as_ids else prompt, stream=True, **options)]
+    assert len(chunks[0]["logprobs"]["tokens"]) == len(ids)
+    for key, values in logprobs.items():
+        assert sum((c["logprobs"][key] for c in chunks), []) == values
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_warning_of_a_full_context_points_to_the_caller(tiny_model, stream):
+    llama = Llama(tiny_model, n_ctx=16, verbose=False)
+    with pytest.warns(UserWarning, match="context is full") as warned:
+        list(greedy(llama, max_tokens=None, logit_bias={2: -math.inf, 0: -math.inf}, stream=stream))
+    assert warned[0].filename == __file__
 
 
 @pytest.mark.parametrize("options", [{"type_k": "q9_9"}, {"n_ctx": -1}, {"n_batch": 0}])

@@ -122,3 +122,42 @@ def test_ctrl_c_stops_a_generation(tiny_model):
         out, _ = process.communicate(timeout=60)
     assert out == "interrupted True\n"
     assert process.returncode == 0
+
+
+FORK = """
+    import os, sys, threading
+    from spectralkv import Llama
+    llama = Llama(sys.argv[1], n_ctx=0, n_threads=3, verbose=False)
+    def text():
+        return llama("hello the tin", temperature=0, max_tokens=20)["choices"][0]["text"]
+    expected = text()
+    if sys.argv[2] == "busy":
+        ready = threading.Event()
+        done = threading.Event()
+        def hold():  # as a call does, in another thread than the one that forks
+            with llama._lock:
+                ready.set()
+                done.wait(30)
+        thread = threading.Thread(target=hold)
+        thread.start()
+        ready.wait()
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if text() == expected else 1)
+        except ValueError as error:
+            os._exit(3 if "forked" in str(error) else 4)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if sys.argv[2] == "busy":
+        done.set()
+        thread.join()
+    assert text() == expected
+    print("child", status, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("state", "status"), [("idle", 0), ("busy", 3)])
+def test_a_forked_child_goes_on_or_says_why_not(tiny_model, state, status):
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORK), tiny_model, state]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.stdout == f"child {status}\n", result.stderr

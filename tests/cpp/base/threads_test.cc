@@ -2,6 +2,8 @@
 #include "base/threads.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <vector>
@@ -34,6 +36,30 @@ TEST(Threads, ExceptionsComeOut) {
     };
     EXPECT_THROW(throws_at(round % 20), Error);
     EXPECT_NO_THROW(throws_at(-1));
+  }
+}
+
+// The child's threads are its own, the parent's go on.
+TEST(Threads, WorksInAForkedChild) {
+  const auto sums = [](ThreadPool& pool) {
+    std::atomic<std::int64_t> sum = 0;
+    pool.for_each(100, [&](std::int64_t i, int) { sum += i; });
+    return sum == 4950;
+  };
+  auto pool = std::make_unique<ThreadPool>(3);
+  EXPECT_TRUE(sums(*pool));
+  for (const bool use : {true, false}) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      const bool right = !use || (sums(*pool) && sums(*pool));
+      pool.reset();
+      _exit(right ? 0 : 1);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(sums(*pool));
   }
 }
 

@@ -92,8 +92,11 @@ TEST(Args, HelpNamesEveryOption) {
     EXPECT_LE(end - begin, 100u) << help.substr(begin, end - begin);
     begin = end + 1;
   }
-  EXPECT_TRUE(asks_for_help({"-n", "1", "--help"}));
-  EXPECT_FALSE(asks_for_help({"--", "-h"}));
+  EXPECT_TRUE(asks_for_help(rows, {"-n", "1", "--help"}));
+  EXPECT_TRUE(asks_for_help(rows, {"-v", "-h"}));
+  EXPECT_FALSE(asks_for_help(rows, {"--", "-h"}));
+  EXPECT_FALSE(asks_for_help(rows, {"-p", "-h"}));
+  EXPECT_FALSE(asks_for_help(rows, {"--prompt", "--help", "-v"}));
 }
 
 TEST(Args, EveryNameIsGivenOnce) {
@@ -102,6 +105,28 @@ TEST(Args, EveryNameIsGivenOnce) {
   for (const auto& row : run_rows(options)) names.insert(names.end(), row.names.begin(), row.names.end());
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+}
+
+TEST(RunOptions, ComplaintsNameWhatFits) {
+  const auto complaint_of = [](const std::vector<std::string>& args) -> std::string {
+    try {
+      RunOptions options;
+      parse_run(args, options);
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(
+      complaint_of({"-s", "99999999999999999999"}),
+      "option '-s': expected a whole number from -1 to 9223372036854775807, not '99999999999999999999'");
+  EXPECT_EQ(complaint_of({"-s", "-2"}), "option '-s': expected a whole number of at least -1, not '-2'");
+  EXPECT_EQ(complaint_of({"-m", ""}), "option '-m': the path is empty");
+  EXPECT_EQ(
+      complaint_of({"--chat-template", "chatlm"}),
+      "option '--chat-template': 'chatlm' is none of chatml, llama3, mistral, and no Jinja source either");
+  EXPECT_EQ(complaint_of({"--chat-template", "{{ 1 }}"}), "");
+  EXPECT_EQ(complaint_of({"--chat-template", "llama3"}), "");
 }
 
 TEST(RunOptions, LogitBias) {

@@ -45,8 +45,10 @@ TEST(ChatFormats, Chatml) {
   // `'<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>'` is no default message.
   EXPECT_EQ(format("{{ '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}", kOne, false),
             "<|im_start|>user\nHi<|im_end|>\n");
-  EXPECT_EQ(format("{{ bos_token }}{{ '<|im_start|>' }}", kOne, false),
-            "<s><|im_start|>user\nHi<|im_end|>\n");
+  EXPECT_EQ(
+      format("{{ bos_token }}{{ '<|im_start|>' + m.role + '\\n' + m.content | trim + '<|im_end|>\\n' }}",
+             {{"user", " Hi "}}, false),
+      "<s><|im_start|>user\nHi<|im_end|>\n");
 }
 
 TEST(ChatFormats, Llama3) {
@@ -62,7 +64,7 @@ TEST(ChatFormats, Llama3) {
   const std::string dated =
       "{{- bos_token }}{%- set date_string = \"26 Jul 2024\" %}{{- "
       "\"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}"
-      "{{- \"Cutting Knowledge Date: December 2023\\n\" }}";
+      "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{- message['content'] | trim + '<|eot_id|>' }}";
   const std::string head =
       "<s><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: "
       "26 Jul 2024\n\n";
@@ -118,8 +120,42 @@ TEST(ChatFormats, RefusesOthersByName) {
     EXPECT_NE(what.find("'" + source.substr(0, 60) + "...'"), std::string::npos) << what;
     EXPECT_NE(what.find("--no-conversation"), std::string::npos) << what;
   }
-  EXPECT_THROW(format("{{ '[INST] <<SYS>>' }}", kOne), Error);  // Llama 2's, which looks like Mistral's
+  EXPECT_THROW(format("{{ '[INST] <<SYS>>' + x + '[/INST]' }}", kOne),
+               Error);  // Llama 2's, which looks like Mistral's
   EXPECT_THROW(format("", kOne), Error);
+}
+
+// Templates that share a mark with a builtin one and write other texts.
+TEST(ChatFormats, RefusesLookalikesWithTheReason) {
+  const auto refusal = [](const std::string& source) -> std::string {
+    try {
+      format(source, kOne);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  const auto has = [](const std::string& text, const std::string& what) {
+    return text.find(what) != std::string::npos;
+  };
+  const std::string phi4 =
+      "{% for message in messages %}{% if (message['role'] == 'system') %}{{'<|im_start|>system<|im_sep|>' + "
+      "message['content'] + '<|im_end|>'}}{% endif %}{% endfor %}";
+  EXPECT_TRUE(has(refusal(phi4), "chatml has no <|im_sep|>")) << refusal(phi4);
+  EXPECT_TRUE(
+      has(refusal("{{ '<|im_start|>' + m.role + ': ' + m.content + '<|im_end|>\\n' }}"), "line break"));
+  EXPECT_TRUE(has(refusal("{{ '<|im_start|>' + m.role + '\\n' + m.content }}"), "<|im_end|>"));
+  EXPECT_TRUE(
+      has(refusal("{{ '<|start_header_id|>' + m.role + '<|end_header_id|>' + m.content + '<|eot_id|>' }}"),
+          "two line breaks"));
+  EXPECT_TRUE(has(refusal("{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content }}"),
+                  "<|eot_id|>"));
+  EXPECT_TRUE(has(refusal("{{ '[INST]' + m.content + '<|end|>' }}"), "<|end|>"));
+  EXPECT_TRUE(has(refusal("{{ '<|im_start|>' + m.role + '\\n' + m.content.split('</think>')[-1] + "
+                          "'<|im_end|>\\n' }}"),
+                  "thoughts"));
+  // What message it is stands in a variable: both marks are there, the role behind the first.
+  EXPECT_EQ(refusal("<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"), "");
 }
 
 TEST(ChatTemplate, Texts) {
