@@ -101,6 +101,10 @@ def test_tensors_of_every_type(tmp_path, alignment):
 
     info = _core.gguf_info(str(path))
     assert info["alignment"] == alignment
+    content = path.read_bytes()
+    for tensor, (_, data, _) in zip(info["tensors"], tensors, strict=True):
+        at = tensor.pop("offset")
+        assert at % alignment == 0 and content[at : at + data.nbytes] == data.tobytes()
     assert [{**tensor, "shape": list(tensor["shape"])} for tensor in info["tensors"]] == expected
 
 
