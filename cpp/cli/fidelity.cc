@@ -155,7 +155,7 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(args)) {
+  if (asks_for_help(rows, args)) {
     write_out(command_help(
         hooks, "fidelity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [-ctk TYPE -ctv TYPE] [OPTIONS]",
         "Reads a text with an exact cache, cuts each layer's keys (after RoPE) and values into the blocks of "

@@ -1,4 +1,4 @@
-// Products with codes in tiles by AVX-512 VNNI and VBMI; tiles_scalar.h says what they mean. Levels are bytes
+// Products with codes in tiles by AVX-512 VNNI; tiles_scalar.h says what they mean. Levels are bytes
 // 128 too large, for vpdpbusd takes one side without a sign: sums start at -128 times the sum of the numbers.
 #pragma once
 
@@ -38,12 +38,13 @@ struct TileLevels {
     if constexpr (bits == 8) return _mm512_loadu_si512(tile);
     const __m512i raw = bits == 4 ? _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)tile))
                                   : _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)tile));
-    const __m512i index = _mm512_srlv_epi32(raw, shift);
-    const __m512i level = _mm512_permutexvar_epi8(index, low);
+    // The shuffle reads four bits and the sign of an index; the table repeats where a code has fewer.
+    const __m512i index = _mm512_and_si512(_mm512_srlv_epi32(raw, shift), _mm512_set1_epi8(15));
+    const __m512i level = _mm512_shuffle_epi8(low, index);
     if constexpr (bits != 3) return level;
     uint64_t upper;
     __builtin_memcpy(&upper, tile + 16, 8);
-    return _mm512_mask_permutexvar_epi8(level, (__mmask64)upper, index, high);
+    return _mm512_mask_shuffle_epi8(level, (__mmask64)upper, high, index);
   }
 };
 
