@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 PIECE = 1 << 20  # bytes of one write
+SYNC = 256 << 20  # bytes between two orders to the disk to begin
 MARGIN = 16 << 20  # bytes of metadata and padding that a file may have beyond its tensors
 SIZE = re.compile(r"(\d+)([KMG]?)B?", re.IGNORECASE)
 
@@ -156,17 +157,24 @@ def _write(
         writer.write_ti_data_to_file()
         silent = options.quiet or not sys.stderr.isatty()
         total = sum(tensor.nbytes for tensor in tensors)
-        with tqdm(total=total, unit="B", unit_scale=True, desc=label, file=sys.stderr, disable=silent) as bar:
+        progress = tqdm(total=total, unit="B", unit_scale=True, desc=label, file=sys.stderr, disable=silent)
+        with progress as bar, ThreadPoolExecutor(1) as disk:
             loaded = _ahead(tensors)  # the writer keeps their order
+            syncs, unsynced = [], 0
             for file, names in zip(writer.fout or [], writer.tensors, strict=True):
                 file.flush()
                 for _ in names:
                     tensor, data = next(loaded)
                     _write_tensor(file.fileno(), tensor, data, writer.data_alignment)
                     bar.update(tensor.nbytes)
+                    unsynced += tensor.nbytes
+                    if unsynced > SYNC:  # the disk works while the next tensors are made
+                        syncs.append(disk.submit(os.fdatasync, file.fileno()))
+                        unsynced = 0
                 _pad(file.fileno(), writer.data_alignment)
-        for file in writer.fout or []:
-            os.fsync(file.fileno())
+                syncs.append(disk.submit(os.fsync, file.fileno()))
+            for sync in syncs:
+                sync.result()
     finally:
         writer.close()
     return sorted(path.parent.glob("*.gguf"))
