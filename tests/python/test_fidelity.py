@@ -129,7 +129,7 @@ def test_errors(source, tiny_model, tokens, tmp_path):
     assert "layer 7 is not within 0 to 1" in refusal(*source, "--layers", "0,7")
     assert "there is no 'q9'" in refusal(*source, "-ctk", "q9")
     assert "they must agree" in refusal(*source, "-ctk", "turboquant:2,block=64")
-    assert "it takes at least 256" in refusal("-m", tiny_model, "--tokens", tokens)
+    assert "it takes at least 384" in refusal("-m", tiny_model, "--tokens", tokens)
     assert "(-c), the text has 200" in refusal(*source, "-c", "201")
     (tmp_path / "file").touch()
     assert "--plot: cannot make the folder" in refusal(*source, "--plot", tmp_path / "file")
@@ -140,7 +140,10 @@ def test_known_figures(demo_model, shared_reference):
     """Relative errors of 2 bits on 4096 tokens of prose, over six layers: keys .117 and .042, values .114 and .069 at
     blocks of 1024 tokens."""
     layers = ["--layers", "0,6,12,18,24,29", "-c", "4096", "--json", "-"]
-    for codec, keys, values in (("turboquant:2", 0.117, 0.114), ("eoptshrinkq:2", 0.042, 0.069)):
+    for codec, keys, values in (
+        ("turboquant:2", 0.117, 0.114),
+        ("eoptshrinkq:2,factor_bits=4,window=0", 0.042, 0.069),
+    ):
         spec = f"{codec},block=1024,sink=4"
         ids = shared_reference / "smollm2_prose.npz"
         report = json.loads(fidelity("-m", demo_model, "--tokens", ids, "-ctk", spec, "-ctv", spec, *layers).stdout)
