@@ -2,20 +2,28 @@
 
 from typing import TYPE_CHECKING, Any
 
-from spectralkv._core import version as __version__
-from spectralkv.pull import PullError, pull
-
 if TYPE_CHECKING:
+    from spectralkv._core import version as __version__
+    from spectralkv.demo_model import PullError, pull
     from spectralkv.llama import Llama
 
 __all__ = ["Llama", "PullError", "__version__", "pull"]
 
+_PLACES = {
+    "Llama": ("llama", "Llama"),
+    "PullError": ("demo_model", "PullError"),
+    "__version__": ("_core", "version"),
+    "pull": ("demo_model", "pull"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Loads Llama, and numpy with it, when it is first asked for: the command line does without."""
-    if name != "Llama":
+    """Loads a public name, and what it needs, when it is first asked for: the command line starts without numpy."""
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from spectralkv.llama import Llama
+    from importlib import import_module
 
-    globals()["Llama"] = Llama
-    return Llama
+    module, attribute = _PLACES[name]
+    value = getattr(import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value
+    return value

@@ -1,23 +1,21 @@
 """The command `spectralkv`: pull, convert and quantize are Python, everything else is in the core that the standalone
-binary shares."""
+binary shares. Imports wait until they are needed, inside of `main`, which ends quietly when Ctrl-C comes meanwhile."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from spectralkv.pull import PullError, pull
 
 NO_PLOT = "it needs matplotlib, which is not installed: pip install 'spectralkv[plot]'"
 PULL_HELP = "fetch the demo model, SmolLM2-135M-Instruct, into the cache folder"
 
 
 def _pull_main(args: Sequence[str]) -> int:
+    import argparse
+
+    from spectralkv.demo_model import PullError, pull
+
     parser = argparse.ArgumentParser(prog="spectralkv pull", description=PULL_HELP)
     parser.add_argument("--force", action="store_true", help="fetch it even when it is there")
     options = parser.parse_args(args)
@@ -31,6 +29,8 @@ def _pull_main(args: Sequence[str]) -> int:
 
 def _plot_fidelity(report: str, folder: str) -> str:
     """Draws what `fidelity` measured, a JSON object, into a folder; returns the images' paths, a line each."""
+    import json
+
     from spectralkv.plots import draw_fidelity
 
     return "\n".join(f"wrote {path}" for path in draw_fidelity(json.loads(report), folder))
@@ -55,32 +55,45 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 }
 
 
-def _format_chat(*arguments: Any) -> str:
-    from spectralkv.chat import format_chat  # Jinja takes its time, and only a chat needs it
+def _format_chat(
+    source: str, messages: list[dict[str, str]], add_generation_prompt: bool, bos_token: str, eos_token: str
+) -> str:
+    from spectralkv.chat import format_chat
 
-    return format_chat(*arguments)
+    return format_chat(source, messages, add_generation_prompt, bos_token, eos_token)
+
+
+def _default_model() -> str:
+    from spectralkv.demo_model import pull
+
+    return pull()
+
+
+def _run(args: Sequence[str]) -> int:
+    if args and args[0] in COMMANDS:
+        return COMMANDS[args[0]][0](args[1:])
+    if args[:1] == ["help"] and len(args) > 1 and args[1] in COMMANDS:
+        return COMMANDS[args[1]][0](["--help"])
+    import importlib.util
+
+    from spectralkv import _core
+
+    if sys.stdout is not None:  # as it is when it is closed
+        sys.stdout.flush()
+    return _core.cli_main(
+        [os.fsencode(arg) for arg in args],
+        format_chat=_format_chat,
+        default_model=_default_model,
+        more_commands=[(name, line) for name, (_, line) in COMMANDS.items()],
+        plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,
+        no_plot=NO_PLOT,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    args = list(sys.argv[1:] if argv is None else argv)
     try:
-        if args and args[0] in COMMANDS:
-            return COMMANDS[args[0]][0](args[1:])
-        if args[:1] == ["help"] and len(args) > 1 and args[1] in COMMANDS:
-            return COMMANDS[args[1]][0](["--help"])
-        from spectralkv import _core  # in here, so that Ctrl-C while it loads ends quietly
-
-        if sys.stdout is not None:  # as it is when it is closed
-            sys.stdout.flush()
-        return _core.cli_main(
-            [os.fsencode(arg) for arg in args],
-            format_chat=_format_chat,
-            default_model=pull,
-            more_commands=[(name, line) for name, (_, line) in COMMANDS.items()],
-            plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,
-            no_plot=NO_PLOT,
-        )
+        return _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return 130
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.tiny_model import write_tiny_model
 
-from spectralkv.pull import PullError, pull
+from spectralkv.demo_model import PullError, pull
 
 ROOT = Path(__file__).resolve().parents[2]
 

