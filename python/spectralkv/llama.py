@@ -28,8 +28,8 @@ class Llama(Context):
 
     Safe to use from several threads: calls wait for each other, and a stream or `generate` that another call interrupts
     raises RuntimeError at its next token. Raises FileNotFoundError, OSError, MemoryError, ValueError for a file that
-    is damaged or not supported and for arguments out of range, and TypeError for those of the wrong type. A forked child
-    may go on with it, unless another thread was using it at that moment: its calls then raise ValueError.
+    is damaged or not supported and for arguments out of range, and TypeError for those of the wrong type. A forked
+    child may go on with it, unless another thread was using it at that moment: its calls then raise ValueError.
     """
 
     def _sampling(
