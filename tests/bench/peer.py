@@ -1,150 +1,208 @@
-"""Prompt and generation speed side by side with llama.cpp, through llama-cpp-python.
+"""Prompt and generation speed side by side with llama.cpp and ik_llama.cpp.
 
-    python tests/bench/peer.py --peer-python PEER_VENV/bin/python -m model.gguf
+    python tests/bench/peer.py --llama-cpp PEER_VENV/bin/python --ik-llama-cpp IK_VENV/bin/python -r 5
 
-Each side lives in a process of its own and waits while the other one works; turns alternate, and the ratio of a row is
-the median of the ratios of the turns. Both run greedily on the same token ids, with the same number of threads.
+Every engine and cache type lives in a process of its own (sides.py), stopped while another one works. All read the same
+text; at each depth they take turns, in an order that is reversed every turn, and go back to the depth after each. A ratio
+is the median over the turns of our speed by the peer's in the same turn. Before anything is timed the engines are
+compared by the next tokens that they expect. Prompt tests (-p) begin at an empty cache, generation (-n) at every depth (-d).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
-from typing import Any
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 Row = dict[str, Any]
-GGML_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
-
-# Both sides answer lines "LABEL N_PROMPT N_GENERATE DEPTH" with the seconds that reading or generating took.
-OURS = """
-import json, sys, time
-from spectralkv import _core
-o = json.loads(sys.argv[1])
-engine = _core.Engine(o["model"], n_threads=o["threads"])
-session = _core.Session(engine, n_ctx=o["n_ctx"], n_batch=512, type_k=o["type_k"], type_v=o["type_v"])
-greedy = _core.SamplingOptions(temperature=0.0)
-def work(n_prompt, n_generate, depth):
-    ids = [(7919 * i) % 20000 + 300 for i in range(depth + max(n_prompt, 1))]
-    session.reset()
-    if depth:
-        session.eval(ids[:depth])
-    begin = time.perf_counter()
-    if n_prompt:
-        session.eval(ids[depth:])
-        return time.perf_counter() - begin
-    session.eval(ids[depth : depth + 1])
-    generation = _core.Generation(session, greedy, max_tokens=n_generate, ignore_end_tokens=True)
-    while generation.next() is not None:
-        pass
-    return time.perf_counter() - begin
-print("engine", engine.description, flush=True)
-for line in sys.stdin:
-    print(work(*map(int, line.split())), flush=True)
-"""
-
-PEER = """
-import json, sys, time
-import llama_cpp
-o = json.loads(sys.argv[1])
-model = llama_cpp.Llama(o["model"], n_threads=o["threads"], n_threads_batch=o["threads"], n_ctx=o["n_ctx"], n_batch=512,
-                        n_ubatch=512, flash_attn=True, type_k=o["peer_k"], type_v=o["peer_v"], verbose=False)
-def work(n_prompt, n_generate, depth):
-    ids = [(7919 * i) % 20000 + 300 for i in range(depth + max(n_prompt, 1))]
-    model.reset()
-    model._ctx.kv_cache_clear()
-    if depth:
-        model.eval(ids[:depth])
-    begin = time.perf_counter()
-    if n_prompt:
-        model.eval(ids[depth:])
-        return time.perf_counter() - begin
-    model.eval(ids[depth : depth + 1])
-    for i in range(n_generate):
-        token = model.sample(temp=0.0)
-        if i + 1 < n_generate:
-            model.eval([token])
-    return time.perf_counter() - begin
-print("engine", "llama-cpp-python", llama_cpp.__version__, flush=True)
-for line in sys.stdin:
-    print(work(*map(int, line.split())), flush=True)
-"""
+ROOT = Path(__file__).resolve().parents[2]
+AGREEMENT_TOKENS = 256
 
 
 class Side:
-    """One engine in its own process."""
+    """One engine with one pair of cache types, in its own process; it runs only while it is asked something."""
 
-    def __init__(self, python: str, script: str, options: Row) -> None:
-        command = [python, "-c", script, json.dumps(options)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.name = self._line().removeprefix("engine ")
+    def __init__(self, python: str, engine: str, types: str, options: Row) -> None:
+        self.engine = engine
+        self.type_k, _, type_v = types.partition("/")
+        self.type_v = type_v or self.type_k
+        self.types = types
+        options = {**options, "type_k": self.type_k, "type_v": self.type_v}
+        command = [python, str(Path(__file__).with_name("sides.py")), engine]
+        self.log = tempfile.TemporaryFile("w+", errors="replace")
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.log, text=True)
+        self._send(json.dumps(options))
+        self.name = self._reply()
 
-    def _line(self) -> str:
+    def _reply(self) -> Any:
         assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
+        line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"peer.py: a side ended with status {self.process.wait()}")
-        return line
+            status = self.process.wait()
+            self.log.seek(0)
+            said = "".join(self.log.readlines()[-5:])
+            sys.exit(f"peer.py: {self.engine} with {self.types} ended with status {status}:\n{said}")
+        os.kill(self.process.pid, signal.SIGSTOP)
+        return json.loads(line)
 
-    def seconds(self, n_prompt: int, n_generate: int, depth: int) -> float:
-        """Seconds to read n_prompt tokens, or to generate n_generate, behind `depth` tokens."""
+    def _send(self, line: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{n_prompt} {n_generate} {depth}\n")
-        self.process.stdin.flush()
-        return float(self._line())
+        print(line, file=self.process.stdin, flush=True)
+
+    def ask(self, command: str) -> Any:
+        os.kill(self.process.pid, signal.SIGCONT)
+        self._send(command)
+        return self._reply()
 
     def close(self) -> None:
         assert self.process.stdin is not None
+        os.kill(self.process.pid, signal.SIGCONT)
         self.process.stdin.close()
         self.process.wait()
+        self.log.close()
+
+
+class Test(NamedTuple):
+    name: str
+    command: str
+    n: int
+    depth: int
+
+
+def text_ids(model: str, n: int) -> list[int]:
+    """n token ids of the project's own documents, again and again."""
+    from spectralkv import _core
+
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))])
+    ids: list[int] = list(_core.Engine(model, n_threads=1).tokenizer.encode(text.encode()))
+    return (ids * (n // len(ids) + 1))[:n]
+
+
+def check_agreement(sides: Sequence[Side]) -> None:
+    """Two sides agree when the likeliest next token of each is among the eight likeliest of the other.
+
+    Ours must agree with each other and with some peer; a peer that differs is named, for its speed is of other results.
+    """
+    tops = {}
+    for side in sides:
+        side.ask("hold")
+        side.ask(f"read 0 {AGREEMENT_TOKENS}")
+        tops[side] = side.ask("top 8")
+        side.ask("back")
+
+    def agree(a: Side, b: Side) -> bool:
+        return tops[a][0] in tops[b] and tops[b][0] in tops[a]
+
+    ours = [side for side in sides if side.engine == "spectralkv"]
+    peers = [side for side in sides if side.engine != "spectralkv"]
+    wrong = [peer for peer in peers if not all(agree(side, peer) for side in ours)]
+    if len(wrong) == len(peers) or not all(agree(ours[0], side) for side in ours):
+        sys.exit(
+            f"peer.py: the engines disagree on the next token: { {s.engine + ' ' + s.types: tops[s] for s in sides} }"
+        )
+    for peer in wrong:
+        print(f"note: {peer.engine} {peer.types} expects other tokens than all others: {tops[peer]}")
+
+
+def speeds(sides: Sequence[Side], test: Test, turns: int) -> list[list[float]]:
+    """Tokens per second by side and turn; the sides are at the test's depth, before and after."""
+    end = test.depth + test.n
+    taken: list[list[float]] = [[] for _ in sides]
+    for turn in range(turns):
+        for i in range(len(sides)) if turn % 2 == 0 else reversed(range(len(sides))):
+            progress(f"{test.name} at {test.depth}, turn {turn + 1} of {turns}: {sides[i].engine} {sides[i].types}")
+            if test.command == "step":
+                sides[i].ask(f"step {test.depth} {test.depth + 2}")  # caches and clocks are warm
+                sides[i].ask("back")
+            taken[i].append(test.n / sides[i].ask(f"{test.command} {test.depth} {end}"))
+            sides[i].ask("back")
+    return taken
+
+
+def rows_of(sides: Sequence[Side], test: Test, taken: list[list[float]]) -> list[Row]:
+    rows = []
+    for ours, mine in zip(sides, taken, strict=True):
+        for peer, theirs in zip(sides, taken, strict=True):
+            if ours.engine != "spectralkv" or peer.engine == "spectralkv":
+                continue
+            row: Row = {"test": test.name, "depth": test.depth, "type_k": ours.type_k, "type_v": ours.type_v}
+            row |= {"ours": statistics.median(mine), "engine": peer.engine, "peer": statistics.median(theirs)}
+            row |= {
+                "peer_type": peer.types,
+                "ratio": statistics.median(a / b for a, b in zip(mine, theirs, strict=True)),
+            }
+            rows.append(row)
+    return rows
+
+
+def fastest(rows: Sequence[Row]) -> list[Row]:
+    """Of the rows that differ in the peer's cache type alone, the one with the fastest peer."""
+    best: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        key = tuple(row[name] for name in ("test", "depth", "type_k", "type_v", "engine"))
+        if key not in best or row["peer"] > best[key]["peer"]:
+            best[key] = row
+    return list(best.values())
+
+
+TABLE_HEAD = "| test | depth | our K / V | ours t/s | peer | its fastest K, V | peer t/s | ratio |\n|---|---|---|---|---|---|---|---|"
+
+
+def table_line(row: Row) -> str:
+    ours = f"{row['type_k']} / {row['type_v']} | {row['ours']:.1f}"
+    return (
+        f"| {row['test']} | {row['depth']} | {ours} | {row['engine']} | {row['peer_type']} | {row['peer']:.1f} |"
+        f" {row['ratio']:.2f} |"
+    )
+
+
+def progress(line: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if int(part) > 0 or part == "0"]
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-m", "--model", help="GGUF file (default: the demo model)")
-    parser.add_argument("-p", "--prompt", type=int, default=512, help="tokens of the prompt test; 0: none")
-    parser.add_argument("-n", "--generate", type=int, default=128, help="tokens of the generation test; 0: none")
-    parser.add_argument("-d", "--depth", type=int, nargs="+", default=[0], help="tokens in the cache before the test")
-    parser.add_argument("-t", "--threads", type=int, default=2)
-    parser.add_argument("-r", "--repetitions", type=int, default=5)
-    parser.add_argument("-ctk", "--type-k", default="f16", help="our cache type of keys")
-    parser.add_argument("-ctv", "--type-v", default="f16", help="our cache type of values")
-    parser.add_argument("--peer-type", default="f16", choices=GGML_TYPES, help="llama.cpp's cache type")
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has llama_cpp")
-    parser.add_argument("--json", metavar="FILE", help="write the rows as JSON")
-    return parser.parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("-m", "--model", help="GGUF file (default: the demo model)")
+    add("-p", "--prompt", type=numbers, default=[512], help="tokens of the prompt tests: 512,8000 (default: 512)")
+    add("-n", "--generate", type=int, default=32, help="tokens of the generation tests, 0: none (default: 32)")
+    add("-d", "--depth", type=numbers, default=[0], help="tokens in the cache before generating: 0,2048 (default: 0)")
+    add("-t", "--threads", type=int, default=2, help="threads of every engine (default: 2)")
+    add("-r", "--repetitions", type=int, default=5, help="turns (default: 5)")
+    add("-ct", "--types", nargs="+", default=["f16", "eoptshrinkq:2"], help="our cache types: K or K/V")
+    add("--llama-cpp", metavar="PYTHON", help="interpreter that has llama_cpp")
+    add("--llama-types", nargs="+", default=["f16", "q8_0"], help="llama.cpp's cache types: K or K/V")
+    add("--ik-llama-cpp", metavar="PYTHON", help="interpreter that has ik_llama_cpp")
+    add("--ik-types", nargs="+", default=["f16", "q8_0", "q4_0"], help="ik_llama.cpp's cache types: K or K/V")
+    add("--json", metavar="FILE", help="write all pairs as a JSON list")
+    args = parser.parse_args()
+    if not (args.llama_cpp or args.ik_llama_cpp):
+        parser.error("no peer: give --llama-cpp, --ik-llama-cpp or both")
+    return args
 
 
-def measure(ours: Side, peer: Side, args: argparse.Namespace) -> list[Row]:
-    rows = []
-    for depth in args.depth:
-        for n_prompt, n_generate in ((args.prompt, 0), (0, args.generate)):
-            n = n_prompt or n_generate
-            if n == 0:
-                continue
-            for side in (ours, peer):
-                side.seconds(n_prompt, n_generate and min(n, 8), depth)  # warm
-            turns = []
-            for turn in range(args.repetitions):
-                first, second = (ours, peer) if turn % 2 == 0 else (peer, ours)
-                taken = {side: side.seconds(n_prompt, n_generate, depth) for side in (first, second)}
-                turns.append((n / taken[ours], n / taken[peer]))
-            rows.append(
-                {
-                    "test": f"pp{n}" if n_prompt else f"tg{n}",
-                    "depth": depth,
-                    "type_k": args.type_k,
-                    "type_v": args.type_v,
-                    "ours": statistics.median(a for a, _ in turns),
-                    "engine": ours.name,
-                    "peer": statistics.median(b for _, b in turns),
-                    "peer_type": args.peer_type,
-                    "ratio": statistics.median(a / b for a, b in turns),
-                }
-            )
-    return rows
+def start(args: argparse.Namespace) -> list[Side]:
+    longest = max([*(depth + args.generate for depth in args.depth), *args.prompt, AGREEMENT_TOKENS]) + 8
+    ids = text_ids(args.model, longest)
+    options = {"model": args.model, "threads": args.threads, "n_ctx": (longest + 255) // 256 * 256, "ids": ids}
+    wanted = [(sys.executable, "spectralkv", args.types)]
+    wanted += [(args.llama_cpp, "llama.cpp", args.llama_types)] if args.llama_cpp else []
+    wanted += [(args.ik_llama_cpp, "ik_llama.cpp", args.ik_types)] if args.ik_llama_cpp else []
+    return [Side(python, engine, types, options) for python, engine, all_types in wanted for types in all_types]
 
 
 def main() -> None:
@@ -153,30 +211,35 @@ def main() -> None:
         from spectralkv import pull
 
         args.model = pull()
-    options = {
-        "model": args.model,
-        "threads": args.threads,
-        "n_ctx": max(args.depth) + max(args.prompt, args.generate) + 8,
-        "type_k": args.type_k,
-        "type_v": args.type_v,
-        "peer_k": GGML_TYPES[args.peer_type],
-        "peer_v": GGML_TYPES[args.peer_type],
-    }
-    ours, peer = Side(sys.executable, OURS, options), Side(args.peer_python, PEER, options)
-    print(f"ours: {ours.name}\npeer: {peer.name}, flash attention, {args.threads} threads, {args.repetitions} turns")
-    rows = measure(ours, peer, args)
-    ours.close()
-    peer.close()
-    print(
-        "\n| test | depth | K / V | ours t/s | llama.cpp type | llama.cpp t/s | ratio |\n|---|---|---|---|---|---|---|"
-    )
-    for row in rows:
-        types = f"{row['type_k']} / {row['type_v']}"
-        speeds = f"{row['ours']:.1f} | {row['peer_type']} | {row['peer']:.1f} | {row['ratio']:.2f}"
-        print(f"| {row['test']} | {row['depth']} | {types} | {speeds} |")
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+    sides = start(args)
+    for name in dict.fromkeys(side.name for side in sides):
+        print(name)
+    check_agreement(sides)
+    print(f"{args.threads} threads, {args.repetitions} turns\n\n{TABLE_HEAD}", flush=True)
+    rows: list[Row] = []
+
+    def measure(test: Test) -> None:
+        found = rows_of(sides, test, speeds(sides, test, args.repetitions))
+        rows.extend(found)
+        progress("")
+        print("\n".join(table_line(row) for row in fastest(found)), flush=True)
+        if args.json:
+            Path(args.json).write_text(json.dumps(rows, indent=2), encoding="utf-8")
+
+    for n in args.prompt:
+        measure(Test(f"pp{n}", "read", n, 0))
+    reached = 0
+    for depth in sorted(args.depth):
+        for side in sides:
+            progress(f"reading to {depth}: {side.engine} {side.types}")
+            if depth > reached:
+                side.ask(f"read {reached} {depth}")
+            side.ask("hold")
+        reached = depth
+        if args.generate:
+            measure(Test(f"tg{args.generate}", "step", args.generate, depth))
+    for side in sides:
+        side.close()
 
 
 if __name__ == "__main__":
