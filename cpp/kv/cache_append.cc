@@ -1,5 +1,6 @@
 // Taking tokens in: staging of the exact rows, sealing of complete blocks, and what stays as tail.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -78,25 +79,39 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
   const Exact* const exact[2] = {&staged.k, &staged.v};
   const std::int64_t room[2] = {layer.k.built.codec->max_bytes(block), layer.v.built.codec->max_bytes(block)};
 
-  // Every block of every head and side is its own piece of work, encoded into a slot of its own.
-  const std::int64_t slot = std::max(room[0], room[1]);
-  Buffer<std::byte> slots(static_cast<std::size_t>(count * 2 * heads * slot));
-  std::vector<std::int64_t> used(static_cast<std::size_t>(count * 2 * heads));
-  pool_.for_each(count * 2 * heads, [&](std::int64_t i, int thread) {
-    const std::int64_t h = i % heads, s = i / heads % 2, b = first + i / heads / 2;
+  // A piece of work is up to kTogether blocks of a side, of any heads, each encoded into a slot of its own.
+  constexpr std::int64_t kTogether = GramLanes::kMost;
+  const std::int64_t slot = std::max(room[0], room[1]), of_side = count * heads;
+  const std::int64_t pieces = (of_side + kTogether - 1) / kTogether;
+  Buffer<std::byte> slots(static_cast<std::size_t>(2 * of_side * slot));
+  std::vector<std::int64_t> used(static_cast<std::size_t>(2 * of_side));
+  pool_.for_each(2 * pieces, [&](std::int64_t piece, int thread) {
+    const std::int64_t s = piece % 2, begin = piece / 2 * kTogether, end = std::min(begin + kTogether, of_side);
     CodecWork& work = work_[static_cast<std::size_t>(thread)];
-    const std::int64_t n = layer.block_tokens(b), begin = (b + 1) * block - n;
-    const Matrix rows(work.floats(2, n * d), n, d);
-    sides[s]->exact->decode(exact[s]->base + h * exact[s]->head_stride +
-                                (begin - exact[s]->begin) * sides[s]->exact->max_bytes(1),
-                            n, rows);
-    used[static_cast<std::size_t>(i)] = sides[s]->built.codec->encode(rows, slots.data() + i * slot, work);
+    float* rows = work.floats(2, (end - begin) * block * d);
+    std::array<ConstMatrix, kTogether> blocks;
+    std::array<std::byte*, kTogether> out;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t h = i % heads, b = first + i / heads, n = layer.block_tokens(b);
+      const Exact& from = *exact[s];
+      const Matrix to(rows, n, d);
+      sides[s]->exact->decode(from.base + h * from.head_stride +
+                                  ((b + 1) * block - n - from.begin) * sides[s]->exact->max_bytes(1),
+                              n, to);
+      rows += n * d;
+      blocks[static_cast<std::size_t>(i - begin)] = to;
+      out[static_cast<std::size_t>(i - begin)] = slots.data() + (s * of_side + i) * slot;
+    }
+    const auto n = static_cast<std::size_t>(end - begin);
+    sides[s]->built.codec->encode_all(std::span(blocks).first(n), std::span(out).first(n),
+                                      std::span(used).subspan(static_cast<std::size_t>(s * of_side + begin), n),
+                                      work);
   });
 
   for (std::int64_t b = 0; b < count; ++b)
     for (std::int64_t s = 0; s < 2; ++s) {
       SealedBlock sealed;
-      const std::int64_t at = (b * 2 + s) * heads;
+      const std::int64_t at = s * of_side + b * heads;
       sealed.offsets.push_back(0);
       for (std::int64_t h = 0; h < heads; ++h)
         sealed.offsets.push_back(sealed.offsets.back() +

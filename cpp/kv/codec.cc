@@ -24,7 +24,17 @@ std::byte* CodecWork::bytes(int slot, std::int64_t n) {
 std::int64_t CodecWork::held_bytes() const {
   std::size_t sum = 0;
   for (const auto& slot : slots_) sum += slot.size();
-  return static_cast<std::int64_t>(sum);
+  return static_cast<std::int64_t>(sum) + (spectra_ ? spectra_->held_bytes() : 0);
+}
+
+GramLanes& CodecWork::spectra() {
+  if (!spectra_) spectra_ = std::make_unique<GramLanes>();
+  return *spectra_;
+}
+
+void Codec::encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
+                       std::span<std::int64_t> used, CodecWork& work) const {
+  for (std::size_t i = 0; i < blocks.size(); ++i) used[i] = encode(blocks[i], out[i], work);
 }
 
 simd::ByteRows Queries::to_bytes(ConstMatrix rows, std::byte* memory) {

@@ -4,10 +4,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 
 #include "base/buffer.h"
 #include "simd/kernels.h"
+#include "spectral/gram_lanes.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
@@ -22,10 +25,12 @@ class CodecWork {
   static constexpr int kSlots = 8;  // 0 and 1 belong to the default score and mix, the others to codecs
   float* floats(int slot, std::int64_t n) { return reinterpret_cast<float*>(bytes(slot, n * 4)); }
   std::byte* bytes(int slot, std::int64_t n);
+  GramLanes& spectra();
   std::int64_t held_bytes() const;
 
  private:
   std::array<Buffer<std::byte>, kSlots> slots_;
+  std::unique_ptr<GramLanes> spectra_;
 };
 
 // Query rows in codec space. A tile of queries reads many blocks: what codecs compute from it alone is here,
@@ -60,6 +65,9 @@ class Codec {
   virtual std::int64_t max_bytes(std::int64_t n) const = 0;
   // Writes block [n, head_dim], finite values, and returns the bytes used.
   virtual std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const = 0;
+  // Encodes several blocks, each to what it becomes alone: block i to out[i], used[i] bytes.
+  virtual void encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
+                          std::span<std::int64_t> used, CodecWork& work) const;
   // out [n, head_dim] in codec space.
   virtual void decode(const std::byte* in, std::int64_t n, Matrix out) const = 0;
   // Whether `bytes` bytes can be a block of n tokens: then decode, score and mix read nothing beyond them.

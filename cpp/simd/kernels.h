@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "simd/panels.h"
+#include "simd/symmetric.h"
 
 namespace spectralkv::simd {
 
@@ -105,6 +106,9 @@ struct Kernels {
   // sum16 [cols / 16].
   void (*quantize_activations)(const float* x, int64_t cols, int8_t* q, float* scale, float* sum16,
                                float* sum32);
+
+  // Eigenproblems of eight matrices at once.
+  SymmetricKernels symmetric;
 };
 
 // Floats of work space that matmul needs for rows of n values.

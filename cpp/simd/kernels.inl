@@ -9,6 +9,7 @@
 #include "simd/elementwise.inl"
 #include "simd/panels.inl"
 #include "simd/bytes.inl"
+#include "simd/symmetric.inl"
 // clang-format on
 
 namespace spectralkv::simd {
@@ -56,6 +57,7 @@ constexpr Kernels kTable = {
     {SKV_PANEL_KINDS(X)},
 #undef X
     quantize_activations,
+    kSymmetric,
 };
 
 }  // namespace

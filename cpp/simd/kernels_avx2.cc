@@ -1,5 +1,6 @@
 // The kernels for avx2.
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#include "simd/lanes_avx2.h"
 #include "simd/panel_avx2.h"
 #include "simd/tiles_avx2.h"
 #include "simd/vec_avx2.h"

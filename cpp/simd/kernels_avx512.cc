@@ -1,5 +1,6 @@
 // The kernels for avx512.
 #if defined(__AVX512F__) && defined(__AVX512VNNI__)
+#include "simd/lanes_avx512.h"
 #include "simd/panel_avx512.h"
 #include "simd/tiles_avx512.h"
 #include "simd/vec_avx512.h"

@@ -1,4 +1,5 @@
 // The kernels for scalar.
+#include "simd/lanes_scalar.h"
 #include "simd/panel_scalar.h"
 #include "simd/tiles_scalar.h"
 #include "simd/vec_scalar.h"

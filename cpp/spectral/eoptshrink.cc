@@ -12,11 +12,10 @@
 
 namespace spectralkv {
 
-EOptShrinkResult eoptshrink(ConstMatrix block, Loss loss, GramSolver& workspace) {
+// All but the vectors, which get their room.
+static EOptShrinkResult shrink_spectrum(std::span<const double> eigenvalues, double scale, ConstMatrix block,
+                                        Loss loss) {
   EOptShrinkResult result;
-  workspace.load(block);
-  const std::span<const double> eigenvalues = workspace.eigenvalues();
-  const double scale = workspace.scale();
   for (const double value : eigenvalues) result.singular_values.push_back(scale * std::sqrt(value));
 
   const int d = static_cast<int>(block.cols), p = static_cast<int>(eigenvalues.size());
@@ -34,8 +33,30 @@ EOptShrinkResult eoptshrink(ConstMatrix block, Loss loss, GramSolver& workspace)
   for (double& value : result.imputed) value *= scale * scale;
   result.u.resize(static_cast<std::size_t>(result.rank * block.rows));
   result.v.resize(static_cast<std::size_t>(result.rank * block.cols));
+  return result;
+}
+
+EOptShrinkResult eoptshrink(ConstMatrix block, Loss loss, GramSolver& workspace) {
+  workspace.load(block);
+  EOptShrinkResult result = shrink_spectrum(workspace.eigenvalues(), workspace.scale(), block, loss);
   workspace.leading_vectors(result.rank, result.u, result.v);
   return result;
+}
+
+void eoptshrink_lanes(std::span<const ConstMatrix> blocks, Loss loss, GramLanes& workspace,
+                      std::span<EOptShrinkResult> results) {
+  assert(results.size() == blocks.size());
+  workspace.load(blocks);
+  std::vector<int> ranks;
+  std::vector<std::span<float>> left, right;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const int lane = static_cast<int>(i);
+    results[i] = shrink_spectrum(workspace.eigenvalues(lane), workspace.scale(lane), blocks[i], loss);
+    ranks.push_back(results[i].rank);
+    left.emplace_back(results[i].u);
+    right.emplace_back(results[i].v);
+  }
+  workspace.leading_vectors(ranks, left, right);
 }
 
 void low_rank_part(const EOptShrinkResult& result, Matrix out) {

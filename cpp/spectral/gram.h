@@ -9,10 +9,12 @@
 
 namespace spectralkv {
 
-// A solver and the memory that it works in: keep one a thread and reuse it. Works in double on the block
-// divided by a power of two that brings its largest entry into [1/2, 1), so that neither a huge nor a tiny
-// block over- or underflows, and scaling a block by a power of two scales the results exactly.
-// Single-threaded, sums in a fixed order.
+// Sorts the eigenvalues of a Gram matrix, descending. Those below its rounding, their number times epsilon
+// times the largest, become 0.
+void settle_eigenvalues(std::span<double> values);
+
+// One block at a time, by Eigen: what gram_lanes.h does for eight. A solver and the memory that it works in:
+// keep one a thread and reuse it. Single-threaded, in double, sums in a fixed order.
 class GramSolver {
  public:
   GramSolver();

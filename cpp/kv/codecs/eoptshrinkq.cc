@@ -84,6 +84,8 @@ class EOptShrinkQCodec final : public Codec {
   void leave(ConstMatrix x, Matrix out) const override { rotation_.leave(x, out); }
 
   std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const override;
+  void encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
+                  std::span<std::int64_t> used, CodecWork& work) const override;
   void decode(const std::byte* in, std::int64_t n, Matrix out) const override;
   void score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s, CodecWork& work) const override;
   void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const override;
@@ -145,6 +147,11 @@ class EOptShrinkQCodec final : public Codec {
   void mix_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width, ConstMatrix along,
                    Matrix out, CodecWork& work) const;
 
+  void encode_run(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
+                  std::span<std::int64_t> used, CodecWork& work) const;
+  int exponent_of(ConstMatrix block) const;
+  std::int64_t encode_rows(Matrix rows, const EOptShrinkResult& low, Matrix spare, std::byte* out) const;
+
   // out [n, d] -= or += the low-rank part as stored.
   void add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const;
 
@@ -181,32 +188,70 @@ void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, M
 }
 
 std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWork& work) const {
-  const std::int64_t n = block.rows, d = head_dim();
+  std::int64_t used = 0;
+  encode_all({&block, 1}, {&out, 1}, {&used, 1}, work);
+  return used;
+}
+
+void EOptShrinkQCodec::encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
+                                  std::span<std::int64_t> used, CodecWork& work) const {
+  for (std::size_t first = 0; first < blocks.size();) {  // runs of one length
+    std::size_t count = 1;
+    while (count < GramLanes::kMost && first + count < blocks.size() &&
+           blocks[first + count].rows == blocks[first].rows)
+      ++count;
+    encode_run(blocks.subspan(first, count), out.subspan(first, count), used.subspan(first, count), work);
+    first += count;
+  }
+}
+
+void EOptShrinkQCodec::encode_run(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
+                                  std::span<std::int64_t> used, CodecWork& work) const {
+  const std::int64_t n = blocks[0].rows, d = head_dim(), count = std::ssize(blocks);
+  const Matrix scaled(work.floats(3, n * d), n, d);
+  const Matrix all(work.floats(4, count * n * d), count * n, d);
+  std::array<ConstMatrix, GramLanes::kMost> rows;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const int exponent = exponent_of(blocks[at]);
+    out[at][1] = static_cast<std::byte>(static_cast<std::int8_t>(exponent));
+    const float down = std::ldexp(1.0f, -exponent);
+    for (std::int64_t t = 0; t < n; ++t)
+      for (std::int64_t c = 0; c < d; ++c) scaled(t, c) = blocks[at](t, c) * down;
+    rotation_.enter(scaled, all.rows_range(i * n, n));
+    rows[at] = all.rows_range(i * n, n);
+  }
+  std::array<EOptShrinkResult, GramLanes::kMost> low;
+  if (max_rank(n) > 0)
+    eoptshrink_lanes(std::span(rows).first(blocks.size()), options_.loss, work.spectra(),
+                     std::span(low).first(blocks.size()));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    used[at] = encode_rows(all.rows_range(i * n, n), low[at], scaled, out[at]);
+  }
+}
+
+// 2^e brings the largest row norm below 2^kNormExponent.
+int EOptShrinkQCodec::exponent_of(ConstMatrix block) const {
   double top = 0;
-  for (std::int64_t t = 0; t < n; ++t) {
-    const double norm = row_norm(block.row(t), d);
-    check(std::isfinite(norm), "kv", "a value of row ", t, " of a block [", n, ", ", d, "] is not finite");
+  for (std::int64_t t = 0; t < block.rows; ++t) {
+    const double norm = row_norm(block.row(t), head_dim());
+    check(std::isfinite(norm), "kv", "a value of row ", t, " of a block [", block.rows, ", ", head_dim(),
+          "] is not finite");
     top = std::max(top, norm);
   }
+  if (!(top > 0)) return 0;
   int exponent = 0;
-  if (top > 0) {
-    std::frexp(top, &exponent);  // top in [2^(exponent - 1), 2^exponent)
-    exponent = std::clamp(exponent - kNormExponent, -100, 120);
-  }
-  const float down = std::ldexp(1.0f, -exponent);
-  const Matrix scaled(work.floats(3, n * d), n, d), rows(work.floats(4, n * d), n, d);
-  for (std::int64_t t = 0; t < n; ++t)
-    for (std::int64_t c = 0; c < d; ++c) scaled(t, c) = block(t, c) * down;
-  rotation_.enter(scaled, rows);
+  std::frexp(top, &exponent);  // top in [2^(exponent - 1), 2^exponent)
+  return std::clamp(exponent - kNormExponent, -100, 120);
+}
 
-  EOptShrinkResult low;
-  if (max_rank(n) > 0) {
-    GramSolver solver;
-    low = eoptshrink(rows, options_.loss, solver);
-  }
+// The block behind its exponent. rows [n, d]: rotated and scaled, lost; spare: [n, d].
+std::int64_t EOptShrinkQCodec::encode_rows(Matrix rows, const EOptShrinkResult& low, Matrix spare,
+                                           std::byte* out) const {
+  const std::int64_t n = rows.rows, d = head_dim();
   assert(low.rank <= max_rank(n) && low.rank <= kMaxRank);
   out[0] = static_cast<std::byte>(low.rank);
-  out[1] = static_cast<std::byte>(static_cast<std::int8_t>(exponent));
   const View v = view(out, n);
   const auto at = [out](const void* part) {  // the same place, to write to
     return out + (static_cast<const std::byte*>(part) - out);
@@ -233,9 +278,9 @@ std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWo
     in_these_units.unit = 1;
     add_low_rank(in_these_units, n, -1, rows);
   } else if (low.rank > 0) {
-    low_rank_part(low, scaled);  // its values are not needed any more
+    low_rank_part(low, spare);
     for (std::int64_t t = 0; t < n; ++t)
-      for (std::int64_t c = 0; c < d; ++c) rows(t, c) -= scaled(t, c);
+      for (std::int64_t c = 0; c < d; ++c) rows(t, c) -= spare(t, c);
   }
   for (std::int64_t t = 0; t < n; ++t) {
     const std::uint16_t norm =
