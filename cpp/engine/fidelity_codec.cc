@@ -90,7 +90,7 @@ class CodecMeasurement {
         return rows.rows_range(range.begin, range.n).cols_range(h * d_, d_);
       };
       const SealedBlock& sealed = side.blocks[static_cast<std::size_t>(b)];
-      const std::byte* const bytes = sealed.bytes.data() + sealed.offsets[static_cast<std::size_t>(h)];
+      const std::byte* const bytes = sealed.head(static_cast<std::size_t>(h)).data();
       CodecWork& work = work_[static_cast<std::size_t>(thread)];
       std::vector<float> turned(static_cast<std::size_t>(range.n * d_));
       const Matrix in_codec_space(turned.data(), range.n, d_);
@@ -151,8 +151,8 @@ class CodecMeasurement {
     double paper = 0, bytes = 0, entries = 0;
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
       const SealedBlock& block = side.blocks[b];
-      const std::int64_t size = block.offsets[h + 1] - block.offsets[h], n = blocks_[b].n;
-      paper += side.built.codec->paper_bits(block.bytes.data() + block.offsets[h], n, size);
+      const std::int64_t size = std::ssize(block.head(h)), n = blocks_[b].n;
+      paper += side.built.codec->paper_bits(block.head(h).data(), n, size);
       bytes +=
           static_cast<double>(size) +
           static_cast<double>(block.offsets.size() * sizeof(block.offsets[0])) / static_cast<double>(heads_);

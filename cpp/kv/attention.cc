@@ -15,6 +15,10 @@ constexpr std::int64_t kSpanBlocks = 8;
 constexpr std::int64_t kTileRows = 48;      // query rows (tokens times group) that read a block together
 constexpr std::int64_t kPieceTokens = 128;  // exact tokens that are read together
 
+void prefetch(std::span<const std::byte> bytes) {
+  for (std::size_t at = 0; at < bytes.size(); at += 64) __builtin_prefetch(bytes.data() + at, 0, 2);
+}
+
 }  // namespace
 
 // Consecutive query tokens of one KV head that see the same sealed blocks. Row r = token r / group, head r %
@@ -61,12 +65,12 @@ struct Attention::Job {
 
   // One piece of n tokens from pos0 on: k_rows and v_rows in the codecs' form.
   void read(const Tile& tile, const Codec& k, const std::byte* k_rows, const Codec& v,
-            const std::byte* v_rows, std::int64_t n, std::int64_t pos0, ConstMatrix rows, float* memory,
+            const std::byte* v_rows, std::int64_t n, std::int64_t pos0, const Queries& queries, float* memory,
             SoftmaxState& state, CodecWork& work) const {
     if (shape.sliding_window > 0 && pos0 + n <= tile.first + 1 - shape.sliding_window)
       return;  // nobody sees it
-    const Matrix s(memory, rows.rows, n);
-    k.score(k_rows, n, rows, s, work);
+    const Matrix s(memory, queries.rows.rows, n);
+    k.score(k_rows, n, queries, s, work);
     const bool partial = pos0 + n > tile.first + 1 || shape.sliding_window > 0;
     if (partial && !mask(tile, pos0, s)) return;
     state.absorb(s);
@@ -74,18 +78,21 @@ struct Attention::Job {
   }
 
   // Span i of a tile into `state`. The last span is the exact one and takes queries in head space.
-  void span(const Tile& tile, std::int64_t i, ConstMatrix plain, ConstMatrix entered, float* memory,
+  void span(const Tile& tile, std::int64_t i, ConstMatrix plain, const Queries& entered, float* memory,
             SoftmaxState& state, CodecWork& work) const {
     state.clear();
     const auto h = static_cast<std::size_t>(tile.kv_head);
     const CacheLayout& layout = layer.layout;
     if (i + 1 < spans(tile)) {
       for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
-        const SealedBlock &kb = layer.k.blocks[static_cast<std::size_t>(b)],
-                          &vb = layer.v.blocks[static_cast<std::size_t>(b)];
+        if (b + 1 < tile.sealed) {  // while this one is read, the next one comes from memory
+          prefetch(layer.k.blocks[static_cast<std::size_t>(b) + 1].head(h));
+          prefetch(layer.v.blocks[static_cast<std::size_t>(b) + 1].head(h));
+        }
         const std::int64_t n = layer.block_tokens(b);
-        read(tile, *layer.k.built.codec, kb.bytes.data() + kb.offsets[h], *layer.v.built.codec,
-             vb.bytes.data() + vb.offsets[h], n, (b + 1) * layout.block - n, entered, memory, state, work);
+        read(tile, *layer.k.built.codec, layer.k.blocks[static_cast<std::size_t>(b)].head(h).data(),
+             *layer.v.built.codec, layer.v.blocks[static_cast<std::size_t>(b)].head(h).data(), n,
+             (b + 1) * layout.block - n, entered, memory, state, work);
       }
       return;
     }
@@ -145,6 +152,8 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   for (Worker& worker : workers_) {
     const auto need = static_cast<std::size_t>(2 * m_max * d + s_floats + 3 * state_floats);
     if (worker.floats.size() < need) worker.floats = Buffer<float>(need);
+    const auto rounded = static_cast<std::size_t>(Queries::bytes_needed(m_max, d));
+    if (worker.rounded.size() < rounded) worker.rounded = Buffer<std::byte>(rounded);
   }
   const auto n_tiles = static_cast<std::int64_t>(tiles.size());
   const std::int64_t max_spans = job.spans(tiles.back());
@@ -164,9 +173,13 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
     const Matrix plain(worker.floats.data(), m, d), entered(plain.data + m_max * d, m, d);
     float* const memory = entered.data + m_max * d;
     job.gather(tile, plain);
-    if (from + 1 < job.spans(tile)) layer.k.built.codec->enter(plain, entered);
+    Queries queries(entered);
+    if (from + 1 < job.spans(tile)) {
+      layer.k.built.codec->enter(plain, entered);
+      queries.bytes = Queries::to_bytes(entered, worker.rounded.data());
+    }
     for (std::int64_t i = from; i < to; ++i)
-      take(i, [&](SoftmaxState& state) { job.span(tile, i, plain, entered, memory, state, worker.codec); });
+      take(i, [&](SoftmaxState& state) { job.span(tile, i, plain, queries, memory, state, worker.codec); });
   };
 
   if (split) {
@@ -204,7 +217,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
 std::int64_t Attention::work_bytes() const {
   auto sum = static_cast<std::int64_t>(states_.bytes());
   for (const Worker& worker : workers_)
-    sum += static_cast<std::int64_t>(worker.floats.bytes()) + worker.codec.held_bytes();
+    sum += static_cast<std::int64_t>(worker.floats.bytes() + worker.rounded.bytes()) + worker.codec.held_bytes();
   return sum;
 }
 

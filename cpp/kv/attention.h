@@ -31,6 +31,7 @@ class Attention {
  private:
   struct Worker {
     Buffer<float> floats;
+    Buffer<std::byte> rounded;  // a tile's queries
     CodecWork codec;
   };
   struct Job;

@@ -70,7 +70,7 @@ void Cache::drop_blocks(CacheSide& side, std::int64_t keep, std::int64_t rows, s
   const SealedBlock& block = side.blocks[static_cast<std::size_t>(keep)];
   for (std::int64_t h = 0; h < shape_.n_kv_heads && rows > 0; ++h)
     std::memcpy(side.tail.data() + side.exact->max_bytes(h * capacity),
-                block.bytes.data() + block.offsets[static_cast<std::size_t>(h)],
+                block.head(static_cast<std::size_t>(h)).data(),
                 static_cast<std::size_t>(side.exact->max_bytes(rows)));
   side.blocks.resize(static_cast<std::size_t>(keep));
 }
@@ -124,8 +124,7 @@ CacheReport Cache::report() const {
         out.sealed_bytes += static_cast<std::int64_t>(block.bytes.bytes() + block.offsets.size() * 4);
         out.sealed_entries += n * shape_.n_kv_heads * shape_.head_dim;
         for (std::size_t h = 0; h + 1 < block.offsets.size(); ++h)
-          paper += side.built.codec->paper_bits(block.bytes.data() + block.offsets[h], n,
-                                                block.offsets[h + 1] - block.offsets[h]);
+          paper += side.built.codec->paper_bits(block.head(h).data(), n, std::ssize(block.head(h)));
       }
     }
     if (out.sealed_entries > 0) {

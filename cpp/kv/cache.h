@@ -39,6 +39,10 @@ class KvCache {
 struct SealedBlock {
   Buffer<std::byte> bytes;
   std::vector<std::uint32_t> offsets;
+
+  std::span<const std::byte> head(std::size_t h) const {
+    return {bytes.data() + offsets[h], offsets[h + 1] - offsets[h]};
+  }
 };
 
 // K or V of one layer.

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "simd/dispatch.h"
 
 namespace spectralkv {
 namespace {
@@ -66,16 +67,6 @@ void combine_rows(ConstMatrix in, const float* weights, Matrix out) {
   }
 }
 
-void hadamard_in_place(float* x, std::int64_t d) {
-  for (std::int64_t half = 1; half < d; half *= 2)
-    for (std::int64_t start = 0; start < d; start += 2 * half)
-      for (std::int64_t i = start; i < start + half; ++i) {
-        const float a = x[i], b = x[i + half];
-        x[i] = a + b;
-        x[i + half] = a - b;
-      }
-}
-
 }  // namespace
 
 std::string_view rotation_kind_name(RotationKind kind) {
@@ -126,7 +117,7 @@ void Rotation::apply(ConstMatrix in, Matrix out) const {
   for (std::int64_t r = 0; r < in.rows; ++r) {
     float* row = out.row(r);
     for (std::int64_t c = 0; c < in.cols; ++c) row[c] = in(r, c) * signs_[static_cast<std::size_t>(c)];
-    hadamard_in_place(row, in.cols);
+    kernels().hadamard(row, in.cols);
   }
 }
 
@@ -136,7 +127,7 @@ void Rotation::apply_transpose(ConstMatrix in, Matrix out) const {
   for (std::int64_t r = 0; r < in.rows; ++r) {
     float* row = out.row(r);
     for (std::int64_t c = 0; c < in.cols; ++c) row[c] = in(r, c);
-    hadamard_in_place(row, in.cols);
+    kernels().hadamard(row, in.cols);
     for (std::int64_t c = 0; c < in.cols; ++c) row[c] *= signs_[static_cast<std::size_t>(c)];
   }
 }

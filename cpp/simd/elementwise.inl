@@ -113,6 +113,34 @@ void to_f16(const float* x, uint16_t* out, int64_t n) {
   for (; i < n; ++i) out[i] = skv_f32_to_f16(x[i]);
 }
 
+void from_f16(const uint16_t* x, float factor, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) vec_store(out + i, vec_mul(vec_load_f16(x + i), vec_set1(factor)));
+  for (; i < n; ++i) out[i] = skv_f16_to_f32(x[i]) * factor;
+}
+
+void hadamard(float* x, int64_t n) {
+  if (n < 16) {
+    for (int64_t half = 1; half < n; half *= 2)
+      for (int64_t i = 0; i < n; ++i)
+        if ((i & half) == 0) {
+          const float a = x[i], b = x[i + half];
+          x[i] = a + b;
+          x[i + half] = a - b;
+        }
+    return;
+  }
+  for (int64_t i = 0; i < n; i += 16)
+    vec_store(x + i, vec_butterfly<8>(vec_butterfly<4>(vec_butterfly<2>(vec_butterfly<1>(vec_load(x + i))))));
+  for (int64_t half = 16; half < n; half *= 2)
+    for (int64_t start = 0; start < n; start += 2 * half)
+      for (int64_t i = start; i < start + half; i += 16) {
+        const Vec a = vec_load(x + i), b = vec_load(x + i + half);
+        vec_store(x + i, vec_add(a, b));
+        vec_store(x + i + half, vec_sub(a, b));
+      }
+}
+
 inline Vec load_value(const float* p, int count) {
   return load_some(p, count);
 }

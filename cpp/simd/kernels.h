@@ -27,6 +27,7 @@ struct CodeTiles {
   int64_t groups;        // tiles behind each other: four columns each that are summed
   int64_t stride;        // bytes from one sixteen of rows to the next
   const int8_t* levels;  // [2^b], -127 to 127
+  float unit = 1;        // what a level of 1 stands for
 };
 
 // Rows of whole numbers times steps[t]. Narrow rows hold their numbers, -127 to 127, at values + t * ld. Wide
@@ -67,7 +68,7 @@ struct Kernels {
   void (*decode_codes[kCodeBits])(const uint8_t* row, int64_t d, const float* levels, float scale,
                                   float* out);
 
-  // y[t * ldy + r] += steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r < a.rows, b =
+  // y[t * ldy + r] += unit * steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r < a.rows, b =
   // index + 2. The sum is an exact integer; in wide rows it needs groups <= kWideGroups. scale: [a.rows], or
   // null for 1.
   void (*add_tiles[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
@@ -99,6 +100,10 @@ struct Kernels {
   float (*exp_sum)(float* x, float offset, int64_t n);
   // f32 to f16 bits, round to nearest even.
   void (*to_f16)(const float* x, uint16_t* out, int64_t n);
+  // out[i] = factor * x[i], x f16 bits.
+  void (*from_f16)(const uint16_t* x, float factor, float* out, int64_t n);
+  // x = H x, n a power of two, H[i][j] = 1, or -1 where i and j have an odd number of ones in common.
+  void (*hadamard)(float* x, int64_t n);
 
   // Weights in panels times activations in 8 bits (panels.h), in the order of SKV_PANEL_KINDS.
   PanelMatmulFn panel_matmul[kPanelKinds];

@@ -53,6 +53,8 @@ constexpr Kernels kTable = {
     max,
     exp_sum,
     to_f16,
+    from_f16,
+    hadamard,
 #define X(bits, group, has_minimum) panel_matmul<bits, group, has_minimum>,
     {SKV_PANEL_KINDS(X)},
 #undef X

@@ -5,6 +5,8 @@ namespace {
 
 using spectralkv::simd::Activations;
 
+constexpr int64_t kPrefetchAhead = 4096;  // bytes
+
 // Calls use(step, codes) for each step of a group whose planes start at p.
 template <int bits, int group, class Use>
 inline void panel_steps(const uint8_t* p, const Use& use) {
@@ -53,7 +55,10 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
   const int8_t* q = x.q + t0 * cols;
   const float* scales = x.scale + t0 * (cols / 32);
   const float* sums = (group == 16 ? x.sum16 : x.sum32) + t0 * groups;
+  constexpr int64_t kGroupBytes = spectralkv::simd::panel_group_bytes(bits, group, has_minimum);
   for (int64_t g = 0; g < groups; ++g, q += group) {
+    if constexpr (T == 1)  // one token: the weights come from memory, and the hardware stops at pages
+      for (int64_t b = 0; b < kGroupBytes; b += 64) __builtin_prefetch(at + kPrefetchAhead + b, 0, 2);
     const Vec scale = vec_load_f16((const uint16_t*)at);
     const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
     at += has_minimum ? 64 : 32;

@@ -92,7 +92,7 @@ inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const 
     const int left = a.rows - r < 16 ? (int)(a.rows - r) : 16;
     for (int i = 0; i < T; ++i) {
       const Vec sum = {_mm256_cvtepi32_ps(acc[0][i]), _mm256_cvtepi32_ps(acc[1][i])};
-      Vec factor = vec_set1(x.steps[t + i]);
+      Vec factor = vec_set1(a.unit * x.steps[t + i]);
       if (scale != nullptr) factor = vec_mul(factor, vec_load_n(scale + r, left));
       vec_store_n(y + i * ldy + r, vec_fma(sum, factor, vec_load_n(y + i * ldy + r, left)), left);
     }

@@ -19,8 +19,9 @@ template <int bits>
 struct TileLevels {
   static constexpr int64_t kBytes = 8 * bits;
   __m512i low = _mm512_setzero_si512(), high = low, shift = low;
+  float unit;  // what a level of 1 stands for
 
-  explicit TileLevels(const int8_t* levels) {
+  TileLevels(const int8_t* levels, float of_one) : unit(of_one) {
     if constexpr (bits < 8) {
       constexpr int kTable = bits == 4 ? 16 : 4;
       uint8_t table[128];
@@ -78,7 +79,7 @@ inline void tile_products(const TileLevels<bits>& levels, const uint8_t* tiles, 
     for (int i = 0; i < T; ++i) {
       __m512i sum = acc[n][wide ? 2 * i : i];
       if constexpr (wide) sum = _mm512_add_epi32(_mm512_slli_epi32(sum, 8), acc[n][2 * i + 1]);
-      __m512 factor = _mm512_set1_ps(x.steps[t + i]);
+      __m512 factor = _mm512_set1_ps(levels.unit * x.steps[t + i]);
       if (scale != nullptr) factor = _mm512_mul_ps(factor, _mm512_maskz_loadu_ps(mask, scale + 16 * n));
       float* to = y + i * ldy + 16 * n;
       const __m512 old = _mm512_maskz_loadu_ps(mask, to);
@@ -124,7 +125,7 @@ inline void strip_rows(const TileLevels<bits>& levels, const uint8_t* tiles, int
 template <int bits, bool wide>
 void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float* y, int64_t ldy) {
   constexpr int T = wide ? 3 : 6;
-  const TileLevels<bits> levels(a.levels);
+  const TileLevels<bits> levels(a.levels, a.unit);
   const int64_t n_tiles = (a.rows + 15) / 16;
   const bool expand = x.count > 2 * T && a.groups <= kExpandedGroups;
   alignas(64) uint8_t expanded[kStripTiles * kExpandedGroups * 64];
@@ -141,7 +142,7 @@ void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float*
       for (int64_t g = 0; g < a.groups; ++g)
         _mm512_store_si512(expanded + (n * a.groups + g) * 64,
                            levels.at(tiles + n * a.stride + g * TileLevels<bits>::kBytes));
-    strip_rows<8, wide, T>(TileLevels<8>(nullptr), expanded, a.groups * 64, count, a.groups, x, 0, part,
+    strip_rows<8, wide, T>(TileLevels<8>(nullptr, a.unit), expanded, a.groups * 64, count, a.groups, x, 0, part,
                            y + 16 * first, ldy, a.rows - 16 * first);
   }
 }

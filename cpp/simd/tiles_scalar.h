@@ -32,8 +32,8 @@ void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float*
       }
       for (int64_t t = 0; t < count; ++t)
         for (int64_t i = 0; i < 16 && r0 + i < a.rows; ++i) {
-          const float factor = scale == nullptr ? x.steps[t0 + t] : x.steps[t0 + t] * scale[r0 + i];
-          y[(t0 + t) * ldy + r0 + i] += (float)sum[t][i] * factor;
+          const float step = a.unit * x.steps[t0 + t];
+          y[(t0 + t) * ldy + r0 + i] += (float)sum[t][i] * (scale == nullptr ? step : step * scale[r0 + i]);
         }
     }
 }

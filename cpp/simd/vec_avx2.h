@@ -115,6 +115,19 @@ inline Vec vec_keep_from(Vec a, Vec x, float limit) {
   return {_mm256_and_ps(a.a, _mm256_cmp_ps(x.a, l, _CMP_GE_OQ)),
           _mm256_and_ps(a.b, _mm256_cmp_ps(x.b, l, _CMP_GE_OQ))};
 }
+template <int half>
+inline __m256 vec_butterfly_half(__m256 x) {
+  const __m256 other = half == 1   ? _mm256_permute_ps(x, 0xb1)
+                       : half == 2 ? _mm256_permute_ps(x, 0x4e)
+                                   : _mm256_permute2f128_ps(x, x, 1);
+  constexpr int upper = half == 1 ? 0xaa : half == 2 ? 0xcc : 0xf0;
+  return _mm256_blend_ps(_mm256_add_ps(x, other), _mm256_sub_ps(other, x), upper);
+}
+template <int half>
+inline Vec vec_butterfly(Vec x) {
+  if constexpr (half == 8) return {_mm256_add_ps(x.a, x.b), _mm256_sub_ps(x.a, x.b)};
+  return {vec_butterfly_half<half>(x.a), vec_butterfly_half<half>(x.b)};
+}
 inline Vec vec_swap_pairs(Vec x) {
   return {_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1)};
 }

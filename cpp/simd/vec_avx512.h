@@ -94,6 +94,15 @@ inline Vec vec_scale2(Vec x, Vec e) {
 inline Vec vec_keep_from(Vec a, Vec x, float limit) {
   return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_GE_OQ), a.v)};
 }
+template <int half>
+inline Vec vec_butterfly(Vec x) {
+  const __m512 other = half == 1   ? _mm512_permute_ps(x.v, 0xb1)
+                       : half == 2 ? _mm512_permute_ps(x.v, 0x4e)
+                       : half == 4 ? _mm512_shuffle_f32x4(x.v, x.v, 0xb1)
+                                   : _mm512_shuffle_f32x4(x.v, x.v, 0x4e);
+  constexpr __mmask16 upper = half == 1 ? 0xaaaa : half == 2 ? 0xcccc : half == 4 ? 0xf0f0 : 0xff00;
+  return {_mm512_mask_sub_ps(_mm512_add_ps(x.v, other), upper, other, x.v)};
+}
 inline Vec vec_swap_pairs(Vec x) {
   return {_mm512_permute_ps(x.v, 0xb1)};
 }

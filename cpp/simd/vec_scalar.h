@@ -102,6 +102,12 @@ inline Vec vec_keep_from(Vec a, Vec x, float limit) {
   return vec_make([&](int i) { return x.v[i] >= limit ? a.v[i] : 0.0f; });
 }
 // Swaps neighbours: 1 0 3 2 ...
+// Value i becomes the sum of values i and i + half where bit half of i is 0, else their difference i - half
+// less i.
+template <int half>
+inline Vec vec_butterfly(Vec a) {
+  return vec_make([=](int i) { return (i & half) == 0 ? a.v[i] + a.v[i + half] : a.v[i - half] - a.v[i]; });
+}
 inline Vec vec_swap_pairs(Vec a) {
   return vec_make([&](int i) { return a.v[i ^ 1]; });
 }

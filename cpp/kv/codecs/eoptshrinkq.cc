@@ -131,8 +131,7 @@ class EOptShrinkQCodec final : public Codec {
   }
   // N 2^e, [n].
   static const float* norms(const View& v, std::int64_t n, float* out) {
-    kernels().decode[static_cast<std::size_t>(DType::f16)](v.norms, out, n);
-    kernels().scale(out, v.unit, n);
+    kernels().from_f16(v.norms, v.unit, out, n);
     return out;
   }
 

@@ -108,10 +108,8 @@ void TileCodes::add_score(const std::uint8_t* in, std::int64_t n, const float* n
   simd::ByteRows bytes = q.bytes;
   if (bytes.values == nullptr)
     bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
-  auto* const scale = work.floats(1, n);
-  for (std::int64_t t = 0; t < n; ++t) scale[t] = norms[t] * levels_.unit;
-  const simd::CodeTiles tiles{in, n, groups(n), groups(n) * tile_bytes(), levels_.bytes};
-  kernels().add_tiles[kernel()](tiles, bytes, scale, s.data, s.stride);
+  const simd::CodeTiles tiles{in, n, groups(n), groups(n) * tile_bytes(), levels_.bytes, levels_.unit};
+  kernels().add_tiles[kernel()](tiles, bytes, norms, s.data, s.stride);
 }
 
 void TileCodes::add_mix(const std::uint8_t* in, std::int64_t n, const float* norms, ConstMatrix p, Matrix acc,
@@ -125,8 +123,8 @@ void TileCodes::add_mix(const std::uint8_t* in, std::int64_t n, const float* nor
     const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
     kernels().to_wide_bytes(p.data + 4 * first, p.stride, m, tokens, norms + 4 * first, values, ld, steps,
                             sums);
-    for (std::int64_t i = 0; i < m; ++i) steps[i] *= levels_.unit;
-    const simd::CodeTiles tiles{in + first * tile_bytes(), d_, count, all * tile_bytes(), levels_.bytes};
+    const simd::CodeTiles tiles{in + first * tile_bytes(), d_,           count, all * tile_bytes(),
+                                levels_.bytes,             levels_.unit};
     kernels().add_tiles_wide[kernel()](tiles, {values, ld, steps, sums, m}, nullptr, acc.data, acc.stride);
   }
 }

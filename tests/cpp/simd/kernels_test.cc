@@ -203,6 +203,39 @@ TEST_P(EveryKernel, Elementwise) {
   }
 }
 
+TEST_P(EveryKernel, HadamardAgainstItsDefinition) {
+  const simd::Kernels& k = *GetParam();
+  for (const std::int64_t n : {1, 2, 4, 8, 16, 32, 64, 256}) {
+    const auto x = normals(3, static_cast<std::size_t>(n));
+    std::vector<float> y = x;
+    k.hadamard(y.data(), n);
+    double size = 0;
+    for (const float value : x) size += std::fabs(static_cast<double>(value));
+    for (std::int64_t i = 0; i < n; ++i) {
+      double sum = 0;
+      for (std::int64_t j = 0; j < n; ++j)
+        sum += (__builtin_popcountll(static_cast<unsigned long long>(i & j)) % 2 == 0 ? 1.0 : -1.0) *
+               static_cast<double>(x[static_cast<std::size_t>(j)]);
+      EXPECT_NEAR(static_cast<double>(y[static_cast<std::size_t>(i)]), sum,
+                  std::log2(2.0 * static_cast<double>(n)) * kEps * size)
+          << k.name << " n " << n << " i " << i;
+    }
+  }
+}
+
+TEST_P(EveryKernel, HalvesTimesAFactorAreExact) {
+  const simd::Kernels& k = *GetParam();
+  std::vector<std::uint16_t> halves;
+  for (unsigned bits = 0; bits < 0x8000; bits += 7)
+    if (bits < 0x7c00) halves.push_back(static_cast<std::uint16_t>(bits % 2 == 0 ? bits : bits | 0x8000u));
+  for (const std::size_t n : {std::size_t{1}, std::size_t{15}, std::size_t{33}, halves.size()}) {
+    std::vector<float> out(n + 1, -7.0f);
+    k.from_f16(halves.data(), 0x1p-3f, out.data(), static_cast<std::int64_t>(n));
+    for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(out[i], skv_f16_to_f32(halves[i]) * 0x1p-3f) << k.name << i;
+    EXPECT_EQ(out[n], -7.0f);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllInstructionSets, EveryKernel, testing::ValuesIn(usable_kernels()),
                          [](const auto& row) { return std::string(row.param->name); });
 
