@@ -63,11 +63,11 @@ inline __m256i sums_dot_half(__m256i acc, __m256i codes, __m256i q) {
   }
 }
 template <int bits>
-inline Sums sums_dot(Sums acc, Bytes codes, const int8_t* q) {
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   int word;
   __builtin_memcpy(&word, q, 4);
   const __m256i four = _mm256_set1_epi32(word);
-  return {sums_dot_half<bits>(acc.a, codes.a, four), sums_dot_half<bits>(acc.b, codes.b, four)};
+  acc = {sums_dot_half<bits>(acc.a, codes.a, four), sums_dot_half<bits>(acc.b, codes.b, four)};
 }
 inline Vec sums_to_vec(Sums x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "simd/dots_avx512.h"
 #include "simd/vec_avx512.h"
 
 namespace {
@@ -38,10 +39,8 @@ inline Sums sums_zero() {
   return {_mm512_setzero_si512()};
 }
 template <int bits>
-inline Sums sums_dot(Sums acc, Bytes codes, const int8_t* q) {
-  int word;
-  __builtin_memcpy(&word, q, 4);
-  return {_mm512_dpbusd_epi32(acc.v, codes.v, _mm512_set1_epi32(word))};
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
+  add_dots_of_four(acc.v, codes.v, q);
 }
 inline Vec sums_to_vec(Sums x) {
   return {_mm512_cvtepi32_ps(x.v)};

@@ -41,11 +41,10 @@ inline Bytes bytes_or_shifted4(Bytes x, Bytes high) {
 inline Sums sums_zero() {
   return {};
 }
-// Lane i plus the sum of codes 4i to 4i + 3, of at most `bits` bits, times the four bytes at q.
+// Adds to lane i the sum of codes 4i to 4i + 3, of at most `bits` bits, times the four bytes at q.
 template <int bits>
-inline Sums sums_dot(Sums acc, Bytes codes, const int8_t* q) {
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   for (int i = 0; i < 64; ++i) acc.v[i / 4] += (int)codes.v[i] * q[i % 4];
-  return acc;
 }
 inline Vec sums_to_vec(Sums x) {
   return vec_make([&](int i) { return (float)x.v[i]; });

@@ -50,6 +50,7 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
   const Vec unit = vec_load((const float*)panel);
   const uint8_t* at = panel + 64;
   Vec total[T];
+#pragma GCC unroll 8
   for (int t = 0; t < T; ++t) total[t] = vec_set1(0.0f);
   const int64_t groups = cols / group;
   const int8_t* q = x.q + t0 * cols;
@@ -63,17 +64,21 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
     const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
     at += has_minimum ? 64 : 32;
     Sums acc[T];
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) acc[t] = sums_zero();
     panel_steps<bits, group>(at, [&](int step, Bytes codes) {
-      for (int t = 0; t < T; ++t) acc[t] = sums_dot<bits>(acc[t], codes, q + t * cols + 4 * step);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) sums_dot<bits>(acc[t], codes, q + t * cols + 4 * step);
     });
     at += 16 * group * bits / 8;
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const Vec by = vec_mul(scale, vec_set1(scales[t * (cols / 32) + g / shared]));
       total[t] = vec_fused(sums_to_vec(acc[t]), by, total[t]);
       total[t] = vec_fused(minimum, vec_set1(sums[t * groups + g]), total[t]);
     }
   }
+#pragma GCC unroll 8
   for (int t = 0; t < T; ++t) vec_store_n(y + t * ldy, vec_mul(total[t], unit), rows);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "formats/codetiles.h"
+#include "simd/dots_avx512.h"
 #include "simd/kernels.h"
 #include "simd/vec_avx512.h"
 
@@ -22,15 +23,15 @@ struct TileLevels {
   float unit;  // what a level of 1 stands for
 
   TileLevels(const int8_t* levels, float of_one) : unit(of_one) {
-    if constexpr (bits < 8) {
-      constexpr int kTable = bits == 4 ? 16 : 4;
-      uint8_t table[128];
-      for (int i = 0; i < 64; ++i) {
-        table[i] = (uint8_t)(levels[i % kTable] + 128);
-        table[64 + i] = (uint8_t)(levels[(bits == 3 ? kTable : 0) + i % kTable] + 128);
-      }
-      low = _mm512_loadu_si512(table);
-      high = _mm512_loadu_si512(table + 64);
+    if constexpr (bits < 8) {  // at() reads four bits of an index: a table of fewer levels repeats
+      const __m512i upward = _mm512_set1_epi8(-128);
+      int32_t first, second = 0;
+      __builtin_memcpy(&first, levels, 4);
+      if constexpr (bits == 3) __builtin_memcpy(&second, levels + 4, 4);
+      low = bits == 4 ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)levels))
+                      : _mm512_set1_epi32(first);
+      low = _mm512_xor_si512(low, upward);
+      high = _mm512_xor_si512(_mm512_set1_epi32(second), upward);
       shift = bits == 4 ? _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4)
                         : _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
     }
@@ -58,21 +59,27 @@ inline void tile_products(const TileLevels<bits>& levels, const uint8_t* tiles, 
   constexpr int B = wide ? 2 * T : T;
   const int8_t* values = x.values + (wide ? 2 * t : t) * x.ld;
   __m512i acc[N][B];
+#pragma GCC unroll 8
   for (int b = 0; b < B; ++b) {
     const int32_t first =
         wide && b % 2 == 0 ? 0 : (int32_t)(-128u * (uint32_t)x.sums[t + (wide ? b / 2 : b)]);
+#pragma GCC unroll 8
     for (int n = 0; n < N; ++n) acc[n][b] = _mm512_set1_epi32(first);
   }
   for (int64_t g = 0; g < groups; ++g) {
     __m512i level[N];
+#pragma GCC unroll 8
     for (int n = 0; n < N; ++n) level[n] = levels.at(tiles + n * stride + g * TileLevels<bits>::kBytes);
+#pragma GCC unroll 8
     for (int b = 0; b < B; ++b) {
       int32_t four;
       __builtin_memcpy(&four, values + b * x.ld + 4 * g, 4);
       const __m512i all = _mm512_set1_epi32(four);
-      for (int n = 0; n < N; ++n) acc[n][b] = _mm512_dpbusd_epi32(acc[n][b], level[n], all);
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) add_dots(acc[n][b], level[n], all);
     }
   }
+#pragma GCC unroll 8
   for (int n = 0; n < N; ++n) {
     const int64_t left = rows - 16 * n;
     const __mmask16 mask = left >= 16 ? (__mmask16)0xffff : vec_mask((int)left);
