@@ -19,33 +19,17 @@ constexpr std::int64_t kBlockBytes = std::int64_t{1}
 
 }  // namespace
 
-void Matmul::Quantized::reserve(std::int64_t tokens, std::int64_t cols) {
-  const auto grow = [](auto& buffer, std::int64_t n) {
-    if (buffer.size() < static_cast<std::size_t>(n))
-      buffer = std::remove_reference_t<decltype(buffer)>(static_cast<std::size_t>(n));
-  };
-  grow(q, tokens * cols);
-  grow(scale, tokens * cols / 32);
-  grow(sum16, tokens * cols / 16);
-  grow(sum32, tokens * cols / 32);
-}
-
-simd::Activations Matmul::Quantized::rows_from(std::int64_t token, std::int64_t cols) const {
-  return {q.data() + token * cols, scale.data() + token * cols / 32, sum16.data() + token * cols / 16,
-          sum32.data() + token * cols / 32};
-}
-
 const Matmul::Quantized& Matmul::quantized(ConstMatrix x, std::size_t& used) {
   for (std::size_t i = 0; i < used; ++i)
     if (quantized_[i].source == x.data) return quantized_[i];
   if (used == quantized_.size()) quantized_.emplace_back();
   Quantized& to = quantized_[used++];
   to.source = x.data;
-  to.reserve(x.rows, x.cols);
+  const std::int64_t groups = x.cols / simd::kActivationGroup;
+  const auto need = static_cast<std::size_t>(x.rows * groups);
+  if (to.groups.size() < need) to.groups = Buffer<simd::ActivationGroup>(need);
   const auto convert = [&](std::int64_t t) {
-    const std::int64_t n = x.cols;
-    kernels().quantize_activations(x.row(t), n, to.q.data() + t * n, to.scale.data() + t * n / 32,
-                                   to.sum16.data() + t * n / 16, to.sum32.data() + t * n / 32);
+    kernels().quantize_activations(x.row(t), x.cols, to.groups.data() + t * groups);
   };
   if (x.rows < 2 * pool_.size())  // not worth waking the others
     for (std::int64_t t = 0; t < x.rows; ++t) convert(t);
@@ -64,10 +48,10 @@ void Matmul::rows(const MatmulJob& job, const Quantized* x, std::int64_t begin, 
     const std::int64_t block = std::max<std::int64_t>(16, kBlockBytes / w.cols);
     for (std::int64_t t = 0; t < job.x.rows; t += block) {
       const std::int64_t tokens = std::min(block, job.x.rows - t);
-      const simd::Activations part = x->rows_from(t, w.cols);
+      const simd::ActivationGroup* part = x->groups.data() + t * (w.cols / simd::kActivationGroup);
       for (std::int64_t r = begin; r < end; r += simd::kPanelRows)
         k.panel_matmul[w.panels->kind()](w.panels->panel(r / simd::kPanelRows), w.cols, w.panels->offset(),
-                                         &part, tokens, std::min(simd::kPanelRows, end - r), job.y.row(t) + r,
+                                         part, tokens, std::min(simd::kPanelRows, end - r), job.y.row(t) + r,
                                          job.y.stride);
     }
   } else {
@@ -110,8 +94,7 @@ void Matmul::run(std::span<const MatmulJob> jobs) {
 std::int64_t Matmul::work_bytes() const {
   std::size_t sum = 0;
   for (const auto& work : work_) sum += work.bytes();
-  for (const Quantized& x : quantized_)
-    sum += x.q.bytes() + x.scale.bytes() + x.sum16.bytes() + x.sum32.bytes();
+  for (const Quantized& x : quantized_) sum += x.groups.bytes();
   return static_cast<std::int64_t>(sum);
 }
 

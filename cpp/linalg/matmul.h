@@ -33,10 +33,7 @@ class Matmul {
   // Activations in 8 bits, kept for the jobs that share them.
   struct Quantized {
     const float* source = nullptr;
-    Buffer<std::int8_t> q;
-    Buffer<float> scale, sum16, sum32;
-    void reserve(std::int64_t tokens, std::int64_t cols);
-    simd::Activations rows_from(std::int64_t token, std::int64_t cols) const;
+    Buffer<simd::ActivationGroup> groups;  // [tokens, cols / 32]
   };
   const Quantized& quantized(ConstMatrix x, std::size_t& used);
   void rows(const MatmulJob& job, const Quantized* x, std::int64_t begin, std::int64_t end, int thread);

@@ -107,10 +107,8 @@ struct Kernels {
 
   // Weights in panels times activations in 8 bits (panels.h), in the order of SKV_PANEL_KINDS.
   PanelMatmulFn panel_matmul[kPanelKinds];
-  // One row of cols (a multiple of 32) finite activations to 8 bits: q [cols], scale and sum32 [cols / 32],
-  // sum16 [cols / 16].
-  void (*quantize_activations)(const float* x, int64_t cols, int8_t* q, float* scale, float* sum16,
-                               float* sum32);
+  // One row of cols (a multiple of 32) finite activations to 8 bits: out [cols / 32].
+  void (*quantize_activations)(const float* x, int64_t cols, ActivationGroup* out);
 
   // Eigenproblems of eight matrices at once.
   SymmetricKernels symmetric;

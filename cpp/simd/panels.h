@@ -20,7 +20,7 @@
 namespace spectralkv::simd {
 
 constexpr int64_t kPanelRows = 16;
-constexpr int64_t kActivationGroup = 32;  // activations that share a scale
+constexpr int64_t kActivationGroup = 32;
 
 constexpr int64_t panel_group_bytes(int bits, int group, bool has_minimum) {
   return (has_minimum ? 64 : 32) + kPanelRows * group * bits / 8;
@@ -29,19 +29,20 @@ constexpr int64_t panel_bytes(int bits, int group, bool has_minimum, int64_t col
   return kPanelRows * 4 + cols / group * panel_group_bytes(bits, group, has_minimum);
 }
 
-// Rows of activations in 8 bits. Value k of a row is scale[k / 32] * q[k]; sum[g] is the scale times the sum
-// of q over group g of the weights that are to meet them.
-struct Activations {
-  const int8_t* q;     // [tokens, cols]
-  const float* scale;  // [tokens, cols / 32]
-  const float* sum16;  // [tokens, cols / 16]
-  const float* sum32;  // [tokens, cols / 32]
+// Activations in 8 bits: 32 that share a scale, and what weights with minimums need of them. All that a step
+// of a product reads of a token lies together.
+struct ActivationGroup {
+  int8_t q[kActivationGroup];  // value k is scale * q[k]
+  float scale;
+  float sum;           // of the 32 values
+  float half_sums[2];  // of 16 and 16
 };
 
-// y[t * ldy + r] = sum over k of w[r][k] * x[t][k] for the first `rows` (1 to 16) rows of one panel. offset:
+// y[t * ldy + r] = sum over k of w[r][k] * x[t][k] for the first `rows` (1 to 16) rows of one panel; x
+// [tokens, cols / 32] groups. offset:
 // the code of zero, for types without minimums. Per row and token, groups are added in rising order with
 // fused multiply-adds.
-typedef void (*PanelMatmulFn)(const uint8_t* panel, int64_t cols, int offset, const Activations* x,
+typedef void (*PanelMatmulFn)(const uint8_t* panel, int64_t cols, int offset, const ActivationGroup* x,
                               int64_t tokens, int64_t rows, float* y, int64_t ldy);
 
 // Kinds of panels: bits, columns in a group, minimums.

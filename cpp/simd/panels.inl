@@ -3,7 +3,7 @@
 
 namespace {
 
-using spectralkv::simd::Activations;
+using spectralkv::simd::ActivationGroup;
 
 constexpr int64_t kPrefetchAhead = 4096;  // bytes
 
@@ -44,38 +44,38 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
 }
 
 template <int bits, int group, bool has_minimum, int T>
-inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activations& x, int64_t t0,
-                       int rows, float* y, int64_t ldy) {
-  constexpr int64_t shared = 32 / group;  // groups that share a scale of the activations
+inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x, int rows,
+                       float* y, int64_t ldy) {
+  constexpr int parts = 32 / group;  // groups of weights that meet one of activations
+  constexpr int64_t kGroupBytes = spectralkv::simd::panel_group_bytes(bits, group, has_minimum);
   const Vec unit = vec_load((const float*)panel);
   const uint8_t* at = panel + 64;
+  const int64_t groups = cols / 32;
   Vec total[T];
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) total[t] = vec_set1(0.0f);
-  const int64_t groups = cols / group;
-  const int8_t* q = x.q + t0 * cols;
-  const float* scales = x.scale + t0 * (cols / 32);
-  const float* sums = (group == 16 ? x.sum16 : x.sum32) + t0 * groups;
-  constexpr int64_t kGroupBytes = spectralkv::simd::panel_group_bytes(bits, group, has_minimum);
-  for (int64_t g = 0; g < groups; ++g, q += group) {
-    if constexpr (T == 1)  // one token: the weights come from memory, and the hardware stops at pages
-      for (int64_t b = 0; b < kGroupBytes; b += 64) __builtin_prefetch(at + kPrefetchAhead + b, 0, 2);
-    const Vec scale = vec_load_f16((const uint16_t*)at);
-    const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
-    at += has_minimum ? 64 : 32;
-    Sums acc[T];
+  for (int64_t g = 0; g < groups; ++g, ++x) {
+#pragma GCC unroll 2
+    for (int part = 0; part < parts; ++part) {
+      if constexpr (T == 1)  // one token: the weights come from memory, and the hardware stops at pages
+        for (int64_t b = 0; b < kGroupBytes; b += 64) __builtin_prefetch(at + kPrefetchAhead + b, 0, 2);
+      const Vec scale = vec_load_f16((const uint16_t*)at);
+      const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
+      Sums acc[T];
 #pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) acc[t] = sums_zero();
-    panel_steps<bits, group>(at, [&](int step, Bytes codes) {
+      for (int t = 0; t < T; ++t) acc[t] = sums_zero();
+      panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) sums_dot<bits>(acc[t], codes, q + t * cols + 4 * step);
-    });
-    at += 16 * group * bits / 8;
+        for (int t = 0; t < T; ++t) sums_dot<bits>(acc[t], codes, x[t * groups].q + part * group + 4 * step);
+      });
+      at += kGroupBytes;
 #pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-      const Vec by = vec_mul(scale, vec_set1(scales[t * (cols / 32) + g / shared]));
-      total[t] = vec_fused(sums_to_vec(acc[t]), by, total[t]);
-      total[t] = vec_fused(minimum, vec_set1(sums[t * groups + g]), total[t]);
+      for (int t = 0; t < T; ++t) {
+        const ActivationGroup& token = x[t * groups];
+        const float sum = group == 32 ? token.sum : token.half_sums[part];
+        total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
+        total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -83,38 +83,37 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
 }
 
 template <int bits, int group, bool has_minimum, int T>
-inline void panel_tiles(const uint8_t* panel, int64_t cols, Vec zero, const Activations& x, int64_t t0,
+inline void panel_tiles(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x,
                         int64_t tokens, int rows, float* y, int64_t ldy) {
-  for (; t0 + T <= tokens; t0 += T)
-    panel_tile<bits, group, has_minimum, T>(panel, cols, zero, x, t0, rows, y + t0 * ldy, ldy);
+  for (; tokens >= T; tokens -= T, x += T * (cols / 32), y += T * ldy)
+    panel_tile<bits, group, has_minimum, T>(panel, cols, zero, x, rows, y, ldy);
   if constexpr (T > 1) {
-    if (t0 < tokens)
-      panel_tiles<bits, group, has_minimum, T / 2>(panel, cols, zero, x, t0, tokens, rows, y, ldy);
+    if (tokens > 0) panel_tiles<bits, group, has_minimum, T / 2>(panel, cols, zero, x, tokens, rows, y, ldy);
   }
 }
 
 template <int bits, int group, bool has_minimum>
-void panel_matmul(const uint8_t* panel, int64_t cols, int offset, const Activations* x, int64_t tokens,
+void panel_matmul(const uint8_t* panel, int64_t cols, int offset, const ActivationGroup* x, int64_t tokens,
                   int64_t rows, float* y, int64_t ldy) {
-  panel_tiles<bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), *x, 0, tokens,
+  panel_tiles<bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), x, tokens,
                                                       (int)rows, y, ldy);
 }
 
-// One row of cols activations to 8 bits (Activations says what is what).
-void quantize_activations(const float* x, int64_t cols, int8_t* q, float* scale, float* sum16, float* sum32) {
-  for (int64_t k = 0; k < cols; k += 32, x += 32, q += 32, sum16 += 2) {
+// One row of cols activations to 8 bits (ActivationGroup says what is what).
+void quantize_activations(const float* x, int64_t cols, ActivationGroup* out) {
+  for (int64_t k = 0; k < cols; k += 32, x += 32, ++out) {
     const Vec a = vec_load(x), b = vec_load(x + 16), none = vec_set1(0.0f);
     const float most = vec_reduce_max(vec_max(vec_max(a, vec_sub(none, a)), vec_max(b, vec_sub(none, b))));
     const float step = most / 127.0f, inverse = most > 1e-30f ? 127.0f / most : 0.0f;  // smaller: zeros
     const Vec i = vec_round(vec_mul(a, vec_set1(inverse))), j = vec_round(vec_mul(b, vec_set1(inverse)));
-    vec_store_i8(q, i);
-    vec_store_i8(q + 16, j);
+    vec_store_i8(out->q, i);
+    vec_store_i8(out->q + 16, j);
     float sums[4];  // of whole numbers: exact in any order
     vec_reduce4(i, j, none, none, sums);
-    *scale++ = step;
-    sum16[0] = step * sums[0];
-    sum16[1] = step * sums[1];
-    *sum32++ = step * (sums[0] + sums[1]);
+    out->scale = step;
+    out->sum = step * (sums[0] + sums[1]);
+    out->half_sums[0] = step * sums[0];
+    out->half_sums[1] = step * sums[1];
   }
 }
 

@@ -24,18 +24,15 @@ using testing_support::random_rows;
 
 // Activations [tokens, n] in 8 bits by one instruction set.
 struct Quantized {
-  std::vector<std::int8_t> q;
-  std::vector<float> scale, sum16, sum32;
+  std::vector<simd::ActivationGroup> groups;
   Quantized(const simd::Kernels& k, const std::vector<float>& x, std::int64_t tokens, std::int64_t n)
-      : q(x.size()), scale(x.size() / 32), sum16(x.size() / 16), sum32(x.size() / 32) {
+      : groups(x.size() / 32) {
     for (std::int64_t t = 0; t < tokens; ++t)
-      k.quantize_activations(x.data() + t * n, n, q.data() + t * n, scale.data() + t * n / 32,
-                             sum16.data() + t * n / 16, sum32.data() + t * n / 32);
+      k.quantize_activations(x.data() + t * n, n, groups.data() + t * n / 32);
   }
-  simd::Activations view() const { return {q.data(), scale.data(), sum16.data(), sum32.data()}; }
   double value(std::int64_t t, std::int64_t n, std::int64_t k) const {
-    const std::int64_t i = t * n + k;
-    return static_cast<double>(scale[static_cast<std::size_t>(i / 32)]) * q[static_cast<std::size_t>(i)];
+    const auto i = static_cast<std::size_t>(t * n + k);
+    return static_cast<double>(groups[i / 32].scale) * groups[i / 32].q[i % 32];
   }
 };
 
@@ -50,22 +47,21 @@ TEST(QuantizeActivations, IsWithinHalfAStepAndEqualEverywhere) {
   const auto x = activations(320);
   const Quantized plain(*simd::kernels_scalar(), x, 1, 320);
   for (std::size_t i = 0; i < x.size(); ++i) {
-    const double step = static_cast<double>(plain.scale[i / 32]);
+    const double step = static_cast<double>(plain.groups[i / 32].scale);
     // x * (127 / most): two roundings of at most 127.
     EXPECT_NEAR(plain.value(0, 320, static_cast<std::int64_t>(i)), static_cast<double>(x[i]),
                 step * (0.5 + 127 * 3 * kEps));
   }
-  for (std::size_t g = 0; g < 20; ++g) {
-    int sum = 0;
-    for (std::size_t i = 0; i < 16; ++i) sum += plain.q[16 * g + i];
-    EXPECT_EQ(plain.sum16[g], plain.scale[g / 2] * static_cast<float>(sum));
+  for (const simd::ActivationGroup& group : plain.groups) {
+    int sums[2] = {0, 0};
+    for (std::size_t i = 0; i < 32; ++i) sums[i / 16] += group.q[i];
+    for (std::size_t half = 0; half < 2; ++half)
+      EXPECT_EQ(group.half_sums[half], group.scale * static_cast<float>(sums[half]));
+    EXPECT_EQ(group.sum, group.scale * static_cast<float>(sums[0] + sums[1]));
   }
   for (const simd::Kernels* k : usable_kernels()) {
     const Quantized fast(*k, x, 1, 320);
-    EXPECT_EQ(fast.q, plain.q) << k->name;
-    EXPECT_EQ(fast.scale, plain.scale) << k->name;
-    EXPECT_EQ(fast.sum16, plain.sum16) << k->name;
-    EXPECT_EQ(fast.sum32, plain.sum32) << k->name;
+    EXPECT_EQ(std::memcmp(fast.groups.data(), plain.groups.data(), 10 * sizeof(simd::ActivationGroup)), 0) << k->name;
   }
 }
 
@@ -89,7 +85,6 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
       for (const std::int64_t tokens : {1, 2, 3, 5, 8, 13}) {
         const auto x = activations(tokens * n);
         const Quantized quantized(*simd::kernels_scalar(), x, tokens, n);
-        const simd::Activations view = quantized.view();
         std::vector<float> plain;
         for (const simd::Kernels* k :
              {simd::kernels_scalar(), simd::kernels_avx2(), simd::kernels_avx512()}) {
@@ -99,7 +94,7 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
           const std::int64_t ldy = rows + 1;
           std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 1e30f);
           for (std::int64_t i = 0; i < panels.count(); ++i)
-            k->panel_matmul[panels.kind()](panels.panel(i), n, panels.offset(), &view, tokens,
+            k->panel_matmul[panels.kind()](panels.panel(i), n, panels.offset(), quantized.groups.data(), tokens,
                                            std::min<std::int64_t>(16, rows - 16 * i), y.data() + 16 * i, ldy);
           for (std::int64_t t = 0; t < tokens; ++t)
             EXPECT_EQ(y[static_cast<std::size_t>(t * ldy + rows)], 1e30f);
