@@ -15,6 +15,8 @@ constexpr std::int64_t kSpanBlocks = 8;
 constexpr std::int64_t kTileRows = 48;      // query rows (tokens times group) that read a block together
 constexpr std::int64_t kPieceTokens = 128;  // exact tokens that are read together
 
+constexpr std::int64_t kMergedAlone = 64;  // so many states are merged before other threads have woken up
+
 void prefetch(std::span<const std::byte> bytes) {
   for (std::size_t at = 0; at < bytes.size(); at += 64) __builtin_prefetch(bytes.data() + at, 0, 2);
 }
@@ -63,18 +65,25 @@ struct Attention::Job {
     return any;
   }
 
-  // One piece of n tokens from pos0 on: k_rows and v_rows in the codecs' form.
-  void read(const Tile& tile, const Codec& k, const std::byte* k_rows, const Codec& v,
-            const std::byte* v_rows, std::int64_t n, std::int64_t pos0, const Queries& queries, float* memory,
-            SoftmaxState& state, CodecWork& work) const {
-    if (shape.sliding_window > 0 && pos0 + n <= tile.first + 1 - shape.sliding_window)
-      return;  // nobody sees it
-    const Matrix s(memory, queries.rows.rows, n);
-    k.score(k_rows, n, queries, s, work);
-    const bool partial = pos0 + n > tile.first + 1 || shape.sliding_window > 0;
-    if (partial && !mask(tile, pos0, s)) return;
+  // n tokens from pos0 on in the codecs' form, and what will be read after them.
+  struct Piece {
+    const Codec &k, &v;
+    const std::byte *k_rows, *v_rows;
+    std::int64_t n, pos0;
+    std::span<const std::byte> next_k, next_v;
+  };
+  void read(const Tile& tile, const Piece& piece, const Queries& queries, float* memory, SoftmaxState& state,
+            CodecWork& work) const {
+    const std::int64_t end = piece.pos0 + piece.n;
+    if (shape.sliding_window > 0 && end <= tile.first + 1 - shape.sliding_window) return;  // nobody sees it
+    const Matrix s(memory, queries.rows.rows, piece.n);
+    prefetch(piece.next_k);
+    piece.k.score(piece.k_rows, piece.n, queries, s, work);
+    const bool partial = end > tile.first + 1 || shape.sliding_window > 0;
+    if (partial && !mask(tile, piece.pos0, s)) return;
+    prefetch(piece.next_v);
     state.absorb(s);
-    v.mix(v_rows, n, s, state.out, work);
+    piece.v.mix(piece.v_rows, piece.n, s, state.out, work);
   }
 
   // Span i of a tile into `state`. The last span is the exact one and takes queries in head space.
@@ -84,30 +93,46 @@ struct Attention::Job {
     const auto h = static_cast<std::size_t>(tile.kv_head);
     const CacheLayout& layout = layer.layout;
     if (i + 1 < spans(tile)) {
+      const auto block_of = [&](const CacheSide& side, std::int64_t b) {
+        return b < tile.sealed ? side.blocks[static_cast<std::size_t>(b)].head(h)
+                               : std::span<const std::byte>();
+      };
       for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
-        if (b + 1 < tile.sealed) {  // while this one is read, the next one comes from memory
-          prefetch(layer.k.blocks[static_cast<std::size_t>(b) + 1].head(h));
-          prefetch(layer.v.blocks[static_cast<std::size_t>(b) + 1].head(h));
-        }
         const std::int64_t n = layer.block_tokens(b);
-        read(tile, *layer.k.built.codec, layer.k.blocks[static_cast<std::size_t>(b)].head(h).data(),
-             *layer.v.built.codec, layer.v.blocks[static_cast<std::size_t>(b)].head(h).data(), n,
-             (b + 1) * layout.block - n, entered, memory, state, work);
+        const Piece piece{*layer.k.built.codec,
+                          *layer.v.built.codec,
+                          block_of(layer.k, b).data(),
+                          block_of(layer.v, b).data(),
+                          n,
+                          (b + 1) * layout.block - n,
+                          block_of(layer.k, b + 1),
+                          block_of(layer.v, b + 1)};
+        read(tile, piece, entered, memory, state, work);
       }
       return;
     }
     const Codec &ke = *layer.k.exact, &ve = *layer.v.exact;
-    if (tile.sealed > 0 && layout.sink > 0)
-      read(tile, ke, layer.k.sinks.data() + ke.max_bytes(tile.kv_head * layout.sink), ve,
-           layer.v.sinks.data() + ve.max_bytes(tile.kv_head * layout.sink), layout.sink, 0, plain, memory,
-           state, work);
+    if (tile.sealed > 0 && layout.sink > 0) {
+      const std::int64_t row = tile.kv_head * layout.sink;
+      const Piece piece{ke,
+                        ve,
+                        layer.k.sinks.data() + ke.max_bytes(row),
+                        layer.v.sinks.data() + ve.max_bytes(row),
+                        layout.sink,
+                        0,
+                        {},
+                        {}};
+      read(tile, piece, plain, memory, state, work);
+    }
     const std::int64_t end = tile.first + tile.tokens;
     for (std::int64_t pos = tile.sealed * layout.block; pos < end; pos += kPieceTokens) {
       const auto rows_at = [&](const Cache::Exact& exact, const Codec& codec) {
         return exact.base + tile.kv_head * exact.head_stride + codec.max_bytes(pos - exact.begin);
       };
-      read(tile, ke, rows_at(staged.k, ke), ve, rows_at(staged.v, ve), std::min(kPieceTokens, end - pos), pos,
-           plain, memory, state, work);
+      const Piece piece{
+          ke, ve, rows_at(staged.k, ke), rows_at(staged.v, ve), std::min(kPieceTokens, end - pos), pos,
+          {}, {}};
+      read(tile, piece, plain, memory, state, work);
     }
   }
 
@@ -193,7 +218,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
       });
     });
   }
-  pool_.for_each(n_tiles, [&](std::int64_t index, int thread) {
+  const auto complete = [&](std::int64_t index, int thread) {
     const Tile& tile = tiles[static_cast<std::size_t>(index)];
     const std::int64_t m = tile.tokens * group, last = job.spans(tile) - 1;
     Worker& worker = workers_[static_cast<std::size_t>(thread)];
@@ -211,13 +236,18 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
       if (i < last) total.merge(part);
     });
     job.finish(tile, total, part, states + 2 * state_floats);
-  });
+  };
+  if (split && n_tiles * max_spans <= kMergedAlone)
+    for (std::int64_t index = 0; index < n_tiles; ++index) complete(index, 0);
+  else
+    pool_.for_each(n_tiles, complete);
 }
 
 std::int64_t Attention::work_bytes() const {
   auto sum = static_cast<std::int64_t>(states_.bytes());
   for (const Worker& worker : workers_)
-    sum += static_cast<std::int64_t>(worker.floats.bytes() + worker.rounded.bytes()) + worker.codec.held_bytes();
+    sum +=
+        static_cast<std::int64_t>(worker.floats.bytes() + worker.rounded.bytes()) + worker.codec.held_bytes();
   return sum;
 }
 

@@ -86,7 +86,8 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
   Buffer<std::byte> slots(static_cast<std::size_t>(2 * of_side * slot));
   std::vector<std::int64_t> used(static_cast<std::size_t>(2 * of_side));
   pool_.for_each(2 * pieces, [&](std::int64_t piece, int thread) {
-    const std::int64_t s = piece % 2, begin = piece / 2 * kTogether, end = std::min(begin + kTogether, of_side);
+    const std::int64_t s = piece % 2, begin = piece / 2 * kTogether,
+                       end = std::min(begin + kTogether, of_side);
     CodecWork& work = work_[static_cast<std::size_t>(thread)];
     float* rows = work.floats(2, (end - begin) * block * d);
     std::array<ConstMatrix, kTogether> blocks;
@@ -103,9 +104,9 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
       out[static_cast<std::size_t>(i - begin)] = slots.data() + (s * of_side + i) * slot;
     }
     const auto n = static_cast<std::size_t>(end - begin);
-    sides[s]->built.codec->encode_all(std::span(blocks).first(n), std::span(out).first(n),
-                                      std::span(used).subspan(static_cast<std::size_t>(s * of_side + begin), n),
-                                      work);
+    sides[s]->built.codec->encode_all(
+        std::span(blocks).first(n), std::span(out).first(n),
+        std::span(used).subspan(static_cast<std::size_t>(s * of_side + begin), n), work);
   });
 
   for (std::int64_t b = 0; b < count; ++b)

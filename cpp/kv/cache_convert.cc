@@ -24,8 +24,7 @@ void read_side(const CacheSide& side, const CacheLayer& layer, std::int64_t d, s
       if (b < n_blocks) {
         const SealedBlock& sealed = side.blocks[static_cast<std::size_t>(b)];
         const Codec& codec = *side.built.codec;
-        codec.decode(sealed.head(static_cast<std::size_t>(h)).data() + codec.max_bytes(at),
-                     n, to);
+        codec.decode(sealed.head(static_cast<std::size_t>(h)).data() + codec.max_bytes(at), n, to);
       } else {
         side.exact->decode(side.tail.data() + side.exact->max_bytes(h * layer.tail_capacity() + at), n, to);
       }

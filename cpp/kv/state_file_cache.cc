@@ -39,8 +39,8 @@ SealedBlock read_block(StateReader& in, const Codec& codec, std::int64_t heads, 
   block.bytes = Buffer<std::byte>(from.size());
   std::copy(from.begin(), from.end(), block.bytes.data());
   for (std::size_t h = 0; h + 1 < block.offsets.size(); ++h)
-    in.require(codec.valid(block.head(h).data(), n, std::ssize(block.head(h))),
-               where, ": a block of KV head ", h, " is no block of ", codec.spec());
+    in.require(codec.valid(block.head(h).data(), n, std::ssize(block.head(h))), where,
+               ": a block of KV head ", h, " is no block of ", codec.spec());
   return block;
 }
 

@@ -68,9 +68,9 @@ struct Kernels {
   void (*decode_codes[kCodeBits])(const uint8_t* row, int64_t d, const float* levels, float scale,
                                   float* out);
 
-  // y[t * ldy + r] += unit * steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r < a.rows, b =
-  // index + 2. The sum is an exact integer; in wide rows it needs groups <= kWideGroups. scale: [a.rows], or
-  // null for 1.
+  // y[t * ldy + r] += unit * steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r <
+  // a.rows, b = index + 2. The sum is an exact integer; in wide rows it needs groups <= kWideGroups. scale:
+  // [a.rows], or null for 1.
   void (*add_tiles[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
                                int64_t ldy);
   void (*add_tiles_wide[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,

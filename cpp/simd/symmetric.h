@@ -22,9 +22,9 @@ struct SymmetricKernels {
   void (*tridiagonalize)(double* a, int64_t n, double* diagonal, double* off, double* tau, double* work);
 
   // Eigenvalues of tridiagonal matrices, in no order, into diagonal; off is destroyed. The QR
-  // iteration without square roots of Pal, Walker and Kahan (Parlett, The Symmetric Eigenvalue Problem, 8.15):
-  // off-diagonals below epsilon times the largest entry of a lane count as zero. False if a lane did not
-  // converge.
+  // iteration without square roots of Pal, Walker and Kahan (Parlett, The Symmetric Eigenvalue
+  // Problem, 8.15): off-diagonals below epsilon times the largest entry of a lane count as zero. False if a
+  // lane did not converge.
   bool (*tridiagonal_eigenvalues)(double* diagonal, double* off, int64_t n);
 
   // x = Q x, x [n].

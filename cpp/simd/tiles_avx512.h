@@ -149,8 +149,8 @@ void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float*
       for (int64_t g = 0; g < a.groups; ++g)
         _mm512_store_si512(expanded + (n * a.groups + g) * 64,
                            levels.at(tiles + n * a.stride + g * TileLevels<bits>::kBytes));
-    strip_rows<8, wide, T>(TileLevels<8>(nullptr, a.unit), expanded, a.groups * 64, count, a.groups, x, 0, part,
-                           y + 16 * first, ldy, a.rows - 16 * first);
+    strip_rows<8, wide, T>(TileLevels<8>(nullptr, a.unit), expanded, a.groups * 64, count, a.groups, x, 0,
+                           part, y + 16 * first, ldy, a.rows - 16 * first);
   }
 }
 

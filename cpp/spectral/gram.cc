@@ -32,8 +32,8 @@ using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Ro
 
 void settle_eigenvalues(std::span<double> values) {
   std::sort(values.begin(), values.end(), std::greater<>());
-  const double floor = static_cast<double>(values.size()) * std::numeric_limits<double>::epsilon() *
-                       std::max(0.0, values[0]);
+  const double floor =
+      static_cast<double>(values.size()) * std::numeric_limits<double>::epsilon() * std::max(0.0, values[0]);
   for (double& value : values)
     if (!(value > floor)) value = 0;
 }
@@ -66,7 +66,7 @@ void GramSolver::load(ConstMatrix block) {
   s.block.load(block);
   const Index p = s.block.cols;
   const Eigen::Map<const RowMajor, 0, Eigen::OuterStride<>> values(s.block.values.data(), s.block.rows, p,
-                                                                  Eigen::OuterStride<>(s.block.stride));
+                                                                   Eigen::OuterStride<>(s.block.stride));
   s.gram.setZero(p, p);
   s.gram.selfadjointView<Eigen::Lower>().rankUpdate(values.transpose());
 

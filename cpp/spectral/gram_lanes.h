@@ -24,13 +24,13 @@ class GramLanes {
 
   // Of block i, as GramSolver says.
   std::span<const double> eigenvalues(int i) const {
-    return std::span<const double>(eigenvalues_).subspan(static_cast<std::size_t>(i * n_),
-                                                         static_cast<std::size_t>(n_));
+    return std::span<const double>(eigenvalues_)
+        .subspan(static_cast<std::size_t>(i * n_), static_cast<std::size_t>(n_));
   }
   double scale(int i) const { return scales_[i]; }
 
-  // The first ranks[i] singular vectors of every block, as GramSolver says: left[i] [ranks[i], rows], right[i]
-  // [ranks[i], cols].
+  // The first ranks[i] singular vectors of every block, as GramSolver says: left[i] [ranks[i], rows],
+  // right[i] [ranks[i], cols].
   void leading_vectors(std::span<const int> ranks, std::span<const std::span<float>> left,
                        std::span<const std::span<float>> right);
 

@@ -53,7 +53,7 @@ void pair_vectors(const ScaledBlock& block, int rank, std::span<const double> sh
   assert(short_vectors.size() == static_cast<std::size_t>(rank * p));
   assert(left.size() + right.size() == static_cast<std::size_t>(rank * (p + n)));
   const Eigen::Map<const RowMajor, 0, Eigen::OuterStride<>> values(block.values.data(), n, p,
-                                                                  Eigen::OuterStride<>(block.stride));
+                                                                   Eigen::OuterStride<>(block.stride));
   const Eigen::Map<const MatrixXd> shorts(short_vectors.data(), p, rank);
   // The products Y v of two small outliers beside a huge one keep a little of the huge one: orthogonalise,
   // large first.
@@ -73,7 +73,8 @@ void pair_vectors(const ScaledBlock& block, int rank, std::span<const double> sh
     Index at = 0;
     (block.transposed ? b.cwiseAbs().maxCoeff(&at) : a.cwiseAbs().maxCoeff(&at));
     const double sign = (block.transposed ? b(at) : a(at)) < 0 ? -1.0 : 1.0;
-    const std::span<float> short_out = block.transposed ? left : right, long_out = block.transposed ? right : left;
+    const std::span<float> short_out = block.transposed ? left : right,
+                           long_out = block.transposed ? right : left;
     for (Index t = 0; t < p; ++t)
       short_out[static_cast<std::size_t>(i * p + t)] = static_cast<float>(sign * a(t));
     for (Index t = 0; t < n; ++t)

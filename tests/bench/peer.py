@@ -2,10 +2,11 @@
 
     python tests/bench/peer.py --llama-cpp PEER_VENV/bin/python --ik-llama-cpp IK_VENV/bin/python -r 5
 
-Every engine and cache type lives in a process of its own (sides.py), stopped while another one works. All read the same
-text; at each depth they take turns, in an order that is reversed every turn, and go back to the depth after each. A ratio
-is the median over the turns of our speed by the peer's in the same turn. Before anything is timed the engines are
-compared by the next tokens that they expect. Prompt tests (-p) begin at an empty cache, generation (-n) at every depth (-d).
+Every engine and cache type lives in a process of its own (sides.py), stopped while another one works. All read the
+same text; at each depth they take turns, in an order that is reversed every turn, and go back to the depth after each.
+A ratio is the median over the turns of our speed by the peer's in the same turn. Before anything is timed the engines
+are compared by the next tokens that they expect. Prompt tests (-p) begin at an empty cache, generation (-n) at every
+depth (-d).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Side:
         self.types = types
         options = {**options, "type_k": self.type_k, "type_v": self.type_v}
         command = [python, str(Path(__file__).with_name("sides.py")), engine]
-        self.log = tempfile.TemporaryFile("w+", errors="replace")
+        self.log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, closed by close()
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.log, text=True)
         self._send(json.dumps(options))
@@ -154,7 +155,8 @@ def fastest(rows: Sequence[Row]) -> list[Row]:
     return list(best.values())
 
 
-TABLE_HEAD = "| test | depth | our K / V | ours t/s | peer | its fastest K, V | peer t/s | ratio |\n|---|---|---|---|---|---|---|---|"
+COLUMNS = ("test", "depth", "our K / V", "ours t/s", "peer", "its fastest K, V", "peer t/s", "ratio")
+TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def table_line(row: Row) -> str:

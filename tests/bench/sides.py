@@ -1,9 +1,9 @@
 """One engine in a process of its own, driven by peer.py through lines: `python sides.py ENGINE`.
 
 The first line is the options as JSON. Then come commands, each answered by one line of JSON: `read A B` and `step A B`
-append the token ids A to B of the list at once or one by one and give the seconds that this took; `hold` remembers the
-context as it is, `back` returns to it; `top N` gives the N likeliest next tokens. Every engine computes the logits of the
-last token and nothing samples, as in llama-bench.
+append the token ids A to B of the list at once or one by one and give the seconds that this took; `hold` remembers
+the context as it is, `back` returns to it; `top N` gives the N likeliest next tokens. Every engine computes the logits
+of the last token and nothing samples, as in llama-bench.
 """
 
 from __future__ import annotations

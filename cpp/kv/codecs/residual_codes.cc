@@ -123,8 +123,8 @@ void TileCodes::add_mix(const std::uint8_t* in, std::int64_t n, const float* nor
     const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
     kernels().to_wide_bytes(p.data + 4 * first, p.stride, m, tokens, norms + 4 * first, values, ld, steps,
                             sums);
-    const simd::CodeTiles tiles{in + first * tile_bytes(), d_,           count, all * tile_bytes(),
-                                levels_.bytes,             levels_.unit};
+    const simd::CodeTiles tiles{
+        in + first * tile_bytes(), d_, count, all * tile_bytes(), levels_.bytes, levels_.unit};
     kernels().add_tiles_wide[kernel()](tiles, {values, ld, steps, sums, m}, nullptr, acc.data, acc.stride);
   }
 }

@@ -61,7 +61,8 @@ TEST(QuantizeActivations, IsWithinHalfAStepAndEqualEverywhere) {
   }
   for (const simd::Kernels* k : usable_kernels()) {
     const Quantized fast(*k, x, 1, 320);
-    EXPECT_EQ(std::memcmp(fast.groups.data(), plain.groups.data(), 10 * sizeof(simd::ActivationGroup)), 0) << k->name;
+    EXPECT_EQ(std::memcmp(fast.groups.data(), plain.groups.data(), 10 * sizeof(simd::ActivationGroup)), 0)
+        << k->name;
   }
 }
 
@@ -94,8 +95,9 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
           const std::int64_t ldy = rows + 1;
           std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 1e30f);
           for (std::int64_t i = 0; i < panels.count(); ++i)
-            k->panel_matmul[panels.kind()](panels.panel(i), n, panels.offset(), quantized.groups.data(), tokens,
-                                           std::min<std::int64_t>(16, rows - 16 * i), y.data() + 16 * i, ldy);
+            k->panel_matmul[panels.kind()](panels.panel(i), n, panels.offset(), quantized.groups.data(),
+                                           tokens, std::min<std::int64_t>(16, rows - 16 * i),
+                                           y.data() + 16 * i, ldy);
           for (std::int64_t t = 0; t < tokens; ++t)
             EXPECT_EQ(y[static_cast<std::size_t>(t * ldy + rows)], 1e30f);
           if (plain.empty()) plain = y;

@@ -1,5 +1,5 @@
-// Eigenproblems in lanes, of every instruction set that this machine runs, against plain arithmetic and Jacobi's
-// rotations.
+// Eigenproblems in lanes, of every instruction set that this machine runs, against plain arithmetic and
+// Jacobi's rotations.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,8 +24,8 @@ double norm_of(const Dense& a) {
   return std::sqrt(sum);
 }
 
-// The plain twin of the eigenvalues: turns one pair of coordinates after the other until nothing is left beside
-// the diagonal.
+// The plain twin of the eigenvalues: turns one pair of coordinates after the other until nothing is left
+// beside the diagonal.
 std::vector<double> jacobi_eigenvalues(Dense a, std::size_t n) {
   for (int sweep = 0; sweep < 15; ++sweep)
     for (std::size_t p = 0; p < n; ++p)
@@ -144,19 +144,22 @@ TEST_P(EverySymmetric, ALaneDependsOnItselfAlone) {
 
 TEST_P(EverySymmetric, GramAgainstDoubles) {
   const simd::SymmetricKernels& k = GetParam()->symmetric;
-  for (const auto& [rows, n] : {std::pair{1, 1}, {3, 2}, {128, 64}, {127, 65}, {40, 9}, {96, 80}, {128, 100}}) {
+  for (const auto& [rows, n] :
+       {std::pair{1, 1}, {3, 2}, {128, 64}, {127, 65}, {40, 9}, {96, 80}, {128, 100}}) {
     const std::int64_t ld = (n + 7) / 8 * 8;
     std::vector<double> x(static_cast<std::size_t>(rows * ld), 0.0);
     for (std::int64_t t = 0; t < rows; ++t)
       for (std::int64_t c = 0; c < n; ++c)
         x[static_cast<std::size_t>(t * ld + c)] = random_normal(3, static_cast<std::uint64_t>(t * ld + c));
-    std::vector<double> a(static_cast<std::size_t>(n * n) * kLanes, -7.0), work(static_cast<std::size_t>(4 * ld));
+    std::vector<double> a(static_cast<std::size_t>(n * n) * kLanes, -7.0),
+        work(static_cast<std::size_t>(4 * ld));
     k.gram(x.data(), rows, ld, n, a.data(), 3, work.data());
     for (std::int64_t i = 0; i < n; ++i)
       for (std::int64_t j = 0; j < n; ++j) {
         double sum = 0, size = 0;
         for (std::int64_t t = 0; t < rows; ++t) {
-          const double product = x[static_cast<std::size_t>(t * ld + i)] * x[static_cast<std::size_t>(t * ld + j)];
+          const double product =
+              x[static_cast<std::size_t>(t * ld + i)] * x[static_cast<std::size_t>(t * ld + j)];
           sum += product;
           size += std::fabs(product);
         }

@@ -16,7 +16,8 @@ namespace {
 using testing::Block;
 using testing::spiked_block;
 
-// Blocks of one shape: spikes of several sizes, pure noise, zeros, one direction, a tie of spikes, a huge spike.
+// Blocks of one shape: spikes of several sizes, pure noise, zeros, one direction, a tie of spikes, a huge
+// spike.
 std::vector<Block> blocks_of(std::int64_t n, std::int64_t d) {
   std::vector<Block> blocks;
   for (const auto& spikes :
@@ -36,7 +37,8 @@ double dot(std::span<const float> a, std::span<const float> b) {
 TEST(GramLanes, FindsWhatTheSingleSolverFinds) {
   GramLanes lanes;
   GramSolver single;
-  for (const auto& [n, d] : {std::pair{128, 64}, {128, 128}, {124, 64}, {128, 80}, {40, 128}, {128, 96}, {5, 3}}) {
+  for (const auto& [n, d] :
+       {std::pair{128, 64}, {128, 128}, {124, 64}, {128, 80}, {40, 128}, {128, 96}, {5, 3}}) {
     const auto blocks = blocks_of(n, d);
     std::vector<ConstMatrix> views;
     for (const Block& block : blocks) views.push_back(block.view());
@@ -49,7 +51,8 @@ TEST(GramLanes, FindsWhatTheSingleSolverFinds) {
       const double top = std::pow(expected.singular_values[0], 2), p = std::min(n, d);
       const double bound = 64 * p * std::numeric_limits<double>::epsilon() * top;
       for (std::size_t j = 0; j < expected.singular_values.size(); ++j)
-        EXPECT_NEAR(std::pow(found[i].singular_values[j], 2), std::pow(expected.singular_values[j], 2), bound);
+        EXPECT_NEAR(std::pow(found[i].singular_values[j], 2), std::pow(expected.singular_values[j], 2),
+                    bound);
       EXPECT_NEAR(found[i].edge, expected.edge, 4 * bound);
       for (int r = 0; r < expected.rank; ++r) {
         const auto at = static_cast<std::size_t>(r);
