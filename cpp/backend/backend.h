@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "backend/stages.h"
 #include "base/buffer.h"
 #include "kv/attention.h"
 #include "linalg/matmul.h"
@@ -54,6 +55,8 @@ class Backend {
                       ConstMatrix k, ConstMatrix v, Matrix out) = 0;
   // Work space held for attention, in bytes.
   virtual std::int64_t work_bytes() const = 0;
+  // Sums over everything that was asked of this backend.
+  virtual Stages stages() const = 0;
 };
 
 }  // namespace spectralkv

@@ -47,6 +47,7 @@ class TapBackend final : public Backend {
     inner_.attend(cache, layer, shape, q, k, v, out);
   }
   std::int64_t work_bytes() const override { return inner_.work_bytes(); }
+  Stages stages() const override { return inner_.stages(); }
 
  private:
   Backend& inner_;

@@ -22,6 +22,7 @@ int run_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks);
+int bench_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks);
 
 // The help of one subcommand. usage: what follows its name; about: lines of text.

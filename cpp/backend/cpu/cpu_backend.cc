@@ -53,7 +53,13 @@ class CpuBackend final : public Backend {
           table.row(tokens[t]), out.row(static_cast<std::int64_t>(t)), table.cols);
   }
 
-  void matmul(std::span<const MatmulJob> jobs) override { matmul_.run(jobs); }
+  void matmul(std::span<const MatmulJob> jobs) override {
+    const StageClock clock(stages_, Stage::matmul);
+    matmul_.run(jobs);
+    for (const MatmulJob& job : jobs)
+      stages_.weight_bytes +=
+          job.w->panels != nullptr ? job.w->panels->bytes() : job.w->rows * job.w->row_bytes();
+  }
 
   void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) override {
     by_token(x.rows, [&](std::int64_t t) { kernels().rms_norm(x.row(t), gain, eps, x.cols, y.row(t)); });
@@ -82,17 +88,25 @@ class CpuBackend final : public Backend {
   void attend(KvCache& kv, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
               ConstMatrix v, Matrix out) override {
     auto& cache = static_cast<Cache&>(kv);  // made by make_cache
-    const Cache::Staged staged = cache.append(layer, k, v);
-    attention_.run(cache, layer, staged, shape, q, out);
+    const Cache::Staged staged = [&] {
+      const StageClock clock(stages_, Stage::append);
+      return cache.append(layer, k, v);
+    }();
+    {
+      const StageClock clock(stages_, Stage::attention);
+      attention_.run(cache, layer, staged, shape, q, out);
+    }
     cache.settle(layer, q.rows);
   }
 
   std::int64_t work_bytes() const override { return attention_.work_bytes() + matmul_.work_bytes(); }
+  Stages stages() const override { return stages_; }
 
  private:
   // One token is not worth waking the others.
   template <class F>
   void by_token(std::int64_t n, const F& f) {
+    const StageClock clock(stages_, Stage::elementwise);
     if (n < 2 * pool_.size()) {
       for (std::int64_t t = 0; t < n; ++t) f(t);
       return;
@@ -106,6 +120,7 @@ class CpuBackend final : public Backend {
   const bool f32_activations_;
   Matmul matmul_;
   Attention attention_;
+  Stages stages_;
   std::deque<Buffer<float>> vectors_;
   std::deque<Panels> panels_;
 };

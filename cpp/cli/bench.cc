@@ -1,0 +1,188 @@
+// The command `bench`: speed of prompts and of generation by depth and cache type.
+#include <algorithm>
+
+#include "base/threads.h"
+#include "cli/answer.h"
+#include "cli/bench_output.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/log.h"
+#include "cli/model_options.h"
+#include "cli/progress.h"
+#include "cli/streams.h"
+
+namespace spectralkv {
+namespace {
+
+struct CommandOptions {
+  ModelOptions model;
+  std::vector<std::string> type_k, type_v;
+  std::vector<std::int64_t> prompts{512}, generations{128}, depths{0}, threads{0};
+  int repetitions = 5;
+  BenchFormat format = BenchFormat::md;
+  bool profile = false;
+};
+
+// "512,1024"
+std::function<void(const std::string&)> set_list(std::vector<std::int64_t>& target, std::int64_t min,
+                                                 std::int64_t max) {
+  return [&target, min, max](const std::string& text) {
+    target.clear();
+    for (std::size_t at = 0; at <= text.size();) {
+      const std::size_t end = std::min(text.find(',', at), text.size());
+      target.push_back(parse_int(text.substr(at, end - at), min, max));
+      at = end + 1;
+    }
+  };
+}
+
+BenchFormat parse_format(const std::string& text) {
+  if (text == "md") return BenchFormat::md;
+  if (text == "csv") return BenchFormat::csv;
+  if (text == "json") return BenchFormat::json;
+  if (text == "jsonl") return BenchFormat::jsonl;
+  throw UsageError(concat("expected md, csv, json or jsonl, not '", text, "'"));
+}
+
+std::vector<Option> rows_of(CommandOptions& o) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 24;
+  std::vector<Option> rows;
+  for (Option& row : model_rows(o.model))
+    if (row.names[0] != "-t") rows.push_back(std::move(row));
+  append_rows(
+      rows, {
+                {{"-p", "--n-prompt"},
+                 "N,...",
+                 "tokens of the prompt tests, 0: none (default: 512)",
+                 set_list(o.prompts, 0, kMost)},
+                {{"-n", "--n-gen"},
+                 "N,...",
+                 "tokens of the generation tests, 0: none (default: 128)",
+                 set_list(o.generations, 0, kMost)},
+                {{"-d", "--n-depth"},
+                 "N,...",
+                 "tokens in the cache before a test (default: 0)",
+                 set_list(o.depths, 0, kMost)},
+                {{"-t", "--threads"},
+                 "N,...",
+                 "CPU threads (default: the processors that this process may use)",
+                 set_list(o.threads, 0, 1024)},
+                {{"-ctk", "--cache-type-k"},
+                 "TYPE",
+                 concat("how keys are cached (default: ", o.model.session.type_k, "); again for another run"),
+                 append_text(o.type_k)},
+                {{"-ctv", "--cache-type-v"},
+                 "TYPE",
+                 "how values are cached (default: as the keys); as often as -ctk, or once",
+                 append_text(o.type_v)},
+                {{"-b", "--batch-size"},
+                 "N",
+                 concat("tokens of the prompt in one forward pass, at most (default: ",
+                        o.model.session.n_batch, ")"),
+                 set_int(o.model.session.n_batch, 1, 65536)},
+                {{"-r", "--repetitions"},
+                 "N",
+                 "how often each test is run (default: 5)",
+                 set_int(o.repetitions, 1, 1000)},
+                {{"-o", "--output"},
+                 "FORMAT",
+                 "md (default), csv, json or jsonl",
+                 [&o](const std::string& text) { o.format = parse_format(text); }},
+                {{"--profile"},
+                 "",
+                 "show which share of the time each part of the forward pass took",
+                 set_flag(o.profile)},
+            });
+  return rows;
+}
+
+// Pairs of cache types: K alone stands for both.
+std::vector<std::pair<std::string, std::string>> cache_types(const CommandOptions& o) {
+  std::vector<std::string> k = o.type_k, v = o.type_v;
+  if (k.empty()) k.push_back(o.model.session.type_k);
+  if (v.empty()) v = o.type_k.empty() ? std::vector{o.model.session.type_v} : k;
+  if (v.size() == 1) v.resize(k.size(), v[0]);
+  if (v.size() != k.size())
+    throw UsageError(concat("-ctk is given ", k.size(), " times and -ctv ", v.size(), " times"));
+  std::vector<std::pair<std::string, std::string>> pairs;
+  for (std::size_t i = 0; i < k.size(); ++i) pairs.emplace_back(k[i], v[i]);
+  return pairs;
+}
+
+std::vector<BenchTest> tests_of(const CommandOptions& o) {
+  std::vector<BenchTest> tests;
+  for (const std::int64_t depth : o.depths) {
+    for (const std::int64_t n : o.prompts)
+      if (n > 0) tests.push_back({n, depth, true});
+    for (const std::int64_t n : o.generations)
+      if (n > 0) tests.push_back({n, depth, false});
+  }
+  if (tests.empty()) throw UsageError("-p and -n are both 0: there is nothing to measure");
+  return tests;
+}
+
+int run_all(CommandOptions& o, const CliHooks& hooks) {
+  const auto types = cache_types(o);
+  BenchOptions bench;
+  bench.tests = tests_of(o);
+  bench.repetitions = o.repetitions;
+  const std::string path = model_path(o.model, hooks);
+  Progress progress(true);
+  bool first = true;
+  write_out(bench_head(o.format, o.profile));
+  for (const std::int64_t threads : o.threads) {
+    o.model.engine.n_threads = static_cast<int>(threads);
+    Engine engine(path, o.model.engine);
+    BenchSetup setup;
+    setup.model_filename = path;
+    const std::string description = engine.description();  // "llama 135M q4_1, cpu avx512, 2 threads"
+    const std::size_t comma = description.find(", ");
+    setup.model_type = description.substr(0, comma);
+    setup.backend = description.substr(comma + 2, description.rfind(", ") - comma - 2);
+    for (const GgufTensor& tensor : engine.file().tensors()) setup.model_size += tensor.bytes;
+    setup.n_threads = threads == 0 ? available_processors() : static_cast<int>(threads);
+    setup.bandwidth = memory_bandwidth(setup.n_threads);
+    for (const auto& [k, v] : types) {
+      bench.session = o.model.session;
+      bench.session.type_k = setup.type_k = k;
+      bench.session.type_v = setup.type_v = v;
+      BenchHooks on;
+      on.cancelled = InterruptGuard::interrupted;
+      on.before = [&](const BenchTest& test, int r) {
+        progress.update(
+            concat(bench_name(test), " with ", setup.type_k, r == 0 ? ", reading to the depth" : ""), r,
+            o.repetitions + 1);
+      };
+      on.done = [&](const BenchResult& result) {
+        progress.wipe();
+        write_out((first ? "" : bench_separator(o.format)) + bench_row(o.format, o.profile, setup, result));
+        first = false;
+      };
+      run_bench(engine, bench, on);
+    }
+  }
+  write_out(bench_tail(o.format));
+  return 0;
+}
+
+}  // namespace
+
+int bench_command(const std::vector<std::string>& args, const CliHooks& hooks) {
+  CommandOptions options;
+  const std::vector<Option> rows = rows_of(options);
+  if (asks_for_help(rows, args)) {
+    write_out(command_help(hooks, "bench", "[-m MODEL] [OPTIONS]",
+                           "Measures tokens per second, mean and standard deviation: ppN reads a prompt of N "
+                           "tokens, tgN reads N tokens\n"
+                           "one by one, as generation does, both behind the tokens of the depth. GB/s counts "
+                           "the bytes of weights and\n"
+                           "cache that were read; the last column compares them with the memory bandwidth, "
+                           "measured in the same run.",
+                           rows));
+    return 0;
+  }
+  parse_args(rows, args);
+  return run_all(options, hooks);
+}
+
+}  // namespace spectralkv

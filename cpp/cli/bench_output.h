@@ -1,0 +1,30 @@
+// Rows of `bench` as a table, CSV or JSON.
+#pragma once
+
+#include <string>
+
+#include "engine/bench.h"
+
+namespace spectralkv {
+
+enum class BenchFormat { md, csv, json, jsonl };
+
+// What all rows of one engine and one pair of cache types share.
+struct BenchSetup {
+  std::string model_filename, model_type, backend;  // "llama 135M q4_1", "cpu avx512"
+  std::int64_t model_size = 0;                      // bytes of the tensors
+  int n_threads = 0;
+  std::string type_k, type_v;
+  double bandwidth = 0;  // bytes per second, measured
+};
+
+// "pp512", "tg128 @ d8192".
+std::string bench_name(const BenchTest& test);
+
+// What comes before the first row, between two rows, and after the last.
+std::string bench_head(BenchFormat format, bool profile);
+std::string bench_separator(BenchFormat format);
+std::string bench_tail(BenchFormat format);
+std::string bench_row(BenchFormat format, bool profile, const BenchSetup& setup, const BenchResult& result);
+
+}  // namespace spectralkv

@@ -1,0 +1,1 @@
+"""Helps to test and to measure: models without a download."""
