@@ -29,14 +29,13 @@ RowScale row_scale_from_name(std::string_view name) {
 std::uint16_t quantize_row(const float* row, int dim, const Codebook& codebook, RowScale scale,
                            std::uint8_t* codes) {
   const double norm = std::sqrt(dot_in_double(row, row, dim));
+  const double inverse = norm > 0 ? 1.0 / norm : 0.0;  // of floats: it cannot overflow a double
   constexpr int kChunk = 256;
   float unit[kChunk];
   double row_levels = 0, levels_levels = 0;  // <y, c>, <c, c>
   for (int start = 0; start < dim; start += kChunk) {
     const int n = std::min(kChunk, dim - start);
-    // Divide rather than multiply by a reciprocal, which would overflow for a subnormal norm.
-    for (int i = 0; i < n; ++i)
-      unit[i] = norm > 0 ? static_cast<float>(static_cast<double>(row[start + i]) / norm) : 0.0f;
+    for (int i = 0; i < n; ++i) unit[i] = static_cast<float>(static_cast<double>(row[start + i]) * inverse);
     nearest_codes(codebook, unit, n, codes + start);
     if (scale == RowScale::least_squares) {
       float levels[kChunk];

@@ -165,7 +165,8 @@ inline bool find_parts(const double* off2, int64_t n, const double* smallest, Pa
 
 // One QR step with Wilkinson's shift on each lane's part.
 inline void qr_step(double* d, double* off2, const Parts& parts) {
-  const Lanes zero = lanes_set1(0.0), one = lanes_set1(1.0);
+  // Below tiny a cosine counts as 0: the quotient 1 / c is near overflow there, and p near its limit.
+  const Lanes zero = lanes_set1(0.0), one = lanes_set1(1.0), tiny = lanes_set1(1e-200);
   const Lanes begin = lanes_load(parts.begin), end = lanes_load(parts.end);
   double shifts[kLanes];
   int64_t first = INT64_MAX, last = 0;
@@ -197,9 +198,11 @@ inline void qr_step(double* d, double* off2, const Parts& parts) {
     const LaneMask some = r > zero;
     const Lanes inverse = one / lanes_select(some, r, one);
     const Lanes c_new = lanes_select(some, p * inverse, one), s_new = lanes_select(some, e2 * inverse, zero);
+    const LaneMask turned = c_new > tiny;
+    const Lanes one_by_c = lanes_select(some, r, one) / lanes_select(turned, lanes_select(some, p, one), one);
     const Lanes gamma_new = c_new * (next - shift) - s_new * gamma;
     const Lanes d_new = gamma + (next - gamma_new);
-    const Lanes p_new = lanes_select(c_new > zero, gamma_new * gamma_new / c_new, c * e2);
+    const Lanes p_new = lanes_select(turned, gamma_new * gamma_new * one_by_c, c * e2);
     // Lanes whose part does not reach here keep what they have.
     const LaneMask active = lanes_select(running, here + one, zero) > begin;
     put(d, i, lanes_select(active, d_new, di));

@@ -5,6 +5,7 @@
 #define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cmath>
 
@@ -16,19 +17,27 @@ namespace {
 using Eigen::Index;
 using Eigen::MatrixXd;
 
+[[noreturn]] void fail_not_finite(ConstMatrix block) {
+  std::int64_t i = 0, j = 0;
+  while (std::isfinite(block(i, j)))
+    if (++j == block.cols) ++i, j = 0;
+  fail(ErrorKind::value, "spectral", "block [", block.rows, ", ", block.cols, "] holds ", block(i, j),
+       " at row ", i, ", column ", j);
+}
+
 }  // namespace
 
 void ScaledBlock::load(ConstMatrix block) {
   check(block.rows >= 1 && block.cols >= 1, "spectral", "empty block [", block.rows, ", ", block.cols, "]");
-  float largest = 0;
-  for (std::int64_t i = 0; i < block.rows; ++i)
-    for (std::int64_t j = 0; j < block.cols; ++j) {
-      check(std::isfinite(block(i, j)), "spectral", "block [", block.rows, ", ", block.cols, "] holds ",
-            block(i, j), " at row ", i, ", column ", j);
-      largest = std::max(largest, std::fabs(block(i, j)));
-    }
+  std::int32_t top = 0;  // magnitudes rise with their bits, infinity and NaN at the end
+  for (std::int64_t i = 0; i < block.rows; ++i) {
+    const float* row = block.row(i);
+    for (std::int64_t j = 0; j < block.cols; ++j)
+      top = std::max(top, std::bit_cast<std::int32_t>(row[j]) & 0x7fffffff);
+  }
+  if (top >= 0x7f800000) fail_not_finite(block);
   int exponent = 0;
-  if (largest > 0) std::frexp(static_cast<double>(largest), &exponent);
+  if (top > 0) std::frexp(static_cast<double>(std::bit_cast<float>(top)), &exponent);
   scale = std::ldexp(1.0, exponent);
   const double inverse = std::ldexp(1.0, -exponent);
 
@@ -39,9 +48,13 @@ void ScaledBlock::load(ConstMatrix block) {
   const auto size = static_cast<std::size_t>(rows * stride);
   if (values.size() < size) values = Buffer<double>(size);
   for (std::int64_t r = 0; r < rows; ++r) {
-    double* to = values.data() + r * stride;
-    for (std::int64_t c = 0; c < cols; ++c)
-      to[c] = inverse * static_cast<double>(transposed ? block(c, r) : block(r, c));
+    double* __restrict to = values.data() + r * stride;
+    if (transposed) {
+      for (std::int64_t c = 0; c < cols; ++c) to[c] = inverse * static_cast<double>(block(c, r));
+    } else {
+      const float* from = block.row(r);
+      for (std::int64_t c = 0; c < cols; ++c) to[c] = inverse * static_cast<double>(from[c]);
+    }
     std::fill(to + cols, to + stride, 0.0);
   }
 }
