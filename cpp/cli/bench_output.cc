@@ -93,7 +93,8 @@ std::string bench_head(BenchFormat format, bool profile) {
   if (format == BenchFormat::jsonl) return "";
   std::string names, rule;
   if (format == BenchFormat::csv) {
-    for (const Cell& cell : cells({}, {{}, {1}, {}, 1, 0})) names += concat(names.empty() ? "" : ",", cell.name);
+    for (const Cell& cell : cells({}, {{}, {1}, {}, 1, 0}))
+      names += concat(names.empty() ? "" : ",", cell.name);
     return names + "\n";
   }
   for (const auto& [name, text] : columns(profile, {}, nullptr)) {

@@ -134,7 +134,7 @@ CacheReport Cache::report() const {
   };
   add(&CacheLayer::k, report.k);
   add(&CacheLayer::v, report.v);
-  report.work_bytes = static_cast<std::int64_t>(staging_k_.bytes() + staging_v_.bytes());
+  report.work_bytes = static_cast<std::int64_t>(staging_k_.bytes() + staging_v_.bytes() + slots_.bytes());
   for (const auto& work : work_) report.work_bytes += work.held_bytes();
   return report;
 }

@@ -138,6 +138,7 @@ class Cache final : public KvCache {
   std::unique_ptr<Codec> f16_, f32_;
   std::vector<CacheLayer> layers_;
   Buffer<std::byte> staging_k_, staging_v_;  // only for batches that do not fit into the tail
+  Buffer<std::byte> slots_;                  // blocks as they are encoded, before their size is known
   std::vector<CodecWork> work_;              // one a thread
 };
 

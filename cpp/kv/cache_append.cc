@@ -83,7 +83,9 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
   constexpr std::int64_t kTogether = GramLanes::kMost;
   const std::int64_t slot = std::max(room[0], room[1]), of_side = count * heads;
   const std::int64_t pieces = (of_side + kTogether - 1) / kTogether;
-  Buffer<std::byte> slots(static_cast<std::size_t>(2 * of_side * slot));
+  // Kept: between blocks that stay, memory that comes and goes leaves holes.
+  const auto need = static_cast<std::size_t>(2 * of_side * slot);
+  if (slots_.size() < need) slots_ = Buffer<std::byte>(need);
   std::vector<std::int64_t> used(static_cast<std::size_t>(2 * of_side));
   pool_.for_each(2 * pieces, [&](std::int64_t piece, int thread) {
     const std::int64_t s = piece % 2, begin = piece / 2 * kTogether,
@@ -101,7 +103,7 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
                               n, to);
       rows += n * d;
       blocks[static_cast<std::size_t>(i - begin)] = to;
-      out[static_cast<std::size_t>(i - begin)] = slots.data() + (s * of_side + i) * slot;
+      out[static_cast<std::size_t>(i - begin)] = slots_.data() + (s * of_side + i) * slot;
     }
     const auto n = static_cast<std::size_t>(end - begin);
     sides[s]->built.codec->encode_all(
@@ -120,7 +122,7 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
       sealed.bytes = Buffer<std::byte>(sealed.offsets.back());
       for (std::int64_t h = 0; h < heads; ++h)
         std::memcpy(sealed.bytes.data() + sealed.offsets[static_cast<std::size_t>(h)],
-                    slots.data() + (at + h) * slot,
+                    slots_.data() + (at + h) * slot,
                     static_cast<std::size_t>(used[static_cast<std::size_t>(at + h)]));
       sides[s]->blocks.push_back(std::move(sealed));
     }

@@ -17,7 +17,7 @@ struct CacheSideReport {   // of K, or of V, over all layers
 struct CacheReport {
   std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0, n_ctx = 0, n_tokens = 0;
   CacheSideReport k, v;
-  std::int64_t work_bytes = 0;  // staging and attention work space, as allocated
+  std::int64_t work_bytes = 0;  // staging, sealing and attention work space, as allocated
   std::int64_t bytes() const { return k.sealed_bytes + v.sealed_bytes + k.exact_bytes + v.exact_bytes; }
 };
 

@@ -155,6 +155,7 @@ def fastest(rows: Sequence[Row]) -> list[Row]:
     return list(best.values())
 
 
+BEGIN, END = "<!-- peer.py writes this -->", "<!-- until here -->"
 COLUMNS = ("test", "depth", "our K / V", "ours t/s", "peer", "its fastest K, V", "peer t/s", "ratio")
 TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
@@ -165,6 +166,16 @@ def table_line(row: Row) -> str:
         f"| {row['test']} | {row['depth']} | {ours} | {row['engine']} | {row['peer_type']} | {row['peer']:.1f} |"
         f" {row['ratio']:.2f} |"
     )
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Puts the table between the two marks of a document, in place of what is there."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        sys.exit(f"peer.py: {path} has no lines {BEGIN} and {END}")
+    lines = [TABLE_HEAD, *map(table_line, fastest(rows))]
+    path.write_text("\n".join([before + begin, *lines, end + after]), encoding="utf-8")
 
 
 def progress(line: str) -> None:
@@ -191,6 +202,7 @@ def parse() -> argparse.Namespace:
     add("--ik-llama-cpp", metavar="PYTHON", help="interpreter that has ik_llama_cpp")
     add("--ik-types", nargs="+", default=["f16", "q8_0", "q4_0"], help="ik_llama.cpp's cache types: K or K/V")
     add("--json", metavar="FILE", help="write all pairs as a JSON list")
+    add("--write", metavar="FILE", type=Path, help=f"put the table between {BEGIN!r} and {END!r} of a document")
     args = parser.parse_args()
     if not (args.llama_cpp or args.ik_llama_cpp):
         parser.error("no peer: give --llama-cpp, --ik-llama-cpp or both")
@@ -242,6 +254,8 @@ def main() -> None:
             measure(Test(f"tg{args.generate}", "step", args.generate, depth))
     for side in sides:
         side.close()
+    if args.write:
+        write_table(args.write, rows)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_the_script_is_installed():
     assert len(command()) == 1, "pip put no `spectralkv` beside the interpreter"
 
 
-COMMANDS = ["run", "inspect", "fidelity", "perplexity", "tokenize", "convert", "quantize", "pull"]
+COMMANDS = ["run", "inspect", "fidelity", "perplexity", "bench", "tokenize", "convert", "quantize", "pull"]
 
 
 def test_help_lists_every_command():
@@ -39,7 +39,7 @@ def test_help_lists_every_command():
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "inspect", "fidelity", "perplexity", "tokenize", "convert", "quantize", "pull"]
+    "name", ["run", "inspect", "fidelity", "perplexity", "bench", "tokenize", "convert", "quantize", "pull"]
 )
 def test_help_of_a_command(name):
     assert f"usage: spectralkv {name}" in run(name, "--help").stdout
