@@ -1,0 +1,71 @@
+// What a cache reports is what it takes from the system.
+#include <gtest/gtest.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "kv/cache.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SKV_OWN_MALLOC 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SKV_OWN_MALLOC 1
+#endif
+#endif
+
+namespace spectralkv {
+namespace {
+
+#if defined(__GLIBC__) && !defined(SKV_OWN_MALLOC)
+
+std::int64_t allocated() {
+  const auto info = mallinfo2();
+  return static_cast<std::int64_t>(info.uordblks + info.hblkhd);
+}
+
+// 8000 tokens of the demo model's shape, by prompts of 512.
+class CacheMemory : public testing::TestWithParam<const char*> {};
+
+TEST_P(CacheMemory, ReportsWhatItAllocates) {
+  constexpr std::int64_t kHeads = 3, kDim = 64, kLayers = 30, kTokens = 8000, kBatch = 512;
+  ThreadPool pool(2);
+  std::vector<float> rows(kBatch * kHeads * kDim);
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(random_normal(1, i));
+  const auto read = [&](Cache& cache) {
+    while (cache.n_tokens() < kTokens) {
+      const std::int64_t n = std::min(kBatch, kTokens - cache.n_tokens());
+      const ConstMatrix x(rows.data(), n, kHeads * kDim);
+      for (std::int64_t l = 0; l < kLayers; ++l) {
+        static_cast<void>(cache.append(l, x, x));
+        cache.settle(l, n);
+      }
+      cache.commit(n);
+    }
+  };
+  const std::int64_t before = allocated();
+  Cache cache({kLayers, kHeads, kDim, 8192}, GetParam(), GetParam(), pool);
+  read(cache);
+  const CacheReport report = cache.report();
+  const auto reported = static_cast<double>(report.bytes() + report.work_bytes);
+  const auto taken = static_cast<double>(allocated() - before);
+  EXPECT_NEAR(reported, taken, 0.02 * taken) << reported << " bytes of " << taken << " were reported";
+  EXPECT_GT(report.bytes(), 0.9 * taken) << "work space";
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, CacheMemory, testing::Values("f16", "eoptshrinkq:2", "q8_0", "turboquant:3"),
+                         [](const auto& param) {
+                           std::string name = param.param;
+                           for (char& c : name)
+                             if (c == ':') c = '_';
+                           return name;
+                         });
+
+#endif
+
+}  // namespace
+}  // namespace spectralkv
