@@ -91,7 +91,7 @@ def test_synthetic_models_run(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "model.gguf"
     written = write_synthetic(path, SMALL, "small", kind, OutputOptions(quiet=True))
     assert written < path.stat().st_size < written + 200_000
-    llm = Llama(str(path), n_ctx=256, verbose=False)
+    llm = Llama(str(path), n_ctx=256, logits_all=True, verbose=False)
     llm.eval(list(range(200)))
     assert np.isfinite(llm.scores[199]).all()
     assert np.std(llm.scores[199]) > 0.01

@@ -74,7 +74,7 @@ def random_rows(shape: tuple[int, ...], type_name: str, seed: int) -> Bytes:
 
 
 def fill(writer: GGUFWriter, shape: Shape, name: str) -> None:
-    """The metadata, with a byte-level vocabulary without merges."""
+    """The metadata, with a byte-level vocabulary and one merge."""
     writer.add_name(f"synthetic {name}")
     writer.add_block_count(shape.n_layers)
     writer.add_context_length(shape.context_length)
@@ -90,7 +90,7 @@ def fill(writer: GGUFWriter, shape: Shape, name: str) -> None:
     writer.add_vocab_size(shape.n_vocab)
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
-    tokens = [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]
+    tokens = [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))] + ["ab"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens + [f"<|filler {i}|>" for i in range(shape.n_vocab - len(tokens))])
