@@ -17,8 +17,12 @@ constexpr std::int64_t kPieceTokens = 128;  // exact tokens that are read togeth
 
 constexpr std::int64_t kMergedAlone = 64;  // so many states are merged before other threads have woken up
 
+// The first part of a block is asked for at once; the rest follows while the block before it is read, by its
+// codec or as the processor sees the stream.
+constexpr std::size_t kAtOnce = 640;
 void prefetch(std::span<const std::byte> bytes) {
-  for (std::size_t at = 0; at < bytes.size(); at += 64) __builtin_prefetch(bytes.data() + at, 0, 2);
+  for (std::size_t at = 0; at < std::min(bytes.size(), kAtOnce); at += 64)
+    __builtin_prefetch(bytes.data() + at, 0, 3);
 }
 
 }  // namespace
@@ -78,11 +82,13 @@ struct Attention::Job {
     if (shape.sliding_window > 0 && end <= tile.first + 1 - shape.sliding_window) return;  // nobody sees it
     const Matrix s(memory, queries.rows.rows, piece.n);
     prefetch(piece.next_k);
+    work.ahead = piece.next_k;
     piece.k.score(piece.k_rows, piece.n, queries, s, work);
     const bool partial = end > tile.first + 1 || shape.sliding_window > 0;
     if (partial && !mask(tile, piece.pos0, s)) return;
     prefetch(piece.next_v);
     state.absorb(s);
+    work.ahead = piece.next_v;
     piece.v.mix(piece.v_rows, piece.n, s, state.out, work);
   }
 

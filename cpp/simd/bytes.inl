@@ -8,14 +8,6 @@ inline float row_top(Vec largest) {
   return top > 1e-30f ? top : 1e-30f;
 }
 
-// The sum of a row's numbers, exact below 2^24. If it is none, nor is what the row stands for.
-inline void close_row(Vec sum, float step, float* step_out, int32_t* sum_out) {
-  const float total = vec_sum(sum);
-  const bool good = total == total;
-  *step_out = good ? step : total;
-  *sum_out = good ? (int32_t)total : 0;
-}
-
 // Calls f(offset, v) for 64 values at a time, times scale where there is one, zeros behind the n-th.
 template <class F>
 inline void in_quads(const float* x, const float* scale, int64_t n, F f) {
@@ -35,9 +27,10 @@ inline void in_quads(const float* x, const float* scale, int64_t n, F f) {
   }
 }
 
+// Returns the sum of the row's numbers, exact below 2^24, and sets what one stands for. If the sum is no
+// number, nor is the step.
 template <class Store>
-inline void round_row(const float* x, const float* scale, int64_t n, float most, float* step, int32_t* sum,
-                      Store store) {
+inline float round_row(const float* x, const float* scale, int64_t n, float most, float* step, Store store) {
   const Vec zero = vec_set1(0.0f);
   Vec largest[4] = {zero, zero, zero, zero};
   in_quads(x, scale, n, [&](int64_t, const Vec* v) {
@@ -54,21 +47,24 @@ inline void round_row(const float* x, const float* scale, int64_t n, float most,
     }
     store(i, number);
   });
-  close_row(vec_add(vec_add(sums[0], sums[1]), vec_add(sums[2], sums[3])), top / most, step, sum);
+  const float total = vec_sum(vec_add(vec_add(sums[0], sums[1]), vec_add(sums[2], sums[3])));
+  *step = total == total ? top / most : total;
+  return total;
 }
 
 void to_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, int8_t* values, int64_t ld, float* steps,
               int32_t* sums) {
-  for (int64_t t = 0; t < m; ++t, x += ldx, values += ld)
-    round_row(x, nullptr, n, 127.0f, steps + t, sums + t,
-              [&](int64_t i, const Vec* v) { store_bytes(values + i, v); });
+  for (int64_t t = 0; t < m; ++t, x += ldx, values += ld) {
+    const float total = round_row(x, nullptr, n, 127.0f, steps + t,
+                                  [&](int64_t i, const Vec* v) { store_bytes(values + i, v); });
+    sums[t] = total == total ? (int32_t)total : 0;
+  }
 }
 
-void to_wide_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale, int8_t* values,
-                   int64_t ld, float* steps, int32_t* sums) {
-  for (int64_t t = 0; t < m; ++t, x += ldx, values += 2 * ld)
-    round_row(x, scale, n, 32512.0f, steps + t, sums + t,
-              [&](int64_t i, const Vec* v) { store_parts(values + i, values + ld + i, v); });
+void to_weight_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale, uint8_t* values,
+                     int64_t ld, float* steps) {
+  for (int64_t t = 0; t < m; ++t, x += ldx, values += ld)
+    round_row(x, scale, n, 255.0f, steps + t, [&](int64_t i, const Vec* v) { store_weights(values + i, v); });
 }
 
 }  // namespace
