@@ -2,20 +2,19 @@
 
 namespace {
 
-// exp(x) to 2 ulp or so; 0 below -87.3 (and at -infinity), infinity is not produced: x is clamped at 88.
-// exp(x) = 2^n exp(r), |r| <= ln 2 / 2, exp(r) by its Taylor polynomial of degree 7 (remainder below 2^-27).
+// exp(x) to 2 ulp and |x| / 2^26 of it; 0 below -87.3 (and at -infinity), infinity is not produced: x is
+// clamped at 88. exp(x) = 2^n 2^r, |r| <= 1/2, 2^r by the polynomial of degree 5 that is 1 at 0 and whose
+// largest relative error there, 9.2e-8, is the smallest.
 inline Vec vec_exp(Vec x) {
+  const Vec log2_e = vec_set1(1.44269504f);
   const Vec clamped = vec_max(vec_min(x, vec_set1(88.0f)), vec_set1(-87.3f));
-  const Vec n = vec_round(vec_mul(clamped, vec_set1(1.44269504f)));
-  Vec r = vec_fma(n, vec_set1(-0.693359375f), clamped);  // ln 2 in two parts
-  r = vec_fma(n, vec_set1(2.12194440e-4f), r);
-  Vec p = vec_set1(1.0f / 5040);
-  p = vec_fma(p, r, vec_set1(1.0f / 720));
-  p = vec_fma(p, r, vec_set1(1.0f / 120));
-  p = vec_fma(p, r, vec_set1(1.0f / 24));
-  p = vec_fma(p, r, vec_set1(1.0f / 6));
-  p = vec_fma(p, r, vec_set1(0.5f));
-  p = vec_fma(p, r, vec_set1(1.0f));
+  const Vec n = vec_round(vec_mul(clamped, log2_e));
+  const Vec r = vec_fma(clamped, log2_e, vec_sub(vec_set1(0.0f), n));
+  Vec p = vec_set1(0.0013264727f);
+  p = vec_fma(p, r, vec_set1(0.009671513f));
+  p = vec_fma(p, r, vec_set1(0.055507336f));
+  p = vec_fma(p, r, vec_set1(0.24022242f));
+  p = vec_fma(p, r, vec_set1(0.693147f));
   p = vec_fma(p, r, vec_set1(1.0f));
   return vec_keep_from(vec_scale2(p, n), x, -87.3f);
 }

@@ -88,7 +88,7 @@ struct Kernels {
   void (*to_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, int8_t* values, int64_t ld,
                    float* steps, int32_t* sums);
   // The same for the weights x[t][k] * scale[k] as numbers of WeightRows, steps[t] = largest / 255; what is
-  // negative becomes 0. scale: [n].
+  // negative or no number becomes 0. scale: [n].
   void (*to_weight_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale,
                           uint8_t* values, int64_t ld, float* steps);
 
