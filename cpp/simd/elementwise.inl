@@ -150,28 +150,44 @@ inline Vec load_value(const uint16_t* p, int count) {
   return vec_load(wide);
 }
 
-// C vectors of one row of acc stay in registers over all j.
-template <int C, class T>
-inline void mix_columns(const float* p, const T* v, int64_t ldv, int64_t n, float* acc, int last) {
-  Vec sum[C];
-  for (int c = 0; c < C; ++c) sum[c] = load_some(acc + 16 * c, c + 1 < C ? 16 : last);
+// C vectors of R rows of acc stay in registers over all j.
+template <int R, int C, class T>
+inline void mix_columns(const float* p, int64_t ldp, const T* v, int64_t ldv, int64_t n, float* acc,
+                        int64_t lda, int last) {
+  Vec sum[R][C];
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) sum[r][c] = load_some(acc + r * lda + 16 * c, c + 1 < C ? 16 : last);
   for (int64_t j = 0; j < n; ++j) {
-    const Vec weight = vec_set1(p[j]);
-    for (int c = 0; c < C; ++c)
-      sum[c] = vec_fma(weight, load_value(v + j * ldv + 16 * c, c + 1 < C ? 16 : last), sum[c]);
+    Vec value[C];
+    for (int c = 0; c < C; ++c) value[c] = load_value(v + j * ldv + 16 * c, c + 1 < C ? 16 : last);
+    for (int r = 0; r < R; ++r) {
+      const Vec weight = vec_set1(p[r * ldp + j]);
+      for (int c = 0; c < C; ++c) sum[r][c] = vec_fma(weight, value[c], sum[r][c]);
+    }
   }
-  for (int c = 0; c < C; ++c) store_some(acc + 16 * c, sum[c], c + 1 < C ? 16 : last);
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) store_some(acc + r * lda + 16 * c, sum[r][c], c + 1 < C ? 16 : last);
+}
+
+template <int R, class T>
+inline void mix_rows(const float* p, int64_t ldp, int64_t tokens, const T* v, int64_t ldv, int64_t n,
+                     int64_t d, float* acc, int64_t lda) {
+  for (; tokens >= R; tokens -= R, p += R * ldp, acc += R * lda) {
+    int64_t c = 0;
+    for (; c + 16 * kMixColumns <= d; c += 16 * kMixColumns)
+      mix_columns<R, kMixColumns>(p, ldp, v + c, ldv, n, acc + c, lda, 16);
+    for (; c < d; c += 16)
+      mix_columns<R, 1>(p, ldp, v + c, ldv, n, acc + c, lda, d - c < 16 ? (int)(d - c) : 16);
+  }
+  if constexpr (R > 1) {
+    if (tokens > 0) mix_rows<R - 1>(p, ldp, tokens, v, ldv, n, d, acc, lda);
+  }
 }
 
 template <class T>
 void mix(const float* p, int64_t ldp, int64_t tokens, const T* v, int64_t ldv, int64_t n, int64_t d,
          float* acc, int64_t lda) {
-  for (int64_t m = 0; m < tokens; ++m) {
-    int64_t c = 0;
-    for (; c + 64 <= d; c += 64) mix_columns<4>(p + m * ldp, v + c, ldv, n, acc + m * lda + c, 16);
-    for (; c < d; c += 16)
-      mix_columns<1>(p + m * ldp, v + c, ldv, n, acc + m * lda + c, d - c < 16 ? (int)(d - c) : 16);
-  }
+  mix_rows<kMixTokens>(p, ldp, tokens, v, ldv, n, d, acc, lda);
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 // clang-format off
 #include "simd/rows.inl"
 #include "simd/matmul.inl"
-#include "simd/codes.inl"
 #include "simd/elementwise.inl"
+#include "simd/codes.inl"
 #include "simd/panels.inl"
 #include "simd/bytes.inl"
 #include "simd/symmetric.inl"
