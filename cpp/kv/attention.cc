@@ -42,6 +42,7 @@ struct Attention::Job {
   ConstMatrix q;
   Matrix out;
   std::int64_t first, group, d;
+  std::int64_t skipped = 0;  // blocks between this span's last and the first that its thread likely reads next
 
   std::int64_t spans(const Tile& tile) const { return (tile.sealed + kSpanBlocks - 1) / kSpanBlocks + 1; }
 
@@ -105,14 +106,15 @@ struct Attention::Job {
       };
       for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
         const std::int64_t n = layer.block_tokens(b);
+        const std::int64_t next = (b + 1) % kSpanBlocks == 0 ? b + 1 + skipped : b + 1;
         const Piece piece{*layer.k.built.codec,
                           *layer.v.built.codec,
                           block_of(layer.k, b).data(),
                           block_of(layer.v, b).data(),
                           n,
                           (b + 1) * layout.block - n,
-                          block_of(layer.k, b + 1),
-                          block_of(layer.v, b + 1)};
+                          block_of(layer.k, next),
+                          block_of(layer.v, next)};
         read(tile, piece, entered, memory, state, work);
       }
       return;
@@ -166,7 +168,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   const std::int64_t heads = cache.shape().n_kv_heads, d = cache.shape().head_dim;
   const std::int64_t first = cache.n_tokens(), end = first + q.rows, group = shape.n_heads / heads;
   assert(q.cols == shape.n_heads * d && staged.k.end == end);
-  const Job job{cache, layer, staged, shape, q, out, first, group, d};
+  Job job{cache, layer, staged, shape, q, out, first, group, d};
 
   std::vector<Tile> tiles;
   const std::int64_t most = std::max<std::int64_t>(1, kTileRows / group);
@@ -190,6 +192,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   const std::int64_t max_spans = job.spans(tiles.back());
   const bool split = n_tiles < 4 * pool_.size() && max_spans > 1 && pool_.size() > 1;
   if (split) {
+    job.skipped = (pool_.size() - 1) * kSpanBlocks;
     const auto need = static_cast<std::size_t>(n_tiles * max_spans * state_floats);
     if (states_.size() < need) states_ = Buffer<float>(need);
   }
