@@ -15,6 +15,7 @@ class MappedFile:
     """view: the whole file as uint8. OSError, or ValueError for an empty file."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         with open(path, "rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._map.madvise(mmap.MADV_SEQUENTIAL)

@@ -50,11 +50,13 @@ class OutputTensor:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """force: replace what is there. split_max_size: bytes of tensors in one file, 0: no limit. quiet: no progress."""
+    """force: replace what is there. split_max_size: bytes of tensors in one file, 0: no limit. quiet: no progress.
+    sources: files that are read, and are never replaced."""
 
     force: bool = False
     split_max_size: int = 0
     quiet: bool = False
+    sources: tuple[Path, ...] = ()
 
 
 def bytes_of(type_name: str, shape: Sequence[int]) -> int:
@@ -81,6 +83,11 @@ def human_bytes(n: float) -> str:
     return f"{n:.2f} GiB"
 
 
+def printable(text: str) -> str:
+    """The text with U+FFFD for the bytes of names that are no UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def shard_names(path: Path, tensors: Sequence[OutputTensor], split_max_size: int) -> list[Path]:
     """The files that will be written: path itself, or its parts."""
     parts, held = 1, 0
@@ -94,12 +101,17 @@ def shard_names(path: Path, tensors: Sequence[OutputTensor], split_max_size: int
     return [Path(f"{stem}-{i + 1:05d}-of-{parts:05d}.gguf") for i in range(parts)]
 
 
-def check_target(paths: Iterable[Path], force: bool) -> None:
-    """FileExistsError when a file is there and must not be replaced."""
+def check_target(paths: Iterable[Path], force: bool, sources: Iterable[Path]) -> None:
+    """FileExistsError when a file is there and must not be replaced, OutputError when it is one of `sources`."""
+    read = {(status.st_dev, status.st_ino) for status in (path.stat() for path in sources if path.exists())}
     for path in paths:
+        if path.exists() and (path.stat().st_dev, path.stat().st_ino) in read:
+            raise OutputError(f"{path} is a file to read: give another name")
         if path.is_dir():
             raise OutputError(f"{path} is a folder, expected the name of a file")
-        if path.exists() and not force:
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is no regular file, and only those are written")
+        if os.path.lexists(path) and not force:  # also a link that leads nowhere
             raise FileExistsError(f"{path} exists; --force replaces it")
 
 
@@ -117,7 +129,7 @@ def write_gguf(
     OutputError when the disk is full or the folder cannot be written.
     """
     targets = shard_names(path, tensors, options.split_max_size)
-    check_target(targets, options.force)
+    check_target(targets, options.force, options.sources)
     total = sum(tensor.nbytes for tensor in tensors)
     folder = path.parent
     try:
@@ -131,8 +143,7 @@ def write_gguf(
     except OutputError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{path} could not be written: {reason} (is the disk full?)") from error
+        raise OutputError(f"{path} could not be written: {error.strerror or error}") from error
     return targets
 
 

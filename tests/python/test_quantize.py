@@ -189,7 +189,7 @@ def test_overrides_dry_run_and_refusals(source: Path, tmp_path: Path, capsys: py
     with pytest.raises(SystemExit):
         main([str(source), "NOPE"])
     replace = QuantizeOptions(force=True, quiet=True)
-    with pytest.raises(ValueError, match="the file to read"):
+    with pytest.raises(OSError, match="a file to read"):
         quantize(source, source, "Q8_0", replace)
     assert plan_quantization(source, "q8_0", QUIET).new_bytes < source.stat().st_size
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q.gguf", "r.gguf"]

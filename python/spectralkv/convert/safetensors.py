@@ -74,7 +74,7 @@ class SafetensorsFile:
         try:
             dtype, shape = str(item["dtype"]), tuple(int(n) for n in item["shape"])  # type: ignore[index]
             begin, end = (start + int(n) for n in item["data_offsets"])  # type: ignore[index]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConvertError(f"{self.path}: the entry of tensor '{name}' is damaged: {item!r}") from error
         if min(shape, default=1) < 0 or not start <= begin <= end <= len(self.view):
             raise ConvertError(

@@ -14,7 +14,7 @@ from spectralkv.convert.config import Shape
 from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.safetensors import TensorEntry
 from spectralkv.mapped import Bytes
-from spectralkv.output import OutputTensor
+from spectralkv.output import OutputTensor, printable
 
 # GGUF name of a layer's part: (Hugging Face's, Mistral's, shape in letters, heads whose rows are permuted).
 LAYER_PARTS = {
@@ -123,7 +123,11 @@ def output_tensor(part: Part, outtype: str, n_threads: int) -> OutputTensor:
 
 
 def _load(part: Part, kind: str, n_threads: int) -> Bytes:
-    source, cols, label = part.entry.type_name, part.shape[-1], f"{part.entry.name}' of '{part.entry.file.path}"
+    source, cols, label = (
+        part.entry.type_name,
+        part.shape[-1],
+        printable(f"{part.entry.name}' of '{part.entry.file.path}"),
+    )
     data = part.entry.data()
     if kind == source:
         _core.check_finite(data, source, cols, label, n_threads)
