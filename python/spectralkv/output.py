@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20  # bytes of one write
 SYNC = 256 << 20  # bytes between two orders to the disk to begin
-MARGIN = 16 << 20  # bytes of metadata and padding that a file may have beyond its tensors
 SIZE = re.compile(r"(\d+)([KMG]?)B?", re.IGNORECASE)
 
 
@@ -134,7 +133,7 @@ def write_gguf(
     folder = path.parent
     try:
         free = shutil.disk_usage(folder).free
-        if free < total + MARGIN:
+        if free < total:  # sooner than after an hour of work
             raise OutputError(f"{path} needs {human_bytes(total)}, the disk of {folder} has {human_bytes(free)} free")
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=folder) as part:
             written = _write(Path(part) / "model.gguf", architecture, fill, tensors, options, label)

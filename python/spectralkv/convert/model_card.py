@@ -1,4 +1,4 @@
-"""What people are told of a model (name, authors, licence, ...), which `gguf` gathers from the folder and its README.md."""
+"""What people are told of a model (name, authors, licence, ...): `gguf` finds it in the folder and its README.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from spectralkv.output import printable
 
 if TYPE_CHECKING:
     from gguf import Metadata
+
+WHOLE = ("sampling_top_k", "sampling_penalty_last_n", "sampling_mirostat")
 
 
 def read_metadata(folder: Path, model_name: str | None, n_weights: int) -> tuple[Metadata, list[str]]:
@@ -41,7 +43,8 @@ def read_metadata(folder: Path, model_name: str | None, n_weights: int) -> tuple
 def _clean(key: str, value: Any) -> Any:
     """The value, or None where GGUF's writer could not write it."""
     if key.startswith("sampling_") and key != "sampling_sequence":
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        kinds = int if key in WHOLE else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
             return None
         return value if math.isfinite(value) and abs(value) < 1 << 31 else None
     if key in ("base_models", "datasets"):

@@ -14,10 +14,10 @@ from spectralkv.convert.forms import check_form, shown
 
 SUPPORTED = "default, linear, llama3, yarn"
 MOST, MOST_FACTOR = 1e30, 1e6  # of any number, for GGUF's 32 bits; of a factor, for the runtime
-SETTINGS: dict[str, Any] = {"rope_type": str, "type": str, "truncate": bool}
-SETTINGS |= {key: float for key in ("rope_theta", "partial_rotary_factor", "factor", "attention_factor")}
-SETTINGS |= {key: float for key in ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")}
-SETTINGS |= {key: float for key in ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")}
+NUMBERS: tuple[str, ...] = ("rope_theta", "partial_rotary_factor", "factor", "original_max_position_embeddings")
+NUMBERS += ("low_freq_factor", "high_freq_factor")  # llama3
+NUMBERS += ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")  # yarn
+SETTINGS = {"rope_type": str, "type": str, "truncate": bool, **dict.fromkeys(NUMBERS, float)}
 
 
 @dataclass(frozen=True)

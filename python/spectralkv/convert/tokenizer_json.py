@@ -15,10 +15,11 @@ from spectralkv.convert.vocabulary import TokenType, Vocabulary
 
 SPACE = "\u2581"
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-STEP: dict[str, Any] = {key: str for key in ("type", "behavior", "prepend", "content", "prepend_scheme", "replacement")}
-STEP |= {key: bool for key in ("invert", "individual_digits", "add_prefix_space", "use_regex", "split")}
+TEXTS = ("type", "behavior", "prepend", "content", "prepend_scheme", "replacement")
+FLAGS = ("invert", "individual_digits", "add_prefix_space", "use_regex", "split")
+STEP: dict[str, Any] = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(FLAGS, bool)}
 STEP |= {"pattern": {"Regex": str, "String": str}, "single": [{"SpecialToken": {"id": str}}]}
-STEP |= {key: [STEP] for key in ("pretokenizers", "normalizers", "processors")}
+STEP |= {"pretokenizers": [STEP], "normalizers": [STEP], "processors": [STEP]}
 DOCUMENT = {
     "added_tokens": [{"id": Id, "content": str, "special": bool, "lstrip": bool, "rstrip": bool}],
     "normalizer": STEP,
