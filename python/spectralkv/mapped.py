@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+POPULATE_READ = 22  # MADV_POPULATE_READ of Linux, which Python's mmap does not name
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -18,8 +21,14 @@ class MappedFile:
         self.path = path
         with open(path, "rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._map.madvise(mmap.MADV_SEQUENTIAL)
         self.view: Bytes = np.frombuffer(self._map, np.uint8)
+
+    def read_ahead(self, begin: int, end: int) -> None:
+        """Maps the pages of a part at once, where the system can: one by one they cost as much as copying them."""
+        first = begin // mmap.PAGESIZE * mmap.PAGESIZE
+        if sys.platform == "linux" and end > first:
+            with contextlib.suppress(OSError):  # of kernels before 5.14
+                self._map.madvise(POPULATE_READ, first, end - first)
 
     def release(self, begin: int, end: int) -> None:
         """Lets the system take the pages that lie wholly inside: the peak of memory stays near one tensor."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 PIECE = 1 << 20  # bytes of one write
-SYNC = 256 << 20  # bytes between two orders to the disk to begin
+SYNC = 64 << 20  # bytes between two orders to the disk to begin
 SIZE = re.compile(r"(\d+)([KMG]?)B?", re.IGNORECASE)
 
 

@@ -26,7 +26,15 @@ LLAMA3 |= {"original_max_position_embeddings": 64}
 GENERATION = {"eos_token_id": [2, 0], "bos_token_id": 1, "temperature": 0.6, "top_k": 5, "top_p": 0.9}
 SETTINGS = {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "add_bos_token": True}
 SETTINGS |= {"chat_template": [{"name": "default", "template": "x"}], "tokenizer_class": "LlamaTokenizer"}
-PARAMS = {"dim": 64, "n_layers": 2, "hidden_dim": 96, "n_heads": 4, "n_kv_heads": 2, "norm_eps": 1e-5, "rope_theta": 1e4}
+PARAMS = {
+    "dim": 64,
+    "n_layers": 2,
+    "hidden_dim": 96,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "norm_eps": 1e-5,
+    "rope_theta": 1e4,
+}
 PARAMS |= {"vocab_size": 320, "sliding_window": [None, 32], "max_seq_len": 512}
 PARAMS |= {"yarn": {"factor": 4.0, "original_max_position_embeddings": 64, "beta": 32, "alpha": 1, "apply_scale": True}}
 
@@ -91,6 +99,18 @@ def with_change(document: Any, place: tuple[Any, ...], new: Any) -> Any:
     return document
 
 
+def check_conversion(folder: Path, out: Path, change: object) -> None:
+    """A file that can be read, or an error of one line that names the folder."""
+    words = f"in {folder}"
+    try:
+        convert(folder, out, OPTIONS)
+    except ConvertError as error:
+        words = str(error)
+    else:
+        _core.gguf_info(str(out))
+    assert str(folder) in words and "\n" not in words, change
+
+
 FILES = {name: name for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "params.json")}
 FILES |= {"tekken.json": "tekken.json", "model.safetensors.index.json": "model.safetensors.index.json"}
 FILES |= {"llama3.json": "config.json", "yarn.json": "config.json", "fallback.json": "tokenizer.json"}
@@ -105,12 +125,7 @@ def test_changed_values(case: str, tmp_path: Path) -> None:
     changes = [(place, new) for place in places(document) for new in BAD]
     for place, new in random.Random(0).sample(changes, min(len(changes), 200)):
         write_json(path, with_change(document, place, new))
-        try:
-            convert(folder, out, OPTIONS)
-        except ConvertError as error:
-            assert str(folder) in str(error) and "\n" not in str(error), (place, new)
-        else:
-            _core.gguf_info(str(out))
+        check_conversion(folder, out, (place, new))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "out.gguf"]
 
 
@@ -124,10 +139,7 @@ def test_changed_tables_of_tensors(tmp_path: Path) -> None:
     for place, new in random.Random(1).sample(changes, 300):
         header = json.dumps(with_change(table, place, new)).encode()
         path.write_bytes(len(header).to_bytes(8, "little") + header + whole[8 + length :])
-        try:
-            convert(folder, out, OPTIONS)
-        except ConvertError as error:
-            assert str(folder) in str(error) and "\n" not in str(error), (place, new)
+        check_conversion(folder, out, (place, new))
 
 
 def test_changed_bytes_of_a_gguf_file(tmp_path: Path) -> None:
@@ -144,12 +156,13 @@ def test_changed_bytes_of_a_gguf_file(tmp_path: Path) -> None:
             at = rng.randrange(min(head, 1600) if rng.random() < 0.5 else head)
             changed[at] = rng.choice([0, 1, 255, rng.randrange(256), changed[at] ^ 1 << rng.randrange(8)])
         source.write_bytes(changed[: rng.randrange(len(changed))] if rng.random() < 0.1 else changed)
+        words = "source.gguf"
         try:
             [path] = quantize(source, tmp_path / "out.gguf", rng.choice(["Q8_0", "Q4_K_M", "F16"]), options)
         except (ValueError, OSError) as error:
-            assert not isinstance(error, UnicodeError)
-            assert "source.gguf" in str(error) and "\n" not in str(error)
+            words = "" if isinstance(error, UnicodeError) else str(error)
         else:
             _core.gguf_info(str(path))
             taken += 1
+        assert "source.gguf" in words and "\n" not in words, words
     assert taken > 50  # changed text of tokens, for one

@@ -31,7 +31,17 @@ def test_a_signal_leaves_what_was_there(number: signal.Signals, status: int, tmp
     [source] = convert(folder, tmp_path / "source.gguf", FORCE)
     (tmp_path / "out.gguf").write_text("old")
     before = names(tmp_path)
-    command = [sys.executable, "-c", CODE, "quantize", "--force", str(source), str(tmp_path / "out.gguf"), "Q3_K_M", "1"]
+    command = [
+        sys.executable,
+        "-c",
+        CODE,
+        "quantize",
+        "--force",
+        str(source),
+        str(tmp_path / "out.gguf"),
+        "Q3_K_M",
+        "1",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while names(tmp_path) == before:
             assert process.poll() is None

@@ -38,6 +38,7 @@ class TensorEntry:
 
     def data(self) -> Bytes:
         """The bytes, mapped; `release` gives the pages back."""
+        self.file.read_ahead(self.begin, self.end)
         return self.file.view[self.begin : self.end]
 
     def release(self) -> None:
@@ -53,7 +54,7 @@ class SafetensorsFile:
             self._file = MappedFile(path)
         except (OSError, ValueError) as error:
             raise ConvertError(f"{path} cannot be read: {error}") from error
-        self.view, self.release = self._file.view, self._file.release
+        self.view, self.read_ahead, self.release = self._file.view, self._file.read_ahead, self._file.release
         self.tensors = dict(self._read_table())
 
     def _read_table(self) -> list[tuple[str, TensorEntry]]:
