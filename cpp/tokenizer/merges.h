@@ -5,8 +5,8 @@
 
 namespace spectralkv {
 
-// Of vocab.merges, "left right" by rank. ids: the tokens that merging may take and give. A value error names the merge
-// that is damaged or speaks of other tokens.
+// Of vocab.merges, "left right" by rank. ids: the tokens that merging may take and give. A value error names
+// the merge that is damaged or speaks of other tokens.
 MergeMap read_merges(const Vocab& vocab, const TokenMap& ids);
 
 }  // namespace spectralkv

@@ -1,4 +1,5 @@
-// Merging by score, or by rank of listed merges, with a heap over a linked list: O(n log n) in the length of the text.
+// Merging by score, or by rank of listed merges, with a heap over a linked list: O(n log n) in the length of
+// the text.
 #include "tokenizer/spm.h"
 
 #include <algorithm>
@@ -61,7 +62,8 @@ int byte_of_token(std::string_view text) {
   return high < 0 || low < 0 ? -1 : 16 * high + low;
 }
 
-Spm::Spm(const Vocab& vocab) : vocab_(vocab), ids_(vocab.tokens), merges_(0), byte_values_(vocab.tokens.size(), -1) {
+Spm::Spm(const Vocab& vocab)
+    : vocab_(vocab), ids_(vocab.tokens), merges_(0), byte_values_(vocab.tokens.size(), -1) {
   byte_tokens_.fill(-1);
   for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
     const auto id = static_cast<Token>(i);

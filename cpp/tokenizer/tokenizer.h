@@ -32,8 +32,8 @@ struct Vocab {
   // tokens as plain text. A text that occurs twice is encoded as its first id (files in the wild have a few);
   // an empty one never is.
   std::vector<std::string> tokens;
-  std::vector<float> scores;        // llama; empty: all 0
-  std::vector<TokenType> types;     // empty: all normal
+  std::vector<float> scores;     // llama; empty: all 0
+  std::vector<TokenType> types;  // empty: all normal
   // "left right" by rank. llama: where there are any, they say what merges and in which order, not the scores
   // (GGUF has no other form for a tokenizer whose merges no scores can say).
   std::vector<std::string> merges;
