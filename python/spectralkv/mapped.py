@@ -19,8 +19,8 @@ class MappedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.file = open(path, "rb")  # noqa: SIM115, closed with the object
+        self._map = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ)
         self.view: Bytes = np.frombuffer(self._map, np.uint8)
 
     def read_ahead(self, begin: int, end: int) -> None:

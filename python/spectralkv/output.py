@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -34,13 +35,15 @@ class OutputError(OSError):
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to write. shape: row length last. load() gives its bytes in type_name, done() frees what it read."""
+    """A tensor to write. shape: row length last. load() gives its bytes in type_name, done() frees what it read.
+    origin: descriptor and offset of a file that has these very bytes, if one has."""
 
     name: str
     shape: tuple[int, ...]
     type_name: str
     load: Callable[[], Bytes]
     done: Callable[[], None] = lambda: None
+    origin: tuple[int, int] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -205,10 +208,29 @@ def _write_tensor(descriptor: int, tensor: OutputTensor, data: Bytes, alignment:
     if data.nbytes != tensor.nbytes:
         raise AssertionError(f"{tensor.name}: {data.nbytes} bytes, expected {tensor.nbytes}")
     start = _pad(descriptor, alignment)
-    done, view = 0, data.data
+    done, view = _sent(descriptor, tensor), data.data
     while done < len(view):
         done += os.write(descriptor, view[done : done + PIECE - (start + done) % PIECE])
     tensor.done()
+
+
+def _sent(descriptor: int, tensor: OutputTensor) -> int:
+    """Has the system copy what lies in a file as it is, without a way through our memory; returns the bytes that it
+    copied: all, or none where it cannot."""
+    done = 0
+    if tensor.origin is None or sys.platform != "linux":
+        return done
+    file, begin = tensor.origin
+    try:
+        while done < tensor.nbytes:
+            sent = os.sendfile(descriptor, file, begin + done, tensor.nbytes - done)
+            if sent == 0:
+                raise OutputError(f"tensor '{tensor.name}': the file that has it has become shorter")
+            done += sent
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return done
 
 
 def _pad(descriptor: int, alignment: int) -> int:

@@ -131,7 +131,8 @@ def plan_quantization(source: str | Path, quantization: str, options: QuantizeOp
         file = files[item["file"]]
         label = printable(f"{name}' of '{info['files'][item['file']]}")
         load = partial(_load, file.view[begin:end], current, kind, shape[-1], label, options.n_threads)
-        output = OutputTensor(_plain(name), shape, kind, load, partial(file.release, begin, end))
+        origin = (file.file.fileno(), begin) if kind == current else None
+        output = OutputTensor(_plain(name), shape, kind, load, partial(file.release, begin, end), origin)
         tensors.append(TensorPlan(name, shape, current, kind, item["bytes"], output))
     fill = partial(_fill, info, quantization)
     return QuantizePlan(

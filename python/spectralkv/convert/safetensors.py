@@ -54,6 +54,7 @@ class SafetensorsFile:
             self._file = MappedFile(path)
         except (OSError, ValueError) as error:
             raise ConvertError(f"{path} cannot be read: {error}") from error
+        self.descriptor = self._file.file.fileno()
         self.view, self.read_ahead, self.release = self._file.view, self._file.read_ahead, self._file.release
         self.tensors = dict(self._read_table())
 

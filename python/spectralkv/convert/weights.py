@@ -119,7 +119,9 @@ def type_for(part: Part, outtype: str) -> str:
 def output_tensor(part: Part, outtype: str, n_threads: int) -> OutputTensor:
     """How the part is written; nothing is read yet."""
     kind = type_for(part, outtype)
-    return OutputTensor(part.name, part.shape, kind, partial(_load, part, kind, n_threads), part.entry.release)
+    entry = part.entry
+    origin = (entry.file.descriptor, entry.begin) if kind == entry.type_name and not part.heads else None
+    return OutputTensor(part.name, part.shape, kind, partial(_load, part, kind, n_threads), entry.release, origin)
 
 
 def _load(part: Part, kind: str, n_threads: int) -> Bytes:
