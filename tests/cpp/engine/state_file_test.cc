@@ -161,17 +161,28 @@ TEST(StateFile, EveryTruncationAndEditIsRefused) {
   session.save_state(path);
   const std::string whole = read_bytes(path);
   victim.eval(std::span<const Token>(text).first(20));
-  for (std::size_t n = 1; n < whole.size(); ++n)
-    ASSERT_NE(refusal(victim, loaded.folder.write("bad", whole.substr(0, n))), "") << n << " bytes";
+  const std::string bad = loaded.folder.write("bad", whole);
+  for (std::size_t n = whole.size() - 1; n > 0; --n) {
+    std::filesystem::resize_file(bad, n);
+    ASSERT_NE(refusal(victim, bad), "") << n << " bytes";
+  }
   Session little(loaded.engine, session.options());  // of which every byte is changed
   little.eval(std::span<const Token>(text).first(21));
   little.save_state(path);
   const std::string small = read_bytes(path);
+  loaded.folder.write("bad", small);
+  std::fstream file(bad, std::ios::in | std::ios::out | std::ios::binary);
+  const auto put = [&](std::size_t at, char byte) {
+    file.seekp(static_cast<std::streamoff>(at)).put(byte).flush();
+  };
   for (std::size_t at = 0; at < small.size(); ++at) {
-    std::string bad = small;
-    bad[at] = static_cast<char>(bad[at] ^ static_cast<char>(1 + random_bits(5, at) % 255));
-    ASSERT_NE(refusal(victim, loaded.folder.write("bad", bad)), "") << "byte " << at;
+    put(at, static_cast<char>(small[at] ^ static_cast<char>(1 + random_bits(5, at) % 255)));
+    ASSERT_NE(refusal(victim, bad), "") << "byte " << at;
+    put(at, small[at]);
   }
+  victim.load_state(bad);  // all is right again
+  victim.reset();
+  victim.eval(std::span<const Token>(text).first(20));
   EXPECT_EQ(victim.tokens().size(), 20u);
   session.save_state(path);
   victim.load_state(path);
