@@ -21,10 +21,11 @@ std::int64_t least_bytes(const Codec& codec, std::int64_t n_tokens) {
   return codec.encode(ConstMatrix(values.data(), n_tokens, d), out.data(), work);
 }
 
-CacheEstimate estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {
+TypeMemory estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {
   const BuiltCodec built = build_codec(type, config.head_dim);
   CacheLayer layer;
   layer.layout = built.layout;
+  layer.n_ctx = n_ctx;
   const std::int64_t blocks = layer.sealed_for(n_ctx), heads = config.n_kv_heads;
   const bool f32 = built.codec->spec() == "f32";
   const std::int64_t exact_row = config.head_dim * (f32 ? 4 : 2);
@@ -43,8 +44,8 @@ CacheEstimate estimate(const std::string& type, const ModelConfig& config, std::
   return {type, total(least), total(most)};
 }
 
-std::optional<CacheEstimate> estimate_if_possible(const std::string& type, const ModelConfig& config,
-                                                  std::int64_t n_ctx) {
+std::optional<TypeMemory> estimate_if_possible(const std::string& type, const ModelConfig& config,
+                                               std::int64_t n_ctx) {
   try {
     return estimate(type, config, n_ctx);
   } catch (const Error&) {  // it wants bits, or another head dimension
@@ -54,8 +55,8 @@ std::optional<CacheEstimate> estimate_if_possible(const std::string& type, const
 
 }  // namespace
 
-std::vector<CacheEstimate> estimate_caches(const ModelConfig& config, std::int64_t n_ctx) {
-  std::vector<CacheEstimate> out;
+std::vector<TypeMemory> estimate_caches(const ModelConfig& config, std::int64_t n_ctx) {
+  std::vector<TypeMemory> out;
   for (const CodecRow& row : codec_table()) {
     const std::string name(row.name);
     if (const auto plain = estimate_if_possible(name, config, n_ctx)) {

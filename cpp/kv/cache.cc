@@ -24,15 +24,15 @@ CacheLayout shared_layout(const BuiltCodec& k, const BuiltCodec& v, std::int64_t
   return {k.layout.block, std::max(k.layout.sink, v.layout.sink), std::max(k.layout.window, v.layout.window)};
 }
 
-// The spec of a side: what most layers have, then the layers that have something else.
-std::string side_name(const std::vector<CacheLayer>& layers, CacheSide CacheLayer::*side) {
+// What most layers have, then the layers that have something else.
+std::string layers_name(std::span<const std::string> codec_texts) {
   std::map<std::string, std::string> ranges;
   std::map<std::string, std::size_t> counts;
   std::string most;
-  for (std::size_t l = 0; l < layers.size();) {
-    const std::string& text = (layers[l].*side).built.text;
+  for (std::size_t l = 0; l < codec_texts.size();) {
+    const std::string& text = codec_texts[l];
     std::size_t end = l + 1;
-    while (end < layers.size() && (layers[end].*side).built.text == text) ++end;
+    while (end < codec_texts.size() && codec_texts[end] == text) ++end;
     ranges[text] += concat(ranges[text].empty() ? "" : ",", l, end - l > 1 ? concat("-", end - 1) : "");
     if ((counts[text] += end - l) > counts[most]) most = text;
     l = end;
@@ -41,6 +41,12 @@ std::string side_name(const std::vector<CacheLayer>& layers, CacheSide CacheLaye
   for (const auto& [text, where] : ranges)
     if (text != most) name += concat(";layers ", where, "=", text);
   return name;
+}
+
+std::string side_name(const std::vector<CacheLayer>& layers, CacheSide CacheLayer::*side) {
+  std::vector<std::string> texts;
+  for (const auto& layer : layers) texts.push_back((layer.*side).built.text);
+  return layers_name(texts);
 }
 
 }  // namespace
