@@ -22,26 +22,28 @@ std::int64_t least_bytes(const Codec& codec, std::int64_t n_tokens) {
 }
 
 TypeMemory estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {
-  const BuiltCodec built = build_codec(type, config.head_dim);
-  CacheLayer layer;
-  layer.layout = built.layout;
-  layer.n_ctx = n_ctx;
-  const std::int64_t blocks = layer.sealed_for(n_ctx), heads = config.n_kv_heads;
-  const bool f32 = built.codec->spec() == "f32";
-  const std::int64_t exact_row = config.head_dim * (f32 ? 4 : 2);
-  const std::int64_t exact = heads * (built.layout.sink + layer.tail_capacity()) * exact_row;
-  const std::int64_t offsets = blocks * (heads + 1) * 4;
-  const auto sealed = [&](const auto& bytes_of) {
-    if (blocks == 0) return std::int64_t{0};
-    return heads * (bytes_of(layer.block_tokens(0)) + (blocks - 1) * bytes_of(built.layout.block));
-  };
-  const auto total = [&](std::int64_t blocks_bytes) {
-    return 2 * config.n_layers * (exact + offsets + blocks_bytes);
-  };
-  const std::int64_t most = sealed([&](std::int64_t n) { return built.codec->max_bytes(n); });
-  const std::int64_t least =
-      built.lossy ? sealed([&](std::int64_t n) { return least_bytes(*built.codec, n); }) : most;
-  return {type, total(least), total(most)};
+  TypeMemory out{type, 0, 0};
+  for (const KvSide side : {KvSide::keys, KvSide::values}) {
+    const BuiltCodec built = build_codec(type, config.head_dim, side);
+    CacheLayer layer;
+    layer.layout = built.layout;
+    layer.n_ctx = n_ctx;
+    const std::int64_t blocks = layer.sealed_for(n_ctx), heads = config.n_kv_heads;
+    const bool f32 = built.codec->spec() == "f32";
+    const std::int64_t exact_row = config.head_dim * (f32 ? 4 : 2);
+    const std::int64_t exact = heads * (built.layout.sink + layer.tail_capacity()) * exact_row;
+    const std::int64_t offsets = blocks * (heads + 1) * 4;
+    const auto sealed = [&](const auto& bytes_of) {
+      if (blocks == 0) return std::int64_t{0};
+      return heads * (bytes_of(layer.block_tokens(0)) + (blocks - 1) * bytes_of(built.layout.block));
+    };
+    const std::int64_t most = sealed([&](std::int64_t n) { return built.codec->max_bytes(n); });
+    const std::int64_t least =
+        built.lossy ? sealed([&](std::int64_t n) { return least_bytes(*built.codec, n); }) : most;
+    out.least += config.n_layers * (exact + offsets + least);
+    out.most += config.n_layers * (exact + offsets + most);
+  }
+  return out;
 }
 
 std::optional<TypeMemory> estimate_if_possible(const std::string& type, const ModelConfig& config,

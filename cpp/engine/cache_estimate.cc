@@ -48,8 +48,8 @@ CacheEstimate estimate_cache(const Session& session) {
   const auto* const cache = dynamic_cast<const Cache*>(&session.cache());
   if (cache == nullptr) return estimate;
   const CacheShape& shape = cache->shape();
-  BlockSizes sizes;
   const auto add = [&](CacheSide CacheLayer::*which, CacheEstimate::Side& out) {
+    BlockSizes sizes;  // of this side: keys and values may be stored differently
     std::int64_t sealed = 0, entries = 0;
     for (std::int64_t l = 0; l < shape.n_layers; ++l) {
       const CacheLayer& layer = cache->layer(l);

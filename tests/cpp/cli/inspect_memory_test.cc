@@ -40,7 +40,7 @@ TEST(CacheEstimate, IsWhatAFullSessionHolds) {
   const test::TempFolder folder;
   const test::TinyModel model;
   Engine engine(folder.write("tiny.gguf", model.bytes()), EngineOptions{.n_threads = 1});
-  for (const char* type : {"f16", "q8_0,sink=4", "turboquant:3,window=100", "q4_0;layers 1=f32"})
+  for (const char* type : {"f16", "q8_0,sink=4", "turboquant:3,window=100,sink=5", "q4_0;layers 1=f32"})
     for (const std::int64_t n_ctx : {50, 300, 512}) {
       Session session(engine, SessionOptions{.n_ctx = n_ctx, .type_k = type, .type_v = type});
       const CacheEstimate estimate = estimate_cache(session);
