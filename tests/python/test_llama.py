@@ -430,7 +430,8 @@ def test_core_scores_without_logits_all(tiny_model):
 
 def test_a_session_becomes_another(tiny_model):
     engine = _core.Engine(tiny_model)
-    first, second, other = (_core.Session(engine, n_ctx=n, type_k="q8_0,block=16") for n in (64, 128, 20))
+    types = {"type_k": "q8_0,block=16", "type_v": "turboquant:2,block=16"}
+    first, second, other = (_core.Session(engine, n_ctx=n, **types) for n in (64, 128, 20))
     first.eval([5, 6, 7] * 10)
     second.eval([9])
     second.copy_from(first)
