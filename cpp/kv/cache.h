@@ -57,6 +57,7 @@ struct CacheSide {
 struct CacheLayer {
   CacheLayout layout;
   bool lossy = false;
+  std::int64_t n_ctx = 0;  // a tail never holds more
   CacheSide k, v;
   // Cache::hold_sealing sets these.
   static constexpr std::int64_t kNoHold = std::numeric_limits<std::int64_t>::max();
@@ -67,7 +68,7 @@ struct CacheLayer {
     return t < layout.window ? 0 : std::min(most_sealed, (t - layout.window) / layout.block);
   }
   bool holds_sealing() const { return most_sealed != kNoHold; }
-  std::int64_t tail_capacity() const { return layout.block + layout.window + more_tail; }
+  std::int64_t tail_capacity() const { return std::min(n_ctx, layout.block + layout.window) + more_tail; }
   // Tokens of sealed block b: the sinks are left out of the first.
   std::int64_t block_tokens(std::int64_t b) const {
     return b == 0 ? layout.block - layout.sink : layout.block;
@@ -94,6 +95,9 @@ class Cache final : public KvCache {
   // exact. k, v: [n, n_kv_heads * head_dim].
   void read_exact(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const;
 
+  // Becomes what `other` is, of the same layers, heads and cache types; else, or where its tokens do not fit
+  // into n_ctx, a value error with nothing changed.
+  void copy_from(const Cache& other);
   // Takes over all tokens of a cache of the same shape whose codecs are exact: seals what is complete, as if
   // the rows had been appended here. What this cache held is gone.
   void convert_from(const Cache& exact);

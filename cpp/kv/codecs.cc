@@ -56,6 +56,12 @@ std::string codec_list() {
   return names;
 }
 
+std::string codec_help() {
+  std::string text;
+  for (const CodecRow& row : kTable) text += (text.empty() ? "" : ". ") + std::string(row.help);
+  return text;
+}
+
 BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim, KvSide side) {
   CodecSpec spec(codec_text);
   for (const CodecRow& row : kTable)

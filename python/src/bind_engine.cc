@@ -200,6 +200,19 @@ void bind_engine(nb::module_& m) {
           "Keeps as much of the start that tokens and prompt have in common as the cache can; how much that "
           "is.")
       .def(
+          "copy_from",
+          [](SharedSession& self, SharedSession& other) {
+            if (&self == &other) return;
+            self.shared.exclusively([&] {
+              ++self.changes;
+              self.session.copy_from(other.session);
+            });
+          },
+          nb::arg("other"),
+          "Becomes what another session of the same engine and cache types is: tokens, cache and logits. "
+          "ValueError,\n"
+          "with nothing changed, where they differ or its tokens do not fit.")
+      .def(
           "save_state",
           [](SharedSession& self, nb::handle path) {
             const std::string name = to_path(path);
