@@ -9,6 +9,8 @@ from collections.abc import Sequence
 # Name: module, and its line of help.
 EVALUATIONS: dict[str, tuple[str, str]] = {
     "needle": ("spectralkv.evaluate.needle", "find needles in long texts: RULER's retrieval tasks"),
+    "memory": ("spectralkv.evaluate.memory", "what a cache holds at several lengths of context, in bytes"),
+    "report": ("spectralkv.evaluate.report", "everything about a list of cache types on one page"),
 }
 
 

@@ -16,10 +16,12 @@ from spectralkv.evaluate.needle_summary import summarise, write_summary
 from spectralkv.evaluate.needle_tasks import TASKS, split_sentences
 from spectralkv.evaluate.needle_words import word_lists, words_version
 from spectralkv.evaluate.options import (
+    add_result_options,
     add_shared_options,
     given_caches,
     load_engine,
     model_settings,
+    number_list,
     whole_number,
     with_progress,
 )
@@ -48,11 +50,6 @@ def _names(table: Sequence[str]) -> Any:
     return convert
 
 
-def _lengths(text: str) -> list[int]:
-    convert = whole_number(64, 1 << 24)
-    return sorted({convert(part.strip()) for part in text.split(",")})
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="spectralkv eval needle", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -66,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help=f"some of {', '.join(TASKS)} (default: {tasks})",
     )
-    add("--lengths", type=_lengths, default=[512, 1024, 2048], metavar="N,...", help="tokens of prompt and answer")
+    add("--lengths", type=number_list(64, 1 << 24), default=[512, 1024, 2048], metavar="N,...", help="tokens of prompt and answer")
     add("--samples", type=whole_number(1), default=100, metavar="N", help="texts for each task and length")
     add("--depths", type=whole_number(4, 1000), default=10, metavar="N", help="depths, evenly from 0 to 100 %%")
     add(
@@ -77,20 +74,21 @@ def _parser() -> argparse.ArgumentParser:
         help="keys that are asked for, one after the other, about each text of a multikey task (default: 1)",
     )
     add("--haystack", type=Path, metavar="FILE", help="UTF-8 text to hide needles in (default: repeated sentences)")
-    add_shared_options(parser, "eval")
+    add_shared_options(parser)
+    add_result_options(parser, "eval")
     return parser
 
 
-def _read_haystack(path: Path | None) -> tuple[list[str], dict[str, str] | None]:
-    """Sentences, and what a result file says of the text."""
+def _read_haystack(path: Path | None) -> tuple[list[str], str]:
+    """Sentences, and the text's SHA-256; nothing for no text."""
     if path is None:
-        return [], None
+        return [], ""
     data = path.read_bytes()
     try:
         sentences = split_sentences(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"[eval] {path} is no UTF-8 text: {error}") from error
-    return sentences, {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+    return sentences, hashlib.sha256(data).hexdigest()
 
 
 def _check(options: argparse.Namespace, context_length: int) -> None:
@@ -140,7 +138,7 @@ def main(args: Sequence[str]) -> int:
         "seed": options.seed,
         "depths": options.depths,
         "questions": options.questions,
-        "haystack": haystack,
+        "haystack_sha256": haystack,
     }
     folder = options.out / FOLDER
     depths = [100 * i / (options.depths - 1) for i in range(options.depths)]

@@ -43,8 +43,14 @@ def whole_number(least: int, most: int = 2**31 - 1) -> Any:
     return convert
 
 
-def add_shared_options(parser: argparse.ArgumentParser, out: str) -> None:
-    """-m, -t, -ngl, -b, --cache, --out and --seed. out: the folder that --out stands for."""
+def number_list(least: int, most: int) -> Any:
+    """A converter for argparse: whole numbers between commas, which it sorts."""
+    convert = whole_number(least, most)
+    return lambda text: sorted({convert(part.strip()) for part in text.split(",")})
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """-m, -t, -ngl, -b and --cache: the model and its caches."""
     add = parser.add_argument
     add("-m", "--model", metavar="PATH", help="a GGUF file (default: the demo model)")
     add("-t", "--threads", type=whole_number(0, 1024), default=0, metavar="N", help="CPU threads (default: all)")
@@ -58,6 +64,11 @@ def add_shared_options(parser: argparse.ArgumentParser, out: str) -> None:
         help="a cache type, TYPE or KEYS/VALUES, such as q8_0 or eoptshrinkq:3/eoptshrinkq:2; again for another one "
         f"(default: {' and '.join(DEFAULT_CACHES)})",
     )
+
+
+def add_result_options(parser: argparse.ArgumentParser, out: str) -> None:
+    """--out and --seed. out: the folder that --out stands for."""
+    add = parser.add_argument
     add("--out", type=Path, default=Path(out), metavar="FOLDER", help=f"where results go (default: {out})")
     add("--seed", type=whole_number(0, 2**63 - 1), default=0, metavar="N", help="of all that is random (default: 0)")
 
