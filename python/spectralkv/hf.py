@@ -27,8 +27,7 @@ try:
     from transformers.cache_utils import Cache, CacheLayerMixin
 except ImportError as error:
     raise ImportError(
-        "spectralkv.hf needs torch and transformers 4.56 or later, which pip install 'spectralkv[hf]' brings: "
-        f"{error}"
+        f"spectralkv.hf needs torch and transformers 4.56 or later, which pip install 'spectralkv[hf]' brings: {error}"
     ) from error
 
 from spectralkv import _core
@@ -89,8 +88,8 @@ class SpectralLayer(CacheLayerMixin):
         n_sequences, n_kv_heads, _, head_dim = key_states.shape
         if self._padding and len(self._padding) != n_sequences:
             raise ValueError(
-                f"[hf] the attention mask has {len(self._padding)} rows, the batch {n_sequences}: with beams or several "
-                "answers a prompt, give each its row"
+                f"[hf] the attention mask has {len(self._padding)} rows, the batch {n_sequences}: with beams or "
+                "several answers a prompt, give each its row"
             )
         self._held = self.batch(n_sequences, n_kv_heads, head_dim, self._padding)
         self.device, self.is_initialized = key_states.device, True
@@ -199,13 +198,13 @@ def left_padding(attention_mask: Any) -> list[int]:
 
 
 class SpectralCache(Cache):
-    """A cache for `model(..., past_key_values=cache)` and `model.generate(..., past_key_values=cache)` (`cache=` in later
-    versions of the library).
+    """A cache for `model(..., past_key_values=cache)` and `model.generate(..., past_key_values=cache)`; later versions of
+    the library call the argument `cache`.
 
     config: the model's. type_k, type_v: cache types as everywhere, layer ranges included: "eoptshrinkq:2" (what
     "default" means), "turboquant:3", "f16", "eoptshrinkq:2;layers 0-1=q8_0". attention_mask: [batch, n], for prompts
     that are padded on the left; without it every position counts as a token, and the first sequence's padding would
-    become its sinks. n_threads: 0 for all processors of the process.
+    become its sinks. n_threads: that encode and decode, 0 for all processors (torch has threads of its own).
 
     Batches, beam search and copy.deepcopy work. `crop` goes back as far as the newest block that is sealed and refuses
     other lengths with a ValueError that names the nearest; so assisted decoding is refused (`is_croppable`). ValueError
@@ -220,16 +219,14 @@ class SpectralCache(Cache):
         type_v: str = "default",
         *,
         attention_mask: Any = None,
-        n_threads: int = 0,
+        n_threads: int = 1,
     ) -> None:
         decoder = config.get_text_config(decoder=True)
         n_layers = int(decoder.num_hidden_layers)
         for i, kind in enumerate(getattr(decoder, "layer_types", None) or ()):
             if kind not in ATTENTIONS:
                 raise ValueError(f"[hf] layer {i} of the model is {kind!r}: only {', '.join(sorted(ATTENTIONS))} work")
-        self._head_dim = int(
-            getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads
-        )
+        self._head_dim = int(getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads)
         padding = [] if attention_mask is None else left_padding(attention_mask)
         workers = _core.Workers(n_threads)
         layers = [SpectralLayer(workers, i, n_layers, type_k, type_v, list(padding)) for i in range(n_layers)]

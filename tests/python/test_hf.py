@@ -4,6 +4,7 @@ own engine where both mean the same."""
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,17 @@ from spectralkv import Llama  # noqa: E402
 from spectralkv.hf import SpectralCache  # noqa: E402
 
 SHAPE = TinyModel(n_layers=2, n_embd=96, n_heads=4, n_kv_heads=2, head_dim=32, context_length=1024)
-N = 600
+N = 300
 IDS = np.random.default_rng(7).integers(3, 300, N)
-LOSSY = ["q4_0,sink=4", "turboquant:2,sink=4", "eoptshrinkq:2", "eoptshrinkq:2,window=100", "eoptshrinkq:2,window=0"]
+DECODED = "eoptshrinkq:2,block=64,window=50"
+# What the library calls the cache among a model's arguments.
+NAME = "cache" if "cache" in inspect.signature(transformers.LlamaForCausalLM.forward).parameters else "past_key_values"
+LOSSY = ["q4_0,sink=4", "turboquant:2,block=64,sink=4", "eoptshrinkq:2", DECODED, "eoptshrinkq:2,window=0"]
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
+    torch.set_num_threads(1)  # the model is too small for more
     return hf_llama(SHAPE)
 
 
@@ -38,7 +43,7 @@ def run(model: Any, cache: Any, ids: Any, pieces: Any = None, mask: Any = None) 
             options["position_ids"] = torch.arange(piece.start, piece.stop)[None].expand(ids.shape[0], -1)
             if mask is not None:
                 options["position_ids"] = (options["position_ids"] - padding_of(mask)).clamp(min=0)
-            out.append(model(ids[:, piece], past_key_values=cache, use_cache=True, **options).logits)
+            out.append(model(ids[:, piece], **{NAME: cache}, use_cache=True, **options).logits)
     return torch.cat(out, dim=1).numpy()
 
 
@@ -48,6 +53,11 @@ def padding_of(mask: Any) -> Any:
 
 def one_by_one(n: int) -> list[slice]:
     return [slice(i, i + 1) for i in range(n)]
+
+
+def off_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Relative error of the logits at each position."""
+    return np.linalg.norm(a - b, axis=-1) / np.linalg.norm(b, axis=-1)
 
 
 def off(a: np.ndarray, b: np.ndarray) -> float:
@@ -67,25 +77,29 @@ def test_an_exact_cache_changes_nothing(model: Any, exact: np.ndarray) -> None:
         assert off(run(model, SpectralCache(model.config, "f16", "f16"), IDS[None], pieces), exact) < 5e-3
 
 
-@pytest.mark.parametrize("spec", LOSSY)
+@pytest.mark.parametrize("spec", [DECODED, "q4_0"])
 def test_pieces_that_end_where_blocks_seal_are_decoding(model: Any, exact: np.ndarray, spec: str) -> None:
     tokens = run(model, SpectralCache(model.config, spec, spec), IDS[None], one_by_one(N))
     cache = SpectralCache(model.config, spec, spec)
     pieces = list(cache.pieces(N))
-    assert [piece.start for piece in pieces[1:]] == [piece.stop for piece in pieces[:-1]]
-    assert 2 < len(pieces) < 7
-    assert off(run(model, cache, IDS[None], pieces), tokens) < 5e-4
-    assert off(tokens, exact) > 2e-3  # so that the line above could fail
+    # Blocks of 64 seal at 50 + 64 and so on, those of 128 as they are full.
+    assert [piece.stop for piece in pieces] == ([114, 178, 242, N] if spec == DECODED else [128, 256, N])
+    assert [piece.start for piece in pieces] == [0, *(piece.stop for piece in pieces[:-1])]
+    # Sums in another order differ in the last bit, which turns a code of a block here or there; a query that read a
+    # block as sealed or not, other than it should, would be as far off as the exact cache is.
+    unlike = float(off_each(tokens, exact)[0, 150:].mean())
+    assert off_each(run(model, cache, IDS[None], pieces), tokens).max() < unlike / 3
     # What pieces gives in the middle of a sequence goes on from there.
     again = SpectralCache(model.config, spec, spec)
     first = run(model, again, IDS[None, :70], list(again.pieces(70)))
     rest = [slice(piece.start + 70, piece.stop + 70) for piece in again.pieces(N - 70)]
-    assert off(np.concatenate([first, run(model, again, IDS[None], rest)], axis=1), tokens) < 5e-4
+    again_tokens = np.concatenate([first, run(model, again, IDS[None], rest)], axis=1)
+    assert off_each(again_tokens, tokens).max() < unlike / 3
 
 
 @pytest.mark.parametrize("spec", LOSSY)
 def test_equals_the_engine(model: Any, exact: np.ndarray, spec: str, tmp_path_factory: Any) -> None:
-    """The engine reads compressed blocks in 8-bit arithmetic of its own: nearer to it than to the exact cache by far."""
+    """The engine reads compressed blocks in 8-bit arithmetic; it is far nearer to the bridge than to an exact cache."""
     path = str(write_tiny_model(tmp_path_factory.mktemp("hf") / "tiny.gguf", SHAPE))
     with Llama(path, n_ctx=1024, logits_all=True, verbose=False, activations="f32", type_k=spec, type_v=spec) as llama:
         llama.eval([int(i) for i in IDS])
@@ -105,34 +119,40 @@ def test_equals_the_engine(model: Any, exact: np.ndarray, spec: str, tmp_path_fa
 
 def test_a_prompt_in_one_call_is_read_exactly_and_then_compressed(model: Any, exact: np.ndarray) -> None:
     cache = SpectralCache(model.config)
-    assert off(run(model, cache, IDS[None, :500]), exact[:, :500]) < 5e-3
-    later = run(model, cache, IDS[None], [slice(500, N)])
-    assert 2e-3 < off(later, exact[:, 500:]) < 0.7
+    assert off(run(model, cache, IDS[None, :290]), exact[:, :290]) < 5e-3
+    later = run(model, cache, IDS[None], [slice(290, N)])
+    assert 2e-3 < off(later, exact[:, 290:]) < 0.7
     report = cache.report()
     assert report["n_layers"] == 2 and report["n_sequences"] == 1 and report["n_tokens"] == N
-    assert report["bits_per_entry"] > report["k"]["honest_bits"] > report["k"]["paper_bits"] > 2
+    assert report["bits_per_entry"] > report["k"]["honest_bits"] > report["k"]["paper_bits"] >= 2
 
 
 def test_padded_rows_are_as_alone(model: Any) -> None:
-    short = IDS[200:]
-    batch = np.stack([IDS, np.concatenate([np.zeros(200, dtype=IDS.dtype), short])])
+    short = IDS[30:]
+    batch = np.stack([IDS, np.concatenate([np.zeros(30, dtype=IDS.dtype), short])])
     mask = np.ones((2, N), dtype=np.int64)
-    mask[1, :200] = 0
+    mask[1, :30] = 0
     cache = SpectralCache(model.config, attention_mask=mask)
     together = run(model, cache, batch, list(cache.pieces(N)), mask)
     for row, ids in enumerate([IDS, short]):
         alone = SpectralCache(model.config)
         expected = run(model, alone, ids[None], list(alone.pieces(len(ids))))
         assert off(together[row, N - len(ids) :], expected[0]) < 5e-4
-    assert cache.report()["n_tokens"] == N + 400
+    assert cache.report()["n_tokens"] == 2 * N - 30
 
 
 def test_generate_greedy_beams_and_chunks(model: Any) -> None:
-    prompt = torch.as_tensor(IDS[None, :400])
-    options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": 310}
+    prompt = torch.as_tensor(IDS[None, :280])
+    options = {
+        "attention_mask": torch.ones_like(prompt),
+        "max_new_tokens": 12,
+        "do_sample": False,
+        "pad_token_id": 0,
+        "eos_token_id": 310,
+    }
 
     def generate(cache: Any, **more: Any) -> list[int]:
-        return model.generate(prompt, past_key_values=cache, **options, **more)[0, 400:].tolist()
+        return model.generate(prompt, **{NAME: cache}, **options, **more)[0, 280:].tolist()
 
     for more in ({}, {"num_beams": 3}):
         assert generate(SpectralCache(model.config, "f32", "f32"), **more) == generate(
@@ -141,9 +161,9 @@ def test_generate_greedy_beams_and_chunks(model: Any) -> None:
     lossy = SpectralCache(model.config)
     chunked = generate(lossy, prefill_chunk_size=128)
     by_hand = SpectralCache(model.config)
-    run(model, by_hand, IDS[None, :399], one_by_one(399))
-    tokens = [int(IDS[399])]
-    for position in range(399, 411):
+    run(model, by_hand, IDS[None, :279], one_by_one(279))
+    tokens = [int(IDS[279])]
+    for position in range(279, 291):
         ids = np.array([[0] * position + tokens[-1:]])
         tokens.append(int(run(model, by_hand, ids, [slice(position, position + 1)])[0, -1].argmax()))
     assert chunked == tokens[1:]
@@ -170,7 +190,7 @@ def test_beams_follow_their_sequences(model: Any) -> None:
 
 def test_crop(model: Any, exact: np.ndarray) -> None:
     cache = SpectralCache(model.config, "eoptshrinkq:2,window=0", "f16")
-    run(model, cache, IDS[None, :300])
+    run(model, cache, IDS[None])
     cache.crop(-30)
     assert cache.get_seq_length() == 270
     for layer in cache.layers:
@@ -180,13 +200,13 @@ def test_crop(model: Any, exact: np.ndarray) -> None:
     assert cache.get_seq_length() == 270  # in all layers
     cache.crop(-270)
     assert off(run(model, cache, IDS[None]), exact) < 5e-3
-    with pytest.raises((ValueError, AssertionError)):
-        model.generate(
-            torch.as_tensor(IDS[None, :300]),
-            past_key_values=SpectralCache(model.config),
-            assistant_model=model,
-            max_new_tokens=5,
-        )
+
+
+@pytest.mark.skipif(not hasattr(transformers.Cache, "is_croppable"), reason="this version of transformers does not ask")
+def test_assisted_decoding_is_refused(model: Any) -> None:
+    options = {NAME: SpectralCache(model.config), "attention_mask": torch.ones(1, N), "max_new_tokens": 5}
+    with pytest.raises(ValueError, match="crop"):
+        model.generate(torch.as_tensor(IDS[None]), assistant_model=model, pad_token_id=0, **options)
 
 
 def test_other_types_and_devices_of_tensors(model: Any) -> None:
@@ -205,8 +225,8 @@ def test_a_model_with_a_sliding_window() -> None:
     )  # fmt: skip
     torch.manual_seed(0)
     model = transformers.MistralForCausalLM(config).eval()
-    expected = run(model, transformers.DynamicCache(config=config), IDS[None, :300], one_by_one(300))
-    got = run(model, SpectralCache(config, "f32", "f32"), IDS[None, :300], one_by_one(300))
+    expected = run(model, transformers.DynamicCache(config=config), IDS[None, :100], one_by_one(100))
+    got = run(model, SpectralCache(config, "f32", "f32"), IDS[None, :100], one_by_one(100))
     assert off(got, expected) < 5e-4
 
 

@@ -1,4 +1,4 @@
-"""The tiny model of tiny_model.py as a Llama of the transformers library, and a cache that sees keys in GGUF's order."""
+"""The tiny model of tiny_model.py as a Llama of transformers, and a cache that sees keys in the order of GGUF files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def hf_llama(m: TinyModel) -> Any:
         attn_implementation="eager",
     )
     weights = tensors(m)
-    state = {"model.embed_tokens.weight": weights["token_embd.weight"], "model.norm.weight": weights["output_norm.weight"]}
+    state = {
+        "model.embed_tokens.weight": weights["token_embd.weight"],
+        "model.norm.weight": weights["output_norm.weight"],
+    }
     names = {
         "attn_q": "self_attn.q_proj",
         "attn_k": "self_attn.k_proj",
@@ -53,7 +56,9 @@ def hf_llama(m: TinyModel) -> Any:
                 value = value.reshape(-1, m.d, m.n_embd)[:, halves(m.d)].reshape(value.shape)
             state[f"model.layers.{i}.{theirs}.weight"] = value
     model = LlamaForCausalLM(config).eval()
-    missing = model.load_state_dict({k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state.items()}, strict=False)
+    missing = model.load_state_dict(
+        {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state.items()}, strict=False
+    )
     assert not missing.unexpected_keys and set(missing.missing_keys) <= {"lm_head.weight"}
     model.tie_weights()
     return model
