@@ -198,8 +198,8 @@ def left_padding(attention_mask: Any) -> list[int]:
 
 
 class SpectralCache(Cache):
-    """A cache for `model(..., past_key_values=cache)` and `model.generate(..., past_key_values=cache)`; later versions of
-    the library call the argument `cache`.
+    """A cache for `model(..., past_key_values=cache)` and `model.generate(..., past_key_values=cache)`; later versions
+    of the library call the argument `cache`.
 
     config: the model's. type_k, type_v: cache types as everywhere, layer ranges included: "eoptshrinkq:2" (what
     "default" means), "turboquant:3", "f16", "eoptshrinkq:2;layers 0-1=q8_0". attention_mask: [batch, n], for prompts

@@ -62,8 +62,8 @@ def retrieval(answer: str, truth: str) -> float:
 
 def classification(answer: str, truth: str, classes: Sequence[str]) -> float:
     """One over the number of classes that the answer names, if the true one is among them. A class whose name is part
-    of the true one's does not count; as in LongBench's programme the list is walked while it shrinks, so the name behind
-    one that was taken out is passed over."""
+    of the true one's does not count; as in LongBench's programme the list is walked while it shrinks, so the name
+    behind one that was taken out is passed over."""
     named = [name for name in classes if name in answer]
     at = 0
     while at < len(named):

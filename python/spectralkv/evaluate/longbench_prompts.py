@@ -15,10 +15,8 @@ def cut_middle(tokenizer: _core.Tokenizer, text: str, length: int) -> str:
     if len(ids) <= length:
         return text
     half = length // 2
-    start, end = ids[:half], ids[len(ids) - half :]
-    return "".join(
-        tokenizer.decode(part, False, first).decode("utf-8", "replace") for part, first in ((start, True), (end, False))
-    )
+    parts = (ids[:half], ids[len(ids) - half :])  # each decoded as a text of its own
+    return "".join(tokenizer.decode(part, False, True).decode("utf-8", "replace") for part in parts)
 
 
 def prompt_tokens(engine: _core.Engine, text: str, chat: bool, length: int) -> list[int]:
