@@ -111,7 +111,8 @@ def read_questions(folder: Path, tasks: Sequence[str], samples: int | None) -> d
     prompts, lengths = _config(files[PROMPTS], tasks, str), _config(files[LENGTHS], tasks, int)
     questions: dict[str, list[Question]] = {}
     for task in tasks:
-        path, chosen = files[f"{task}.jsonl"], []
+        path = files[f"{task}.jsonl"]
+        chosen: list[Question] = []
         with open(path, encoding="utf-8") as lines:
             try:
                 for number, line in enumerate(lines):

@@ -59,7 +59,9 @@ TEST_P(Reading, IsWhatAttentionReads) {
         apart += norm(v_all.row(t) + h * kDim, v.data() + t * kWidth + h * kDim);
     }
   }
-  if (sealed > 0) EXPECT_GT(apart, 0.1) << "no block was read as sealed";
+  if (cache.layer(0).lossy) {
+    EXPECT_GT(apart, 0.1) << "no block was read as sealed";
+  }
   cache.settle(0, 1);
   cache.commit(1);
 }
@@ -97,8 +99,8 @@ TEST_P(Reading, ACopyGoesOnAsTheCache) {
 INSTANTIATE_TEST_SUITE_P(Types, Reading,
                          testing::Values("f32", "f16", "q8_0", "q4_0,sink=4,window=30", "turboquant:2,sink=4",
                                          "eoptshrinkq:2", "eoptshrinkq:3,paper"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& parameter) {
+                           std::string name = parameter.param;
                            for (char& c : name)
                              if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
                            return name;
