@@ -44,6 +44,15 @@ def _rows(tensor: Any) -> Any:
     return tensor.detach().to(device="cpu", dtype=torch.float32).numpy()
 
 
+def _to_pairs(k: Any) -> Any:
+    """Dimensions i and i + d/2 of the last axis, which RoPE turns together, side by side: the order of GGUF files."""
+    return np.ascontiguousarray(k.reshape(*k.shape[:-1], 2, -1).swapaxes(-1, -2)).reshape(k.shape)
+
+
+def _from_pairs(k: Any) -> Any:
+    return np.ascontiguousarray(k.reshape(*k.shape[:-1], -1, 2).swapaxes(-1, -2)).reshape(k.shape)
+
+
 def _like(array: Any, tensor: Any) -> Any:
     return torch.from_numpy(array).to(device=tensor.device, dtype=tensor.dtype)
 
@@ -56,9 +65,17 @@ class SpectralLayer(CacheLayerMixin):
     is_croppable = False  # not to any length
 
     def __init__(
-        self, workers: _core.Workers, layer: int, n_layers: int, type_k: str, type_v: str, padding: list[int]
+        self,
+        workers: _core.Workers,
+        layer: int,
+        n_layers: int,
+        type_k: str,
+        type_v: str,
+        padding: list[int],
+        pairs: bool,
     ) -> None:
         super().__init__()
+        self._pairs = pairs
         self._workers, self._layer, self._n_layers = workers, layer, n_layers
         self._types = (type_k, type_v)
         self._padding = padding
@@ -101,8 +118,9 @@ class SpectralLayer(CacheLayerMixin):
         if self._held is None:
             self.lazy_initialization(key_states, value_states)
         assert self._held is not None
-        k, v = self._held.extend(_rows(key_states), _rows(value_states))
-        return _like(k, key_states), _like(v, value_states)
+        k, v = _rows(key_states), _rows(value_states)
+        k, v = self._held.extend(_to_pairs(k) if self._pairs else k, v)
+        return _like(_from_pairs(k) if self._pairs else k, key_states), _like(v, value_states)
 
     def get_seq_length(self) -> int:
         """Positions so far, padding included."""
@@ -172,14 +190,14 @@ class SpectralLayer(CacheLayerMixin):
         if self._held is None:
             raise ValueError(f"[hf] layer {self._layer} holds nothing yet")
         k, v = self._held.read()
-        return torch.from_numpy(k), torch.from_numpy(v)
+        return torch.from_numpy(_from_pairs(k) if self._pairs else k), torch.from_numpy(v)
 
     def reports(self) -> list[dict[str, Any]]:
         """What each sequence holds, as Session.cache_report gives it; empty before the first update."""
         return [] if self._held is None else self._held.reports()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpectralLayer:
-        copy = SpectralLayer(self._workers, self._layer, self._n_layers, *self._types, list(self._padding))
+        copy = SpectralLayer(self._workers, self._layer, self._n_layers, *self._types, list(self._padding), self._pairs)
         if self._held is not None:
             copy._held = self._held.select(range(self._held.n_sequences))
             copy.device, copy.is_initialized = self.device, True
@@ -204,7 +222,9 @@ class SpectralCache(Cache):
     config: the model's. type_k, type_v: cache types as everywhere, layer ranges included: "eoptshrinkq:2" (what
     "default" means), "turboquant:3", "f16", "eoptshrinkq:2;layers 0-1=q8_0". attention_mask: [batch, n], for prompts
     that are padded on the left; without it every position counts as a token, and the first sequence's padding would
-    become its sinks. n_threads: that encode and decode, 0 for all processors (torch has threads of its own).
+    become its sinks. n_threads: that encode and decode, 0 for all processors (torch has threads of its own). pairs:
+    give the codecs the dimensions of keys that RoPE turns together, i and i + head_dim/2, side by side, as the engine
+    has them (a rotation or a group of 32 is another one in another order); None: where head_dim is even.
 
     Batches, beam search and copy.deepcopy work. `crop` goes back as far as the newest block that is sealed and refuses
     other lengths with a ValueError that names the nearest; so assisted decoding is refused (`is_croppable`). ValueError
@@ -219,6 +239,7 @@ class SpectralCache(Cache):
         type_v: str = "default",
         *,
         attention_mask: Any = None,
+        pairs: bool | None = None,
         n_threads: int = 1,
     ) -> None:
         decoder = config.get_text_config(decoder=True)
@@ -229,7 +250,11 @@ class SpectralCache(Cache):
         self._head_dim = int(getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads)
         padding = [] if attention_mask is None else left_padding(attention_mask)
         workers = _core.Workers(n_threads)
-        layers = [SpectralLayer(workers, i, n_layers, type_k, type_v, list(padding)) for i in range(n_layers)]
+        if pairs is None:
+            pairs = self._head_dim % 2 == 0
+        elif pairs and self._head_dim % 2:
+            raise ValueError(f"[hf] pairs: a head dim of {self._head_dim} has no pairs")
+        layers = [SpectralLayer(workers, i, n_layers, type_k, type_v, list(padding), pairs) for i in range(n_layers)]
         self._layouts = sorted({layer.batch(1, 1, self._head_dim).layout for layer in layers})
         self._shifts = sorted(set(padding)) or [0]
         super().__init__(layers=layers)

@@ -1,4 +1,4 @@
-"""The tiny model of tiny_model.py as a Llama of transformers, and a cache that sees keys in the order of GGUF files."""
+"""The tiny model of tiny_model.py as a Llama of the transformers library."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from support.tiny_model import TinyModel, tensors
 from transformers import LlamaConfig, LlamaForCausalLM
-
-from spectralkv.hf import SpectralCache
 
 
 def halves(d: int) -> list[int]:
@@ -62,13 +60,3 @@ def hf_llama(m: TinyModel) -> Any:
     assert not missing.unexpected_keys and set(missing.missing_keys) <= {"lm_head.weight"}
     model.tie_weights()
     return model
-
-
-class GgufOrderCache(SpectralCache):
-    """Gives the codecs a head's dimensions in the order of GGUF files, so that they make the same blocks of them as the
-    engine: a rotation or a group of 32 is another one in another order."""
-
-    def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
-        order = torch.tensor(halves(key_states.shape[-1]))
-        k, v = super().update(key_states[..., torch.argsort(order)], value_states, layer_idx, *args, **kwargs)
-        return k[..., order], v
