@@ -9,7 +9,7 @@ from collections.abc import Sequence
 # Name: module, and its line of help.
 EVALUATIONS: dict[str, tuple[str, str]] = {
     "needle": ("spectralkv.evaluate.needle", "find needles in long texts: RULER's retrieval tasks"),
-    "longbench": ("spectralkv.evaluate.longbench", "answer the English-language tasks of LongBench, from your copy of it"),
+    "longbench": ("spectralkv.evaluate.longbench", "LongBench's English-language tasks, from your copy of it"),
     "memory": ("spectralkv.evaluate.memory", "what a cache holds at several lengths of context, in bytes"),
     "report": ("spectralkv.evaluate.report", "everything about a list of cache types on one page"),
 }
