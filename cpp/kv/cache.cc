@@ -65,7 +65,8 @@ Cache::Cache(const CacheShape& shape, const std::string& type_k, const std::stri
     layer.v.built = build_codec(v_texts[l], shape.head_dim, KvSide::values);
     layer.lossy = layer.k.built.lossy || layer.v.built.lossy;
     layer.n_ctx = shape.n_ctx;
-    layer.layout = shared_layout(layer.k.built, layer.v.built, static_cast<std::int64_t>(l));
+    layer.layout =
+        shared_layout(layer.k.built, layer.v.built, shape.first_layer + static_cast<std::int64_t>(l));
     for (CacheSide* side : {&layer.k, &layer.v}) {
       side->exact = side->built.codec->spec() == "f32" ? f32_.get() : f16_.get();
       side->sinks = Buffer<std::byte>(exact_bytes(*side, shape.n_kv_heads, layer.layout.sink));

@@ -1,4 +1,4 @@
-// Copies of a cache, reading and compressing what an exact one holds, and keeping one from sealing more.
+// Copies of a cache, compressing what an exact one holds, and keeping one from sealing more.
 #include <algorithm>
 #include <cassert>
 #include <cstring>
@@ -10,28 +10,6 @@ namespace spectralkv {
 namespace {
 
 constexpr std::int64_t kChunk = 1024;  // tokens that are decoded and appended together
-
-// Tokens [first, first + out.rows) of a side whose codec keeps rows back to back. out: [n, heads * d].
-void read_side(const CacheSide& side, const CacheLayer& layer, std::int64_t d, std::int64_t first,
-               Matrix out) {
-  const std::int64_t block = layer.layout.block, heads = out.cols / d, end = first + out.rows;
-  const auto n_blocks = static_cast<std::int64_t>(side.blocks.size());
-  for (std::int64_t t = first; t < end;) {
-    const std::int64_t b = std::min(t / block, n_blocks), at = t - b * block;
-    const std::int64_t n = b < n_blocks ? std::min(block - at, end - t) : end - t;
-    for (std::int64_t h = 0; h < heads; ++h) {
-      const Matrix to = out.rows_range(t - first, n).cols_range(h * d, d);
-      if (b < n_blocks) {
-        const SealedBlock& sealed = side.blocks[static_cast<std::size_t>(b)];
-        const Codec& codec = *side.built.codec;
-        codec.decode(sealed.head(static_cast<std::size_t>(h)).data() + codec.max_bytes(at), n, to);
-      } else {
-        side.exact->decode(side.tail.data() + side.exact->max_bytes(h * layer.tail_capacity() + at), n, to);
-      }
-    }
-    t += n;
-  }
-}
 
 }  // namespace
 
@@ -71,13 +49,6 @@ void Cache::copy_from(const Cache& other) {
   n_tokens_ = other.n_tokens_;
 }
 
-void Cache::read_exact(std::int64_t layer_index, std::int64_t first, Matrix k, Matrix v) const {
-  const CacheLayer& layer = this->layer(layer_index);
-  assert(!layer.lossy && first + k.rows <= n_tokens_ && k.rows == v.rows);
-  read_side(layer.k, layer, shape_.head_dim, first, k);
-  read_side(layer.v, layer, shape_.head_dim, first, v);
-}
-
 void Cache::convert_from(const Cache& exact) {
   const CacheShape& from = exact.shape_;
   check(from.n_layers == shape_.n_layers && from.n_kv_heads == shape_.n_kv_heads &&
@@ -95,7 +66,7 @@ void Cache::convert_from(const Cache& exact) {
     const std::int64_t n = std::min(kChunk, exact.n_tokens_ - n_tokens_);
     const Matrix k(k_rows.data(), n, cols), v(v_rows.data(), n, cols);
     for (std::int64_t l = 0; l < shape_.n_layers; ++l) {
-      exact.read_exact(l, n_tokens_, k, v);
+      exact.read(l, n_tokens_, k, v);
       append(l, k, v);
       settle(l, n);
     }

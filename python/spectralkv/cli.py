@@ -1,4 +1,4 @@
-"""The command `spectralkv`: pull, convert and quantize are Python, everything else is in the core that the standalone
+"""The command `spectralkv`: eval, pull, convert and quantize are Python, everything else is in the core that the standalone
 binary shares. Imports wait until they are needed, inside of `main`, which ends quietly when Ctrl-C comes meanwhile."""
 
 from __future__ import annotations
@@ -59,9 +59,16 @@ def _quantize_main(args: Sequence[str]) -> int:
     return quantize_main(args)
 
 
+def _eval_main(args: Sequence[str]) -> int:
+    from spectralkv.evaluate.command import main as eval_main
+
+    return eval_main(args)
+
+
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "convert": (_convert_main, "turn a Llama or Mistral checkpoint into a GGUF file"),
     "quantize": (_quantize_main, "write a GGUF file with its weights in another type"),
+    "eval": (_eval_main, "judge cache types by what a model still can do: retrieval"),
     "pull": (_pull_main, PULL_HELP),
 }
 
