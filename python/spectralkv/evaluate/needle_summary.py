@@ -1,4 +1,4 @@
-"""Accuracy of the needle evaluation by task, length and cache, with intervals, and paired differences between caches."""
+"""Accuracy of the needle evaluation by task, length and cache, with intervals, and paired differences of caches."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def markdown(summary: Summary) -> str:
                 shown = [_shown(cells.get((task, length, cache)), kind) for length in lengths]
                 parts.append(f"| {cache} | " + " | ".join(shown) + " |")
             if base is None:
-                parts.append("| answers (texts) | " + " | ".join(_counts(cells, task, n, caches) for n in lengths) + " |")
+                parts.append(
+                    "| answers (texts) | " + " | ".join(_counts(cells, task, n, caches) for n in lengths) + " |"
+                )
             parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
@@ -107,7 +109,9 @@ def _shown(cell: Mapping[str, Any] | None, kind: str) -> str:
     return "-" if cell is None else percent(cell[kind], signed=kind == "difference")
 
 
-def _counts(cells: Mapping[tuple[str, int | str, str], Any], task: str, length: int | str, caches: Sequence[str]) -> str:
+def _counts(
+    cells: Mapping[tuple[str, int | str, str], Any], task: str, length: int | str, caches: Sequence[str]
+) -> str:
     """How many answers a column has, and about how many texts; a span where caches differ."""
     found = [cells[task, length, cache]["accuracy"] for cache in caches if (task, length, cache) in cells]
 

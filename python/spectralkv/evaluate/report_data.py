@@ -18,7 +18,10 @@ PARTS = ("kl", "prefix", "needle", "fidelity", "memory", "speed")
 
 def _model(options: argparse.Namespace) -> list[str]:
     """-m and -t as they were given."""
-    return [*(["-m", options.model] if options.model else []), *(["-t", str(options.threads)] if options.threads else [])]
+    return [
+        *(["-m", options.model] if options.model else []),
+        *(["-t", str(options.threads)] if options.threads else []),
+    ]
 
 
 def _types(cache: CacheType) -> list[str]:
@@ -37,9 +40,7 @@ def divergences(options: argparse.Namespace, runner: Runner, caches: Sequence[Ca
                 args += ["--prefix", str(options.context - options.context // 8)]
             result = runner.json_of(f"{protocol}-{text.stem}-{cache.file_name}", args)
             if result is not None:
-                found.append(
-                    {"text": text.stem, "cache": cache.name, "command": shown_command(args), "result": result}
-                )
+                found.append({"text": text.stem, "cache": cache.name, "command": shown_command(args), "result": result})
     return found
 
 
@@ -142,9 +143,9 @@ def _needle_commands(
     haystack = ["--haystack", _haystack(options)] if settings["haystack_sha256"] else []
     shared = ["--depths", str(settings["depths"]), "--questions", str(settings["questions"]), *haystack]
     shared += ["--seed", str(settings["seed"]), "--out", str(options.out)]
+    front = ["eval", "needle", *_model(options)]
     return [
-        ["eval", "needle", *_model(options), "--tasks", task, "--lengths", ",".join(map(str, lengths))]
-        + ["--samples", str(n), *shared]
+        [*front, "--tasks", task, "--lengths", ",".join(map(str, lengths)), "--samples", str(n), *shared]
         for (task, n), lengths in groups.items()
     ]
 
