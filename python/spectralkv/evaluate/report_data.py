@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def _haystack(options: argparse.Namespace) -> str:
 
 def gather(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType]) -> Data:
     """All parts asked for; those of which nothing is there are left out."""
-    makers = {
+    makers: dict[str, Callable[[], Any]] = {
         "kl": lambda: divergences(options, runner, caches, "decode"),
         "prefix": lambda: divergences(options, runner, caches, "prefix"),
         "needle": lambda: needle(options, runner, caches),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spectralkv.evaluate import report_plots as plots
@@ -30,7 +30,7 @@ def _bits(result: Mapping[str, Any], kind: str) -> float | None:
 def honest_bits(data: Data) -> dict[str, float]:
     """Of each cache, mean of keys, values and texts."""
     found: dict[str, list[float]] = {}
-    for entry in data.get("kl", data.get("prefix", ())):
+    for entry in data.get("kl") or data.get("prefix") or ():
         bits = _bits(entry["result"], "honest")
         if bits is not None:
             found.setdefault(entry["cache"], []).append(bits)
@@ -244,7 +244,7 @@ def overview_section(data: Data, caches: Sequence[str]) -> Section:
     return Section("Overview", text, [table], commands=[data["command"]])
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[[Data], Section]] = {
     "kl": lambda data: divergence_section("kl", data),
     "prefix": lambda data: divergence_section("prefix", data),
     "needle": needle_section,
