@@ -51,7 +51,7 @@ def fidelity(options: argparse.Namespace, runner: Runner, caches: Sequence[Cache
     for cache in caches:
         if cache.exact:
             continue
-        args = ["fidelity", *_model(options), "-f", str(options.text[0]), "-c", str(options.context // 2)]
+        args = ["fidelity", *_model(options), "-f", str(options.text[0]), "-c", str(options.context)]
         args += [*_types(cache), "--json", "-", "--log-disable"]
         result = runner.json_of(f"fidelity-{cache.file_name}", args)
         if result is None:
