@@ -165,8 +165,8 @@ def test_a_run_leaves_records_tables_and_maps(whole):
         assert {"prompt", "begin", "expected", "answer", "depth"} <= record.keys()
         assert record["score"] == string_match_all(clean_answer(record["answer"]), record["expected"])
     summary = json.loads((out / "needle" / "summary.json").read_text())
-    assert [cell["accuracy"]["n"] for cell in summary["cells"]] == [5, 5, 10, 10]
-    assert summary["cells"][3]["accuracy"]["clusters"] == 5
+    assert [cell["accuracy"]["n"] for cell in summary["cells"]] == [10, 10, 5, 5]
+    assert summary["cells"][0]["accuracy"]["clusters"] == 5
     assert "niah_single_1: points above f16 on the same questions" in printed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from spectralkv.evaluate.cache_types import CacheType
@@ -57,6 +58,7 @@ def fidelity(options: argparse.Namespace, runner: Runner, caches: Sequence[Cache
         if result is None:
             continue
         entry: Data = {"cache": cache.name, "command": shown_command(args), "mean": result["mean"]}
+        entry["rank"] = {side: fmean(layer[side]["rank"] for layer in result["layers"]) for side in ("k", "v")}
         if "eoptshrinkq" in cache.name and not any("spectra" in other for other in found):
             entry["spectra"] = _spectra(result)
         found.append(entry)

@@ -156,7 +156,7 @@ def fidelity_section(data: Data) -> Section:
     rows = []
     for entry in entries:
         k, v = entry["mean"]["k"], entry["mean"]["v"]
-        row = [entry["cache"], _number(k["rank"], 2), _number(v["rank"], 2)]
+        row = [entry["cache"], *(_number(entry["rank"][side], 2) for side in ("k", "v"))]
         row += [_small(k["relative_mse"]), _small(v["relative_mse"]), _small(k["ip_error"])]
         rows.append([*row, _small(entry["mean"]["attention_error"])])
     pictures = []
