@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:70rem;margin:0 auto;padding:0 1rem 3rem}
-h1{font-size:1.6rem;line-height:1.2}h2{font-size:1.25rem;margin-top:2.5rem;border-top:1px solid #ccc;padding-top:1rem}
+h1{font-size:1.6rem;line-height:1.2}h1,p,caption,figcaption{overflow-wrap:anywhere}
+h2{font-size:1.25rem;margin-top:2.5rem;border-top:1px solid #ccc;padding-top:1rem}
 .wide{overflow-x:auto;margin:1rem 0}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}
@@ -75,7 +76,7 @@ def _section_html(section: Section) -> str:
 
 def to_html(title: str, sections: Sequence[Section]) -> str:
     """The page: nothing is loaded, no script is run."""
-    links = "".join(f'<a href="#{section.anchor}">{html.escape(section.title)}</a>' for section in sections)
+    links = "\n".join(f'<a href="#{section.anchor}">{html.escape(section.title)}</a>' for section in sections)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
