@@ -97,7 +97,7 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
     const std::int64_t s = piece % 2, begin = piece / 2 * kTogether,
                        end = std::min(begin + kTogether, of_side);
     CodecWork& work = work_[static_cast<std::size_t>(thread)];
-    float* rows = work.floats(2, (end - begin) * block * d);
+    float* rows = work.floats(CodecWork::kRows, (end - begin) * block * d);
     std::array<ConstMatrix, kTogether> blocks;
     std::array<std::byte*, kTogether> out;
     for (std::int64_t i = begin; i < end; ++i) {

@@ -22,7 +22,8 @@ enum class KvSide { keys, values };
 // Scratch of one thread, grown as needed and kept.
 class CodecWork {
  public:
-  static constexpr int kSlots = 8;  // 0 and 1 belong to the default score and mix, the others to codecs
+  static constexpr int kSlots = 9;  // 0 and 1 belong to the default score and mix, 2 to 7 to codecs
+  static constexpr int kRows = 8;   // and this one to who calls them: rows on their way to encode
   float* floats(int slot, std::int64_t n) { return reinterpret_cast<float*>(bytes(slot, n * 4)); }
   std::byte* bytes(int slot, std::int64_t n);
   GramLanes& spectra();

@@ -1,5 +1,6 @@
-"""The command `spectralkv`: eval, pull, convert and quantize are Python, everything else is in the core that the standalone
-binary shares. Imports wait until they are needed, inside of `main`, which ends quietly when Ctrl-C comes meanwhile."""
+"""The command `spectralkv`: eval, pull, convert and quantize are Python, everything else is in the core that the
+standalone binary shares. Imports wait until they are needed, inside of `main`, which ends quietly when Ctrl-C comes
+meanwhile."""
 
 from __future__ import annotations
 

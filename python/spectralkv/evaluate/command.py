@@ -1,4 +1,4 @@
-"""The command `spectralkv eval`: its table of evaluations. Each is a module with `main(args)`, imported when it runs."""
+"""The command `spectralkv eval` and its table: each evaluation is a module with `main(args)`, imported when it runs."""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ def main(args: Sequence[str]) -> int:
             f"--contexts begins at {options.contexts[0]}"
         )
     result = [
-        {"cache": cache.name, "rows": measure_memory(engine, cache, tokens, contexts)} for cache in given_caches(options)
+        {"cache": cache.name, "rows": measure_memory(engine, cache, tokens, contexts)}
+        for cache in given_caches(options)
     ]
     print(json.dumps(result, indent=1) if options.json else memory_table(result))
     return 0

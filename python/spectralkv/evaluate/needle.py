@@ -63,7 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help=f"some of {', '.join(TASKS)} (default: {tasks})",
     )
-    add("--lengths", type=number_list(64, 1 << 24), default=[512, 1024, 2048], metavar="N,...", help="tokens of prompt and answer")
+    add(
+        "--lengths",
+        type=number_list(64, 1 << 24),
+        default=[512, 1024, 2048],
+        metavar="N,...",
+        help="tokens of prompt and answer",
+    )
     add("--samples", type=whole_number(1), default=100, metavar="N", help="texts for each task and length")
     add("--depths", type=whole_number(4, 1000), default=10, metavar="N", help="depths, evenly from 0 to 100 %%")
     add(

@@ -1,4 +1,4 @@
-"""Cells of the needle evaluation: the questions of one task at one length, as prompts in an order that saves reading."""
+"""Cells of the needle evaluation: the questions of a task at one length, as prompts in an order that saves reading."""
 
 from __future__ import annotations
 

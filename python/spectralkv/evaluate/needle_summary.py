@@ -1,4 +1,4 @@
-"""Accuracy of the needle evaluation by task, length and cache, with intervals, and paired differences between caches."""
+"""Accuracy of the needle evaluation by task, length and cache, with intervals, and paired differences of caches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spectralkv.evaluate.intervals import Interval, paired_difference, score_int
 from spectralkv.evaluate.store import Record
 
 Summary = dict[str, Any]
-ALL = "all"  # the length that stands for every length of a task
+ALL = "all"  # the length that stands for every length of a task: the questions that all caches answered
 
 
 def _cluster(record: Record) -> str:
@@ -41,20 +41,28 @@ def _select(records: Sequence[Record], task: str, length: int | str) -> list[Rec
     return [record for record in records if record["task"] == task and length in (ALL, record["length"])]
 
 
+def _shared(records: Mapping[str, Sequence[Record]], task: str) -> set[str]:
+    """Keys of the task's questions that every cache which has the task answered: only they can be compared at once."""
+    held = [{record["key"] for record in _select(some, task, ALL)} for some in records.values()]
+    return set.intersection(*(keys for keys in held if keys))
+
+
 def summarise(records: Mapping[str, Sequence[Record]]) -> Summary:
     """records: of each cache by its name; the first cache is the base of the differences.
 
-    Gives {"base": name, "cells": [{"task", "length" (a number or "all"), "cache", "accuracy", "difference"}]}, the
-    last two with mean, low, high, n and clusters; difference is None for the base and where no question is shared."""
+    Gives {"base": name, "cells": [{"task", "length", "cache", "accuracy", "difference"}]}. length is a number, or "all"
+    for the questions of any length that every cache answered. The last two have mean, low, high, n and clusters;
+    difference is None for the base and where no question is shared."""
     base = next(iter(records))
     held = {record["key"]: record for record in records[base]}
     tasks = dict.fromkeys(record["task"] for some in records.values() for record in some)
     cells = []
     for task in tasks:
         lengths = sorted({record["length"] for some in records.values() for record in some if record["task"] == task})
-        for length in [*lengths, *([ALL] if len(lengths) > 1 else [])]:
+        shared = _shared(records, task)
+        for length in [*lengths, *([ALL] if len(lengths) > 1 and shared else [])]:
             for cache, some in records.items():
-                chosen = _select(some, task, length)
+                chosen = [record for record in _select(some, task, length) if length != ALL or record["key"] in shared]
                 if not chosen:
                     continue
                 difference = None if cache == base else _difference(chosen, held)
@@ -98,7 +106,9 @@ def markdown(summary: Summary) -> str:
                 shown = [_shown(cells.get((task, length, cache)), kind) for length in lengths]
                 parts.append(f"| {cache} | " + " | ".join(shown) + " |")
             if base is None:
-                parts.append("| answers (texts) | " + " | ".join(_counts(cells, task, n, caches) for n in lengths) + " |")
+                parts.append(
+                    "| answers (texts) | " + " | ".join(_counts(cells, task, n, caches) for n in lengths) + " |"
+                )
             parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
@@ -107,7 +117,9 @@ def _shown(cell: Mapping[str, Any] | None, kind: str) -> str:
     return "-" if cell is None else percent(cell[kind], signed=kind == "difference")
 
 
-def _counts(cells: Mapping[tuple[str, int | str, str], Any], task: str, length: int | str, caches: Sequence[str]) -> str:
+def _counts(
+    cells: Mapping[tuple[str, int | str, str], Any], task: str, length: int | str, caches: Sequence[str]
+) -> str:
     """How many answers a column has, and about how many texts; a span where caches differ."""
     found = [cells[task, length, cache]["accuracy"] for cache in caches if (task, length, cache) in cells]
 

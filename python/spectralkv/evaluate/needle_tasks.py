@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 
 from spectralkv.evaluate.needle_words import distinct
 
@@ -133,7 +133,9 @@ def listing(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else ", ".join(keys[:-1]) + ", and " + keys[-1]
 
 
-def make_sample(name: str, haystack: Haystack, depths: Sequence[float], number: int, n_questions: int, seed: str) -> Sample:
+def make_sample(
+    name: str, haystack: Haystack, depths: Sequence[float], number: int, n_questions: int, seed: str
+) -> Sample:
     """Sample `number` of a task. depths: the grid, in percent; the first needle takes depth number mod their count,
     the others draw from the rest. n_questions: how many of the keys are asked for, one after the other."""
     rng = random.Random(f"{seed}/{number}")
@@ -182,7 +184,7 @@ def _chain(rng: random.Random) -> tuple[str, list[str], list[str]]:
             names.append(name)
     value = str(rng.randint(10000, 99999))
     statements = [f"VAR {names[0]} = {value}"]
-    statements += [f"VAR {name} = VAR {before} " for before, name in zip(names, names[1:])]
+    statements += [f"VAR {name} = VAR {before} " for before, name in pairwise(names)]
     return value, names, statements
 
 

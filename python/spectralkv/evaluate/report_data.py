@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from spectralkv.evaluate.cache_types import CacheType
@@ -18,7 +19,10 @@ PARTS = ("kl", "prefix", "needle", "fidelity", "memory", "speed")
 
 def _model(options: argparse.Namespace) -> list[str]:
     """-m and -t as they were given."""
-    return [*(["-m", options.model] if options.model else []), *(["-t", str(options.threads)] if options.threads else [])]
+    return [
+        *(["-m", options.model] if options.model else []),
+        *(["-t", str(options.threads)] if options.threads else []),
+    ]
 
 
 def _types(cache: CacheType) -> list[str]:
@@ -37,9 +41,7 @@ def divergences(options: argparse.Namespace, runner: Runner, caches: Sequence[Ca
                 args += ["--prefix", str(options.context - options.context // 8)]
             result = runner.json_of(f"{protocol}-{text.stem}-{cache.file_name}", args)
             if result is not None:
-                found.append(
-                    {"text": text.stem, "cache": cache.name, "command": shown_command(args), "result": result}
-                )
+                found.append({"text": text.stem, "cache": cache.name, "command": shown_command(args), "result": result})
     return found
 
 
@@ -50,12 +52,13 @@ def fidelity(options: argparse.Namespace, runner: Runner, caches: Sequence[Cache
     for cache in caches:
         if cache.exact:
             continue
-        args = ["fidelity", *_model(options), "-f", str(options.text[0]), "-c", str(options.context // 2)]
+        args = ["fidelity", *_model(options), "-f", str(options.text[0]), "-c", str(options.context)]
         args += [*_types(cache), "--json", "-", "--log-disable"]
         result = runner.json_of(f"fidelity-{cache.file_name}", args)
         if result is None:
             continue
         entry: Data = {"cache": cache.name, "command": shown_command(args), "mean": result["mean"]}
+        entry["rank"] = {side: fmean(layer[side]["rank"] for layer in result["layers"]) for side in ("k", "v")}
         if "eoptshrinkq" in cache.name and not any("spectra" in other for other in found):
             entry["spectra"] = _spectra(result)
         found.append(entry)
@@ -142,9 +145,9 @@ def _needle_commands(
     haystack = ["--haystack", _haystack(options)] if settings["haystack_sha256"] else []
     shared = ["--depths", str(settings["depths"]), "--questions", str(settings["questions"]), *haystack]
     shared += ["--seed", str(settings["seed"]), "--out", str(options.out)]
+    front = ["eval", "needle", *_model(options)]
     return [
-        ["eval", "needle", *_model(options), "--tasks", task, "--lengths", ",".join(map(str, lengths))]
-        + ["--samples", str(n), *shared]
+        [*front, "--tasks", task, "--lengths", ",".join(map(str, lengths)), "--samples", str(n), *shared]
         for (task, n), lengths in groups.items()
     ]
 
@@ -157,7 +160,7 @@ def _haystack(options: argparse.Namespace) -> str:
 
 def gather(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType]) -> Data:
     """All parts asked for; those of which nothing is there are left out."""
-    makers = {
+    makers: dict[str, Callable[[], Any]] = {
         "kl": lambda: divergences(options, runner, caches, "decode"),
         "prefix": lambda: divergences(options, runner, caches, "prefix"),
         "needle": lambda: needle(options, runner, caches),

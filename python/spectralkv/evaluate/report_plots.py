@@ -24,7 +24,9 @@ COLORS = {
 MARKERS = "osD^vPX*"
 BIT_TICKS = (2, 3, 4, 6, 8, 16)
 # Ids that matplotlib gives to groups and nothing refers to.
-UNUSED_IDS = re.compile(r' id="(?:figure|axes|patch|line2d|text|xtick|ytick|legend|matplotlib\.axis|\w*Collection)_\d+"')
+UNUSED_IDS = re.compile(
+    r' id="(?:figure|axes|patch|line2d|text|xtick|ytick|legend|matplotlib\.axis|\w*Collection)_\d+"'
+)
 
 
 def to_svg(figure: Figure) -> str:

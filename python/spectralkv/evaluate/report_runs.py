@@ -57,9 +57,7 @@ class Runner:
         if self._collect:
             return ""
         print(shown_command(args), file=sys.stderr, flush=True)
-        result = subprocess.run(
-            [sys.executable, "-m", "spectralkv.cli", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        result = subprocess.run([sys.executable, "-m", "spectralkv.cli", *args], capture_output=True)
         if result.returncode == 130:
             raise KeyboardInterrupt
         if result.returncode != 0:
