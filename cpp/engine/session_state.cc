@@ -36,8 +36,8 @@ void Session::save_state(const std::string& path) const {
   for (const auto& [name, size] : state_sizes(engine_.config())) out.number(size);
   out.number(static_cast<std::uint64_t>(tokens_.size()));
   out.bytes(std::as_bytes(std::span(tokens_)));
-  out.number(static_cast<std::uint8_t>(!logits_.empty()));
-  out.bytes(std::as_bytes(std::span(logits_)));
+  out.number(static_cast<std::uint8_t>(has_logits()));
+  out.bytes(std::as_bytes(logits()));
   cache.save(out);
   out.commit();
 }
@@ -77,13 +77,14 @@ void Session::load_state(const std::string& path) {
   cache_ = std::move(fresh);
   tokens_ = std::move(tokens);
   logits_ = std::move(logits);
+  unread_ = nullptr;
 }
 
 std::int64_t Session::keep_common(std::span<const Token> prompt) {
   const auto differ = std::mismatch(tokens_.begin(), tokens_.end(), prompt.begin(), prompt.end()).first;
   auto common = static_cast<std::int64_t>(differ - tokens_.begin());
   const auto held = static_cast<std::int64_t>(tokens_.size()), n = static_cast<std::int64_t>(prompt.size());
-  if (common == held && (held < n || !logits_.empty())) return held;
+  if (common == held && (held < n || has_logits())) return held;
   common = std::min(common, std::max<std::int64_t>(n - 1, 0));
   if (const auto* host = dynamic_cast<const Cache*>(cache_.get())) common = host->nearest_below(common);
   try {

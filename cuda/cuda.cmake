@@ -1,0 +1,82 @@
+# The CUDA backend, libspectralkv_cuda.so: a library of its own that the program loads when the GPU is asked for.
+# CMakeLists.txt includes this; SPECTRALKV_WITH_CUDA says afterwards whether it is built.
+set(SPECTRALKV_CUDA_ARCHITECTURES "80-real;89-real;90" CACHE STRING
+    "Architectures of the GPU code, as CMake writes them: 80-real;89-real;90 (the last one with PTX for newer GPUs)")
+set(SPECTRALKV_WITH_CUDA 0)
+
+# AUTO goes on without, ON stops.
+macro(cuda_impossible reason)
+  if(SPECTRALKV_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "SPECTRALKV_CUDA=ON, but ${reason}")
+  endif()
+  message(STATUS "spectralkv: built without CUDA: ${reason}")
+endmacro()
+
+# Headers that program and plug-in compile alike (cpp/backend/plugin.h).
+file(GLOB abi_headers CONFIGURE_DEPENDS cpp/base/*.h cpp/tensor/*.h cpp/linalg/matmul.h cpp/kv/*.h cpp/backend/*.h)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${abi_headers})
+set(abi_hashes)
+foreach(header IN LISTS abi_headers)
+  file(SHA256 ${header} hash)
+  string(APPEND abi_hashes ${hash})
+endforeach()
+string(SHA256 abi_hash "${abi_hashes}")
+string(SUBSTRING ${abi_hash} 0 12 abi_hash)
+set(SPECTRALKV_PLUGIN_ABI "${PROJECT_VERSION}-${abi_hash}")
+
+find_program(SPECTRALKV_NVCC nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin
+             DOC "CUDA compiler, 12 or newer")
+if(SPECTRALKV_CUDA STREQUAL "OFF")
+  # said by the user
+elseif(CMAKE_VERSION VERSION_LESS 3.25)
+  cuda_impossible("CMake 3.25 or newer is needed for it, this is ${CMAKE_VERSION}")
+elseif(NOT SPECTRALKV_NVCC)
+  cuda_impossible("nvcc was not found (PATH, CUDA_PATH, /usr/local/cuda): set -DSPECTRALKV_NVCC=FILE")
+else()
+  execute_process(COMMAND ${SPECTRALKV_NVCC} --version OUTPUT_VARIABLE nvcc_version ERROR_QUIET)
+  string(REGEX MATCH "release ([0-9]+)" found "${nvcc_version}")
+  if(NOT found OR CMAKE_MATCH_1 LESS 12)
+    cuda_impossible("${SPECTRALKV_NVCC} is no nvcc 12 or newer")
+  else()
+    set(CMAKE_CUDA_COMPILER ${SPECTRALKV_NVCC})
+    set(CMAKE_CUDA_ARCHITECTURES ${SPECTRALKV_CUDA_ARCHITECTURES})
+    enable_language(CUDA)
+    find_package(CUDAToolkit)
+    if(TARGET CUDA::cublas AND TARGET CUDA::cusolver AND TARGET CUDA::cudart_static)
+      set(SPECTRALKV_WITH_CUDA 1)
+    else()
+      cuda_impossible("the toolkit of ${SPECTRALKV_NVCC} has no cuBLAS, cuSOLVER or static runtime")
+    endif()
+  endif()
+endif()
+
+set_source_files_properties(
+  cpp/backend/cuda_library.cc PROPERTIES COMPILE_DEFINITIONS
+  "SPECTRALKV_WITH_CUDA=${SPECTRALKV_WITH_CUDA};SPECTRALKV_PLUGIN_ABI=\"${SPECTRALKV_PLUGIN_ABI}\"")
+
+# What the plug-in carries of the core; nothing of it is seen outside.
+set(plugin_rooms base formats simd tensor linalg spectral quant kv)
+set(plugin_exports ${CMAKE_CURRENT_SOURCE_DIR}/cuda/exports.map)
+
+# Built with everything else, or by name where there may be none (pyproject.toml).
+add_custom_target(spectralkv_plugins)
+
+function(add_cuda_backend)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS cuda/*.cu)
+  add_library(spectralkv_cuda SHARED ${sources})
+  foreach(room IN LISTS plugin_rooms)
+    target_sources(spectralkv_cuda PRIVATE $<TARGET_OBJECTS:room_${room}>)
+  endforeach()
+  set_target_properties(
+    spectralkv_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
+                               BUILD_RPATH_USE_ORIGIN ON INSTALL_RPATH "$ORIGIN;${CUDAToolkit_LIBRARY_DIR}")
+  target_include_directories(spectralkv_cuda PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cpp ${CMAKE_CURRENT_SOURCE_DIR})
+  target_compile_definitions(spectralkv_cuda PRIVATE SPECTRALKV_PLUGIN_ABI="${SPECTRALKV_PLUGIN_ABI}")
+  target_compile_options(
+    spectralkv_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Wno-deprecated-gpu-targets
+                            -Xcompiler=-Wall,-Wextra,-Wshadow>
+                            $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${SPECTRALKV_WERROR}>>:-Werror=all-warnings>)
+  target_link_libraries(spectralkv_cuda PRIVATE CUDA::cublas CUDA::cusolver Threads::Threads ${CMAKE_DL_LIBS})
+  target_link_options(spectralkv_cuda PRIVATE LINKER:--version-script=${plugin_exports} LINKER:--no-undefined)
+  add_dependencies(spectralkv_plugins spectralkv_cuda)
+endfunction()
