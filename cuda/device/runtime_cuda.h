@@ -84,6 +84,42 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
+// Launches that were recorded once and can be launched again, in one go.
+class Graph {
+ public:
+  Graph() = default;
+  Graph(Graph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(exec_, other.exec_);
+    return *this;
+  }
+  ~Graph() {
+    if (exec_ != nullptr) static_cast<void>(cudaGraphExecDestroy(exec_));
+  }
+  // Records what `launches` puts on the stream, without running it; when it throws, nothing is recorded.
+  template <class F>
+  void record(Stream stream, const F& launches) {
+    cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a graph");
+    cudaGraph_t graph = nullptr;
+    try {
+      launches();
+    } catch (...) {
+      static_cast<void>(cudaStreamEndCapture(stream, &graph));
+      static_cast<void>(cudaGetLastError());
+      if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
+      throw;
+    }
+    cuda_check(cudaStreamEndCapture(stream, &graph), "recording a graph");
+    const cudaError_t status = cudaGraphInstantiate(&exec_, graph, 0);
+    static_cast<void>(cudaGraphDestroy(graph));
+    cuda_check(status, "making a graph");
+  }
+  void launch(Stream stream) const { cuda_check(cudaGraphLaunch(exec_, stream), "launching a graph"); }
+
+ private:
+  cudaGraphExec_t exec_ = nullptr;
+};
+
 inline int multiprocessors() {
   int device = 0, count = 0;
   cuda_check(cudaGetDevice(&device), "asking for the device");

@@ -17,23 +17,22 @@
 // The code of 8-bit types is signed. A value is scale * (code - offset) - minimum, with scale = coarse * fine
 // and minimum alike. Only formats/affine.h knows how a file holds codes; nothing is rounded here.
 //
-// A matrix of f32, f16 or bf16 keeps its values, with rows padded to a multiple of 16 bytes.
+// A matrix of f32, f16 or bf16 keeps its values in `main`, with rows padded to a multiple of 16 bytes.
 #pragma once
 
-#include <stdint.h>
+#include <cstdint>
 
-#include "base/half.h"
-#include "base/host_device.h"
+#include "cuda/device/device.h"
 
 namespace spectralkv::cuda {
 
 struct Planes {
-  const uint32_t* main = nullptr;
-  const uint32_t* high = nullptr;
-  const uint16_t* coarse = nullptr;
-  const uint8_t* fine = nullptr;
-  int64_t rows = 0, cols = 0;
-  int64_t stride = 0;  // values from one row to the next, of f32, f16 and bf16 alone
+  std::uint32_t* main = nullptr;
+  std::uint32_t* high = nullptr;
+  std::uint16_t* coarse = nullptr;
+  std::uint8_t* fine = nullptr;
+  std::int64_t rows = 0, cols = 0;
+  std::int64_t stride = 0;  // values from one row to the next, of f32, f16 and bf16 alone
 };
 
 // A quantised type's form.
@@ -61,8 +60,9 @@ using FormQ6_K = Form<4, 2, 16, 256, 32, false>;
 
 // Four codes of a quad, one a byte. main, high: the words of the quad's 32 values.
 template <class F>
-SKV_HD inline uint32_t quad_codes(const uint32_t* main, const uint32_t* high, int quad) {
-  uint32_t codes = 0;
+__device__ __forceinline__ std::uint32_t quad_codes(const std::uint32_t* main, const std::uint32_t* high,
+                                                    int quad) {
+  std::uint32_t codes = 0;
   if constexpr (F::kMain == 8) codes = main[quad];
   if constexpr (F::kMain == 4) codes = main[quad / 2] >> (4 * (quad % 2)) & 0x0f0f0f0fu;
   if constexpr (F::kMain == 2) codes = main[quad / 4] >> (2 * (quad % 4)) & 0x03030303u;
@@ -73,7 +73,8 @@ SKV_HD inline uint32_t quad_codes(const uint32_t* main, const uint32_t* high, in
 
 // The inverse, into words that were zero. codes: those of a quad as affine.h gives them, one a byte.
 template <class F>
-SKV_HD inline void put_quad(uint32_t codes, int quad, uint32_t* main, uint32_t* high) {
+__device__ __forceinline__ void put_quad(std::uint32_t codes, int quad, std::uint32_t* main,
+                                         std::uint32_t* high) {
   if constexpr (F::kMain == 8) main[quad] = codes ^ 0x80808080u;
   if constexpr (F::kMain == 4) main[quad / 2] |= (codes & 0x0f0f0f0fu) << (4 * (quad % 2));
   if constexpr (F::kMain == 2) main[quad / 4] |= (codes & 0x03030303u) << (2 * (quad % 4));
@@ -86,34 +87,35 @@ struct Affine {
   float scale, minimum;
 };
 
-// What 32 values have of scales and minimums, as it was read: `coarse` holds one or two f16, `fine` the bytes.
+// What 32 values have of scales and minimums, as it was read: `coarse` holds one or two f16, `fine` the
+// bytes.
 struct RawScales {
-  uint32_t coarse, fine;
+  std::uint32_t coarse, fine;
 };
 
 // chunk: which 32 values of the matrix, counted over all rows.
 template <class F>
-SKV_HD inline RawScales read_scales(const Planes& w, int64_t chunk) {
+__device__ __forceinline__ RawScales read_scales(const Planes& w, std::int64_t chunk) {
   RawScales raw{};
-  const int64_t at = chunk / (F::kSuper / 32);
-  raw.coarse = F::kMinimum ? reinterpret_cast<const uint32_t*>(w.coarse)[at] : w.coarse[at];
-  if constexpr (F::kFineBytes == 2) raw.fine = reinterpret_cast<const uint16_t*>(w.fine)[chunk];
-  if constexpr (F::kFineBytes == 4) raw.fine = reinterpret_cast<const uint32_t*>(w.fine)[chunk];
+  const std::int64_t at = chunk / (F::kSuper / 32);
+  raw.coarse = F::kMinimum ? reinterpret_cast<const std::uint32_t*>(w.coarse)[at] : w.coarse[at];
+  if constexpr (F::kFineBytes == 2) raw.fine = reinterpret_cast<const std::uint16_t*>(w.fine)[chunk];
+  if constexpr (F::kFineBytes == 4) raw.fine = reinterpret_cast<const std::uint32_t*>(w.fine)[chunk];
   return raw;
 }
 
 // half: which 16 of the 32 values; 0 where groups have 32.
 template <class F>
-SKV_HD inline Affine group_affine(RawScales raw, int half) {
-  Affine a{half_bits_to_float(static_cast<uint16_t>(raw.coarse)), 0.0f};
-  if constexpr (F::kMinimum) a.minimum = half_bits_to_float(static_cast<uint16_t>(raw.coarse >> 16));
+__device__ __forceinline__ Affine group_affine(RawScales raw, int half) {
+  Affine a{device::f16_to_f32(static_cast<std::uint16_t>(raw.coarse)), 0.0f};
+  if constexpr (F::kMinimum) a.minimum = device::f16_to_f32(static_cast<std::uint16_t>(raw.coarse >> 16));
   if constexpr (F::kFine) {
-    const uint32_t fine = raw.fine >> (8 * F::kCoarse * half);
+    const std::uint32_t fine = raw.fine >> (8 * F::kCoarse * half);
     if constexpr (F::kMinimum) {
       a.scale *= static_cast<float>(fine & 255u);
       a.minimum *= static_cast<float>(fine >> 8 & 255u);
     } else {
-      a.scale *= static_cast<float>(static_cast<int8_t>(fine & 255u));
+      a.scale *= static_cast<float>(static_cast<std::int8_t>(fine & 255u));
     }
   } else if constexpr (F::kMinimum) {
     a.minimum = -a.minimum;  // types without `fine` add theirs

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <stdexcept>
+#include <utility>
 
 namespace spectralkv::device {
 namespace {
@@ -16,6 +17,12 @@ constexpr int kGuardByte = 0xa5, kPoison = 0xff;  // NaN as any float
 std::map<std::byte*, std::size_t>& blocks() {  // memory as handed out, and its bytes
   static std::map<std::byte*, std::size_t> map;
   return map;
+}
+
+thread_local std::vector<std::function<void()>>* recording = nullptr;
+
+void refuse_recording(const char* what) {
+  if (recording != nullptr) throw std::runtime_error(std::string(what) + " while a graph is being recorded");
 }
 
 bool whole(const std::byte* memory, std::size_t bytes) {
@@ -36,6 +43,7 @@ void require(const void* at, std::size_t bytes, const char* what) {
 }  // namespace
 
 void* allocate(std::size_t bytes) {
+  refuse_recording("allocate");
   void* memory = nullptr;
   if (posix_memalign(&memory, 256, bytes + 2 * kGuard) != 0) throw std::bad_alloc();
   auto* const at = static_cast<std::byte*>(memory) + kGuard;
@@ -69,23 +77,51 @@ std::size_t allocated_bytes() {
   return sum;
 }
 
+void on_stream(std::function<void()> work) {
+  if (recording != nullptr)
+    recording->push_back(std::move(work));
+  else
+    work();
+}
+
+void Graph::record(Stream, const std::function<void()>& launches) {
+  std::vector<std::function<void()>> list;
+  recording = &list;
+  try {
+    launches();
+  } catch (...) {
+    recording = nullptr;
+    throw;
+  }
+  recording = nullptr;
+  work_ = std::move(list);
+}
+
 void copy_to_device(void* device, const void* host, std::size_t bytes, Stream) {
+  refuse_recording("copy_to_device");  // its memory on the host would be read at every replay
   require(device, bytes, "copy_to_device");
   if (bytes > 0) std::memcpy(device, host, bytes);
 }
 void copy_to_host(void* host, const void* device, std::size_t bytes, Stream) {
+  refuse_recording("copy_to_host");
   require(device, bytes, "copy_to_host");
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 void copy_on_device(void* to, const void* from, std::size_t bytes, Stream) {
   require(to, bytes, "copy_on_device");
   require(from, bytes, "copy_on_device");
-  if (bytes > 0) std::memmove(to, from, bytes);
+  on_stream([=] {
+    if (bytes > 0) std::memmove(to, from, bytes);
+  });
 }
 void fill_bytes(void* device, int value, std::size_t bytes, Stream) {
   require(device, bytes, "fill_bytes");
-  if (bytes > 0) std::memset(device, value, bytes);
+  on_stream([=] {
+    if (bytes > 0) std::memset(device, value, bytes);
+  });
 }
-void synchronize(Stream) {}
+void synchronize(Stream) {
+  refuse_recording("synchronize");
+}
 
 }  // namespace spectralkv::device
