@@ -30,7 +30,6 @@ Cache& host_cache(KvCache& cache, const char* what) {
 }  // namespace
 
 void Session::save_state(const std::string& path) const {
-  const Cache& cache = host_cache(*cache_, "save_state");
   StateWriter out(path);
   out.number(model_fingerprint(engine_.file(), engine_.config()));
   for (const auto& [name, size] : state_sizes(engine_.config())) out.number(size);
@@ -38,7 +37,7 @@ void Session::save_state(const std::string& path) const {
   out.bytes(std::as_bytes(std::span(tokens_)));
   out.number(static_cast<std::uint8_t>(has_logits()));
   out.bytes(std::as_bytes(logits()));
-  cache.save(out);
+  cache_->save(out);
   out.commit();
 }
 
@@ -72,7 +71,7 @@ void Session::load_state(const std::string& path) {
 
   auto fresh = engine_.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx},
                                             options_.type_k, options_.type_v);
-  host_cache(*fresh, "load_state").load(in, static_cast<std::int64_t>(n_tokens));
+  fresh->load(in, static_cast<std::int64_t>(n_tokens));
   in.finish();
   cache_ = std::move(fresh);
   tokens_ = std::move(tokens);
@@ -86,7 +85,7 @@ std::int64_t Session::keep_common(std::span<const Token> prompt) {
   const auto held = static_cast<std::int64_t>(tokens_.size()), n = static_cast<std::int64_t>(prompt.size());
   if (common == held && (held < n || has_logits())) return held;
   common = std::min(common, std::max<std::int64_t>(n - 1, 0));
-  if (const auto* host = dynamic_cast<const Cache*>(cache_.get())) common = host->nearest_below(common);
+  common = cache_->nearest_below(common);
   try {
     truncate(common);
   } catch (const Error& e) {
