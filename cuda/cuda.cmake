@@ -2,6 +2,7 @@
 # CMakeLists.txt includes this; SPECTRALKV_WITH_CUDA says afterwards whether it is built.
 set(SPECTRALKV_CUDA_ARCHITECTURES "80-real;89-real;90" CACHE STRING
     "Architectures of the GPU code, as CMake writes them: 80-real;89-real;90 (the last one with PTX for newer GPUs)")
+option(SPECTRALKV_CUDA_REPORT "Let ptxas print registers and spills (tests/checks/cuda_resources.py reads them)" OFF)
 set(SPECTRALKV_WITH_CUDA 0)
 
 # AUTO goes on without, ON stops.
@@ -63,19 +64,25 @@ add_custom_target(spectralkv_plugins)
 
 function(add_cuda_backend)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS cuda/*.cu)
-  add_library(spectralkv_cuda SHARED ${sources})
+  add_library(cuda_objects OBJECT ${sources})
+  set_target_properties(cuda_objects PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+  target_include_directories(cuda_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cpp ${CMAKE_CURRENT_SOURCE_DIR})
+  target_compile_definitions(cuda_objects PRIVATE SPECTRALKV_PLUGIN_ABI="${SPECTRALKV_PLUGIN_ABI}")
+  target_compile_options(cuda_objects PRIVATE --expt-relaxed-constexpr -Wno-deprecated-gpu-targets
+                                              -Xcompiler=-Wall,-Wextra)
+  if(SPECTRALKV_WERROR)
+    target_compile_options(cuda_objects PRIVATE -Werror=all-warnings)
+  endif()
+  if(SPECTRALKV_CUDA_REPORT)
+    target_compile_options(cuda_objects PRIVATE -Xptxas=-v)
+  endif()
+
+  add_library(spectralkv_cuda SHARED $<TARGET_OBJECTS:cuda_objects>)
   foreach(room IN LISTS plugin_rooms)
     target_sources(spectralkv_cuda PRIVATE $<TARGET_OBJECTS:room_${room}>)
   endforeach()
-  set_target_properties(
-    spectralkv_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
-                               BUILD_RPATH_USE_ORIGIN ON INSTALL_RPATH "$ORIGIN;${CUDAToolkit_LIBRARY_DIR}")
-  target_include_directories(spectralkv_cuda PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cpp ${CMAKE_CURRENT_SOURCE_DIR})
-  target_compile_definitions(spectralkv_cuda PRIVATE SPECTRALKV_PLUGIN_ABI="${SPECTRALKV_PLUGIN_ABI}")
-  target_compile_options(
-    spectralkv_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Wno-deprecated-gpu-targets
-                            -Xcompiler=-Wall,-Wextra,-Wshadow>
-                            $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${SPECTRALKV_WERROR}>>:-Werror=all-warnings>)
+  set_target_properties(spectralkv_cuda PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static
+                                                   INSTALL_RPATH "$ORIGIN;${CUDAToolkit_LIBRARY_DIR}")
   target_link_libraries(spectralkv_cuda PRIVATE CUDA::cublas CUDA::cusolver Threads::Threads ${CMAKE_DL_LIBS})
   target_link_options(spectralkv_cuda PRIVATE LINKER:--version-script=${plugin_exports} LINKER:--no-undefined)
   add_dependencies(spectralkv_plugins spectralkv_cuda)

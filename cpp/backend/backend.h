@@ -79,6 +79,9 @@ class Backend {
 
   // Work space held for attention, in bytes.
   virtual std::int64_t work_bytes() const = 0;
+  // Bytes per second that copies in memory of its own move, read and written, measured now; 0 where that is
+  // the host's memory.
+  virtual double memory_bandwidth() { return 0; }
   // Sums over everything that was asked of this backend.
   virtual Stages stages() const = 0;
 };

@@ -54,6 +54,7 @@ class TapBackend final : public Backend {
     return inner_.best(values, n, out);
   }
   std::int64_t work_bytes() const override { return inner_.work_bytes(); }
+  double memory_bandwidth() override { return inner_.memory_bandwidth(); }
   Stages stages() const override { return inner_.stages(); }
 
  private:

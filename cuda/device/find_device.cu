@@ -38,12 +38,7 @@ std::string require_device() {
   check(device.major * 10 + device.minor >= kOldest, "cuda", device.name, " has compute capability ",
         device.major, ".", device.minor, ", 8.0 (Ampere) or newer is needed: choose another GPU by ",
         "CUDA_VISIBLE_DEVICES", kOtherwise);
-  use_device();
   return concat(device.name, ", ", (device.totalGlobalMem + (std::size_t{1} << 29)) >> 30, " GiB");
-}
-
-void use_device() {
-  cuda_check(cudaSetDevice(0), "choosing the device");
 }
 
 }  // namespace spectralkv::device

@@ -5,11 +5,8 @@
 
 namespace spectralkv::device {
 
-// Makes the first GPU (CUDA_VISIBLE_DEVICES chooses) this thread's, and names it: "NVIDIA H200, 139 GiB". A
+// Names the first GPU, which is every thread's own (CUDA_VISIBLE_DEVICES chooses): "NVIDIA A100, 80 GiB". A
 // value error says what is missing and what to do: driver, a newer driver, device, a newer device.
 std::string require_device();
-
-// For each thread that works with the GPU: makes the same one its own.
-void use_device();
 
 }  // namespace spectralkv::device

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/half.h"
 #include "cuda/device/device.h"
 
 namespace spectralkv::cuda {

@@ -7,6 +7,4 @@ std::string require_device() {
   return "host executor";
 }
 
-void use_device() {}
-
 }  // namespace spectralkv::device

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/error.h"
+
 namespace spectralkv::device {
 namespace {
 
@@ -45,7 +47,9 @@ void require(const void* at, std::size_t bytes, const char* what) {
 void* allocate(std::size_t bytes) {
   refuse_recording("allocate");
   void* memory = nullptr;
-  if (posix_memalign(&memory, 256, bytes + 2 * kGuard) != 0) throw std::bad_alloc();
+  constexpr std::size_t kMost = std::size_t{1} << 40;
+  if (bytes > kMost || posix_memalign(&memory, 256, bytes + 2 * kGuard) != 0)
+    fail(ErrorKind::memory, "cuda", "cannot allocate ", bytes, " bytes on the device: the host has no more");
   auto* const at = static_cast<std::byte*>(memory) + kGuard;
   std::memset(memory, kGuardByte, bytes + 2 * kGuard);
   std::memset(at, kPoison, bytes);
