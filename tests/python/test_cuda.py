@@ -17,13 +17,17 @@ def gpu(tiny_model):
     try:
         return Llama(tiny_model, n_gpu_layers=-1, **OPTIONS)
     except ValueError as error:
-        assert "[cuda]" in str(error), error
-        assert "n_gpu_layers=0" in str(error), "the way back to the CPU is missing"
+        if "[cuda]" not in str(error) or "n_gpu_layers=0" not in str(error):  # the way back to the CPU
+            raise
         pytest.skip(f"no GPU: {error}")
 
 
 def test_the_cpu_path_loads_nothing_of_cuda(tiny_model):
-    code = "import spectralkv; spectralkv.Llama({!r}, verbose=False)('a', max_tokens=1); print(open('/proc/self/maps').read())"
+    code = (
+        "from spectralkv import Llama\n"
+        "Llama({!r}, verbose=False)('a', max_tokens=1)\n"
+        "print(open('/proc/self/maps').read())"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code.format(tiny_model)], capture_output=True, text=True, check=True, env=os.environ
     )
