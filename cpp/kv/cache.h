@@ -113,6 +113,10 @@ class Cache final : public KvCache {
   void truncate(std::int64_t n) override;
   CacheReport report() const override;
   const CacheLayer& layer(std::int64_t l) const { return layers_[static_cast<std::size_t>(l)]; }
+  // For a backend that holds its cache elsewhere and saves through this one: what its layers hold, and of how
+  // many tokens.
+  CacheLayer& layer_to_fill(std::int64_t l) { return layers_[static_cast<std::size_t>(l)]; }
+  void set_tokens(std::int64_t n) { n_tokens_ = n; }
 
   std::int64_t nearest_below(std::int64_t n) const override;
 

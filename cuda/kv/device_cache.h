@@ -37,6 +37,11 @@ class DeviceCache final : public KvCache {
   void save(StateWriter& out) const override;
   void load(StateReader& in, std::int64_t n_tokens) override;
 
+  // A value error when a row that attend took was not finite, or beyond f16 where the cache is f16. Waits for
+  // the stream.
+  void check_rows(device::Stream stream) const;
+  std::int64_t work_bytes() const;
+
   // Makes room for n more tokens and lets `stream` wait for the sealing that their queries need.
   void prepare(std::int64_t n, device::Stream stream);
 
@@ -48,9 +53,7 @@ class DeviceCache final : public KvCache {
 };
 
 // Takes k and v [n, n_kv_heads * head_dim] of the n prepared tokens (keys after RoPE) into the layer, then
-// attends: out [n, n_heads * head_dim] from q of the same shape. All matrices lie in device memory. Rows that
-// are not finite, or beyond f16 where the cache is f16, are reported at the next report, save or reset as a
-// value error.
+// attends: out [n, n_heads * head_dim] from q of the same shape. All matrices lie in device memory.
 void attend(DeviceCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
             ConstMatrix v, Matrix out, device::Stream stream);
 
