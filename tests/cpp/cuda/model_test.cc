@@ -1,6 +1,7 @@
 // A whole model on the device against the CPU: through the library that the program loads, with its graphs.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -92,8 +93,8 @@ TEST_P(CudaModel, StatesGoBothWays) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Caches, CudaModel, testing::Values("f32", "f16", "eoptshrinkq:2"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& type) {
+                           std::string name = type.param;
                            std::replace(name.begin(), name.end(), ':', '_');
                            return name;
                          });

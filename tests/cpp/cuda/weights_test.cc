@@ -146,7 +146,7 @@ TEST_P(EveryType, ExactProduct) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EveryType, testing::ValuesIn(all_dtypes().begin(), all_dtypes().end()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& type) { return std::string(type.param.name); });
 
 }  // namespace
 }  // namespace spectralkv
