@@ -13,9 +13,11 @@
 #include "base/host_device.h"
 
 #ifdef __CUDACC__
+#define SKV_UNROLL _Pragma("unroll")
 #include "cuda/device/instructions.cuh"
 #include "cuda/device/runtime_cuda.h"
 #else
+#define SKV_UNROLL
 #include "tests/cuda/host/instructions.h"
 #include "tests/cuda/host/runtime_host.h"
 #endif

@@ -29,7 +29,6 @@ void launch_plain(const AttendArgs& args, device::Stream stream) {
 template <bool exact>
 void read_plain(const AttendArgs& args, device::Stream stream) {
   if (args.rows == 1) return launch_plain<1, exact>(args, stream);
-  if (args.rows == 2) return launch_plain<2, exact>(args, stream);
   if (args.rows <= 4) return launch_plain<4, exact>(args, stream);
   launch_plain<kMostRows, exact>(args, stream);
 }

@@ -74,12 +74,11 @@ struct PlainWarp {
         for (int c = 0; c < d; c += 8) {
           float x[8];
           k.load8(token, c, x);
-#pragma unroll
-          for (int r = 0; r < G; ++r)
-#pragma unroll
-            for (int i = 0; i < 8; ++i) s[r] += x[i] * q[r * d + c + i];
+          SKV_UNROLL
+          for (int r = 0; r < G; ++r) SKV_UNROLL
+          for (int i = 0; i < 8; ++i) s[r] += x[i] * q[r * d + c + i];
         }
-#pragma unroll
+      SKV_UNROLL
       for (int r = 0; r < G; ++r) {
         if (token >= end || !visible(r, token)) s[r] = -INFINITY;
         const float here = warp_max(s[r]), next = fmaxf(top[r], here);
@@ -98,10 +97,9 @@ struct PlainWarp {
         for (int j = lane / chunks; j < count; j += beside) {
           float x[8];
           v.load8(first + j, lane % chunks * 8, x);
-#pragma unroll
-          for (int r = 0; r < G; ++r)
-#pragma unroll
-            for (int i = 0; i < 8; ++i) acc[r][i] += weights[r * 32 + j] * x[i];
+          SKV_UNROLL
+          for (int r = 0; r < G; ++r) SKV_UNROLL
+          for (int i = 0; i < 8; ++i) acc[r][i] += weights[r * 32 + j] * x[i];
         }
       __syncwarp();
     }

@@ -50,11 +50,11 @@ __global__ void __launch_bounds__(kThreads) seal_vectors(const SealArgs args) {
     const double* const right = transposed ? b : a;
     const int right_length = transposed ? longer : p;
     double top = 0;
-    for (int i = thread; i < right_length; i += kThreads) top = fmax(top, fabs(right[i]));
+    for (int i = thread; i < right_length; i += kThreads) top = larger(top, fabs(right[i]));
     top = block_max(top, scratch);
     double first = 0;  // rising with an earlier place
     for (int i = thread; i < right_length; i += kThreads)
-      if (fabs(right[i]) == top) first = fmax(first, right_length - i);
+      if (fabs(right[i]) == top) first = larger(first, right_length - i);
     first = block_max(first, scratch);
     const double sign = right[right_length - static_cast<int>(first)] < 0 ? -1.0 : 1.0;
     float* const left_out = args.factors + (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * longer;

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) seal_rows(const SealArgs args) {
         const double value = exact_value(args, item, t, c);
         squares += value * value;
       }
-      top = fmax(top, sqrt(warp_sum_double(squares)));
+      top = larger(top, sqrt(warp_sum_double(squares)));
     }
     top = block_max(top, scratch);
     if (top > 0 && top < 1e300) {  // a fault was recorded when a row is not finite
@@ -78,16 +78,15 @@ __global__ void __launch_bounds__(kGramThreads) seal_gram(const SealArgs args) {
       double sum[4][4] = {};
       for (int k = 0; k < args.longer; ++k) {
         double a[4], b[4];
-#pragma unroll
+        SKV_UNROLL
         for (int u = 0; u < 4; ++u) {
           const int i = i0 + ty + 16 * u, j = j0 + tx + 16 * u;
           a[u] = i < p ? rows[i * step_short + k * step_long] : 0;
           b[u] = j < p ? rows[j * step_short + k * step_long] : 0;
         }
-#pragma unroll
-        for (int u = 0; u < 4; ++u)
-#pragma unroll
-          for (int w = 0; w < 4; ++w) sum[u][w] += a[u] * b[w];
+        SKV_UNROLL
+        for (int u = 0; u < 4; ++u) SKV_UNROLL
+        for (int w = 0; w < 4; ++w) sum[u][w] += a[u] * b[w];
       }
       for (int u = 0; u < 4; ++u)
         for (int w = 0; w < 4; ++w) {

@@ -14,6 +14,7 @@
 #define __constant__ static
 #define __shared__ static  // blocks run one after the other
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 
