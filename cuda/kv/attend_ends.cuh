@@ -28,7 +28,8 @@ SKV_HD inline unsigned long long fault_code(std::int64_t token, int side, int la
 // k, v: [n, heads * d], rows ld apart. Grid: n tokens, K and V.
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads)
-    append_rows(const LayerView layer, const float* k, std::int64_t ldk, const float* v, std::int64_t ldv) {
+    append_rows(const SKV_GRID_CONSTANT LayerView layer, const float* k, std::int64_t ldk, const float* v,
+                std::int64_t ldv) {
   const int which = static_cast<int>(blockIdx.y), d = layer.d;
   const SideView& side = layer.side[which];
   const std::int64_t token = blockIdx.x, t = *layer.position + token;
@@ -56,8 +57,8 @@ __global__ void __launch_bounds__(kThreads)
 // heads.
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads)
-    enter_queries(const AttendArgs args, const float* q, std::int64_t ldq, float scale, float* plain,
-                  float* entered, std::int8_t* bytes, float* steps) {
+    enter_queries(const SKV_GRID_CONSTANT AttendArgs args, const float* q, std::int64_t ldq, float scale,
+                  float* plain, float* entered, std::int8_t* bytes, float* steps) {
   const int d = args.layer.d, row = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
   const std::int64_t at = static_cast<std::int64_t>(head) * args.rows + row;
@@ -116,7 +117,7 @@ __device__ inline float merge_items(const AttendArgs& args, int head, int row, i
 // out: [tokens, heads * group * d], rows ldo apart. Grid: rows, KV heads.
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads)
-    merge_states(const AttendArgs args, float* out, std::int64_t ldo) {
+    merge_states(const SKV_GRID_CONSTANT AttendArgs args, float* out, std::int64_t ldo) {
   const int d = args.layer.d, row = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int items = args.sealed_items + args.exact_items;
   float* const sealed = device::dynamic_shared<float>();  // [d], [d] left codec space, [d]

@@ -56,8 +56,7 @@ struct RowReader {
     return device::f16_to_f32(*reinterpret_cast<const std::uint16_t*>(base + offset));
   }
 
-  // Not inlined: pairs of codes have a kernel of their own, and this would be copied into many others.
-  __device__ __noinline__ void load_codes(int row, int channel, float (&x)[8]) const {
+  __device__ void load_codes(int row, int channel, float (&x)[8]) const {
     const CodecView& c = *codec;
     const auto t = static_cast<std::size_t>(row);
     const float norm = f16_at(parts.norms + 2 * t) * unit;

@@ -12,7 +12,7 @@ namespace spectralkv::device_kv {
 // Long and short vectors of every rank of an item, orthonormal, the largest entry of the right one positive,
 // into args.factors. Grid: items. Shared: doubles [kWarps].
 template <int kUnused>
-__global__ void __launch_bounds__(kThreads) seal_vectors(const SealArgs args) {
+__global__ void __launch_bounds__(kThreads) seal_vectors(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), rank = args.ranks[item], d = args.layer.d, p = args.p;
   const int longer = args.longer, thread = static_cast<int>(threadIdx.x);
   const bool transposed = args.n < d;
@@ -197,7 +197,7 @@ __device__ inline std::uint32_t encode_groups(const SealArgs& args, int item, st
 }
 
 template <int kUnused>
-__global__ void __launch_bounds__(kThreads) seal_encode(const SealArgs args) {
+__global__ void __launch_bounds__(kThreads) seal_encode(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), values = args.n * args.layer.d;
   const CodecView& codec = args.side_of(item).codec;
   std::uint8_t* const slot = args.slots + item * args.slot_bytes;
@@ -234,7 +234,7 @@ SKV_HD inline std::uint64_t place_of(const CodecView& codec, int n, int rank, st
 
 // From the slots into the pages, head by head. Grid: K and V. The host has made sure of the room.
 template <int kUnused>
-__global__ void __launch_bounds__(kThreads) seal_place(const SealArgs args) {
+__global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT SealArgs args) {
   const int heads = args.layer.heads, which = static_cast<int>(blockIdx.x);
   const SideView& side = args.layer.side[which];
   PageCursor cursor = *side.cursor;

@@ -23,7 +23,7 @@ __device__ inline float exact_value(const SealArgs& args, int item, int token, i
 
 // Fills rows and exponents. Grid: items. Shared: doubles [kWarps], floats [d].
 template <int kUnused>
-__global__ void __launch_bounds__(kThreads) seal_rows(const SealArgs args) {
+__global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), d = args.layer.d, thread = static_cast<int>(threadIdx.x);
   const int lane = thread % 32, warp = thread / 32;
   const CodecView& codec = args.side_of(item).codec;
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kThreads) seal_rows(const SealArgs args) {
 // of 64.
 constexpr int kGramThreads = 256;
 template <int kUnused>
-__global__ void __launch_bounds__(kGramThreads) seal_gram(const SealArgs args) {
+__global__ void __launch_bounds__(kGramThreads) seal_gram(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), d = args.layer.d, p = args.p;
   if (args.side_of(item).codec.window == 0) return;
   const bool transposed = args.n < d;  // then tokens are the shorter side
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kGramThreads) seal_gram(const SealArgs args) {
 
 // Rank and shrunken singular values of each item. Grid: items. Shared: doubles [p], falling eigenvalues.
 template <int kUnused>
-__global__ void __launch_bounds__(kThreads) seal_spectrum(const SealArgs args) {
+__global__ void __launch_bounds__(kThreads) seal_spectrum(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), p = args.p, k = args.side_of(item).codec.window;
   const int thread = static_cast<int>(threadIdx.x);
   if (k == 0 || p < 3 * k + 1) {

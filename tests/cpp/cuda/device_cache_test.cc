@@ -115,14 +115,13 @@ class DeviceCacheTest : public testing::TestWithParam<Case> {};
 struct Reference {
   std::vector<float> out;
   double tolerance = 0;  // of |difference| / |out|: what single precision may lose
-  double rounding = 0;   // and what queries in 8 bits lose beside
 };
 Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
   const CacheLayer& layer = cache.layer(0);
   const std::int64_t t = cache.n_tokens() - 1, d = c.d, sealed = layer.sealed_for(t);
   EXPECT_EQ(sealed, std::ssize(layer.k.blocks)) << "a case whose last tokens seal no block";
   Reference result;
-  double k_top = 0, v_top = 0, q_top = 0, out_least = INFINITY, q_largest = 0;
+  double k_top = 0, v_top = 0, q_top = 0, out_least = INFINITY;
   std::vector<float> rows(static_cast<std::size_t>(layer.layout.block * d + layer.tail_capacity() * d));
   for (std::int64_t h = 0; h < c.heads; ++h) {
     const auto kv = static_cast<std::size_t>(h / (c.heads / c.kv_heads));
@@ -130,7 +129,6 @@ Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
         entered(q);
     layer.k.built.codec->enter({q.data(), 1, d}, {entered.data(), 1, d});
     q_top = std::max(q_top, norm_of(q));
-    for (const float x : entered) q_largest = std::max(q_largest, std::fabs(static_cast<double>(x)));
     struct Token {
       double logit;
       std::vector<float> value;
@@ -197,8 +195,15 @@ Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
                count = static_cast<double>(t + 2 * d + 64);
   result.tolerance = (2 * (2 * std::sqrt(static_cast<double>(d)) + 4) * size + std::sqrt(count)) *
                      testing_support::kEps * v_top / out_least;
-  result.rounding = 2 * q_largest / 254 * k_top * v_top / out_least;
   return result;
+}
+
+// Both sides are codes: queries are rounded to 8 bits then, here as on the CPU.
+bool in_bytes(const Case& c) {
+  const auto coded = [](const char* type) {
+    return std::string_view(type).find(':') != std::string_view::npos;
+  };
+  return coded(c.k) && coded(c.v);
 }
 
 // The device reads what the CPU has sealed, byte for byte.
@@ -219,12 +224,18 @@ TEST_P(DeviceCacheTest, ReadsTheCpusState) {
   EXPECT_EQ(contents(save(cache, folder, "device")), contents(path)) << "saved again";
   for (const std::int64_t n : {1, 2}) {
     const std::int64_t from = cpu.cache.n_tokens();
-    cpu.step(c, in, from, from + n);
+    auto by_cpu = cpu.step(c, in, from, from + n);
+    by_cpu.erase(by_cpu.begin(), by_cpu.end() - c.heads * c.d);
     auto got = device_step(cache, c, in, from, from + n);
     got.erase(got.begin(), got.end() - c.heads * c.d);
     const Reference expected = reference(c, in, cpu.cache);
-    EXPECT_LT(distance(got, expected.out), expected.tolerance);
-    RecordProperty("share_of_tolerance", std::to_string(distance(got, expected.out) / expected.tolerance));
+    // Where codes are multiplied as whole numbers, the device does it with the CPU's numbers; it differs in
+    // the low-rank part, whose levels it has in f16, and in the weights' 16 bits, which are relative to other
+    // maxima.
+    const double error = distance(got, in_bytes(c) ? by_cpu : expected.out);
+    const double tolerance = expected.tolerance + (in_bytes(c) ? 4 * 0x1p-12 : 0);
+    EXPECT_LT(error, tolerance);
+    RecordProperty("error", std::to_string(error) + " of " + std::to_string(tolerance));
   }
 }
 
@@ -263,6 +274,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{3, 3, 64, 300, "eoptshrinkq:3,window=0", "eoptshrinkq:4,paper"},
                     Case{2, 1, 80, 290, "turboquant:4", "turboquant:2"},
                     Case{3, 1, 96, 310, "turboquant:3,block=48", "eoptshrinkq:2,block=48,window=10,sink=3"},
+                    Case{4, 2, 256, 280, "eoptshrinkq:4", "eoptshrinkq:3,rotation=haar"},
+                    Case{8, 1, 112, 280, "eoptshrinkq:3,factor_bits=8", "eoptshrinkq:2,factor_bits=1"},
+                    Case{11, 1, 96, 300, "turboquant:3,block=256", "turboquant:4,block=256"},
+                    Case{2, 1, 128, 281, "turboquant:3,scale=unbiased",
+                         "eoptshrinkq:3,scale=least_squares,loss=nuclear,window=0"},
                     Case{2, 1, 112, 280, "q8_0", "q4_0,rotation=haar"},
                     Case{9, 1, 256, 270, "turboquant:2", "f16"}, Case{2, 2, 64, 300, "f16", "f16", 100},
                     Case{2, 2, 64, 300, "f32", "q8_0"},
