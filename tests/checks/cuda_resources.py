@@ -50,8 +50,8 @@ def readable(names: list[str]) -> list[str]:
         out = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return names
-    short = [re.sub(r"spectralkv::(cuda::)?|^void |\(int\)|\(bool\)", "", line) for line in out.splitlines()]
-    return [re.sub(r"\(.*", "", line) if "<" not in line else re.sub(r">\(.*", ">", line) for line in short]
+    noise = r"spectralkv::(cuda::|device_kv::)?|^void |\((int|bool|[\w:]*Kind|[\w:]*Narrow)\)|skv_block_|, &[^>]*"
+    return [re.sub(r"(>|^\w+)\(.*", r"\1", re.sub(noise, "", line)) for line in out.splitlines()]
 
 
 def main() -> None:
