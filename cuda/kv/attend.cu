@@ -65,7 +65,25 @@ bool read_tiles(const AttendArgs& args, device::Stream stream) {
   return false;
 }
 
+// Tokens [at, at + kChunk) of a step into layer l, and the blocks that their queries read as sealed.
+template <class State>
+device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v,
+                                device::Stream stream) {
+  const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
+  device_kv::LayerView view = s.layers[l].view;
+  view.position = s.positions.data() + at / device_kv::kChunk;
+  device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
+                 view, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
+  s.seal_until(l, s.sealed_for(l, s.n_tokens + at + count - 1), stream);
+  return view;
+}
+
 }  // namespace
+
+void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v, device::Stream stream) {
+  for (std::int64_t at = 0; at < k.rows; at += device_kv::kChunk)
+    take_chunk(*cache.state_, static_cast<std::size_t>(layer), at, k, v, stream);
+}
 
 void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& shape, ConstMatrix q,
             ConstMatrix k, ConstMatrix v, Matrix out, device::Stream stream) {
@@ -76,12 +94,7 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
   for (std::int64_t at = 0; at < n; at += device_kv::kChunk) {
     const std::int64_t count = std::min(device_kv::kChunk, n - at), first = s.n_tokens + at;
     AttendArgs args{};
-    args.layer = s.layers[l].view;
-    args.layer.position = s.positions.data() + at / device_kv::kChunk;
-    device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0,
-                   stream, args.layer, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
-    s.seal_until(l, s.sealed_for(l, first + count - 1), stream);
-
+    args.layer = take_chunk(s, l, at, k, v, stream);
     args.group = static_cast<int>(shape.n_heads / heads);
     args.rows = static_cast<int>(count) * args.group;
     args.sliding = shape.sliding_window;

@@ -46,11 +46,15 @@ class DeviceCache final : public KvCache {
   void prepare(std::int64_t n, device::Stream stream);
 
  private:
+  friend void take_rows(DeviceCache&, std::int64_t, ConstMatrix, ConstMatrix, device::Stream);
   friend void attend(DeviceCache&, std::int64_t, const AttentionShape&, ConstMatrix, ConstMatrix, ConstMatrix,
                      Matrix, device::Stream);
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Takes k and v as attend does, and attends to nothing.
+void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v, device::Stream stream);
 
 // Takes k and v [n, n_kv_heads * head_dim] of the n prepared tokens (keys after RoPE) into the layer, then
 // attends: out [n, n_heads * head_dim] from q of the same shape. All matrices lie in device memory.

@@ -285,5 +285,92 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{4, 2, 64, 270, "eoptshrinkq:2", "eoptshrinkq:2", 60},
                     Case{5, 1, 64, 200, "eoptshrinkq:2,block=16,sink=15,window=1", "f16"}));
 
+// Going back and reading on gives what reading straight does, as far as the CPU's cache can go back.
+TEST(DeviceCacheTruncation, GoesBackWhereTheCpuDoes) {
+  for (const char* type : {"f16", "eoptshrinkq:2", "turboquant:2", "q8_0,window=20"}) {
+    const Case c{1, 1, 64, 420, type, type};
+    const Inputs in(c);
+    Cpu cpu(c);
+    cpu.step(c, in, 0, 400);
+    for (const std::int64_t keep : {0, 1, 128, 290, 399}) {
+      DeviceCache straight({1, 1, 64, 420}, type, type, nullptr),
+          turned({1, 1, 64, 420}, type, type, nullptr);
+      device_step(turned, c, in, 0, 400);
+      ASSERT_EQ(turned.nearest_below(keep), cpu.cache.nearest_below(keep)) << type << ", " << keep;
+      if (turned.nearest_below(keep) != keep) {
+        EXPECT_THROW(turned.truncate(keep), Error) << type << ", " << keep;
+        continue;
+      }
+      turned.truncate(keep);
+      EXPECT_EQ(turned.n_tokens(), keep);
+      if (keep > 0) device_step(straight, c, in, 0, keep);
+      EXPECT_EQ(device_step(turned, c, in, keep, 410), device_step(straight, c, in, keep, 410))
+          << type << ", " << keep;
+      const test::TempFolder folder;
+      EXPECT_EQ(contents(save(turned, folder, "turned")), contents(save(straight, folder, "straight")));
+    }
+  }
+}
+
+TEST(DeviceCacheReset, ForgetsEverything) {
+  const Case c{2, 1, 64, 300, "eoptshrinkq:2", "eoptshrinkq:2"};
+  const Inputs in(c);
+  DeviceCache cache({1, 1, 64, 300}, c.k, c.v, nullptr);
+  const auto first = device_step(cache, c, in, 0, 300);
+  cache.reset();
+  EXPECT_EQ(cache.n_tokens(), 0);
+  EXPECT_EQ(device_step(cache, c, in, 0, 300), first);
+}
+
+// Pages fill up: blocks stay where they are.
+TEST(DeviceCacheGrowth, ReadsBlocksOfManyPages) {
+  const Case plain{1, 1, 256, 1300, "f32", "f32"};
+  const Inputs in(plain);
+  Cpu cpu(plain);
+  DeviceCache cache({1, 1, 256, 1300}, plain.k, plain.v, nullptr);
+  cpu.step(plain, in, 0, 1290);
+  device_step(cache, plain, in, 0, 1290);
+  const auto expected = cpu.step(plain, in, 1290, 1291);
+  EXPECT_LT(distance(device_step(cache, plain, in, 1290, 1291), expected), 1e-5);
+  EXPECT_GT(cache.report().k.sealed_bytes, 1 << 20);
+}
+
+std::string refusal(const char* k, const char* v, std::int64_t d) {
+  try {
+    DeviceCache cache({1, 1, d, 128}, k, v, nullptr);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+TEST(DeviceCacheRefusal, NamesWhatItDoesNotTake) {
+  EXPECT_NE(refusal("eoptshrinkq:6", "f16", 64).find("'eoptshrinkq:6': the GPU takes 2 to 4 bits"),
+            std::string::npos)
+      << refusal("eoptshrinkq:6", "f16", 64);
+  EXPECT_NE(refusal("f16", "turboquant:1", 64).find("turboquant:1"), std::string::npos);
+  EXPECT_NE(refusal("f16", "f16", 40).find("head dim of 40"), std::string::npos);
+  EXPECT_NE(refusal("f16", "f16", 512).find("head dim of 512"), std::string::npos);
+  EXPECT_EQ(refusal("f16", "q4_0", 48), "none");
+}
+
+TEST(DeviceCacheRows, NamesARowThatDoesNotFit) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), 7e4f}) {
+    const Case c{2, 2, 64, 10, "f16", "f16"};
+    Inputs in(c);
+    in.v[5 * 128 + 70] = bad;
+    DeviceCache cache({1, 2, 64, 10}, c.k, c.v, nullptr);
+    device_step(cache, c, in, 0, 10);
+    try {
+      cache.check_rows(nullptr);
+      FAIL() << "nothing was found";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("layer 0, KV head 1: the value of token 5"), std::string::npos)
+          << error.what();
+    }
+    EXPECT_THROW(cache.report(), Error);
+  }
+}
+
 }  // namespace
 }  // namespace spectralkv
