@@ -92,4 +92,20 @@ function(add_cuda_backend)
   target_link_libraries(spectralkv_cuda PRIVATE CUDA::cublas CUDA::cusolver Threads::Threads ${CMAKE_DL_LIBS})
   target_link_options(spectralkv_cuda PRIVATE LINKER:--version-script=${plugin_exports} LINKER:--no-undefined)
   add_dependencies(spectralkv_plugins spectralkv_cuda)
+
+  # Measures attention over the device's cache; built on request, as attention_bench is.
+  add_cuda_program(cuda_attention tests/bench/cuda_attention.cu)
+  set_target_properties(cuda_attention PROPERTIES EXCLUDE_FROM_ALL ON)
+endfunction()
+
+# A program that uses kernels and core without the library around them.
+function(add_cuda_program name)
+  add_executable(${name} ${ARGN} $<TARGET_OBJECTS:cuda_objects>)
+  set_target_properties(${name} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
+                                           LINKER_LANGUAGE CUDA)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests)
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Wno-deprecated-gpu-targets>)
+  target_link_libraries(${name} PRIVATE $<TARGET_FILE:spectralkv_core> CUDA::cublas CUDA::cusolver Threads::Threads
+                                        ${CMAKE_DL_LIBS})
+  add_dependencies(${name} spectralkv_core)
 endfunction()

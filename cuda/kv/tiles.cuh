@@ -46,7 +46,7 @@ struct Tile {
   // levels: the codebook as bytes. out[m]: row 4 m + r of the tile, a byte a column.
   __device__ __forceinline__ void expand(const std::uint32_t (&levels)[4], int r,
                                          std::uint32_t (&out)[4]) const {
-    if (bits == 2) {
+    if constexpr (bits == 2) {
       SKV_UNROLL
       for (int m = 0; m < 2; ++m) {  // a nibble selects: rows m and m + 2 side by side
         const std::uint32_t codes = (words[r] >> 2 * m) & 0x33333333u;
@@ -55,25 +55,25 @@ struct Tile {
         out[m] = __byte_perm(low, high, 0x6420);
         out[m + 2] = __byte_perm(low, high, 0x7531);
       }
-      return;
-    }
-    SKV_UNROLL
-    for (int m = 0; m < 4; ++m) {
-      if (bits == 3) {
-        const std::uint32_t low = (words[r] >> 2 * m) & 0x03030303u;
-        const std::uint32_t third = words[4 + (r + 4 * m) / 8] >> (r + 4 * m) % 8 * 4;
-        const std::uint32_t bit =
-            (third & 1u) << 2 | (third & 4u) << 4 | (third & 2u) << 9 | (third & 8u) << 11;
-        // Columns 0, 2, 1, 3 in the nibbles.
-        out[m] = __byte_perm(__byte_perm(levels[0], levels[1], low | low >> 12 | bit), 0, 0x3120);
-      } else {
-        const std::uint32_t codes = (words[r + 4 * (m % 2)] >> m / 2 * 4) & 0x0f0f0f0fu,
-                            low = codes & 0x07070707u;
-        const std::uint32_t select = low | low >> 12;
-        const std::uint32_t first = __byte_perm(__byte_perm(levels[0], levels[1], select), 0, 0x3120);
-        const std::uint32_t second = __byte_perm(__byte_perm(levels[2], levels[3], select), 0, 0x3120);
-        const std::uint32_t upper = __byte_perm(codes << 4, 0, 0xba98);  // the fourth bit, eight times
-        out[m] = (first & ~upper) | (second & upper);
+    } else {
+      SKV_UNROLL
+      for (int m = 0; m < 4; ++m) {
+        if constexpr (bits == 3) {
+          const std::uint32_t low = (words[r] >> 2 * m) & 0x03030303u;
+          const std::uint32_t third = words[4 + (r + 4 * m) / 8] >> (r + 4 * m) % 8 * 4;
+          const std::uint32_t bit =
+              (third & 1u) << 2 | (third & 4u) << 4 | (third & 2u) << 9 | (third & 8u) << 11;
+          // Columns 0, 2, 1, 3 in the nibbles.
+          out[m] = __byte_perm(__byte_perm(levels[0], levels[1], low | low >> 12 | bit), 0, 0x3120);
+        } else {
+          const std::uint32_t codes = (words[r + 4 * (m % 2)] >> m / 2 * 4) & 0x0f0f0f0fu,
+                              low = codes & 0x07070707u;
+          const std::uint32_t select = low | low >> 12;
+          const std::uint32_t first = __byte_perm(__byte_perm(levels[0], levels[1], select), 0, 0x3120);
+          const std::uint32_t second = __byte_perm(__byte_perm(levels[2], levels[3], select), 0, 0x3120);
+          const std::uint32_t upper = __byte_perm(codes << 4, 0, 0xba98);  // the fourth bit, eight times
+          out[m] = (first & ~upper) | (second & upper);
+        }
       }
     }
   }
