@@ -14,11 +14,13 @@
 
 #ifdef __CUDACC__
 #define SKV_UNROLL _Pragma("unroll")
+#define SKV_UNROLL_NOT _Pragma("unroll 1")
 #define SKV_GRID_CONSTANT __grid_constant__
 #include "cuda/device/instructions.cuh"
 #include "cuda/device/runtime_cuda.h"
 #else
 #define SKV_UNROLL
+#define SKV_UNROLL_NOT
 #define SKV_GRID_CONSTANT
 #include "tests/cuda/host/instructions.h"
 #include "tests/cuda/host/runtime_host.h"

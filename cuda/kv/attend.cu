@@ -5,7 +5,7 @@
 
 #include "cuda/kv/attend_ends.cuh"
 #include "cuda/kv/attend_plain.cuh"
-#include "cuda/kv/attend_tiles.cuh"
+#include "cuda/kv/attend_tiles.h"
 #include "cuda/kv/cache_state.h"
 
 namespace spectralkv {
@@ -34,33 +34,23 @@ void read_plain(const AttendArgs& args, device::Stream stream) {
   launch_plain<kMostRows, exact>(args, stream);
 }
 
-template <int D>
-bool launch_tiles(const AttendArgs& args, device::Stream stream) {
-  device::launch(device_kv::attend_tiles<D>,
-                 dim3(static_cast<unsigned>(args.sealed_items), static_cast<unsigned>(args.layer.heads),
-                      static_cast<unsigned>((args.rows + device_kv::kQueries - 1) / device_kv::kQueries)),
-                 dim3(kThreads), static_cast<std::size_t>(device_kv::tiles_shared_floats(D)) * 4, stream,
-                 args);
-  return true;
-}
-
 // Sealed blocks by the tensor cores, where both sides are codes. False: not of this kind.
 bool read_tiles(const AttendArgs& args, device::Stream stream) {
   for (const auto& side : args.layer.side)
     if (side.codec.kind != CodecForm::Kind::codes) return false;
   switch (args.layer.d) {
     case 64:
-      return launch_tiles<64>(args, stream);
+      return device_kv::launch_tiles<64>(args, stream);
     case 80:
-      return launch_tiles<80>(args, stream);
+      return device_kv::launch_tiles<80>(args, stream);
     case 96:
-      return launch_tiles<96>(args, stream);
+      return device_kv::launch_tiles<96>(args, stream);
     case 112:
-      return launch_tiles<112>(args, stream);
+      return device_kv::launch_tiles<112>(args, stream);
     case 128:
-      return launch_tiles<128>(args, stream);
+      return device_kv::launch_tiles<128>(args, stream);
     case 256:
-      return launch_tiles<256>(args, stream);
+      return device_kv::launch_tiles<256>(args, stream);
   }
   return false;
 }

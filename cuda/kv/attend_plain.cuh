@@ -75,8 +75,8 @@ struct PlainWarp {
           float x[8];
           k.load8(token, c, x);
           SKV_UNROLL
-          for (int r = 0; r < G; ++r) SKV_UNROLL
-          for (int i = 0; i < 8; ++i) s[r] += x[i] * q[r * d + c + i];
+          for (int r = 0; r < G; ++r)
+            for (int i = 0; i < 8; ++i) s[r] += x[i] * q[r * d + c + i];
         }
       SKV_UNROLL
       for (int r = 0; r < G; ++r) {
@@ -98,8 +98,8 @@ struct PlainWarp {
           float x[8];
           v.load8(first + j, lane % chunks * 8, x);
           SKV_UNROLL
-          for (int r = 0; r < G; ++r) SKV_UNROLL
-          for (int i = 0; i < 8; ++i) acc[r][i] += weights[r * 32 + j] * x[i];
+          for (int r = 0; r < G; ++r)
+            for (int i = 0; i < 8; ++i) acc[r][i] += weights[r * 32 + j] * x[i];
         }
       __syncwarp();
     }

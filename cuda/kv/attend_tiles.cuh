@@ -95,23 +95,29 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
   for (int part = 0; part < (D + 127) / 128; ++part) {
     const int sixteen = kSixteens * part + g;
     const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * groups * 8 * bits;
-    Tile<bits> tiles[4][2];
-    SKV_UNROLL
-    for (int step = 0; step < 4; ++step) SKV_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      const int at = first_token / 4 + 8 * step + 2 * t + i;
-      tiles[step][i].load(row + static_cast<std::int64_t>(at) * 8 * bits, 16 * sixteen < D && at < groups);
+    const auto load = [&](int step, Tile<bits>(&two)[2]) {
+      SKV_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        const int at = first_token / 4 + 8 * step + 2 * t + i;
+        two[i].load(row + static_cast<std::int64_t>(at) * 8 * bits, 16 * sixteen < D && at < groups);
+      }
+    };
+    // 2 bits: all loads are under way together. More would fill the registers; they are loaded twice.
+    constexpr bool kAhead = bits == 2 && D <= 128;
+    Tile<bits> ahead[4][2];
+    if constexpr (kAhead) {
+      SKV_UNROLL
+      for (int step = 0; step < 4; ++step) load(step, ahead[step]);
     }
     SKV_UNROLL
     for (int pair = 0; pair < 2; ++pair) {
       int high[4][4] = {}, low[4][4] = {};
-      SKV_UNROLL
-      for (int step = 0; step < 4; ++step) {
+      const auto multiply = [&](int step, const Tile<bits>(&two)[2]) {
         std::uint32_t a[4][4];
-        tiles[step][0].expand(levels, 2 * pair, a[0]);
-        tiles[step][0].expand(levels, 2 * pair + 1, a[1]);
-        tiles[step][1].expand(levels, 2 * pair, a[2]);
-        tiles[step][1].expand(levels, 2 * pair + 1, a[3]);
+        two[0].expand(levels, 2 * pair, a[0]);
+        two[0].expand(levels, 2 * pair + 1, a[1]);
+        two[1].expand(levels, 2 * pair, a[2]);
+        two[1].expand(levels, 2 * pair + 1, a[3]);
         const std::uint32_t* const w = weights + g * kPairWords + 16 * step + 4 * t;
         const std::uint32_t w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
         const std::uint32_t upper[2] = {__byte_perm(w0, w1, 0x7531), __byte_perm(w2, w3, 0x7531)};
@@ -122,11 +128,22 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
           device::mma_s8(high[m], operand, upper);
           device::mma_s8(low[m], operand, lower);
         }
+      };
+      if constexpr (kAhead) {
+        SKV_UNROLL
+        for (int step = 0; step < 4; ++step) multiply(step, ahead[step]);
+      } else {
+        SKV_UNROLL_NOT
+        for (int step = 0; step < 4; ++step) {
+          Tile<bits> two[2];
+          load(step, two);
+          multiply(step, two);
+        }
       }
       SKV_UNROLL
-      for (int m = 0; m < 4; ++m) SKV_UNROLL
-      for (int i = 0; i < 4; ++i)
-        out[part][4 * pair + m][i] += steps[i % 2] * static_cast<float>(256 * high[m][i] + low[m][i]);
+      for (int m = 0; m < 4; ++m)
+        for (int i = 0; i < 4; ++i)
+          out[part][4 * pair + m][i] += steps[i % 2] * static_cast<float>(256 * high[m][i] + low[m][i]);
     }
   }
 }
@@ -180,14 +197,14 @@ struct TileWarp {
         else
           score_codes<D, 4>(codes, sixteen, there, kc.level_bytes, queries, sums);
         SKV_UNROLL
-        for (int p = 0; p < kProducts; ++p) SKV_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          const int token = 16 * sixteen + tile_row(p, half);
-          const float norm = token < n ? k.norm(token) * kc.level_unit : 0;
-          SKV_UNROLL
-          for (int i = 0; i < 2; ++i)
-            s[p][2 * half + i] = static_cast<float>(sums[p][2 * half + i]) * (norm * query_steps[i]);
-        }
+        for (int p = 0; p < kProducts; ++p)
+          for (int half = 0; half < 2; ++half) {
+            const int token = 16 * sixteen + tile_row(p, half);
+            const float norm = token < n ? k.norm(token) * kc.level_unit : 0;
+            SKV_UNROLL
+            for (int i = 0; i < 2; ++i)
+              s[p][2 * half + i] = static_cast<float>(sums[p][2 * half + i]) * (norm * query_steps[i]);
+          }
       }
       if (k.rank > 0) {
         const Turned turned(k_along, k.weights(), k.rank, k.unit, scratch);
@@ -196,18 +213,18 @@ struct TileWarp {
           float low[2][4];
           expand_factor(k.left(kc, n, levels[0]), turned, 16 * sixteen, m, low);
           SKV_UNROLL
-          for (int pair = 0; pair < 2; ++pair) SKV_UNROLL
-          for (int i = 0; i < 4; ++i) s[4 * pair + m][i] += turned.scale * low[pair][i];
+          for (int pair = 0; pair < 2; ++pair)
+            for (int i = 0; i < 4; ++i) s[4 * pair + m][i] += turned.scale * low[pair][i];
         }
       }
       float here[2] = {-INFINITY, -INFINITY};
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) SKV_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const int token = 16 * sixteen + tile_row(p, i / 2);
-        if (token >= n || !visible(i % 2, token)) s[p][i] = -INFINITY;
-        here[i % 2] = fmaxf(here[i % 2], s[p][i]);
-      }
+      for (int p = 0; p < kProducts; ++p)
+        for (int i = 0; i < 4; ++i) {
+          const int token = 16 * sixteen + tile_row(p, i / 2);
+          if (token >= n || !visible(i % 2, token)) s[p][i] = -INFINITY;
+          here[i % 2] = fmaxf(here[i % 2], s[p][i]);
+        }
       float shrink[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
@@ -220,18 +237,18 @@ struct TileWarp {
       // Weights, and the same times the values' norms.
       float weighted[kProducts][4], largest[2] = {0, 0}, total[2] = {0, 0};
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) SKV_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        const int token = 16 * sixteen + tile_row(p, half);
-        const float norm = token < n ? v.norm(token) : 0;
-        SKV_UNROLL
-        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          s[p][i] = s[p][i] > -INFINITY ? device::fast_exp(s[p][i] - top[i % 2]) : 0;
-          total[i % 2] += s[p][i];
-          weighted[p][i] = s[p][i] * norm;
-          largest[i % 2] = fmaxf(largest[i % 2], fabsf(weighted[p][i]));
+      for (int p = 0; p < kProducts; ++p)
+        for (int half = 0; half < 2; ++half) {
+          const int token = 16 * sixteen + tile_row(p, half);
+          const float norm = token < n ? v.norm(token) : 0;
+          SKV_UNROLL
+          for (int i = 2 * half; i < 2 * half + 2; ++i) {
+            s[p][i] = s[p][i] > -INFINITY ? device::fast_exp(s[p][i] - top[i % 2]) : 0;
+            total[i % 2] += s[p][i];
+            weighted[p][i] = s[p][i] * norm;
+            largest[i % 2] = fmaxf(largest[i % 2], fabsf(weighted[p][i]));
+          }
         }
-      }
       float steps[2], inverse[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
@@ -241,23 +258,23 @@ struct TileWarp {
         inverse[i] = 32512.0f / largest[i];
       }
       SKV_UNROLL
-      for (int part = 0; part < kParts; ++part) SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) SKV_UNROLL
-      for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
+      for (int part = 0; part < kParts; ++part)
+        for (int p = 0; p < kProducts; ++p)
+          for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) SKV_UNROLL
-      for (int i = 0; i < 2; ++i) {  // rows g and g + 8 are neighbours
-        const int word = (2 * t + i) * kPairWords + (16 * g + tile_row(p, 0)) / 2;
-        std::uint32_t pair = 0;
-        SKV_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          const int number =
-              __float2int_rn(weighted[p][2 * half + i] * inverse[i]);  // 256 high + low, both signed
-          pair |= static_cast<std::uint32_t>((number & 0xff) | ((number + 128) & 0xff00)) << 16 * half;
+      for (int p = 0; p < kProducts; ++p)
+        for (int i = 0; i < 2; ++i) {  // rows g and g + 8 are neighbours
+          const int word = (2 * t + i) * kPairWords + (16 * g + tile_row(p, 0)) / 2;
+          std::uint32_t pair = 0;
+          SKV_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            const int number =
+                __float2int_rn(weighted[p][2 * half + i] * inverse[i]);  // 256 high + low, both signed
+            pair |= static_cast<std::uint32_t>((number & 0xff) | ((number + 128) & 0xff00)) << 16 * half;
+          }
+          whole[word] = pair;
+          if (v.rank > 0) halves[word] = device::f32x2_to_f16x2(s[p][i], s[p][2 + i]);
         }
-        whole[word] = pair;
-        if (v.rank > 0) halves[word] = device::f32x2_to_f16x2(s[p][i], s[p][2 + i]);
-      }
       __syncwarp();
       const std::uint8_t* const codes = v.base + v.parts.codes;
       if (vc.coded.bits == 2)
@@ -271,14 +288,14 @@ struct TileWarp {
         project_tokens(left, begin, v_along);
         const Turned turned(v_along, v.weights(), v.rank, v.unit, scratch);
         SKV_UNROLL
-        for (int part = 0; part < kParts; ++part) SKV_UNROLL
-        for (int m = 0; m < 4; ++m) {
-          float low[2][4];
-          expand_factor(v.right(vc, D, levels[1]), turned, 16 * (kSixteens * part + g), m, low);
-          SKV_UNROLL
-          for (int pair = 0; pair < 2; ++pair) SKV_UNROLL
-          for (int i = 0; i < 4; ++i) out[part][4 * pair + m][i] += turned.scale * low[pair][i];
-        }
+        for (int part = 0; part < kParts; ++part)
+          for (int m = 0; m < 4; ++m) {
+            float low[2][4];
+            expand_factor(v.right(vc, D, levels[1]), turned, 16 * (kSixteens * part + g), m, low);
+            SKV_UNROLL
+            for (int pair = 0; pair < 2; ++pair)
+              for (int i = 0; i < 4; ++i) out[part][4 * pair + m][i] += turned.scale * low[pair][i];
+          }
       }
       __syncwarp();
     }
@@ -288,6 +305,7 @@ struct TileWarp {
   __device__ void project_tokens(const FactorRows& rows, int begin, float (&along)[4]) {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     for (float& value : along) value = 0;
+    SKV_UNROLL_NOT
     for (int step = 0; step < kTokens / 16; ++step) {
       const int first = 16 * step + 4 * t;
       if (begin + 16 * step >= rows.length) break;
@@ -315,12 +333,12 @@ struct TileWarp {
         state[(2 * t + i) * (D + 2) + 1] = sum[i];
       }
     SKV_UNROLL
-    for (int part = 0; part < kParts; ++part) SKV_UNROLL
-    for (int p = 0; p < kProducts; ++p) SKV_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int channel = 16 * (kSixteens * part + g) + tile_row(p, i / 2);
-      if (channel < D) state[(2 * t + i % 2) * (D + 2) + 2 + channel] = out[part][p][i];
-    }
+    for (int part = 0; part < kParts; ++part)
+      for (int p = 0; p < kProducts; ++p)
+        for (int i = 0; i < 4; ++i) {
+          const int channel = 16 * (kSixteens * part + g) + tile_row(p, i / 2);
+          if (channel < D) state[(2 * t + i % 2) * (D + 2) + 2 + channel] = out[part][p][i];
+        }
   }
 };
 
@@ -371,9 +389,9 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
     sealed_for[i] = row < count ? layer.sealed_for(position[i]) : 0;
   }
   SKV_UNROLL
-  for (int part = 0; part < TileWarp<D>::kParts; ++part) SKV_UNROLL
-  for (int p = 0; p < kProducts; ++p) SKV_UNROLL
-  for (int i = 0; i < 4; ++i) state.out[part][p][i] = 0;
+  for (int part = 0; part < TileWarp<D>::kParts; ++part)
+    for (int p = 0; p < kProducts; ++p)
+      for (int i = 0; i < 4; ++i) state.out[part][p][i] = 0;
   __syncthreads();
 
   const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);

@@ -56,6 +56,7 @@ template <class Numbers>
 __device__ inline void project(const FactorRows& rows, const Numbers& numbers, float (&along)[4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
   for (float& value : along) value = 0;
+  SKV_UNROLL_NOT
   for (int first = 4 * t; first < rows.length; first += 16) {
     std::uint32_t a[4] = {};
     SKV_UNROLL

@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(kGramThreads) seal_gram(const SKV_GRID_CONSTAN
           b[u] = j < p ? rows[j * step_short + k * step_long] : 0;
         }
         SKV_UNROLL
-        for (int u = 0; u < 4; ++u) SKV_UNROLL
-        for (int w = 0; w < 4; ++w) sum[u][w] += a[u] * b[w];
+        for (int u = 0; u < 4; ++u)
+          for (int w = 0; w < 4; ++w) sum[u][w] += a[u] * b[w];
       }
       for (int u = 0; u < 4; ++u)
         for (int w = 0; w < 4; ++w) {

@@ -1,4 +1,4 @@
-"""Times PyTorch's flash attention on f16 keys and values, the shape of cuda_attention: flash_attention.py [TOKENS...]."""
+"""Times PyTorch's flash attention on f16 K and V in the shape of cuda_attention: flash_attention.py [TOKENS...]."""
 
 from __future__ import annotations
 
