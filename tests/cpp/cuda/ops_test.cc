@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/half.h"
 #include "base/random.h"
 #include "cuda/backend/best.h"
 #include "cuda/ops/elementwise.cuh"
