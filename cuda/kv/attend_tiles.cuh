@@ -44,7 +44,7 @@ struct CodedReader {
     right_row = static_cast<int>(parts.right_row);
   }
   __device__ float norm(int token) const {
-    return device::f16_to_f32(reinterpret_cast<const std::uint16_t*>(base + norms_at)[token]) * unit;
+    return device::f16_to_f32(__ldg(reinterpret_cast<const std::uint16_t*>(base + norms_at) + token)) * unit;
   }
   __device__ const std::uint16_t* weights() const {
     return reinterpret_cast<const std::uint16_t*>(base + weights_at);

@@ -28,13 +28,13 @@ struct Tile {
       for (std::uint32_t& word : words) word = 0;
     } else if constexpr (bits == 3) {
       for (int i = 0; i < 3; ++i) {
-        const uint2 two = *reinterpret_cast<const uint2*>(at + 8 * i);
+        const uint2 two = __ldg(reinterpret_cast<const uint2*>(at + 8 * i));
         words[2 * i] = two.x;
         words[2 * i + 1] = two.y;
       }
     } else {
       for (int i = 0; i < bits / 2; ++i) {
-        const uint4 four = *reinterpret_cast<const uint4*>(at + 16 * i);
+        const uint4 four = __ldg(reinterpret_cast<const uint4*>(at + 16 * i));
         words[4 * i] = four.x;
         words[4 * i + 1] = four.y;
         words[4 * i + 2] = four.z;
