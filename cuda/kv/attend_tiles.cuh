@@ -177,10 +177,10 @@ struct TileWarp {
     return (2 * (lane % 4) + i) * kPairWords + (16 * (lane / 4) + tile_row(p, 0)) / 2;
   }
 
-  // A block of n tokens. visible(column, token): whether query 2 t + column sees it.
+  // A block of n tokens. visible(column, token): whether query 2 t + column sees it; everything: all do.
   template <class Visible>
   __device__ void read(const CodecView& kc, const CodecView& vc, const std::uint8_t* k_block,
-                       const std::uint8_t* v_block, int n, const Visible& visible) {
+                       const std::uint8_t* v_block, int n, bool everything, const Visible& visible) {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
     const CodedReader k(kc, k_block, n), v(vc, v_block, n);
     float k_along[4], v_along[4];
@@ -227,14 +227,22 @@ struct TileWarp {
             for (int i = 0; i < 4; ++i) s[4 * pair + m][i] += turned.scale * low[pair][i];
         }
       }
+      if (!everything || begin + kTokens > n) {
+        SKV_UNROLL
+        for (int p = 0; p < kProducts; ++p) {
+          SKV_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const int token = 16 * sixteen + tile_row(p, i / 2);
+            if (token >= n || !visible(i % 2, token)) s[p][i] = -INFINITY;
+          }
+        }
+      }
       float here[2] = {-INFINITY, -INFINITY};
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p)
-        for (int i = 0; i < 4; ++i) {
-          const int token = 16 * sixteen + tile_row(p, i / 2);
-          if (token >= n || !visible(i % 2, token)) s[p][i] = -INFINITY;
-          here[i % 2] = fmaxf(here[i % 2], s[p][i]);
-        }
+      for (int p = 0; p < kProducts; ++p) {
+        SKV_UNROLL
+        for (int i = 0; i < 4; ++i) here[i % 2] = fmaxf(here[i % 2], s[p][i]);
+      }
       float shrink[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
@@ -396,6 +404,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
     state.queries[step][0] = two.x;
     state.queries[step][1] = two.y;
   }
+  const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
+  const std::int64_t sealed = layer.sealed_for(t1);
   std::int64_t position[2], sealed_for[2];
   SKV_UNROLL
   for (int i = 0; i < 2; ++i) {
@@ -403,8 +413,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
     state.top[i] = -INFINITY;
     state.sum[i] = 0;
     state.query_steps[i] = row < count ? args.steps[row0 + row] : 0;
-    position[i] = args.position_of(first_row + (row < count ? row : 0));
-    sealed_for[i] = row < count ? layer.sealed_for(position[i]) : 0;
+    position[i] = row < count ? args.position_of(first_row + row) : t0;
+    sealed_for[i] = row < count ? layer.sealed_for(position[i]) : sealed;  // nobody looks at what it gets
   }
   SKV_UNROLL
   for (int part = 0; part < TileWarp<D>::kParts; ++part)
@@ -412,17 +422,17 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
       for (int i = 0; i < 4; ++i) state.out[part][p][i] = 0;
   __syncthreads();
 
-  const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
-  const std::int64_t sealed = layer.sealed_for(t1);
   const std::int64_t each = (sealed + args.sealed_items - 1) / args.sealed_items;
   const std::int64_t end = (item + 1) * each < sealed ? (item + 1) * each : sealed;
   for (std::int64_t b = item * each + warp; b < end; b += kWarps) {
     if (args.sliding > 0 && (b + 1) * layer.block <= t0 + 1 - args.sliding) continue;
     const int n = layer.block_tokens(b);
     const std::int64_t begin = (b + 1) * layer.block - n, at = b * layer.heads + head;
-    state.read(kc, vc, layer.side[0].blocks[at], layer.side[1].blocks[at], n, [&](int i, int token) {
+    const auto sees = [&](int i, int token) {
       return b < sealed_for[i] && (args.sliding == 0 || begin + token > position[i] - args.sliding);
-    });
+    };
+    const bool everything = __all_sync(0xffffffffu, sees(0, 0) && sees(1, 0)) != 0;
+    state.read(kc, vc, layer.side[0].blocks[at], layer.side[1].blocks[at], n, everything, sees);
   }
   state.store(states + warp * kQueries * (D + 2));
   __syncthreads();
