@@ -27,29 +27,33 @@ SKV_HD inline int tiles_shared_floats(int d) {
 // A stored block.
 struct CodedReader {
   const std::uint8_t* base;
-  SkvCodedBlock parts;
-  int rank;
+  int weights_at, left_at, right_at, norms_at,
+      codes_at;  // bytes from base: half the registers of SkvCodedBlock
+  int left_row, right_row, rank;
   float unit;
   __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
       : base(block), rank(block[0]), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
-    parts = skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
+    const SkvCodedBlock parts =
+        skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
+    weights_at = static_cast<int>(parts.weights);
+    left_at = static_cast<int>(parts.left);
+    right_at = static_cast<int>(parts.right);
+    norms_at = static_cast<int>(parts.norms);
+    codes_at = static_cast<int>(parts.codes);
+    left_row = static_cast<int>(parts.left_row);
+    right_row = static_cast<int>(parts.right_row);
   }
   __device__ float norm(int token) const {
-    return device::f16_to_f32(reinterpret_cast<const std::uint16_t*>(base + parts.norms)[token]) * unit;
+    return device::f16_to_f32(__ldg(reinterpret_cast<const std::uint16_t*>(base + norms_at) + token)) * unit;
   }
   __device__ const std::uint16_t* weights() const {
-    return reinterpret_cast<const std::uint16_t*>(base + parts.weights);
+    return reinterpret_cast<const std::uint16_t*>(base + weights_at);
   }
   __device__ FactorRows left(const CodecView& codec, int n, const std::uint16_t* levels) const {
-    return {base + parts.left,
-            static_cast<int>(parts.left_row),
-            (n + 15) / 16 * 16,
-            codec.coded.factor_bits,
-            rank,
-            levels};
+    return {base + left_at, left_row, (n + 15) / 16 * 16, codec.coded.factor_bits, rank, levels};
   }
   __device__ FactorRows right(const CodecView& codec, int d, const std::uint16_t* levels) const {
-    return {base + parts.right, static_cast<int>(parts.right_row), d, codec.coded.factor_bits, rank, levels};
+    return {base + right_at, right_row, d, codec.coded.factor_bits, rank, levels};
   }
 };
 
@@ -167,11 +171,17 @@ struct TileWarp {
   std::uint32_t *whole, *halves;   // weights [8, kPairWords]
   float* scratch;
 
-  // A block of n tokens. visible(column, token): whether query 2 t + column sees it.
+  // Where the weights of product p for query 2 t + i stand.
+  __device__ __forceinline__ static int word_of(int p, int i) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    return (2 * (lane % 4) + i) * kPairWords + (16 * (lane / 4) + tile_row(p, 0)) / 2;
+  }
+
+  // A block of n tokens. visible(column, token): whether query 2 t + column sees it; everything: all do.
   template <class Visible>
   __device__ void read(const CodecView& kc, const CodecView& vc, const std::uint8_t* k_block,
-                       const std::uint8_t* v_block, int n, const Visible& visible) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+                       const std::uint8_t* v_block, int n, bool everything, const Visible& visible) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
     const CodedReader k(kc, k_block, n), v(vc, v_block, n);
     float k_along[4], v_along[4];
     if (k.rank > 0)
@@ -189,7 +199,7 @@ struct TileWarp {
       float s[kProducts][4];
       {
         int sums[kProducts][4] = {};
-        const std::uint8_t* const codes = k.base + k.parts.codes;
+        const std::uint8_t* const codes = k.base + k.codes_at;
         if (kc.coded.bits == 2)
           score_codes<D, 2>(codes, sixteen, there, kc.level_bytes, queries, sums);
         else if (kc.coded.bits == 3)
@@ -217,14 +227,22 @@ struct TileWarp {
             for (int i = 0; i < 4; ++i) s[4 * pair + m][i] += turned.scale * low[pair][i];
         }
       }
+      if (!everything || begin + kTokens > n) {
+        SKV_UNROLL
+        for (int p = 0; p < kProducts; ++p) {
+          SKV_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const int token = 16 * sixteen + tile_row(p, i / 2);
+            if (token >= n || !visible(i % 2, token)) s[p][i] = -INFINITY;
+          }
+        }
+      }
       float here[2] = {-INFINITY, -INFINITY};
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p)
-        for (int i = 0; i < 4; ++i) {
-          const int token = 16 * sixteen + tile_row(p, i / 2);
-          if (token >= n || !visible(i % 2, token)) s[p][i] = -INFINITY;
-          here[i % 2] = fmaxf(here[i % 2], s[p][i]);
-        }
+      for (int p = 0; p < kProducts; ++p) {
+        SKV_UNROLL
+        for (int i = 0; i < 4; ++i) here[i % 2] = fmaxf(here[i % 2], s[p][i]);
+      }
       float shrink[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
@@ -234,21 +252,29 @@ struct TileWarp {
         top[i] = next;
       }
       if (!__any_sync(0xffffffffu, here[0] > -INFINITY || here[1] > -INFINITY)) continue;
-      // Weights, and the same times the values' norms.
-      float weighted[kProducts][4], largest[2] = {0, 0}, total[2] = {0, 0};
+      // Weights; then the same times the values' norms.
+      float largest[2] = {0, 0}, total[2] = {0, 0};
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p)
+      for (int p = 0; p < kProducts; ++p) {
+        SKV_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          s[p][i] = s[p][i] > -INFINITY ? device::fast_exp(s[p][i] - top[i % 2]) : 0;
+          total[i % 2] += s[p][i];
+        }
+        SKV_UNROLL
+        for (int i = 0; i < 2; ++i)  // rows g and g + 8 are neighbours
+          if (v.rank > 0) halves[word_of(p, i)] = device::f32x2_to_f16x2(s[p][i], s[p][2 + i]);
+        SKV_UNROLL
         for (int half = 0; half < 2; ++half) {
           const int token = 16 * sixteen + tile_row(p, half);
           const float norm = token < n ? v.norm(token) : 0;
           SKV_UNROLL
-          for (int i = 2 * half; i < 2 * half + 2; ++i) {
-            s[p][i] = s[p][i] > -INFINITY ? device::fast_exp(s[p][i] - top[i % 2]) : 0;
-            total[i % 2] += s[p][i];
-            weighted[p][i] = s[p][i] * norm;
-            largest[i % 2] = fmaxf(largest[i % 2], fabsf(weighted[p][i]));
+          for (int i = 0; i < 2; ++i) {
+            s[p][2 * half + i] *= norm;
+            largest[i] = fmaxf(largest[i], fabsf(s[p][2 * half + i]));
           }
         }
+      }
       float steps[2], inverse[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
@@ -262,21 +288,21 @@ struct TileWarp {
         for (int p = 0; p < kProducts; ++p)
           for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p)
-        for (int i = 0; i < 2; ++i) {  // rows g and g + 8 are neighbours
-          const int word = (2 * t + i) * kPairWords + (16 * g + tile_row(p, 0)) / 2;
+      for (int p = 0; p < kProducts; ++p) {
+        SKV_UNROLL
+        for (int i = 0; i < 2; ++i) {
           std::uint32_t pair = 0;
           SKV_UNROLL
           for (int half = 0; half < 2; ++half) {
             const int number =
-                __float2int_rn(weighted[p][2 * half + i] * inverse[i]);  // 256 high + low, both signed
+                __float2int_rn(s[p][2 * half + i] * inverse[i]);  // 256 high + low, both signed
             pair |= static_cast<std::uint32_t>((number & 0xff) | ((number + 128) & 0xff00)) << 16 * half;
           }
-          whole[word] = pair;
-          if (v.rank > 0) halves[word] = device::f32x2_to_f16x2(s[p][i], s[p][2 + i]);
+          whole[word_of(p, i)] = pair;
         }
+      }
       __syncwarp();
-      const std::uint8_t* const codes = v.base + v.parts.codes;
+      const std::uint8_t* const codes = v.base + v.codes_at;
       if (vc.coded.bits == 2)
         mix_codes<D, 2>(codes, n, begin, vc.level_bytes, whole, steps, out);
       else if (vc.coded.bits == 3)
@@ -378,6 +404,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
     state.queries[step][0] = two.x;
     state.queries[step][1] = two.y;
   }
+  const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
+  const std::int64_t sealed = layer.sealed_for(t1);
   std::int64_t position[2], sealed_for[2];
   SKV_UNROLL
   for (int i = 0; i < 2; ++i) {
@@ -385,8 +413,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
     state.top[i] = -INFINITY;
     state.sum[i] = 0;
     state.query_steps[i] = row < count ? args.steps[row0 + row] : 0;
-    position[i] = args.position_of(first_row + (row < count ? row : 0));
-    sealed_for[i] = row < count ? layer.sealed_for(position[i]) : 0;
+    position[i] = row < count ? args.position_of(first_row + row) : t0;
+    sealed_for[i] = row < count ? layer.sealed_for(position[i]) : sealed;  // nobody looks at what it gets
   }
   SKV_UNROLL
   for (int part = 0; part < TileWarp<D>::kParts; ++part)
@@ -394,17 +422,17 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
       for (int i = 0; i < 4; ++i) state.out[part][p][i] = 0;
   __syncthreads();
 
-  const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
-  const std::int64_t sealed = layer.sealed_for(t1);
   const std::int64_t each = (sealed + args.sealed_items - 1) / args.sealed_items;
   const std::int64_t end = (item + 1) * each < sealed ? (item + 1) * each : sealed;
   for (std::int64_t b = item * each + warp; b < end; b += kWarps) {
     if (args.sliding > 0 && (b + 1) * layer.block <= t0 + 1 - args.sliding) continue;
     const int n = layer.block_tokens(b);
     const std::int64_t begin = (b + 1) * layer.block - n, at = b * layer.heads + head;
-    state.read(kc, vc, layer.side[0].blocks[at], layer.side[1].blocks[at], n, [&](int i, int token) {
+    const auto sees = [&](int i, int token) {
       return b < sealed_for[i] && (args.sliding == 0 || begin + token > position[i] - args.sliding);
-    });
+    };
+    const bool everything = __all_sync(0xffffffffu, sees(0, 0) && sees(1, 0)) != 0;
+    state.read(kc, vc, layer.side[0].blocks[at], layer.side[1].blocks[at], n, everything, sees);
   }
   state.store(states + warp * kQueries * (D + 2));
   __syncthreads();

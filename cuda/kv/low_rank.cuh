@@ -21,11 +21,11 @@ __device__ inline std::uint32_t four_codes(const FactorRows& rows, int rank, int
   std::uint32_t out = 0;
   for (int low = 0; low < rows.bits;) {
     const int width = skv_plane_width(rows.bits, low), at = first * width / 8;
-    std::uint32_t word = plane[at];
-    if (width >= 4) word |= static_cast<std::uint32_t>(plane[at + 1]) << 8;
+    std::uint32_t word = __ldg(plane + at);
+    if (width >= 4) word |= static_cast<std::uint32_t>(__ldg(plane + at + 1)) << 8;
     if (width == 8)
-      word |= static_cast<std::uint32_t>(plane[at + 2]) << 16 | static_cast<std::uint32_t>(plane[at + 3])
-                                                                    << 24;
+      word |= static_cast<std::uint32_t>(__ldg(plane + at + 2)) << 16 |
+              static_cast<std::uint32_t>(__ldg(plane + at + 3)) << 24;
     if (width == 1) word >>= first % 8;
     const std::uint32_t mask = (1u << width) - 1u;
     SKV_UNROLL

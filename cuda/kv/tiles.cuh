@@ -26,15 +26,15 @@ struct Tile {
   __device__ __forceinline__ void load(const std::uint8_t* at, bool there) {
     if (!there) {
       for (std::uint32_t& word : words) word = 0;
-    } else if (bits == 3) {
+    } else if constexpr (bits == 3) {
       for (int i = 0; i < 3; ++i) {
-        const uint2 two = *reinterpret_cast<const uint2*>(at + 8 * i);
+        const uint2 two = __ldg(reinterpret_cast<const uint2*>(at + 8 * i));
         words[2 * i] = two.x;
         words[2 * i + 1] = two.y;
       }
     } else {
       for (int i = 0; i < bits / 2; ++i) {
-        const uint4 four = *reinterpret_cast<const uint4*>(at + 16 * i);
+        const uint4 four = __ldg(reinterpret_cast<const uint4*>(at + 16 * i));
         words[4 * i] = four.x;
         words[4 * i + 1] = four.y;
         words[4 * i + 2] = four.z;
@@ -57,24 +57,29 @@ struct Tile {
       }
     } else {
       SKV_UNROLL
-      for (int m = 0; m < 4; ++m) {
-        if constexpr (bits == 3) {
-          const std::uint32_t low = (words[r] >> 2 * m) & 0x03030303u;
-          const std::uint32_t third = words[4 + (r + 4 * m) / 8] >> (r + 4 * m) % 8 * 4;
-          const std::uint32_t bit =
-              (third & 1u) << 2 | (third & 4u) << 4 | (third & 2u) << 9 | (third & 8u) << 11;
-          // Columns 0, 2, 1, 3 in the nibbles.
-          out[m] = __byte_perm(__byte_perm(levels[0], levels[1], low | low >> 12 | bit), 0, 0x3120);
-        } else {
-          const std::uint32_t codes = (words[r + 4 * (m % 2)] >> m / 2 * 4) & 0x0f0f0f0fu,
-                              low = codes & 0x07070707u;
-          const std::uint32_t select = low | low >> 12;
-          const std::uint32_t first = __byte_perm(__byte_perm(levels[0], levels[1], select), 0, 0x3120);
-          const std::uint32_t second = __byte_perm(__byte_perm(levels[2], levels[3], select), 0, 0x3120);
-          const std::uint32_t upper = __byte_perm(codes << 4, 0, 0xba98);  // the fourth bit, eight times
-          out[m] = (first & ~upper) | (second & upper);
-        }
-      }
+      for (int m = 0; m < 4; ++m) expand_row(levels, r, m, out[m]);
+    }
+  }
+
+ private:
+  // Row 4 m + r, of 3 or 4 bits.
+  __device__ __forceinline__ void expand_row(const std::uint32_t (&levels)[4], int r, int m,
+                                             std::uint32_t& out) const {
+    if constexpr (bits == 3) {
+      const std::uint32_t low = (words[r] >> 2 * m) & 0x03030303u;
+      const std::uint32_t third = words[4 + (r + 4 * m) / 8] >> (r + 4 * m) % 8 * 4;
+      const std::uint32_t bit =
+          (third & 1u) << 2 | (third & 4u) << 4 | (third & 2u) << 9 | (third & 8u) << 11;
+      // Columns 0, 2, 1, 3 in the nibbles.
+      out = __byte_perm(__byte_perm(levels[0], levels[1], low | low >> 12 | bit), 0, 0x3120);
+    } else {
+      const std::uint32_t codes = (words[r + 4 * (m % 2)] >> m / 2 * 4) & 0x0f0f0f0fu,
+                          low = codes & 0x07070707u;
+      const std::uint32_t select = low | low >> 12;
+      const std::uint32_t first = __byte_perm(__byte_perm(levels[0], levels[1], select), 0, 0x3120);
+      const std::uint32_t second = __byte_perm(__byte_perm(levels[2], levels[3], select), 0, 0x3120);
+      const std::uint32_t upper = __byte_perm(codes << 4, 0, 0xba98);  // the fourth bit, eight times
+      out = (first & ~upper) | (second & upper);
     }
   }
 };
