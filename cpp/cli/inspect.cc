@@ -162,7 +162,7 @@ std::string model_text(const Facts& facts) {
 
 constexpr std::int64_t kBatch = 512;  // tokens of a pass, as sessions have by default
 
-std::string range_text(const CacheEstimate& cache, std::int64_t more) {
+std::string range_text(const TypeMemory& cache, std::int64_t more) {
   const std::string least = human_bytes(cache.least + more), most = human_bytes(cache.most + more);
   return least == most ? most : least + " to " + most;
 }
@@ -172,7 +172,7 @@ std::string memory_text(const Facts& facts) {
   std::string out =
       concat("\nmemory at ", facts.n_ctx, " tokens (weights ", human_bytes(facts.tensor_bytes), ", work ",
              human_bytes(work), "):\n  ", padded("cache type", 14), padded("cache", 28), "in all\n");
-  for (const CacheEstimate& cache : estimate_caches(*facts.config, facts.n_ctx))
+  for (const TypeMemory& cache : estimate_caches(*facts.config, facts.n_ctx))
     out += concat("  ", padded(cache.type, 14), padded(range_text(cache, 0), 28),
                   range_text(cache, facts.tensor_bytes + work), "\n");
   return out;
@@ -183,7 +183,7 @@ std::string memory_json(const Facts& facts) {
   out.add("n_ctx", facts.n_ctx);
   out.add("weights", facts.tensor_bytes);
   out.add("work", estimate_work(*facts.config, std::min(kBatch, facts.n_ctx)));
-  for (const CacheEstimate& cache : estimate_caches(*facts.config, facts.n_ctx))
+  for (const TypeMemory& cache : estimate_caches(*facts.config, facts.n_ctx))
     caches.add_raw(cache.type, concat("[", cache.least, ", ", cache.most, "]"));
   out.add_raw("cache", caches.lines());
   return out.lines();

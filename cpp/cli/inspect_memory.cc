@@ -21,30 +21,33 @@ std::int64_t least_bytes(const Codec& codec, std::int64_t n_tokens) {
   return codec.encode(ConstMatrix(values.data(), n_tokens, d), out.data(), work);
 }
 
-CacheEstimate estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {
-  const BuiltCodec built = build_codec(type, config.head_dim);
-  CacheLayer layer;
-  layer.layout = built.layout;
-  const std::int64_t blocks = layer.sealed_for(n_ctx), heads = config.n_kv_heads;
-  const bool f32 = built.codec->spec() == "f32";
-  const std::int64_t exact_row = config.head_dim * (f32 ? 4 : 2);
-  const std::int64_t exact = heads * (built.layout.sink + layer.tail_capacity()) * exact_row;
-  const std::int64_t offsets = blocks * (heads + 1) * 4;
-  const auto sealed = [&](const auto& bytes_of) {
-    if (blocks == 0) return std::int64_t{0};
-    return heads * (bytes_of(layer.block_tokens(0)) + (blocks - 1) * bytes_of(built.layout.block));
-  };
-  const auto total = [&](std::int64_t blocks_bytes) {
-    return 2 * config.n_layers * (exact + offsets + blocks_bytes);
-  };
-  const std::int64_t most = sealed([&](std::int64_t n) { return built.codec->max_bytes(n); });
-  const std::int64_t least =
-      built.lossy ? sealed([&](std::int64_t n) { return least_bytes(*built.codec, n); }) : most;
-  return {type, total(least), total(most)};
+TypeMemory estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {
+  TypeMemory out{type, 0, 0};
+  for (const KvSide side : {KvSide::keys, KvSide::values}) {
+    const BuiltCodec built = build_codec(type, config.head_dim, side);
+    CacheLayer layer;
+    layer.layout = built.layout;
+    layer.n_ctx = n_ctx;
+    const std::int64_t blocks = layer.sealed_for(n_ctx), heads = config.n_kv_heads;
+    const bool f32 = built.codec->spec() == "f32";
+    const std::int64_t exact_row = config.head_dim * (f32 ? 4 : 2);
+    const std::int64_t exact = heads * (built.layout.sink + layer.tail_capacity()) * exact_row;
+    const std::int64_t offsets = blocks * (heads + 1) * 4;
+    const auto sealed = [&](const auto& bytes_of) {
+      if (blocks == 0) return std::int64_t{0};
+      return heads * (bytes_of(layer.block_tokens(0)) + (blocks - 1) * bytes_of(built.layout.block));
+    };
+    const std::int64_t most = sealed([&](std::int64_t n) { return built.codec->max_bytes(n); });
+    const std::int64_t least =
+        built.lossy ? sealed([&](std::int64_t n) { return least_bytes(*built.codec, n); }) : most;
+    out.least += config.n_layers * (exact + offsets + least);
+    out.most += config.n_layers * (exact + offsets + most);
+  }
+  return out;
 }
 
-std::optional<CacheEstimate> estimate_if_possible(const std::string& type, const ModelConfig& config,
-                                                  std::int64_t n_ctx) {
+std::optional<TypeMemory> estimate_if_possible(const std::string& type, const ModelConfig& config,
+                                               std::int64_t n_ctx) {
   try {
     return estimate(type, config, n_ctx);
   } catch (const Error&) {  // it wants bits, or another head dimension
@@ -54,8 +57,8 @@ std::optional<CacheEstimate> estimate_if_possible(const std::string& type, const
 
 }  // namespace
 
-std::vector<CacheEstimate> estimate_caches(const ModelConfig& config, std::int64_t n_ctx) {
-  std::vector<CacheEstimate> out;
+std::vector<TypeMemory> estimate_caches(const ModelConfig& config, std::int64_t n_ctx) {
+  std::vector<TypeMemory> out;
   for (const CodecRow& row : codec_table()) {
     const std::string name(row.name);
     if (const auto plain = estimate_if_possible(name, config, n_ctx)) {

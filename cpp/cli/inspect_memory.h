@@ -11,13 +11,13 @@ namespace spectralkv {
 
 // The cache of `n_ctx` tokens with one type for K and V. Types whose blocks vary with what they hold have two
 // bounds.
-struct CacheEstimate {
+struct TypeMemory {
   std::string type;                  // as -ctk and -ctv take it
   std::int64_t least = 0, most = 0;  // bytes
 };
 
 // Every type of the codec table that the model can have, with 2, 3 and 4 bits where it takes bits.
-std::vector<CacheEstimate> estimate_caches(const ModelConfig& config, std::int64_t n_ctx);
+std::vector<TypeMemory> estimate_caches(const ModelConfig& config, std::int64_t n_ctx);
 
 // The activations of one batch, bytes.
 std::int64_t estimate_work(const ModelConfig& config, std::int64_t n_batch);

@@ -23,7 +23,7 @@ struct CommandOptions {
   ModelOptions model;
   PerplexityOptions measure;
   CacheTypes base;
-  std::string file, tokens;
+  std::string file, tokens, base_file;
   bool kl = false, json = false;
   LogLevel log = LogLevel::info;
 };
@@ -65,6 +65,11 @@ std::vector<Option> rows_of(CommandOptions& o) {
                    "",
                    "compare with the same model over the base cache, side by side",
                    set_flag(o.kl)},
+                  {{"--kl-divergence-base"},
+                   "PATH",
+                   "write the logits of all scored positions to this file; with --kl-divergence: compare "
+                   "with those of such a file in place of a base cache",
+                   set_text(o.base_file)},
                   {{"--base-ctk"}, "TYPE", "how the base caches keys (default: f16)", set_text(o.base.k)},
                   {{"--base-ctv"}, "TYPE", "how the base caches values (default: f16)", set_text(o.base.v)},
                   {{"--json"}, "", "print one JSON object", set_flag(o.json)},
@@ -103,12 +108,18 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   o.measure.n_batch = std::min<std::int64_t>(o.model.session.n_batch, 128);
   o.measure.n_threads = o.model.engine.n_threads;
   o.measure.types = {o.model.session.type_k, o.model.session.type_v};
-  if (o.kl) o.measure.base = o.base;
+  if (!o.base_file.empty())
+    (o.kl ? o.measure.base_logits : o.measure.save_logits) = o.base_file;
+  else if (o.kl)
+    o.measure.base = o.base;
   log.info("model: ", engine.description());
   if (const std::string warning = threads_warning(o.model.engine.n_threads); !warning.empty())
     log.info("warning: ", warning);
   log.info("perplexity: ", tokens.size(), " tokens, chunks of ", o.measure.n_ctx, ", K ", o.measure.types.k,
-           ", V ", o.measure.types.v, o.kl ? concat(", against K ", o.base.k, ", V ", o.base.v) : "");
+           ", V ", o.measure.types.v,
+           !o.kl                 ? ""
+           : o.base_file.empty() ? concat(", against K ", o.base.k, ", V ", o.base.v)
+                                 : concat(", against '", o.base_file, "'"));
 
   Progress progress(o.log != LogLevel::off);
   PerplexityHooks on;
@@ -154,8 +165,8 @@ int perplexity_command(const std::vector<std::string>& args, const CliHooks& hoo
   if (options.measure.protocol == Protocol::prefix && options.measure.prefix < 1)
     throw UsageError(
         "--protocol prefix needs --prefix N, the tokens that are read exactly and then compressed");
-  if (!options.kl && (options.base.k != "f16" || options.base.v != "f16"))
-    throw UsageError("--base-ctk and --base-ctv belong to --kl-divergence");
+  if ((!options.kl || !options.base_file.empty()) && (options.base.k != "f16" || options.base.v != "f16"))
+    throw UsageError("--base-ctk and --base-ctv belong to --kl-divergence without a file");
   return measure(options, hooks);
 }
 

@@ -2,6 +2,7 @@
 // a codec finds nothing that it could take in besides.
 #include "engine/cache_estimate.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -55,20 +56,24 @@ CacheEstimate estimate_cache(const Session& session) {
     cache = twin.get();
   }
   const CacheShape& shape = cache->shape();
-  BlockSizes sizes;
   const auto add = [&](CacheSide CacheLayer::*which, CacheEstimate::Side& out) {
+    BlockSizes sizes;  // of this side: keys and values may be stored differently
     std::int64_t sealed = 0, entries = 0;
     for (std::int64_t l = 0; l < shape.n_layers; ++l) {
       const CacheLayer& layer = cache->layer(l);
       const CacheSide& side = layer.*which;
       estimate.bytes += static_cast<std::int64_t>(side.sinks.bytes() + side.tail.bytes());
       const std::int64_t blocks = layer.sealed_for(shape.n_ctx);
-      for (std::int64_t b = 0; b < blocks; ++b) {
+      // The first block, which leaves the sinks out, and the others, which are alike.
+      for (const auto& [b, count] :
+           {std::pair<std::int64_t, std::int64_t>{0, std::min<std::int64_t>(blocks, 1)},
+            {1, std::max<std::int64_t>(blocks - 1, 0)}}) {
+        if (count == 0) continue;
         const std::int64_t n = layer.block_tokens(b);
         const BlockSizes::Size size = sizes.of(side.built, n);
         out.at_least |= !size.fixed;
-        entries += n * shape.n_kv_heads * shape.head_dim;
-        sealed += shape.n_kv_heads * size.bytes + (shape.n_kv_heads + 1) * 4;  // and the offsets
+        entries += count * n * shape.n_kv_heads * shape.head_dim;
+        sealed += count * (shape.n_kv_heads * size.bytes + (shape.n_kv_heads + 1) * 4);  // and the offsets
       }
     }
     const std::int64_t tail_bytes = (cache->layer(0).*which).exact->max_bytes(1);

@@ -66,8 +66,7 @@ Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine
   check(options_.n_batch >= 1 && options_.n_batch <= 65536, "engine", "n_batch must be 1 to 65536, got ",
         options_.n_batch);
   options_.n_batch = std::min(options_.n_batch, options_.n_ctx);
-  cache_ = engine.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx},
-                                       options_.type_k, options_.type_v);
+  cache_ = fresh_cache();
   work_ = std::make_unique<Work>(
       Work{Scratch(engine.backend(), c, options_.n_batch, options_.logits_all ? options_.n_batch : 1),
            {},
@@ -75,6 +74,12 @@ Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine
 }
 
 Session::~Session() = default;
+
+std::unique_ptr<KvCache> Session::fresh_cache() const {
+  const ModelConfig& c = engine_.config();
+  return engine_.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx}, options_.type_k,
+                                      options_.type_v);
+}
 
 void Session::check_fit(std::span<const Token> tokens) const {
   const std::int64_t n_vocab = engine_.config().n_vocab;

@@ -95,6 +95,9 @@ class Session {
   // at hand.
   std::int64_t keep_common(std::span<const Token> prompt);
 
+  // Becomes what `other` is, a session of the same engine and cache types: tokens, cache and logits. A value
+  // error, with nothing changed, when its tokens do not fit into n_ctx.
+  void copy_from(const Session& other);
   // For measurements: takes over the tokens of a session of the same engine with an exact cache, compressed
   // as this session's cache does; and stops the sealing of blocks until `reset`, for `more` further tokens.
   void convert_from(const Session& exact);
@@ -117,6 +120,7 @@ class Session {
 
  private:
   struct Work;  // activations
+  std::unique_ptr<KvCache> fresh_cache() const;
   void check_fit(std::span<const Token> tokens) const;
   void read_batch(std::span<const Token> batch, std::int64_t n_logits);
   Engine& engine_;

@@ -113,7 +113,7 @@ class Measurement {
   // The rows that the queries' batch brings, behind those of the exact cache.
   void gather(std::int64_t layer, ConstMatrix batch_k, ConstMatrix batch_v, Matrix k, Matrix v) {
     const std::int64_t n = k.rows - batch_k.rows;
-    exact_->read_exact(layer, 0, k.rows_range(0, n), v.rows_range(0, n));
+    exact_->read(layer, 0, k.rows_range(0, n), v.rows_range(0, n));
     const auto size = static_cast<std::size_t>(batch_k.rows * batch_k.cols) * sizeof(float);
     std::memcpy(k.row(n), batch_k.data, size);
     std::memcpy(v.row(n), batch_v.data, size);

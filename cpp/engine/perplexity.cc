@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "engine/logits_file.h"
 #include "engine/perplexity_stats.h"
 
 namespace spectralkv {
@@ -16,6 +17,7 @@ class Measurement {
               const PerplexityHooks& hooks)
       : engine_(engine), tokens_(tokens), options_(options), hooks_(hooks), pool_(options.n_threads) {
     settle();
+    open_files();
     test_ = make_session(options_.types, options_.n_ctx);
     if (options_.base) base_ = make_session(*options_.base, options_.n_ctx);
     readings_ = options_.base ? 2 : 1;
@@ -30,12 +32,13 @@ class Measurement {
       read_chunk(c);
       if (hooks_.chunk) hooks_.chunk(c + 1, perplexity_of(logprobs_).value);
     }
+    if (writer_) writer_->commit();
     PerplexityResult result;
     result.n_tokens = options_.n_chunks * options_.n_ctx;
     result.n_predicted = static_cast<std::int64_t>(logprobs_.size());
     result.ppl = perplexity_of(logprobs_);
     result.cache = test_->cache_report();
-    if (base_) {
+    if (base_ || reader_) {
       result.n_compared = static_cast<std::int64_t>(scores_.size());
       result.comparison = compare(scores_);
     }
@@ -71,6 +74,30 @@ class Measurement {
           " tokens is longer than the model's context of ", trained, "; give a smaller -c");
   }
 
+  // Before the work, so that what is wrong with a file is said at once.
+  void open_files() {
+    check(options_.base_logits.empty() || !options_.base, "engine",
+          "perplexity: there is one base, a cache or a file of logits");
+    const LogitsShape shape{engine_.config().n_vocab, options_.n_ctx, options_.n_chunks, options_.prefix};
+    std::vector<Token> read;
+    for (std::int64_t c = 0; c < shape.n_chunks; ++c) {
+      const std::vector<Token> chunk = tokens_of(c);
+      read.insert(read.end(), chunk.begin(), chunk.end());
+    }
+    if (!options_.save_logits.empty())
+      writer_ = std::make_unique<LogitsWriter>(options_.save_logits, shape, read);
+    if (!options_.base_logits.empty())
+      reader_ = std::make_unique<LogitsReader>(options_.base_logits, shape, read);
+  }
+
+  std::vector<Token> tokens_of(std::int64_t chunk) const {
+    const auto n_ctx = static_cast<std::size_t>(options_.n_ctx);
+    const auto from = tokens_.subspan(static_cast<std::size_t>(chunk) * n_ctx, n_ctx);
+    std::vector<Token> tokens(from.begin(), from.end());
+    if (options_.chunk_start >= 0) tokens.front() = options_.chunk_start;
+    return tokens;
+  }
+
   std::unique_ptr<Session> make_session(const CacheTypes& types, std::int64_t n_ctx) const {
     SessionOptions session;
     session.n_ctx = n_ctx;
@@ -97,9 +124,7 @@ class Measurement {
 
   void read_chunk(std::int64_t chunk) {
     const auto n_ctx = static_cast<std::size_t>(options_.n_ctx);
-    const auto from = tokens_.subspan(static_cast<std::size_t>(chunk) * n_ctx, n_ctx);
-    std::vector<Token> tokens(from.begin(), from.end());
-    if (options_.chunk_start >= 0) tokens.front() = options_.chunk_start;
+    const std::vector<Token> tokens = tokens_of(chunk);
     const auto prefix = static_cast<std::size_t>(options_.prefix);
     test_->reset();
     if (base_) base_->reset();
@@ -141,6 +166,8 @@ class Measurement {
         batch,
         [&](ConstMatrix logits, std::int64_t) {
           count(static_cast<std::int64_t>(batch.size()));
+          if (writer_) writer_->add(logits);
+          if (reader_) return score_rows(pool_, logits, reader_->next(logits.rows), next, out);
           if (!base_) return score_rows(pool_, logits, {}, next, out);
           base_->eval_rows(
               batch,
@@ -161,6 +188,8 @@ class Measurement {
   const PerplexityHooks& hooks_;
   ThreadPool pool_;
   std::unique_ptr<Session> test_, base_;
+  std::unique_ptr<LogitsWriter> writer_;
+  std::unique_ptr<LogitsReader> reader_;
   std::vector<PositionScore> scores_;
   std::vector<double> logprobs_;
   std::int64_t readings_ = 1, done_ = 0, total_ = 0;

@@ -31,6 +31,8 @@ struct PerplexityOptions {
   int n_threads = 0;  // for the comparison; 0: all
   CacheTypes types;
   std::optional<CacheTypes> base;  // compare with this cache
+  std::string save_logits;         // write the logits of all scored positions to this file
+  std::string base_logits;         // compare with such a file, in place of a base cache
   Token chunk_start = -1;          // replaces the first token of a chunk; -1: none does
 };
 

@@ -69,8 +69,7 @@ void Session::load_state(const std::string& path) {
   const auto values = in.bytes(logits.size() * sizeof(float));
   if (!logits.empty()) std::memcpy(logits.data(), values.data(), values.size());
 
-  auto fresh = engine_.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx},
-                                            options_.type_k, options_.type_v);
+  auto fresh = fresh_cache();
   fresh->load(in, static_cast<std::int64_t>(n_tokens));
   in.finish();
   cache_ = std::move(fresh);
@@ -94,6 +93,17 @@ std::int64_t Session::keep_common(std::span<const Token> prompt) {
   }
   if (common == 0) reset();
   return common;
+}
+
+void Session::copy_from(const Session& other) {
+  check(&engine_ == &other.engine_, "engine", "copy_from: the sessions have different models");
+  check(!options_.logits_all, "engine",
+        "copy_from: a session that keeps the logits of all tokens cannot take another's");
+  auto fresh = fresh_cache();
+  host_cache(*fresh, "copy_from").copy_from(host_cache(*other.cache_, "copy_from"));
+  cache_ = std::move(fresh);
+  tokens_ = other.tokens_;
+  logits_ = other.logits_;
 }
 
 void Session::convert_from(const Session& exact) {

@@ -28,7 +28,7 @@ Vocab read_vocab(const Gguf& file, bool allow_unknown_pre) {
             ", expected 1 to 6");
       v.types.push_back(static_cast<TokenType>(type));
     }
-  if (bpe) v.merges = file.get_strings(prefix + "merges");
+  if (bpe || file.has(prefix + "merges")) v.merges = file.get_strings(prefix + "merges");
 
   const auto id = [&](const char* name) {
     return static_cast<Token>(file.get_int(prefix + name + "_token_id", -1, n - 1, -1));

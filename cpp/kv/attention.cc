@@ -17,8 +17,12 @@ constexpr std::int64_t kPieceTokens = 128;  // exact tokens that are read togeth
 
 constexpr std::int64_t kMergedAlone = 64;  // so many states are merged before other threads have woken up
 
+// The first part of a block is asked for at once; the rest follows while the block before it is read, by its
+// codec or as the processor sees the stream.
+constexpr std::size_t kAtOnce = 640;
 void prefetch(std::span<const std::byte> bytes) {
-  for (std::size_t at = 0; at < bytes.size(); at += 64) __builtin_prefetch(bytes.data() + at, 0, 2);
+  for (std::size_t at = 0; at < std::min(bytes.size(), kAtOnce); at += 64)
+    __builtin_prefetch(bytes.data() + at, 0, 3);
 }
 
 }  // namespace
@@ -38,6 +42,7 @@ struct Attention::Job {
   ConstMatrix q;
   Matrix out;
   std::int64_t first, group, d;
+  std::int64_t skipped = 0;  // blocks between this span's last and the first that its thread likely reads next
 
   std::int64_t spans(const Tile& tile) const { return (tile.sealed + kSpanBlocks - 1) / kSpanBlocks + 1; }
 
@@ -78,11 +83,13 @@ struct Attention::Job {
     if (shape.sliding_window > 0 && end <= tile.first + 1 - shape.sliding_window) return;  // nobody sees it
     const Matrix s(memory, queries.rows.rows, piece.n);
     prefetch(piece.next_k);
+    work.ahead = piece.next_k;
     piece.k.score(piece.k_rows, piece.n, queries, s, work);
     const bool partial = end > tile.first + 1 || shape.sliding_window > 0;
     if (partial && !mask(tile, piece.pos0, s)) return;
     prefetch(piece.next_v);
     state.absorb(s);
+    work.ahead = piece.next_v;
     piece.v.mix(piece.v_rows, piece.n, s, state.out, work);
   }
 
@@ -99,14 +106,15 @@ struct Attention::Job {
       };
       for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
         const std::int64_t n = layer.block_tokens(b);
+        const std::int64_t next = (b + 1) % kSpanBlocks == 0 ? b + 1 + skipped : b + 1;
         const Piece piece{*layer.k.built.codec,
                           *layer.v.built.codec,
                           block_of(layer.k, b).data(),
                           block_of(layer.v, b).data(),
                           n,
                           (b + 1) * layout.block - n,
-                          block_of(layer.k, b + 1),
-                          block_of(layer.v, b + 1)};
+                          block_of(layer.k, next),
+                          block_of(layer.v, next)};
         read(tile, piece, entered, memory, state, work);
       }
       return;
@@ -160,7 +168,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   const std::int64_t heads = cache.shape().n_kv_heads, d = cache.shape().head_dim;
   const std::int64_t first = cache.n_tokens(), end = first + q.rows, group = shape.n_heads / heads;
   assert(q.cols == shape.n_heads * d && staged.k.end == end);
-  const Job job{cache, layer, staged, shape, q, out, first, group, d};
+  Job job{cache, layer, staged, shape, q, out, first, group, d};
 
   std::vector<Tile> tiles;
   const std::int64_t most = std::max<std::int64_t>(1, kTileRows / group);
@@ -184,6 +192,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   const std::int64_t max_spans = job.spans(tiles.back());
   const bool split = n_tiles < 4 * pool_.size() && max_spans > 1 && pool_.size() > 1;
   if (split) {
+    job.skipped = (pool_.size() - 1) * kSpanBlocks;
     const auto need = static_cast<std::size_t>(n_tiles * max_spans * state_floats);
     if (states_.size() < need) states_ = Buffer<float>(need);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "base/error.h"
 #include "kv/codecs/exact.h"
@@ -29,11 +30,23 @@ CacheLayout shared_layout(const BuiltCodec& k, const BuiltCodec& v, std::int64_t
   return {k.layout.block, std::max(k.layout.sink, v.layout.sink), std::max(k.layout.window, v.layout.window)};
 }
 
+// What most layers have, then the layers that have something else.
 std::string layers_name(std::span<const std::string> codec_texts) {
-  const std::string& name = codec_texts.front();
-  std::size_t others = 0;
-  for (const auto& text : codec_texts) others += text != name;
-  return others == 0 ? name : concat(name, " (", others, " layers differ)");
+  std::map<std::string, std::string> ranges;
+  std::map<std::string, std::size_t> counts;
+  std::string most;
+  for (std::size_t l = 0; l < codec_texts.size();) {
+    const std::string& text = codec_texts[l];
+    std::size_t end = l + 1;
+    while (end < codec_texts.size() && codec_texts[end] == text) ++end;
+    ranges[text] += concat(ranges[text].empty() ? "" : ",", l, end - l > 1 ? concat("-", end - 1) : "");
+    if ((counts[text] += end - l) > counts[most]) most = text;
+    l = end;
+  }
+  std::string name = most;
+  for (const auto& [text, where] : ranges)
+    if (text != most) name += concat(";layers ", where, "=", text);
+  return name;
 }
 
 bool can_go_back(const CacheLayout& layout, bool lossy, std::int64_t blocks, std::int64_t n) {
@@ -67,7 +80,9 @@ Cache::Cache(const CacheShape& shape, const std::string& type_k, const std::stri
     layer.k.built = build_codec(k_texts[l], shape.head_dim, KvSide::keys);
     layer.v.built = build_codec(v_texts[l], shape.head_dim, KvSide::values);
     layer.lossy = layer.k.built.lossy || layer.v.built.lossy;
-    layer.layout = shared_layout(layer.k.built, layer.v.built, static_cast<std::int64_t>(l));
+    layer.n_ctx = shape.n_ctx;
+    layer.layout =
+        shared_layout(layer.k.built, layer.v.built, shape.first_layer + static_cast<std::int64_t>(l));
     for (CacheSide* side : {&layer.k, &layer.v}) {
       side->exact = side->built.codec->spec() == "f32" ? f32_.get() : f16_.get();
       side->sinks = Buffer<std::byte>(exact_bytes(*side, shape.n_kv_heads, layer.layout.sink));

@@ -21,6 +21,7 @@ class StateWriter;
 
 struct CacheShape {
   std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0, n_ctx = 0;
+  std::int64_t first_layer = 0;  // what messages call layer 0
 };
 
 // What every backend's cache can do.
@@ -86,6 +87,7 @@ struct CacheSide {
 struct CacheLayer {
   CacheLayout layout;
   bool lossy = false;
+  std::int64_t n_ctx = 0;  // a tail never holds more
   CacheSide k, v;
   // Cache::hold_sealing sets these.
   static constexpr std::int64_t kNoHold = std::numeric_limits<std::int64_t>::max();
@@ -94,7 +96,7 @@ struct CacheLayer {
   // Blocks that a query at position t reads as sealed.
   std::int64_t sealed_for(std::int64_t t) const { return std::min(most_sealed, sealed_before(layout, t)); }
   bool holds_sealing() const { return most_sealed != kNoHold; }
-  std::int64_t tail_capacity() const { return layout.block + layout.window + more_tail; }
+  std::int64_t tail_capacity() const { return std::min(n_ctx, layout.block + layout.window) + more_tail; }
   // Tokens of sealed block b: the sinks are left out of the first.
   std::int64_t block_tokens(std::int64_t b) const {
     return b == 0 ? layout.block - layout.sink : layout.block;
@@ -120,10 +122,17 @@ class Cache final : public KvCache {
 
   std::int64_t nearest_below(std::int64_t n) const override;
 
-  // Keys and values of tokens [first, first + k.rows), which the cache holds, of a layer whose codecs are
-  // exact. k, v: [n, n_kv_heads * head_dim].
-  void read_exact(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const;
+  // Keys and values of tokens [first, first + k.rows), which the cache holds, as the query that comes next
+  // would see them: sinks and tail exact, sealed blocks decoded. k, v: [n, n_kv_heads * head_dim].
+  void read(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const;
+  // The same of one KV head. k, v: [n, head_dim].
+  void read_head(std::int64_t layer, std::int64_t head, std::int64_t first, Matrix k, Matrix v) const;
+  // Frees the memory that appending works in; it comes back as needed.
+  void drop_work();
 
+  // Becomes what `other` is, of the same layers, heads and cache types; else, or where its tokens do not fit
+  // into n_ctx, a value error with nothing changed.
+  void copy_from(const Cache& other);
   // Takes over all tokens of a cache of the same shape whose codecs are exact: seals what is complete, as if
   // the rows had been appended here. What this cache held is gone.
   void convert_from(const Cache& exact);
@@ -149,13 +158,15 @@ class Cache final : public KvCache {
   // seals the blocks that are complete. What it returns holds until `settle`, which must follow before the
   // next layer.
   Staged append(std::int64_t layer, ConstMatrix k, ConstMatrix v);
+  // The check that `append` begins with: every value is finite and fits the exact type, or a value error says
+  // where one does not. first: position of the first row.
+  void check_rows(std::int64_t layer, std::int64_t first, ConstMatrix k, ConstMatrix v) const;
   void settle(std::int64_t layer, std::int64_t n);
 
  private:
   bool can_truncate(std::int64_t n) const;
   void drop_blocks(CacheSide& side, std::int64_t keep, std::int64_t rows, std::int64_t capacity);
-  Exact stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x,
-              std::int64_t layer_index, const char* what);
+  Exact stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x);
   void seal(CacheLayer& layer, const Staged& staged);
   void settle_side(const CacheLayer& layer, CacheSide& side, const Buffer<std::byte>& staging,
                    std::int64_t n);

@@ -12,8 +12,9 @@ namespace {
 
 constexpr float kF16Max = 65504.0f;
 
-// Every value must be finite and fit the exact type; names where one does not.
-void check_rows(ConstMatrix x, bool f16, std::int64_t layer, std::int64_t head_dim, std::int64_t pos0,
+// Every value must be finite and fit the exact type; names where one does not. x: [n, heads * head_dim] from
+// position pos0 on.
+void check_side(ConstMatrix x, bool f16, std::int64_t layer, std::int64_t head_dim, std::int64_t pos0,
                 const char* what) {
   const float limit = f16 ? kF16Max : 3.4028235e38f;
   for (std::int64_t t = 0; t < x.rows; ++t) {
@@ -31,12 +32,17 @@ void check_rows(ConstMatrix x, bool f16, std::int64_t layer, std::int64_t head_d
 
 }  // namespace
 
-Cache::Exact Cache::stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x,
-                          std::int64_t layer_index, const char* what) {
+void Cache::check_rows(std::int64_t layer_index, std::int64_t first, ConstMatrix k, ConstMatrix v) const {
+  const CacheLayer& layer = this->layer(layer_index);
+  const std::int64_t d = shape_.head_dim, named = shape_.first_layer + layer_index;
+  check_side(k, layer.k.exact == f16_.get(), named, d, first, "key");
+  check_side(v, layer.v.exact == f16_.get(), named, d, first, "value");
+}
+
+Cache::Exact Cache::stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x) {
   const std::int64_t d = shape_.head_dim, heads = shape_.n_kv_heads, row_bytes = side.exact->max_bytes(1);
   const std::int64_t begin = static_cast<std::int64_t>(side.blocks.size()) * layer.layout.block;
   const std::int64_t held = n_tokens_ - begin, total = held + x.rows;
-  check_rows(x, row_bytes == 2 * d, layer_index, d, n_tokens_, what);
 
   Exact exact{side.tail.data(), layer.tail_capacity() * row_bytes, begin, begin + total};
   std::byte* base = side.tail.data();
@@ -63,9 +69,9 @@ Cache::Exact Cache::stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>&
 }
 
 Cache::Staged Cache::append(std::int64_t layer_index, ConstMatrix k, ConstMatrix v) {
+  check_rows(layer_index, n_tokens_, k, v);
   CacheLayer& layer = layers_[static_cast<std::size_t>(layer_index)];
-  const Staged staged{stage(layer, layer.k, staging_k_, k, layer_index, "key"),
-                      stage(layer, layer.v, staging_v_, v, layer_index, "value")};
+  const Staged staged{stage(layer, layer.k, staging_k_, k), stage(layer, layer.v, staging_v_, v)};
   seal(layer, staged);
   return staged;
 }

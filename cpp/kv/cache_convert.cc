@@ -1,4 +1,4 @@
-// Reading and compressing what an exact cache holds, and keeping a cache from sealing more.
+// Copies of a cache, compressing what an exact one holds, and keeping one from sealing more.
 #include <algorithm>
 #include <cassert>
 #include <cstring>
@@ -11,35 +11,42 @@ namespace {
 
 constexpr std::int64_t kChunk = 1024;  // tokens that are decoded and appended together
 
-// Tokens [first, first + out.rows) of a side whose codec keeps rows back to back. out: [n, heads * d].
-void read_side(const CacheSide& side, const CacheLayer& layer, std::int64_t d, std::int64_t first,
-               Matrix out) {
-  const std::int64_t block = layer.layout.block, heads = out.cols / d, end = first + out.rows;
-  const auto n_blocks = static_cast<std::int64_t>(side.blocks.size());
-  for (std::int64_t t = first; t < end;) {
-    const std::int64_t b = std::min(t / block, n_blocks), at = t - b * block;
-    const std::int64_t n = b < n_blocks ? std::min(block - at, end - t) : end - t;
-    for (std::int64_t h = 0; h < heads; ++h) {
-      const Matrix to = out.rows_range(t - first, n).cols_range(h * d, d);
-      if (b < n_blocks) {
-        const SealedBlock& sealed = side.blocks[static_cast<std::size_t>(b)];
-        const Codec& codec = *side.built.codec;
-        codec.decode(sealed.head(static_cast<std::size_t>(h)).data() + codec.max_bytes(at), n, to);
-      } else {
-        side.exact->decode(side.tail.data() + side.exact->max_bytes(h * layer.tail_capacity() + at), n, to);
-      }
-    }
-    t += n;
-  }
-}
-
 }  // namespace
 
-void Cache::read_exact(std::int64_t layer_index, std::int64_t first, Matrix k, Matrix v) const {
-  const CacheLayer& layer = this->layer(layer_index);
-  assert(!layer.lossy && first + k.rows <= n_tokens_ && k.rows == v.rows);
-  read_side(layer.k, layer, shape_.head_dim, first, k);
-  read_side(layer.v, layer, shape_.head_dim, first, v);
+void Cache::copy_from(const Cache& other) {
+  if (&other == this) return;
+  const CacheShape& from = other.shape_;
+  check(from.n_layers == shape_.n_layers && from.n_kv_heads == shape_.n_kv_heads &&
+            from.head_dim == shape_.head_dim,
+        "kv", "copy: the caches differ in shape");
+  check(other.n_tokens_ <= shape_.n_ctx, "kv", "copy: ", other.n_tokens_,
+        " tokens do not fit into a context of ", shape_.n_ctx);
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    check(!other.layers_[l].holds_sealing(), "kv", "copy: a cache that holds its sealing cannot be copied");
+    for (const auto which : {&CacheLayer::k, &CacheLayer::v})
+      check((layers_[l].*which).built.text == (other.layers_[l].*which).built.text, "kv", "copy: layer ", l,
+            " holds cache type '", (other.layers_[l].*which).built.text, "' there and '",
+            (layers_[l].*which).built.text, "' here");
+  }
+  reset();
+  const std::int64_t heads = shape_.n_kv_heads;
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    CacheLayer& to = layers_[l];
+    const CacheLayer& source = other.layers_[l];
+    for (const auto which : {&CacheLayer::k, &CacheLayer::v}) {
+      CacheSide& side = to.*which;
+      const CacheSide& held = source.*which;
+      for (const SealedBlock& block : held.blocks) side.blocks.push_back({block.bytes.copy(), block.offsets});
+      side.sinks = held.sinks.copy();
+      const std::int64_t tail =
+          other.n_tokens_ - static_cast<std::int64_t>(held.blocks.size()) * source.layout.block;
+      for (std::int64_t h = 0; h < heads && tail > 0; ++h)
+        std::memcpy(side.tail.data() + side.exact->max_bytes(h * to.tail_capacity()),
+                    held.tail.data() + side.exact->max_bytes(h * source.tail_capacity()),
+                    static_cast<std::size_t>(side.exact->max_bytes(tail)));
+    }
+  }
+  n_tokens_ = other.n_tokens_;
 }
 
 void Cache::convert_from(const Cache& exact) {
@@ -59,7 +66,7 @@ void Cache::convert_from(const Cache& exact) {
     const std::int64_t n = std::min(kChunk, exact.n_tokens_ - n_tokens_);
     const Matrix k(k_rows.data(), n, cols), v(v_rows.data(), n, cols);
     for (std::int64_t l = 0; l < shape_.n_layers; ++l) {
-      exact.read_exact(l, n_tokens_, k, v);
+      exact.read(l, n_tokens_, k, v);
       append(l, k, v);
       settle(l, n);
     }

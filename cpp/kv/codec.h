@@ -29,6 +29,9 @@ class CodecWork {
   GramLanes& spectra();
   std::int64_t held_bytes() const;
 
+  // The bytes that are read next, of a block like this one, or none: a score or a mix may ask memory for them.
+  std::span<const std::byte> ahead;
+
  private:
   std::array<Buffer<std::byte>, kSlots> slots_;
   std::unique_ptr<GramLanes> spectra_;
@@ -85,7 +88,7 @@ class Codec {
 
   // s[i][j] = <q_i, row j>: q [m, head_dim] in codec space, s [m, n].
   virtual void score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s, CodecWork& work) const;
-  // acc_i += sum_j p[i][j] row j: p [m, n], acc [m, head_dim] in codec space.
+  // acc_i += sum_j p[i][j] row j: p [m, n], not negative, acc [m, head_dim] in codec space.
   virtual void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const;
 
  private:

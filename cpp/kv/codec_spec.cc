@@ -40,7 +40,8 @@ CodecSpec::CodecSpec(std::string_view text) : text_(trim(text)) {
     bits_ = to_int(trim(head));
     if (!bits_) refuse(concat("expected a whole number of bits after '", name_, ":'"));
   }
-  while (!rest.empty()) {
+  for (bool more = text_.find(',') != std::string::npos; more;) {
+    more = rest.find(',') != std::string_view::npos;
     std::string_view value = take_until(rest, ',');
     const bool has_value = value.find('=') != std::string_view::npos;
     const std::string option(take_until(value, '='));
@@ -96,21 +97,30 @@ std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_laye
   const std::string whole(spec);
   std::string_view rest = spec;
   std::vector<std::string> result(static_cast<std::size_t>(n_layers), std::string(take_until(rest, ';')));
-  while (!rest.empty()) {
+  std::vector<bool> named(result.size());
+  for (bool more = spec.find(';') != std::string_view::npos; more;) {
+    more = rest.find(';') != std::string_view::npos;
     std::string_view clause = take_until(rest, ';');
     constexpr std::string_view kWord = "layers ";
     check(clause.starts_with(kWord) && clause.find('=') != std::string_view::npos, "kv", "cache type '",
           whole, "': expected 'layers FIRST-LAST=TYPE' after ';', got '", clause, "'");
     clause.remove_prefix(kWord.size());
     std::string_view ranges = take_until(clause, '=');
-    while (!ranges.empty()) {
+    check(!trim(clause).empty(), "kv", "cache type '", whole, "': no type stands behind 'layers ", ranges,
+          "='; there are ", codec_list());
+    for (bool another = true; another;) {
+      another = ranges.find(',') != std::string_view::npos;
       const auto range = take_until(ranges, ',');
       const auto dash = range.find('-');
       const auto first = to_int(trim(range.substr(0, dash)));
       const auto last = dash == std::string_view::npos ? first : to_int(trim(range.substr(dash + 1)));
       check(first && last && *first >= 0 && *first <= *last && *last < n_layers, "kv", "cache type '", whole,
             "': layers '", range, "' are not within 0 to ", n_layers - 1);
-      for (auto l = *first; l <= *last; ++l) result[static_cast<std::size_t>(l)] = std::string(trim(clause));
+      for (auto l = static_cast<std::size_t>(*first); l <= static_cast<std::size_t>(*last); ++l) {
+        check(!named[l], "kv", "cache type '", whole, "': layer ", l, " is named twice");
+        named[l] = true;
+        result[l] = std::string(trim(clause));
+      }
     }
   }
   return result;

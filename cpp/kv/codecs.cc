@@ -7,6 +7,7 @@
 #include "kv/codecs/block_quant.h"
 #include "kv/codecs/eoptshrinkq.h"
 #include "kv/codecs/exact.h"
+#include "kv/codecs/kivi.h"
 
 namespace spectralkv {
 namespace {
@@ -42,6 +43,8 @@ constexpr std::array kTable = {
              "sink, "
              "window, block, paper",
              1, kMaxCodeBits, build_eoptshrinkq},
+    CodecRow{"kivi", "kivi:B: keys by channel, values by token, groups of 32 at B bits; sink, window, block",
+             kLeastKiviBits, kMaxCodeBits, build_kivi},
 };
 
 }  // namespace
@@ -54,6 +57,12 @@ std::string codec_list() {
   std::string names;
   for (const CodecRow& row : kTable) names += (names.empty() ? "" : ", ") + std::string(row.name);
   return names;
+}
+
+std::string codec_help() {
+  std::string text;
+  for (const CodecRow& row : kTable) text += (text.empty() ? "" : ". ") + std::string(row.help);
+  return text;
 }
 
 BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim, KvSide side) {

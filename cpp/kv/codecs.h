@@ -66,10 +66,11 @@ struct CodecRow {
 
 std::span<const CodecRow> codec_table();
 std::string codec_list();  // all names, for messages
+std::string codec_help();  // what the rows say of themselves, a sentence each
 
 BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim, KvSide side = KvSide::keys);
 
-// A whole spec: the codec text of each layer.
+// A whole spec: the codec text of each layer. A layer that is not there or is named twice is an error.
 std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_layers);
 
 }  // namespace spectralkv

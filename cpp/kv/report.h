@@ -7,7 +7,7 @@
 namespace spectralkv {
 
 struct CacheSideReport {   // of K, or of V, over all layers
-  std::string codec;       // canonical spec; "mixed" names the default and the exceptions
+  std::string codec;       // canonical spec: what most layers have, and ";layers 0-1=..." for the others
   double paper_bits = 0;   // per entry of the sealed blocks, as the paper counts: codes and factors alone
   double honest_bits = 0;  // per entry of the sealed blocks: every byte that they hold
   std::int64_t sealed_bytes = 0, sealed_entries = 0;

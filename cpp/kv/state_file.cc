@@ -64,12 +64,12 @@ std::uint64_t StateHash::value() const {
   return mix(hash_, last.data());
 }
 
-StateWriter::StateWriter(const std::string& path)
+StateWriter::StateWriter(const std::string& path, const CheckedFormat& format)
     : path_(path), temporary_(concat(path, ".tmp-", ::getpid())) {
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd_ < 0) fail(ErrorKind::os, "kv", "cannot write '", temporary_, "': ", std::strerror(errno));
-  bytes(std::as_bytes(std::span(kStateMagic)));
-  number(kStateVersion);
+  bytes(std::as_bytes(std::span(format.magic)));
+  number(format.version);
 }
 
 StateWriter::~StateWriter() {
@@ -125,16 +125,17 @@ void StateWriter::commit() {
   sync_folder(path_);
 }
 
-StateReader::StateReader(const std::string& path) : file_(path), rest_(file_.bytes()) {
+StateReader::StateReader(const std::string& path, const CheckedFormat& format)
+    : file_(path), name_(format.name), rest_(file_.bytes()) {
   const std::span<const std::byte> all = rest_;
-  const std::size_t head = kStateMagic.size() + sizeof kStateVersion;
-  require(all.size() >= kStateMagic.size() &&
-              std::memcmp(all.data(), kStateMagic.data(), kStateMagic.size()) == 0,
-          "it is no state file of spectralkv");
+  const std::size_t head = format.magic.size() + sizeof format.version;
+  require(all.size() >= format.magic.size() &&
+              std::memcmp(all.data(), format.magic.data(), format.magic.size()) == 0,
+          "it is no ", name_, " of spectralkv");
   require(all.size() >= head + kTrailer, "it is cut off");
-  const auto version = number_at<std::uint32_t>(all.data() + kStateMagic.size());
-  require(version == kStateVersion, "it has version ", version, "; this program reads version ",
-          kStateVersion);
+  const auto version = number_at<std::uint32_t>(all.data() + format.magic.size());
+  require(version == format.version, "it has version ", version, "; this program reads version ",
+          format.version);
   const std::byte* trailer = all.data() + all.size() - kTrailer;
   require(number_at<std::uint64_t>(trailer) == all.size(), "it is cut off or damaged: its length is wrong");
   StateHash hash;
@@ -155,12 +156,13 @@ std::string_view StateReader::text() {
   return {reinterpret_cast<const char*>(data.data()), data.size()};
 }
 
-void StateReader::finish() {
-  require(rest_.empty(), "it holds ", rest_.size(), " bytes too many");
+void StateReader::require_left(std::uint64_t n) {
+  require(rest_.size() >= n, "it ends too early");
+  require(rest_.size() == n, "it holds ", rest_.size() - n, " bytes too many");
 }
 
 void StateReader::refuse(const std::string& reason) const {
-  fail(ErrorKind::value, "kv", "state file '", file_.path(), "' is refused: ", reason);
+  fail(ErrorKind::value, "kv", name_, " '", file_.path(), "' is refused: ", reason);
 }
 
 }  // namespace spectralkv

@@ -37,6 +37,13 @@ namespace spectralkv {
 inline constexpr std::string_view kStateMagic = "SPKVSTAT";
 inline constexpr std::uint32_t kStateVersion = 1;
 
+// What a file begins with, and what messages call it. Others than state files are written and read alike.
+struct CheckedFormat {
+  std::string_view magic = kStateMagic;  // 8 bytes
+  std::uint32_t version = kStateVersion;
+  const char* name = "state file";
+};
+
 class StateHash {
  public:
   void add(std::span<const std::byte> bytes);
@@ -52,7 +59,7 @@ class StateHash {
 // disk. Without it the temporary file goes and `path` stays as it was.
 class StateWriter {
  public:
-  explicit StateWriter(const std::string& path);
+  explicit StateWriter(const std::string& path, const CheckedFormat& format = {});
   ~StateWriter();
   StateWriter(const StateWriter&) = delete;
 
@@ -79,7 +86,7 @@ class StateWriter {
 // A state file whose magic, version, length and checksum are right. What it says is untrusted all the same.
 class StateReader {
  public:
-  explicit StateReader(const std::string& path);
+  explicit StateReader(const std::string& path, const CheckedFormat& format = {});
 
   // Views into the file. Asking for more than there is refuses the file.
   std::span<const std::byte> bytes(std::uint64_t n);
@@ -91,8 +98,9 @@ class StateReader {
     std::memcpy(&value, bytes(sizeof value).data(), sizeof value);
     return value;
   }
-  // Refuses the file unless it ends here.
-  void finish();
+  // Refuses the file unless it ends here, or n bytes further on.
+  void finish() { require_left(0); }
+  void require_left(std::uint64_t n);
   template <class... Args>
   void require(bool ok, const Args&... reason) const {
     if (!ok) [[unlikely]]
@@ -102,6 +110,7 @@ class StateReader {
 
  private:
   MappedFile file_;
+  const char* name_;
   std::span<const std::byte> rest_;
 };
 

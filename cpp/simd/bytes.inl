@@ -8,67 +8,74 @@ inline float row_top(Vec largest) {
   return top > 1e-30f ? top : 1e-30f;
 }
 
-// The sum of a row's numbers, exact below 2^24. If it is none, nor is what the row stands for.
-inline void close_row(Vec sum, float step, float* step_out, int32_t* sum_out) {
-  const float total = vec_sum(sum);
-  const bool good = total == total;
-  *step_out = good ? step : total;
-  *sum_out = good ? (int32_t)total : 0;
-}
-
 // Calls f(offset, v) for 64 values at a time, times scale where there is one, zeros behind the n-th.
 template <class F>
 inline void in_quads(const float* x, const float* scale, int64_t n, F f) {
-  for (int64_t i = 0; i < n; i += 64) {
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
     Vec v[4];
     for (int j = 0; j < 4; ++j) {
-      const int64_t at = i + 16 * j, left = n - at;
-      if (left <= 0) {
-        v[j] = vec_set1(0.0f);
-        continue;
-      }
-      const int count = left < 16 ? (int)left : 16;
-      v[j] = load_some(x + at, count);
-      if (scale != nullptr) v[j] = vec_mul(v[j], load_some(scale + at, count));
+      v[j] = vec_load(x + i + 16 * j);
+      if (scale != nullptr) v[j] = vec_mul(v[j], vec_load(scale + i + 16 * j));
     }
     f(i, v);
   }
+  if (i == n) return;
+  Vec v[4];
+  for (int j = 0; j < 4; ++j) {
+    const int64_t at = i + 16 * j, left = n - at;
+    v[j] = vec_set1(0.0f);
+    if (left <= 0) continue;
+    const int count = left < 16 ? (int)left : 16;
+    v[j] = load_some(x + at, count);
+    if (scale != nullptr) v[j] = vec_mul(v[j], load_some(scale + at, count));
+  }
+  f(i, v);
 }
 
-template <class Store>
-inline void round_row(const float* x, const float* scale, int64_t n, float most, float* step, int32_t* sum,
-                      Store store) {
+// The largest of measure(v) over a row.
+template <class Measure>
+inline float row_most(const float* x, const float* scale, int64_t n, Measure measure) {
   const Vec zero = vec_set1(0.0f);
   Vec largest[4] = {zero, zero, zero, zero};
   in_quads(x, scale, n, [&](int64_t, const Vec* v) {
-    for (int j = 0; j < 4; ++j) largest[j] = vec_max(largest[j], vec_max(v[j], vec_sub(zero, v[j])));
+    for (int j = 0; j < 4; ++j) largest[j] = vec_max(largest[j], measure(v[j]));
   });
-  const float top = row_top(vec_max(vec_max(largest[0], largest[1]), vec_max(largest[2], largest[3])));
-  const Vec inverse = vec_set1(most / top);
-  Vec sums[4] = {zero, zero, zero, zero};
-  in_quads(x, scale, n, [&](int64_t i, const Vec* v) {
-    Vec number[4];
-    for (int j = 0; j < 4; ++j) {
-      number[j] = vec_round(vec_mul(v[j], inverse));
-      sums[j] = vec_add(sums[j], number[j]);
-    }
-    store(i, number);
-  });
-  close_row(vec_add(vec_add(sums[0], sums[1]), vec_add(sums[2], sums[3])), top / most, step, sum);
+  return row_top(vec_max(vec_max(largest[0], largest[1]), vec_max(largest[2], largest[3])));
 }
 
+// The sum of a row's numbers is exact below 2^24. If it is no number, nor is the step.
 void to_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, int8_t* values, int64_t ld, float* steps,
               int32_t* sums) {
-  for (int64_t t = 0; t < m; ++t, x += ldx, values += ld)
-    round_row(x, nullptr, n, 127.0f, steps + t, sums + t,
-              [&](int64_t i, const Vec* v) { store_bytes(values + i, v); });
+  const Vec zero = vec_set1(0.0f);
+  for (int64_t t = 0; t < m; ++t, x += ldx, values += ld) {
+    const float top = row_most(x, nullptr, n, [&](Vec v) { return vec_max(v, vec_sub(zero, v)); });
+    const Vec inverse = vec_set1(127.0f / top);
+    Vec total = zero;
+    in_quads(x, nullptr, n, [&](int64_t i, const Vec* v) {
+      Vec number[4];
+      for (int j = 0; j < 4; ++j) number[j] = vec_round(vec_mul(v[j], inverse));
+      total = vec_add(total, vec_add(vec_add(number[0], number[1]), vec_add(number[2], number[3])));
+      store_bytes(values + i, number);
+    });
+    const float sum = vec_sum(total);
+    steps[t] = sum == sum ? top / 127.0f : sum;
+    sums[t] = sum == sum ? (int32_t)sum : 0;
+  }
 }
 
-void to_wide_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale, int8_t* values,
-                   int64_t ld, float* steps, int32_t* sums) {
-  for (int64_t t = 0; t < m; ++t, x += ldx, values += 2 * ld)
-    round_row(x, scale, n, 32512.0f, steps + t, sums + t,
-              [&](int64_t i, const Vec* v) { store_parts(values + i, values + ld + i, v); });
+void to_weight_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale, uint8_t* values,
+                     int64_t ld, float* steps) {
+  for (int64_t t = 0; t < m; ++t, x += ldx, values += ld) {
+    const float top = row_most(x, scale, n, [](Vec v) { return v; });
+    const Vec inverse = vec_set1(255.0f / top);
+    in_quads(x, scale, n, [&](int64_t i, const Vec* v) {
+      Vec number[4];
+      for (int j = 0; j < 4; ++j) number[j] = vec_round(vec_mul(v[j], inverse));
+      store_weights(values + i, number);
+    });
+    steps[t] = top / 255.0f;
+  }
 }
 
 }  // namespace

@@ -28,16 +28,23 @@ struct CodeTiles {
   int64_t stride;        // bytes from one sixteen of rows to the next
   const int8_t* levels;  // [2^b], -127 to 127
   float unit = 1;        // what a level of 1 stands for
+  // What will be read next, or null: a product with few rows asks for as many bytes of it as it reads itself.
+  const uint8_t* ahead = nullptr;
 };
 
-// Rows of whole numbers times steps[t]. Narrow rows hold their numbers, -127 to 127, at values + t * ld. Wide
-// rows have numbers up to 32512 in two parts, 256 high + low: the high ones at values + 2 t * ld, the low
-// ones at values + (2 t + 1) * ld.
+// Rows of whole numbers -127 to 127 times steps[t], row t at values + t * ld.
 struct ByteRows {
   const int8_t* values;
   int64_t ld;
   const float* steps;   // [count]
   const int32_t* sums;  // [count], of a row's numbers
+  int64_t count;
+};
+// Rows of whole numbers 0 to 255, in the same way.
+struct WeightRows {
+  const uint8_t* values;
+  int64_t ld;
+  const float* steps;  // [count]
   int64_t count;
 };
 
@@ -69,20 +76,21 @@ struct Kernels {
                                   float* out);
 
   // y[t * ldy + r] += unit * steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r <
-  // a.rows, b = index + 2. The sum is an exact integer; in wide rows it needs groups <= kWideGroups. scale:
-  // [a.rows], or null for 1.
+  // a.rows, b = index + 2. The sum is an exact integer, groups <= kMostGroups. scale: [a.rows], or null
+  // for 1.
   void (*add_tiles[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
                                int64_t ldy);
-  void (*add_tiles_wide[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
-                                    int64_t ldy);
+  void (*add_weighted_tiles[kTileBits])(const CodeTiles& a, const WeightRows& x, const float* scale, float* y,
+                                        int64_t ldy);
   // Rounds m rows of n values to the numbers of ByteRows, nearest even, steps[t] = largest / 127: rows of
   // values ld >= n rounded up to 64 apart, zeros behind the n-th. A row that holds NaN or infinity gets a
   // step that is NaN.
   void (*to_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, int8_t* values, int64_t ld,
                    float* steps, int32_t* sums);
-  // The same for wide rows of x[t][k] * scale[k], steps[t] = largest / 32512. scale: [n].
-  void (*to_wide_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale, int8_t* values,
-                        int64_t ld, float* steps, int32_t* sums);
+  // The same for the weights x[t][k] * scale[k] as numbers of WeightRows, steps[t] = largest / 255; what is
+  // negative or no number becomes 0. scale: [n].
+  void (*to_weight_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale,
+                          uint8_t* values, int64_t ld, float* steps);
 
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i], i < n.
   void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* out);
@@ -119,8 +127,8 @@ static constexpr int64_t matmul_work(int64_t n) {
   return 4 * (n + 32);
 }
 
-// Most groups of wide rows whose sums fit 32 bits: 4 * 128 * 32512 * 127 < 2^31.
-static constexpr int64_t kWideGroups = 128;
+// Most tiles behind each other: their sums fit 32 bits, 4 * 1024 * 255 * 255 < 2^31, and they fit the stack.
+static constexpr int64_t kMostGroups = 1024;
 
 // Each is compiled with its own flags; null where the compiler's target does not have it.
 const Kernels* kernels_scalar();

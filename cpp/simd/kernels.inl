@@ -5,8 +5,8 @@
 // clang-format off
 #include "simd/rows.inl"
 #include "simd/matmul.inl"
-#include "simd/codes.inl"
 #include "simd/elementwise.inl"
+#include "simd/codes.inl"
 #include "simd/panels.inl"
 #include "simd/bytes.inl"
 #include "simd/symmetric.inl"
@@ -41,10 +41,10 @@ constexpr Kernels kTable = {
     EACH(mix_codes),
     EACH(decode_codes),
 #undef EACH
-    {add_tiles<2, false>, add_tiles<3, false>, add_tiles<4, false>},
-    {add_tiles<2, true>, add_tiles<3, true>, add_tiles<4, true>},
+    {add_tiles<2, ByteRows>, add_tiles<3, ByteRows>, add_tiles<4, ByteRows>},
+    {add_tiles<2, WeightRows>, add_tiles<3, WeightRows>, add_tiles<4, WeightRows>},
     to_bytes,
-    to_wide_bytes,
+    to_weight_bytes,
     rms_norm,
     silu_mul,
     add,

@@ -10,9 +10,9 @@ namespace {
 
 using spectralkv::simd::ByteRows;
 using spectralkv::simd::CodeTiles;
+using spectralkv::simd::WeightRows;
 
 constexpr int kTileRowsAtOnce = 4;
-constexpr int64_t kTileMaxGroups = 1024;  // head dims end at 4096
 
 // Half h of a tile, rows 8 h to 8 h + 7: bytes by position.
 template <int bits>
@@ -52,31 +52,30 @@ struct TileLevels {
 };
 
 // Rows t to t + T - 1 of x: four numbers of a group as pairs of 16 bits, the even ones, then the odd ones.
-template <bool wide, int T>
-inline void tile_pairs(const ByteRows& x, int64_t t, int64_t groups, int32_t (*pairs)[T][2]) {
+template <class Rows, int T>
+inline void tile_pairs(const Rows& x, int64_t t, int64_t groups, int32_t (*pairs)[T][2], int32_t* sums) {
   for (int i = 0; i < T; ++i) {
-    const int8_t* row = x.values + (wide ? 2 * (t + i) : t + i) * x.ld;
+    const auto* row = x.values + (t + i) * x.ld;
+    sums[i] = 0;
     for (int64_t g = 0; g < groups; ++g) {
-      int16_t number[4];
-      for (int j = 0; j < 4; ++j)
-        number[j] = (int16_t)(wide ? 256 * row[4 * g + j] + row[x.ld + 4 * g + j] : row[4 * g + j]);
-      const int16_t turned[4] = {number[0], number[2], number[1], number[3]};
+      const int16_t turned[4] = {row[4 * g], row[4 * g + 2], row[4 * g + 1], row[4 * g + 3]};
+      sums[i] += turned[0] + turned[1] + turned[2] + turned[3];
       __builtin_memcpy(pairs[g][i], turned, 8);
     }
   }
 }
 
-template <int bits, bool wide, int T>
-inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const ByteRows& x, int64_t t,
+template <int bits, int T, class Rows>
+inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const Rows& x, int64_t t,
                       const float* scale, float* y, int64_t ldy) {
-  int32_t pairs[kTileMaxGroups][T][2];
-  tile_pairs<wide, T>(x, t, a.groups, pairs);
+  int32_t pairs[spectralkv::simd::kMostGroups][T][2], sums[T];
+  tile_pairs<Rows, T>(x, t, a.groups, pairs, sums);
   const __m256i even = _mm256_set1_epi32(0x00ff00ff);
   for (int64_t r = 0; r < a.rows; r += 16) {
     const uint8_t* tile = a.data + r / 16 * a.stride;
     __m256i acc[2][T];
     for (int i = 0; i < T; ++i)
-      acc[0][i] = acc[1][i] = _mm256_set1_epi32((int32_t)(-128u * (uint32_t)x.sums[t + i]));
+      acc[0][i] = acc[1][i] = _mm256_set1_epi32((int32_t)(-128u * (uint32_t)sums[i]));
     for (int64_t g = 0; g < a.groups; ++g, tile += TileLevels<bits>::kBytes) {
       __m256i half[2];
       levels.at(tile, half);
@@ -99,18 +98,18 @@ inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const 
   }
 }
 
-template <int bits, bool wide, int T = kTileRowsAtOnce>
-inline void tile_all(const TileLevels<bits>& levels, const CodeTiles& a, const ByteRows& x, int64_t t,
+template <int bits, int T = kTileRowsAtOnce, class Rows>
+inline void tile_all(const TileLevels<bits>& levels, const CodeTiles& a, const Rows& x, int64_t t,
                      const float* scale, float* y, int64_t ldy) {
-  for (; x.count - t >= T; t += T) tile_rows<bits, wide, T>(levels, a, x, t, scale, y + t * ldy, ldy);
+  for (; x.count - t >= T; t += T) tile_rows<bits, T>(levels, a, x, t, scale, y + t * ldy, ldy);
   if constexpr (T > 1) {
-    if (t < x.count) tile_all<bits, wide, T - 1>(levels, a, x, t, scale, y, ldy);
+    if (t < x.count) tile_all<bits, T - 1>(levels, a, x, t, scale, y, ldy);
   }
 }
 
-template <int bits, bool wide>
-void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float* y, int64_t ldy) {
-  tile_all<bits, wide>(TileLevels<bits>(a.levels), a, x, 0, scale, y, ldy);
+template <int bits, class Rows>
+void add_tiles(const CodeTiles& a, const Rows& x, const float* scale, float* y, int64_t ldy) {
+  tile_all(TileLevels<bits>(a.levels), a, x, 0, scale, y, ldy);
 }
 
 // Numbers as 16-bit words in the in-lane order that packing leaves; 32 bytes from the order that two levels
@@ -126,18 +125,11 @@ inline void store_bytes(int8_t* to, const Vec v[4]) {
     _mm256_storeu_si256((__m256i*)(to + 16 * i),
                         packed_in_order(_mm256_packs_epi16(packed_words(v[i]), packed_words(v[i + 1]))));
 }
-// Number + 128 has the high part in its upper byte and the low part plus 128 in its lower one.
-inline void store_parts(int8_t* high, int8_t* low, const Vec v[4]) {
-  const __m256i half = _mm256_set1_epi16(128), byte = _mm256_set1_epi16(255);
-  for (int i = 0; i < 4; i += 2) {
-    const __m256i a = _mm256_add_epi16(packed_words(v[i]), half),
-                  b = _mm256_add_epi16(packed_words(v[i + 1]), half);
-    const __m256i upper = _mm256_packs_epi16(_mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8));
-    const __m256i lower = _mm256_packus_epi16(_mm256_and_si256(a, byte), _mm256_and_si256(b, byte));
-    _mm256_storeu_si256((__m256i*)(high + 16 * i), packed_in_order(upper));
-    _mm256_storeu_si256((__m256i*)(low + 16 * i),
-                        packed_in_order(_mm256_xor_si256(lower, _mm256_set1_epi8(-128))));
-  }
+// What is negative becomes 0.
+inline void store_weights(uint8_t* to, const Vec v[4]) {
+  for (int i = 0; i < 4; i += 2)
+    _mm256_storeu_si256((__m256i*)(to + 16 * i),
+                        packed_in_order(_mm256_packus_epi16(packed_words(v[i]), packed_words(v[i + 1]))));
 }
 
 }  // namespace

@@ -9,12 +9,13 @@ namespace {
 
 using spectralkv::simd::ByteRows;
 using spectralkv::simd::CodeTiles;
+using spectralkv::simd::WeightRows;
 
 // Sixteen rows of codes times up to kTileRowsAtOnce rows of numbers share each lookup.
 constexpr int64_t kTileRowsAtOnce = 8;
 
-template <int bits, bool wide>
-void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float* y, int64_t ldy) {
+template <int bits, class Rows>
+void add_tiles(const CodeTiles& a, const Rows& x, const float* scale, float* y, int64_t ldy) {
   for (int64_t r0 = 0; r0 < a.rows; r0 += 16)
     for (int64_t t0 = 0; t0 < x.count; t0 += kTileRowsAtOnce) {
       const int64_t count = x.count - t0 < kTileRowsAtOnce ? x.count - t0 : kTileRowsAtOnce;
@@ -25,8 +26,7 @@ void add_tiles(const CodeTiles& a, const ByteRows& x, const float* scale, float*
         for (int p = 0; p < kSkvTileCodes; ++p) level[p] = a.levels[skv_tile_code(tile, bits, p)];
         for (int64_t t = 0; t < count; ++t)
           for (int j = 0; j < 4; ++j) {
-            const int8_t* value = x.values + (wide ? 2 * (t0 + t) : t0 + t) * x.ld + 4 * g + j;
-            const int32_t number = wide ? 256 * value[0] + value[x.ld] : value[0];
+            const int32_t number = x.values[(t0 + t) * x.ld + 4 * g + j];
             for (int i = 0; i < 16; ++i) sum[t][i] += number * level[4 * i + j];
           }
       }
@@ -45,14 +45,11 @@ inline void store_bytes(int8_t* to, const Vec v[4]) {
     to[i] = x == x ? (int8_t)x : (int8_t)0;
   }
 }
-// Whole numbers, -32512 to 32512, as 256 high + low.
-inline void store_parts(int8_t* high, int8_t* low, const Vec v[4]) {
+// Whole numbers, 0 to 255; what is negative or NaN becomes 0.
+inline void store_weights(uint8_t* to, const Vec v[4]) {
   for (int i = 0; i < 64; ++i) {
     const float x = v[i / 16].v[i % 16];
-    const int32_t number = x == x ? (int32_t)x : 0;
-    const int32_t upper = (number + 32768 + 128) / 256 - 128;  // floor((number + 128) / 256)
-    high[i] = (int8_t)upper;
-    low[i] = (int8_t)(number - 256 * upper);
+    to[i] = x > 0 ? (uint8_t)x : (uint8_t)0;
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/merges.h"
 #include "tokenizer/vocab_check.h"
 
 namespace spectralkv {
@@ -36,7 +37,7 @@ struct Bpe::Work {
 };
 
 Bpe::Bpe(const Vocab& vocab, const PreTokenizer& rules)
-    : vocab_(vocab), rules_(rules), ids_(vocab.tokens), merges_(vocab.merges.size()) {
+    : vocab_(vocab), rules_(rules), ids_(vocab.tokens), merges_(0) {
   for (std::size_t id = 0; id < vocab.tokens.size(); ++id) ids_.insert(static_cast<Token>(id));
   for (std::size_t b = 0; b < 256; ++b) {
     std::string character;
@@ -45,27 +46,7 @@ Bpe::Bpe(const Vocab& vocab, const PreTokenizer& rules)
   }
   // Some files name a control token (end of text) as the unknown one: that must not come out of a plain text.
   if (vocab.unk >= 0 && type_of(vocab, vocab.unk) != TokenType::control) unknown_ = vocab.unk;
-
-  std::string joined;
-  for (std::size_t i = 0; i < vocab.merges.size(); ++i) {
-    const std::string_view text = vocab.merges[i];
-    const std::size_t space = text.find(' ', 1);
-    const auto bad = [&](std::string_view what) {
-      fail(ErrorKind::value, "tokenizer", vocab.source, ": merge ", i, " ", quoted(text), " ", what);
-    };
-    if (space == std::string_view::npos || space + 1 == text.size())
-      bad("is not two tokens with a space between");
-    Merge merge;
-    merge.left = ids_.find(text.substr(0, space));
-    merge.right = ids_.find(text.substr(space + 1));
-    if (merge.left < 0) bad("has a left token that the vocabulary lacks");
-    if (merge.right < 0) bad("has a right token that the vocabulary lacks");
-    joined.assign(text.substr(0, space)).append(text.substr(space + 1));
-    merge.result = ids_.find(joined);
-    if (merge.result < 0) bad("gives a token that the vocabulary lacks");
-    merge.rank = static_cast<std::uint32_t>(i);
-    merges_.insert(merge);
-  }
+  merges_ = read_merges(vocab, ids_);
 }
 
 void Bpe::encode(std::string_view text, std::vector<Token>& out) const {

@@ -1,10 +1,12 @@
-// Merging by score with a heap over a linked list: O(n log n) in the length of the text.
+// Merging by score, or by rank of listed merges, with a heap over a linked list: O(n log n) in the length of
+// the text.
 #include "tokenizer/spm.h"
 
 #include <algorithm>
 #include <string>
 
 #include "base/error.h"
+#include "tokenizer/merges.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/vocab_check.h"
 
@@ -19,7 +21,7 @@ struct Symbol {
 };
 
 struct Candidate {
-  float score;
+  double score;          // of a listed merge: minus its rank
   std::int32_t at;       // index of the left symbol
   std::uint32_t length;  // bytes of both symbols: another length means that one of them has changed
   Token id;
@@ -60,7 +62,8 @@ int byte_of_token(std::string_view text) {
   return high < 0 || low < 0 ? -1 : 16 * high + low;
 }
 
-Spm::Spm(const Vocab& vocab) : vocab_(vocab), ids_(vocab.tokens), byte_values_(vocab.tokens.size(), -1) {
+Spm::Spm(const Vocab& vocab)
+    : vocab_(vocab), ids_(vocab.tokens), merges_(0), byte_values_(vocab.tokens.size(), -1) {
   byte_tokens_.fill(-1);
   for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
     const auto id = static_cast<Token>(i);
@@ -75,6 +78,7 @@ Spm::Spm(const Vocab& vocab) : vocab_(vocab), ids_(vocab.tokens), byte_values_(v
       ids_.insert(id);
     }
   }
+  merges_ = read_merges(vocab, ids_);
 }
 
 void Spm::encode(std::string_view text, std::vector<Token>& out) const {
@@ -100,7 +104,13 @@ void Spm::encode(std::string_view text, std::vector<Token>& out) const {
     if (at < 0) return false;
     const Symbol& left = symbols[static_cast<std::size_t>(at)];
     if (left.next < 0) return false;
-    const std::uint32_t length = left.length + symbols[static_cast<std::size_t>(left.next)].length;
+    const Symbol& right = symbols[static_cast<std::size_t>(left.next)];
+    const std::uint32_t length = left.length + right.length;
+    if (!vocab_.merges.empty()) {
+      const Merge* merge = merges_.find(left.id, right.id);
+      if (merge != nullptr) heap.push_back({-static_cast<double>(merge->rank), at, length, merge->result});
+      return merge != nullptr;
+    }
     const Token id = ids_.find(part(left.start, length));
     if (id < 0) return false;
     const float score = vocab_.scores.empty() ? 0.0f : vocab_.scores[static_cast<std::size_t>(id)];

@@ -1,5 +1,5 @@
-// SentencePiece-like BPE ("llama"): characters merged into tokens, the highest score first; bytes where a
-// character has no token.
+// SentencePiece-like BPE ("llama"): characters merged into tokens, the highest score first, or by listed
+// merges; bytes where a character has no token.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ int byte_of_token(std::string_view text);
 
 class Spm {
  public:
-  // vocab must outlive this.
+  // Checks the merges of vocab, which must outlive this.
   explicit Spm(const Vocab& vocab);
 
   // Appends the tokens of a text without special tokens. A text that is not empty gets the space in front
@@ -29,7 +29,8 @@ class Spm {
   void append_bytes(std::string_view character, bool& after_unknown, std::vector<Token>& out) const;
 
   const Vocab& vocab_;
-  TokenMap ids_;  // what may come of merging: no control, unknown, byte or unused tokens
+  TokenMap ids_;     // what may come of merging: no control, unknown, byte or unused tokens
+  MergeMap merges_;  // used where the vocabulary lists merges
   std::array<Token, 256> byte_tokens_;     // -1: none
   std::vector<std::int16_t> byte_values_;  // [n_vocab], -1: no byte token
 };

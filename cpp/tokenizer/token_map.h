@@ -64,7 +64,7 @@ class TokenMap {
   std::size_t longest_ = 0;
 };
 
-// A merge of byte-level BPE: the lower the rank, the earlier.
+// A merge: the lower the rank, the earlier.
 struct Merge {
   Token left = -1, right = -1;
   Token result = -1;

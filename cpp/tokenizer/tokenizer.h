@@ -1,4 +1,4 @@
-// Text to token ids and back: byte-level BPE ("gpt2") and SentencePiece-like merging by score ("llama").
+// Text to token ids and back: byte-level BPE ("gpt2") and SentencePiece-like merging ("llama").
 #pragma once
 
 #include <cstdint>
@@ -32,9 +32,11 @@ struct Vocab {
   // tokens as plain text. A text that occurs twice is encoded as its first id (files in the wild have a few);
   // an empty one never is.
   std::vector<std::string> tokens;
-  std::vector<float> scores;        // llama; empty: all 0
-  std::vector<TokenType> types;     // empty: all normal
-  std::vector<std::string> merges;  // gpt2: "left right" by rank; llama: not looked at
+  std::vector<float> scores;     // llama; empty: all 0
+  std::vector<TokenType> types;  // empty: all normal
+  // "left right" by rank. llama: where there are any, they say what merges and in which order, not the scores
+  // (GGUF has no other form for a tokenizer whose merges no scores can say).
+  std::vector<std::string> merges;
   Token bos = -1, eos = -1, eot = -1, eom = -1, unk = -1, pad = -1;  // -1: none
   std::vector<Token> more_eog;                                       // further end-of-generation ids
   bool add_bos = false, add_eos = false;

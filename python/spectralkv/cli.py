@@ -1,4 +1,4 @@
-"""The command `spectralkv`: pull, convert and quantize are Python, everything else is in the core that the standalone
+"""The command `spectralkv`: eval, pull, convert and quantize are Python, everything else is in the core that the standalone
 binary shares. Imports wait until they are needed, inside of `main`, which ends quietly when Ctrl-C comes meanwhile."""
 
 from __future__ import annotations
@@ -36,21 +36,39 @@ def _plot_fidelity(report: str, folder: str) -> str:
     return "\n".join(f"wrote {path}" for path in draw_fidelity(json.loads(report), folder))
 
 
+def _exit_at_a_signal() -> None:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does, through every `finally`: no half of a file stays."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda n, _: sys.exit(128 + n))
+
+
 def _convert_main(args: Sequence[str]) -> int:
     from spectralkv.convert.command import main as convert_main
 
+    _exit_at_a_signal()
     return convert_main(args)
 
 
 def _quantize_main(args: Sequence[str]) -> int:
     from spectralkv.quantize_command import main as quantize_main
 
+    _exit_at_a_signal()
     return quantize_main(args)
+
+
+def _eval_main(args: Sequence[str]) -> int:
+    from spectralkv.evaluate.command import main as eval_main
+
+    return eval_main(args)
 
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "convert": (_convert_main, "turn a Llama or Mistral checkpoint into a GGUF file"),
     "quantize": (_quantize_main, "write a GGUF file with its weights in another type"),
+    "eval": (_eval_main, "judge cache types by what a model still can do: retrieval"),
     "pull": (_pull_main, PULL_HELP),
 }
 

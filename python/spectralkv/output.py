@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 PIECE = 1 << 20  # bytes of one write
-SYNC = 256 << 20  # bytes between two orders to the disk to begin
-MARGIN = 16 << 20  # bytes of metadata and padding that a file may have beyond its tensors
+SYNC = 64 << 20  # bytes between two orders to the disk to begin
 SIZE = re.compile(r"(\d+)([KMG]?)B?", re.IGNORECASE)
 
 
@@ -35,13 +35,15 @@ class OutputError(OSError):
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to write. shape: row length last. load() gives its bytes in type_name, done() frees what it read."""
+    """A tensor to write. shape: row length last. load() gives its bytes in type_name, done() frees what it read.
+    origin: descriptor and offset of a file that has these very bytes, if one has."""
 
     name: str
     shape: tuple[int, ...]
     type_name: str
     load: Callable[[], Bytes]
     done: Callable[[], None] = lambda: None
+    origin: tuple[int, int] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -50,11 +52,13 @@ class OutputTensor:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """force: replace what is there. split_max_size: bytes of tensors in one file, 0: no limit. quiet: no progress."""
+    """force: replace what is there. split_max_size: bytes of tensors in one file, 0: no limit. quiet: no progress.
+    sources: files that are read, and are never replaced."""
 
     force: bool = False
     split_max_size: int = 0
     quiet: bool = False
+    sources: tuple[Path, ...] = ()
 
 
 def bytes_of(type_name: str, shape: Sequence[int]) -> int:
@@ -81,6 +85,11 @@ def human_bytes(n: float) -> str:
     return f"{n:.2f} GiB"
 
 
+def printable(text: str) -> str:
+    """The text with U+FFFD for the bytes of names that are no UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def shard_names(path: Path, tensors: Sequence[OutputTensor], split_max_size: int) -> list[Path]:
     """The files that will be written: path itself, or its parts."""
     parts, held = 1, 0
@@ -94,12 +103,17 @@ def shard_names(path: Path, tensors: Sequence[OutputTensor], split_max_size: int
     return [Path(f"{stem}-{i + 1:05d}-of-{parts:05d}.gguf") for i in range(parts)]
 
 
-def check_target(paths: Iterable[Path], force: bool) -> None:
-    """FileExistsError when a file is there and must not be replaced."""
+def check_target(paths: Iterable[Path], force: bool, sources: Iterable[Path]) -> None:
+    """FileExistsError when a file is there and must not be replaced, OutputError when it is one of `sources`."""
+    read = {(status.st_dev, status.st_ino) for status in (path.stat() for path in sources if path.exists())}
     for path in paths:
+        if path.exists() and (path.stat().st_dev, path.stat().st_ino) in read:
+            raise OutputError(f"{path} is a file to read: give another name")
         if path.is_dir():
             raise OutputError(f"{path} is a folder, expected the name of a file")
-        if path.exists() and not force:
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is no regular file, and only those are written")
+        if os.path.lexists(path) and not force:  # also a link that leads nowhere
             raise FileExistsError(f"{path} exists; --force replaces it")
 
 
@@ -117,12 +131,12 @@ def write_gguf(
     OutputError when the disk is full or the folder cannot be written.
     """
     targets = shard_names(path, tensors, options.split_max_size)
-    check_target(targets, options.force)
+    check_target(targets, options.force, options.sources)
     total = sum(tensor.nbytes for tensor in tensors)
     folder = path.parent
     try:
         free = shutil.disk_usage(folder).free
-        if free < total + MARGIN:
+        if free < total:  # sooner than after an hour of work
             raise OutputError(f"{path} needs {human_bytes(total)}, the disk of {folder} has {human_bytes(free)} free")
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=folder) as part:
             written = _write(Path(part) / "model.gguf", architecture, fill, tensors, options, label)
@@ -131,8 +145,7 @@ def write_gguf(
     except OutputError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{path} could not be written: {reason} (is the disk full?)") from error
+        raise OutputError(f"{path} could not be written: {error.strerror or error}") from error
     return targets
 
 
@@ -195,10 +208,29 @@ def _write_tensor(descriptor: int, tensor: OutputTensor, data: Bytes, alignment:
     if data.nbytes != tensor.nbytes:
         raise AssertionError(f"{tensor.name}: {data.nbytes} bytes, expected {tensor.nbytes}")
     start = _pad(descriptor, alignment)
-    done, view = 0, data.data
+    done, view = _sent(descriptor, tensor), data.data
     while done < len(view):
         done += os.write(descriptor, view[done : done + PIECE - (start + done) % PIECE])
     tensor.done()
+
+
+def _sent(descriptor: int, tensor: OutputTensor) -> int:
+    """Has the system copy what lies in a file as it is, without a way through our memory; returns the bytes that it
+    copied: all, or none where it cannot."""
+    done = 0
+    if tensor.origin is None or sys.platform != "linux":
+        return done
+    file, begin = tensor.origin
+    try:
+        while done < tensor.nbytes:
+            sent = os.sendfile(descriptor, file, begin + done, tensor.nbytes - done)
+            if sent == 0:
+                raise OutputError(f"tensor '{tensor.name}': the file that has it has become shorter")
+            done += sent
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return done
 
 
 def _pad(descriptor: int, alignment: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from spectralkv import _core
 from spectralkv.mapped import Bytes, MappedFile
 from spectralkv.mixtures import FLOATS, QUANTIZATIONS, Model, chosen_type
-from spectralkv.output import OutputOptions, OutputTensor, human_bytes, write_gguf
+from spectralkv.output import OutputOptions, OutputTensor, human_bytes, printable, write_gguf
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -54,7 +54,7 @@ class TensorPlan:
 class QuantizePlan:
     """What a quantisation will write."""
 
-    source: Path
+    sources: tuple[Path, ...]  # the file, or its parts
     quantization: str
     tensors: tuple[TensorPlan, ...]
     fill: Callable[[GGUFWriter], None]
@@ -103,12 +103,9 @@ def quantize(
     plan = plan_quantization(source, quantization, options)
     if not options.quiet:
         print(plan.summary(), file=sys.stderr)
-    target = Path(outfile)
-    if target.exists() and target.resolve() == Path(source).resolve():
-        raise ValueError(f"{target} is the file to read: give another name")
-    output = OutputOptions(options.force, options.split_max_size, options.quiet)
+    output = OutputOptions(options.force, options.split_max_size, options.quiet, plan.sources)
     tensors = [tensor.output for tensor in plan.tensors]
-    return write_gguf(target, plan.architecture, plan.fill, tensors, output, "quantizing")
+    return write_gguf(Path(outfile), plan.architecture, plan.fill, tensors, output, "quantizing")
 
 
 def plan_quantization(source: str | Path, quantization: str, options: QuantizeOptions) -> QuantizePlan:
@@ -132,11 +129,19 @@ def plan_quantization(source: str | Path, quantization: str, options: QuantizeOp
             )
         begin, end = item["offset"], item["offset"] + item["bytes"]
         file = files[item["file"]]
-        load = partial(_load, file.view[begin:end], current, kind, shape[-1], name, options.n_threads)
-        output = OutputTensor(name, shape, kind, load, partial(file.release, begin, end))
+        label = printable(f"{name}' of '{info['files'][item['file']]}")
+        load = partial(_load, file.view[begin:end], current, kind, shape[-1], label, options.n_threads)
+        origin = (file.file.fileno(), begin) if kind == current else None
+        output = OutputTensor(_plain(name), shape, kind, load, partial(file.release, begin, end), origin)
         tensors.append(TensorPlan(name, shape, current, kind, item["bytes"], output))
     fill = partial(_fill, info, quantization)
-    return QuantizePlan(Path(source), quantization, tuple(tensors), fill, info["metadata"]["general.architecture"])
+    return QuantizePlan(
+        tuple(file.path for file in files),
+        quantization,
+        tuple(tensors),
+        fill,
+        _plain(info["metadata"]["general.architecture"]),
+    )
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -165,17 +170,22 @@ def _model_of(info: dict[str, Any], source: Path) -> Model:
     if "token_embd.weight" not in names:
         raise ValueError(f"{source} has no tensor 'token_embd.weight': a model with weights is expected")
     architecture = metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise ValueError(f"{source}: 'general.architecture' is {architecture!r}, expected a name")
 
     def size(key: str, default: int) -> int:
         value = metadata.get(f"{architecture}.{key}", default)
-        return int(value[0] if isinstance(value, list) else value)
+        one = value[0] if isinstance(value, list) and value else value
+        if isinstance(one, bool) or not isinstance(one, int) or one < 1:
+            raise ValueError(f"{source}: '{architecture}.{key}' is {one!r}, expected a whole number of at least 1")
+        return one
 
     heads = size("attention.head_count", 1)
     return Model(size("block_count", 1), heads, size("attention.head_count_kv", heads), "output.weight" not in names)
 
 
-def _load(data: Bytes, current: str, kind: str, cols: int, name: str, n_threads: int) -> Bytes:
-    return data if kind == current else _core.requantize(data, current, kind, cols, name, n_threads)
+def _load(data: Bytes, current: str, kind: str, cols: int, label: str, n_threads: int) -> Bytes:
+    return data if kind == current else _core.requantize(data, current, kind, cols, label, n_threads)
 
 
 def _fill(info: dict[str, Any], quantization: str, writer: GGUFWriter) -> None:
@@ -191,9 +201,9 @@ def _fill(info: dict[str, Any], quantization: str, writer: GGUFWriter) -> None:
         if kind.startswith("arr["):
             element = GGUFValueType[names[kind[4:-1]]]
             if value:  # the writer has no empty arrays, and they say nothing
-                writer.add_key_value(key, [_plain(one) for one in value], GGUFValueType.ARRAY, element)
+                writer.add_key_value(_plain(key), [_plain(one) for one in value], GGUFValueType.ARRAY, element)
         else:
-            writer.add_key_value(key, _plain(value), GGUFValueType[names[kind]])
+            writer.add_key_value(_plain(key), _plain(value), GGUFValueType[names[kind]])
     base, file_type = QUANTIZATIONS[quantization]
     writer.add_file_type(file_type)
     if base not in FLOATS:

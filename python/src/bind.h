@@ -13,6 +13,7 @@ void bind_engine(nanobind::module_& m);
 void bind_generate(nanobind::module_& m);
 void bind_spectral(nanobind::module_& m);
 void bind_quant(nanobind::module_& m);
+void bind_layer_batch(nanobind::module_& m);
 void bind_cli(nanobind::module_& m);
 
 }  // namespace spectralkv::python

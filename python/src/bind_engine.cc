@@ -70,30 +70,8 @@ Array2 all_logits(SharedSession& self) {
   return Array2(to_array(std::move(copy), {rows, cols}));
 }
 
-nb::dict side_dict(const CacheSideReport& side) {
-  nb::dict out;
-  out["codec"] = side.codec;
-  out["paper_bits"] = side.paper_bits;
-  out["honest_bits"] = side.honest_bits;
-  out["sealed_bytes"] = side.sealed_bytes;
-  out["sealed_entries"] = side.sealed_entries;
-  out["exact_bytes"] = side.exact_bytes;
-  return out;
-}
-
 nb::dict cache_report(SharedSession& self) {
-  const CacheReport report = self.shared.exclusively([&] { return self.session.cache_report(); });
-  nb::dict out;
-  out["n_layers"] = report.n_layers;
-  out["n_kv_heads"] = report.n_kv_heads;
-  out["head_dim"] = report.head_dim;
-  out["n_ctx"] = report.n_ctx;
-  out["n_tokens"] = report.n_tokens;
-  out["k"] = side_dict(report.k);
-  out["v"] = side_dict(report.v);
-  out["bytes"] = report.bytes();
-  out["work_bytes"] = report.work_bytes;
-  return out;
+  return report_dict(self.shared.exclusively([&] { return self.session.cache_report(); }));
 }
 
 nb::dict timings(SharedSession& self) {
@@ -199,6 +177,19 @@ void bind_engine(nb::module_& m) {
           nb::arg("prompt"),
           "Keeps as much of the start that tokens and prompt have in common as the cache can; how much that "
           "is.")
+      .def(
+          "copy_from",
+          [](SharedSession& self, SharedSession& other) {
+            if (&self == &other) return;
+            self.shared.exclusively([&] {
+              ++self.changes;
+              self.session.copy_from(other.session);
+            });
+          },
+          nb::arg("other"),
+          "Becomes what another session of the same engine and cache types is: tokens, cache and logits. "
+          "ValueError,\n"
+          "with nothing changed, where they differ or its tokens do not fit.")
       .def(
           "save_state",
           [](SharedSession& self, nb::handle path) {

@@ -16,5 +16,6 @@ NB_MODULE(_core, m) {
   bind_generate(m);
   bind_spectral(m);
   bind_quant(m);
+  bind_layer_batch(m);
   bind_cli(m);
 }

@@ -104,6 +104,9 @@ inline nb::bytes to_bytes(std::string_view bytes) {
   return nb::bytes(bytes.data(), bytes.size());
 }
 
+// What Session.cache_report describes.
+nb::dict report_dict(const CacheReport& report);
+
 // A new array; `values` outlives it by being moved into its owner.
 template <class T>
 nb::ndarray<nb::numpy, T> to_array(std::unique_ptr<T[]> values, std::initializer_list<std::size_t> shape) {

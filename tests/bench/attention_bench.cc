@@ -134,7 +134,7 @@ Result measure(const std::string& type, const Shape& shape) {
   result.decode_ms = result.prompt_ms = 1e30;
   for (std::int64_t i = 0; i < shape.repeat; ++i)
     result.decode_ms = std::min(result.decode_ms, all_layers(1));
-  for (std::int64_t i = 0; i < std::max<std::int64_t>(1, shape.repeat / 10); ++i)
+  for (std::int64_t i = 0; i < std::clamp<std::int64_t>(shape.repeat / 10, 1, 200); ++i)
     result.prompt_ms = std::min(result.prompt_ms, all_layers(kPrompt) / kPrompt);
   const CacheReport report = cache.report();
   result.megabytes = static_cast<double>(report.k.sealed_bytes + report.v.sealed_bytes) / 1e6;

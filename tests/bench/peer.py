@@ -1,4 +1,4 @@
-"""Prompt and generation speed side by side with llama.cpp and ik_llama.cpp.
+"""Prompt and generation speed side by side with llama.cpp, ik_llama.cpp and our own f16 cache.
 
     python tests/bench/peer.py --llama-cpp PEER_VENV/bin/python --ik-llama-cpp IK_VENV/bin/python -r 5
 
@@ -106,7 +106,7 @@ def check_agreement(sides: Sequence[Side]) -> None:
     ours = [side for side in sides if side.engine == "spectralkv"]
     peers = [side for side in sides if side.engine != "spectralkv"]
     wrong = [peer for peer in peers if not all(agree(side, peer) for side in ours)]
-    if len(wrong) == len(peers) or not all(agree(ours[0], side) for side in ours):
+    if (peers and len(wrong) == len(peers)) or not all(agree(ours[0], side) for side in ours):
         sys.exit(
             f"peer.py: the engines disagree on the next token: { {s.engine + ' ' + s.types: tops[s] for s in sides} }"
         )
@@ -133,7 +133,7 @@ def rows_of(sides: Sequence[Side], test: Test, taken: list[list[float]]) -> list
     rows = []
     for ours, mine in zip(sides, taken, strict=True):
         for peer, theirs in zip(sides, taken, strict=True):
-            if ours.engine != "spectralkv" or peer.engine == "spectralkv":
+            if ours.engine != "spectralkv" or peer is ours or (peer.engine == "spectralkv" and peer.types != "f16"):
                 continue
             row: Row = {"test": test.name, "depth": test.depth, "type_k": ours.type_k, "type_v": ours.type_v}
             row |= {"ours": statistics.median(mine), "engine": peer.engine, "peer": statistics.median(theirs)}
@@ -204,8 +204,8 @@ def parse() -> argparse.Namespace:
     add("--json", metavar="FILE", help="write all pairs as a JSON list")
     add("--write", metavar="FILE", type=Path, help=f"put the table between {BEGIN!r} and {END!r} of a document")
     args = parser.parse_args()
-    if not (args.llama_cpp or args.ik_llama_cpp):
-        parser.error("no peer: give --llama-cpp, --ik-llama-cpp or both")
+    if not (args.llama_cpp or args.ik_llama_cpp or ("f16" in args.types and len(args.types) > 1)):
+        parser.error("nothing to compare: give --llama-cpp, --ik-llama-cpp, or f16 and another type of ours")
     return args
 
 

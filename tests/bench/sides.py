@@ -163,7 +163,8 @@ def main() -> None:
 
     def answer(command: str, *numbers: int) -> Any:
         if command == "top":
-            return [int(i) for i in np.argsort(side.logits())[: -numbers[0] - 1 : -1]]
+            order = np.argsort(-np.round(side.logits(), 3), kind="stable")  # equal ones by their ids
+            return [int(i) for i in order[: numbers[0]]]
         if command in ("hold", "back"):
             return getattr(side, command)()
         begin = time.perf_counter()

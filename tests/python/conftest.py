@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +38,15 @@ def shared_reference() -> Path:
     if not path.is_dir():
         pytest.skip("no reference data: ../shared/reference is missing")
     return path
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_python() -> str:
+    """An interpreter that has llama-cpp-python: what SPECTRALKV_LLAMA_CPP names, or this one."""
+    given = os.environ.get("SPECTRALKV_LLAMA_CPP")
+    if given is None and importlib.util.find_spec("llama_cpp") is None:
+        pytest.skip("no llama-cpp-python here, and SPECTRALKV_LLAMA_CPP names no interpreter that has it")
+    return given or sys.executable
 
 
 @pytest.fixture(scope="session")

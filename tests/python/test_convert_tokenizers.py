@@ -6,12 +6,23 @@ import io
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.hf_checkpoint import edit_json, write_hf, write_json, write_tekken
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from spectralkv import _core
-from spectralkv.convert import ConvertOptions, convert
+from spectralkv.convert import ConvertOptions, convert, plan_conversion
 from spectralkv.convert.pretokenizers import GPT2, LLAMA3, TEKKEN
 
 TEXTS = [
@@ -40,7 +51,8 @@ PRE = {
 }
 
 
-def core_tokenizer(path: Path) -> _core.Tokenizer:
+def core_tokenizer(path: Path, merges: bool = True) -> _core.Tokenizer:
+    """As the file describes it, or without the merges that it lists."""
     m = _core.gguf_info(str(path))["metadata"]
     key = "tokenizer.ggml."
     return _core.Tokenizer(
@@ -48,7 +60,7 @@ def core_tokenizer(path: Path) -> _core.Tokenizer:
         [token.encode("utf-8", "surrogateescape") for token in m[key + "tokens"]],
         m.get(key + "scores", []),
         m[key + "token_type"],
-        m.get(key + "merges", []),
+        m.get(key + "merges", []) if merges else [],
         m[key + "pre"],
         bos=m.get(key + "bos_token_id", -1),
         eos=m.get(key + "eos_token_id", -1),
@@ -118,6 +130,60 @@ def test_sentencepiece(tmp_path: Path) -> None:
     own = core_tokenizer(path)
     for text in TEXTS:
         assert own.encode(text.encode()) == [reference.bos_id(), *reference.encode(text)]
+
+
+def byte_fallback(vocab: list[str], merges: list[tuple[str, str]], **more: bool) -> Tokenizer:
+    """A tokenizer of these tokens behind <unk>, <s> and the bytes."""
+    tokens = ["<unk>", "<s>", *(f"<0x{i:02X}>" for i in range(256)), *vocab]
+    ids = {text: i for i, text in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True, **more))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.add_special_tokens(["<unk>", "<s>"])
+    return tokenizer
+
+
+def convert_json(tokenizer: Tokenizer, tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The vocabulary's file, and the notes."""
+    folder = folder_for(tmp_path, tokenizer.get_vocab_size())
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {"bos_token": "<s>"})
+    notes = plan_conversion(folder, None, VOCAB_ONLY).notes
+    [path] = convert(folder, tmp_path / "v.gguf", VOCAB_ONLY)
+    return path, notes
+
+
+def test_merges_that_no_scores_can_say(tmp_path: Path) -> None:
+    """Random merges: those of one token are apart, and most splits of a token are none. Every text of the letters."""
+    rng = np.random.default_rng(0)
+    vocab, merges = ["a", "b", "c", "\u2581"], []
+    while len(merges) < 40:
+        left, right = (vocab[int(i)] for i in rng.integers(0, len(vocab), 2))
+        if (left, right) not in merges and len(left + right) < 6:
+            merges.append((left, right))
+            vocab += [] if left + right in vocab else [left + right]
+    order = rng.permutation(len(merges))
+    tokenizer = byte_fallback(vocab, [merges[i] for i in order])
+    path, notes = convert_json(tokenizer, tmp_path)
+    assert "no scores can say these merges" in notes[0]
+    assert len(_core.gguf_info(str(path))["metadata"]["tokenizer.ggml.merges"]) == 40
+    own, scored = core_tokenizer(path), core_tokenizer(path, merges=False)
+    texts = ["".join(letters) for n in range(7) for letters in itertools.product("abc ", repeat=n)]
+    for text in [*texts, "é abc ü", "ab東c"]:
+        assert own.encode(text.encode()) == tokenizer.encode(text).ids
+    assert any(scored.encode(text.encode()) != own.encode(text.encode()) for text in texts)  # they were needed
+
+
+def test_merges_that_scores_can_say_stay_scores(tmp_path: Path) -> None:
+    path, notes = convert_json(byte_fallback(["a", "b", "c", "ab", "abc"], [("a", "b"), ("ab", "c")]), tmp_path)
+    assert notes == ()
+    assert "tokenizer.ggml.merges" not in _core.gguf_info(str(path))["metadata"]
+
+
+def test_whole_words_before_merges_are_refused(tmp_path: Path) -> None:
+    """GGUF cannot say it of this kind of tokenizer."""
+    tokenizer = byte_fallback(["a", "b", "ab"], [], ignore_merges=True)
+    with pytest.raises(ValueError, match="ignore_merges is True, tokenizers with byte fallback have False.*'ab'"):
+        convert_json(tokenizer, tmp_path)
 
 
 def test_unigram_is_refused(tmp_path: Path) -> None:

@@ -428,6 +428,25 @@ def test_core_scores_without_logits_all(tiny_model):
         session.all_logits()
 
 
+def test_a_session_becomes_another(tiny_model):
+    engine = _core.Engine(tiny_model)
+    types = {"type_k": "q8_0,block=16", "type_v": "turboquant:2,block=16"}
+    first, second, other = (_core.Session(engine, n_ctx=n, **types) for n in (64, 128, 20))
+    first.eval([5, 6, 7] * 10)
+    second.eval([9])
+    second.copy_from(first)
+    assert second.tokens == first.tokens
+    for session in (first, second):
+        session.eval([8])
+    assert np.array_equal(first.logits(), second.logits())
+    other.eval([9])
+    with pytest.raises(ValueError, match="do not fit into a context of 20"):
+        other.copy_from(first)
+    with pytest.raises(ValueError, match="different models"):
+        other.copy_from(_core.Session(_core.Engine(tiny_model)))
+    assert other.tokens == [9]
+
+
 @pytest.mark.parametrize("cache", ["default", "f16", "turboquant:3,block=16;layers 1=q8_0"])
 def test_a_saved_state_goes_on_with_identical_logits(make_tiny, tmp_path, cache):
     path = make_tiny(context_length=512)

@@ -47,6 +47,15 @@ def test_declared_dependencies_are_few_and_enough():
     assert result.stdout == "Llama\n", result.stderr
 
 
+def test_the_bridge_says_what_it_needs():
+    """spectralkv.hf without torch, as on a machine that has none."""
+    script = "import sys; sys.modules['torch'] = None; import spectralkv.hf"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "ImportError: spectralkv.hf needs torch and transformers 4.56 or later" in result.stderr
+    assert "pip install 'spectralkv[hf]'" in result.stderr
+
+
 def test_every_public_name_has_a_docstring():
     missing = []
     for name in spectralkv.__all__:

@@ -36,8 +36,13 @@ class ExactCodec final : public Codec {
   }
 
   void decode(const std::byte* in, std::int64_t n, Matrix out) const override {
-    for (std::int64_t r = 0; r < n; ++r)
-      kernels().decode[static_cast<std::size_t>(type_)](in + r * max_bytes(1), out.row(r), head_dim());
+    for (std::int64_t r = 0; r < n; ++r) {
+      const std::byte* row = in + r * max_bytes(1);
+      if (type_ == DType::f16)
+        kernels().from_f16(reinterpret_cast<const std::uint16_t*>(row), 1.0f, out.row(r), head_dim());
+      else
+        __builtin_memcpy(out.row(r), row, static_cast<std::size_t>(max_bytes(1)));
+    }
   }
 
   void score(const std::byte* in, std::int64_t n, const Queries& queries, Matrix s,

@@ -96,6 +96,11 @@ class TileCodes final : public ResidualCodes {
   std::int64_t groups(std::int64_t n) const { return static_cast<std::int64_t>(skv_tile_groups(depth(n))); }
   std::int64_t tile_bytes() const { return static_cast<std::int64_t>(skv_tile_bytes(codebook_.bits)); }
   std::size_t kernel() const { return static_cast<std::size_t>(codebook_.bits - 2); }
+  // Codes are the last part of a block.
+  const std::uint8_t* codes_ahead(std::int64_t n, const CodecWork& work) const {
+    if (std::ssize(work.ahead) < bytes(n)) return nullptr;
+    return reinterpret_cast<const std::uint8_t*>(work.ahead.data() + work.ahead.size()) - bytes(n);
+  }
 
   const Codebook& codebook_;
   ByteLevels levels_;
@@ -108,24 +113,24 @@ void TileCodes::add_score(const std::uint8_t* in, std::int64_t n, const float* n
   simd::ByteRows bytes = q.bytes;
   if (bytes.values == nullptr)
     bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
-  const simd::CodeTiles tiles{in, n, groups(n), groups(n) * tile_bytes(), levels_.bytes, levels_.unit};
+  const simd::CodeTiles tiles{
+      in, n, groups(n), groups(n) * tile_bytes(), levels_.bytes, levels_.unit, codes_ahead(n, work)};
   kernels().add_tiles[kernel()](tiles, bytes, norms, s.data, s.stride);
 }
 
 void TileCodes::add_mix(const std::uint8_t* in, std::int64_t n, const float* norms, ConstMatrix p, Matrix acc,
                         CodecWork& work) const {
-  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, simd::kWideGroups);
+  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, simd::kMostGroups);
   const std::int64_t ld = (4 * most + 63) / 64 * 64;
-  auto* const values = reinterpret_cast<std::int8_t*>(work.bytes(0, 2 * m * ld));
-  float* const steps = work.floats(1, 2 * m);
-  auto* const sums = reinterpret_cast<std::int32_t*>(steps + m);
-  for (std::int64_t first = 0; first < all; first += most) {  // one round for blocks of up to 512 tokens
+  auto* const values = reinterpret_cast<std::uint8_t*>(work.bytes(0, m * ld));
+  float* const steps = work.floats(1, m);
+  for (std::int64_t first = 0; first < all; first += most) {  // one round for blocks of up to 4096 tokens
     const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
-    kernels().to_wide_bytes(p.data + 4 * first, p.stride, m, tokens, norms + 4 * first, values, ld, steps,
-                            sums);
+    kernels().to_weight_bytes(p.data + 4 * first, p.stride, m, tokens, norms + 4 * first, values, ld, steps);
     const simd::CodeTiles tiles{
-        in + first * tile_bytes(), d_, count, all * tile_bytes(), levels_.bytes, levels_.unit};
-    kernels().add_tiles_wide[kernel()](tiles, {values, ld, steps, sums, m}, nullptr, acc.data, acc.stride);
+        in + first * tile_bytes(), d_, count, all * tile_bytes(), levels_.bytes, levels_.unit,
+        codes_ahead(n, work)};
+    kernels().add_weighted_tiles[kernel()](tiles, {values, ld, steps, m}, nullptr, acc.data, acc.stride);
   }
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spectralkv.convert.errors import ConvertError, read_json
+from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.forms import Each, read_json
 from spectralkv.convert.safetensors import SafetensorsFile, TensorEntry
 
 
@@ -27,8 +28,8 @@ def open_checkpoint(folder: Path, consolidated: bool) -> dict[str, TensorEntry]:
 
 
 def _open_indexed(folder: Path, index: Path) -> dict[str, TensorEntry]:
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+    places = read_json(index, {"weight_map": Each(str)}).get("weight_map")
+    if not places:
         raise ConvertError(f"{index} has no weight_map of tensors to files")
     names = sorted(set(places.values()))
     if outside := [name for name in names if Path(name).name != name]:

@@ -63,7 +63,7 @@ def main(args: Sequence[str]) -> int:
             print(plan.text(options.split_max_size))
             for note in plan.notes:
                 print(f"note: {note}")
-            check_target(shard_names(plan.outfile, plan.tensors, options.split_max_size), options.force)
+            check_target(shard_names(plan.outfile, plan.tensors, options.split_max_size), options.force, plan.sources)
             return 0
         for path in convert(given.folder, given.outfile, options):
             print(path)

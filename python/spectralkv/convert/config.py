@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.forms import check_form, shown
 from spectralkv.convert.rope import Rope, read_rope
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "MinistralForCausalLM")
@@ -19,6 +20,26 @@ REFUSED = {  # keys that change the forward pass in a way that the runtime does 
     "quantization": "quantised checkpoints",
     "vision_encoder": "multimodal models",
     "llama_4_scaling": "temperature by position",
+}
+MOST_SIZE, MOST_LAYERS = (1 << 31) - 1, 4096  # GGUF's 32 bits; the runtime takes no more layers
+CONFIG = {
+    "architectures": [str],
+    "model_type": str,
+    "hidden_act": str,
+    "rms_norm_eps": float,
+    "layer_types": [str],
+    "tie_word_embeddings": bool,
+    "rope_parameters": {},
+    "rope_scaling": {},
+    "rope_theta": float,
+    "partial_rotary_factor": float,
+}
+PARAMS = {
+    "norm_eps": float,
+    "rope_theta": float,
+    "yarn": {"apply_scale": bool},
+    "sliding_window": (int, [object]),
+    "tied_embeddings": bool,
 }
 
 
@@ -49,20 +70,20 @@ class _Reader:
     def __init__(self, values: dict[str, Any], path: Path) -> None:
         self.values, self.path = values, path
 
-    def size(self, *keys: str, default: int | None = None) -> int:
+    def size(self, *keys: str, default: int | None = None, most: int = MOST_SIZE) -> int:
         """A whole number of at least 1: the first of the keys that is there and not null."""
         found = next((self.values[key] for key in keys if self.values.get(key) is not None), default)
         if found is None:
             raise ConvertError(f"{self.path}: '{keys[0]}' is missing")
-        if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-            raise ConvertError(f"{self.path}: '{keys[0]}' must be a whole number of at least 1, found {found!r}")
+        if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= most:
+            raise ConvertError(
+                f"{self.path}: '{keys[0]}' must be a whole number from 1 to {most}, found {shown(found)}"
+            )
         return found
 
     def flag(self, key: str, default: bool) -> bool:
-        value = self.values.get(key, default)
-        if not isinstance(value, bool):
-            raise ConvertError(f"{self.path}: '{key}' must be true or false, found {value!r}")
-        return value
+        value = self.values.get(key)
+        return default if value is None else bool(value)
 
     def refuse(self) -> None:
         for key, what in REFUSED.items():
@@ -72,18 +93,19 @@ class _Reader:
 
 def read_hf_config(config: dict[str, Any], path: Path) -> Shape:
     """Of config.json. ConvertError names an architecture, an activation or a key that is not supported."""
+    check_form(config, CONFIG, path)
     names = config.get("architectures") or [f"model_type {config.get('model_type')!r}"]
     if names[0] not in ARCHITECTURES:
         raise ConvertError(f"{path}: architecture {names[0]} is not supported; supported: {', '.join(ARCHITECTURES)}")
     read = _Reader(config, path)
     read.refuse()
-    activation = config.get("hidden_act", "silu")
+    activation = config.get("hidden_act") or "silu"
     if activation not in ("silu", "swish"):
         raise ConvertError(f"{path}: hidden_act {activation!r} is not supported, expected silu")
     n_heads, n_embd, n_layers = (
         read.size("num_attention_heads"),
         read.size("hidden_size"),
-        read.size("num_hidden_layers"),
+        read.size("num_hidden_layers", most=MOST_LAYERS),
     )
     context = read.size("max_position_embeddings", default=2048)
     head_dim = _head_dim(read, n_embd, n_heads)
@@ -109,9 +131,10 @@ def read_hf_config(config: dict[str, Any], path: Path) -> Shape:
 
 def read_mistral_params(params: dict[str, Any], path: Path) -> Shape:
     """Of Mistral's own params.json."""
+    check_form(params, PARAMS, path)
     read = _Reader(params, path)
     read.refuse()
-    n_heads, n_embd, n_layers = read.size("n_heads"), read.size("dim"), read.size("n_layers")
+    n_heads, n_embd, n_layers = read.size("n_heads"), read.size("dim"), read.size("n_layers", most=MOST_LAYERS)
     notes = []
     if params.get("max_position_embeddings") is None and params.get("max_seq_len") is None:
         notes.append(f"{path.name} names no context length: 32768 is written")
@@ -125,7 +148,7 @@ def read_mistral_params(params: dict[str, Any], path: Path) -> Shape:
             "original_max_position_embeddings": yarn.get("original_max_position_embeddings"),
             "beta_fast": yarn.get("beta"),
             "beta_slow": yarn.get("alpha"),
-            "attention_factor": None if yarn.get("apply_scale", True) else 1.0,
+            "attention_factor": 1.0 if yarn.get("apply_scale") is False else None,
         }
     window, slides = _mistral_window(params.get("sliding_window") or params.get("_sliding_window"), n_layers, path)
     return Shape(
@@ -164,17 +187,17 @@ def _kv_heads(read: _Reader, key: str, n_heads: int) -> int:
 
 
 def _epsilon(read: _Reader, key: str, default: float) -> float:
-    value = read.values.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise ConvertError(f"{read.path}: '{key}' must lie between 0 and 1, found {value!r}")
-    return float(value)
+    value = read.values.get(key)
+    if value is not None and not 1e-30 < value < 1:
+        raise ConvertError(f"{read.path}: '{key}' must lie between 0 and 1, found {shown(value)}")
+    return default if value is None else float(value)
 
 
-def _layer_types(types: object, n_layers: int, window: int, path: Path) -> tuple[bool, ...] | None:
+def _layer_types(types: list[str] | None, n_layers: int, window: int, path: Path) -> tuple[bool, ...] | None:
     if types is None or not window:
         return None
     known = ("full_attention", "sliding_attention")
-    if not isinstance(types, list) or len(types) != n_layers or any(one not in known for one in types):
+    if len(types) != n_layers or any(one not in known for one in types):
         raise ConvertError(f"{path}: 'layer_types' must hold {' or '.join(known)} for each of {n_layers} layers")
     return None if all(one == known[1] for one in types) else tuple(one == known[1] for one in types)
 
@@ -184,9 +207,10 @@ def _mistral_window(given: object, n_layers: int, path: Path) -> tuple[int, tupl
     if given is None:
         return 0, None
     windows: list[object] = given if isinstance(given, list) else [given]
-    sizes = {one for one in windows if isinstance(one, int) and not isinstance(one, bool) and one > 0}
-    if not windows or n_layers % len(windows) or any(one is not None and one not in sizes for one in windows):
-        raise ConvertError(f"{path}: 'sliding_window' {given!r} does not fit {n_layers} layers")
+    sizes = {one for one in windows if type(one) is int and 0 < one <= MOST_SIZE}
+    odd = [one for one in windows if one is not None and not (type(one) is int and one in sizes)]
+    if not windows or n_layers % len(windows) or odd:
+        raise ConvertError(f"{path}: 'sliding_window' {shown(given)} does not fit {n_layers} layers")
     if len(sizes) > 1:
         raise ConvertError(f"{path}: sliding windows of {sorted(sizes)} tokens; one size is supported")
     if not sizes:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from spectralkv.convert.checkpoint import open_checkpoint
 from spectralkv.convert.config import Shape, read_hf_config, read_mistral_params
-from spectralkv.convert.errors import ConvertError, read_json
+from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.forms import read_json
+from spectralkv.convert.model_card import read_metadata
 from spectralkv.convert.tokenizer import read_tokenizer
 from spectralkv.convert.vocabulary import Vocabulary
 from spectralkv.convert.weights import Part, find_parts, output_tensor
@@ -56,6 +58,11 @@ class Plan:
     def nbytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.tensors)
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What must stay: the folder's files, but for GGUF files that lie there."""
+        return tuple(path for path in self.folder.iterdir() if path.suffix != ".gguf")
+
     def text(self, split_max_size: int = 0) -> str:
         """Some lines for a reader."""
         shape, types = self.shape, Counter[str]()
@@ -90,7 +97,7 @@ def convert(folder: str | Path, outfile: str | Path | None = None, options: Conv
         print(plan.text(options.split_max_size), file=sys.stderr)
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
-    output = OutputOptions(options.force, options.split_max_size, options.quiet)
+    output = OutputOptions(options.force, options.split_max_size, options.quiet, plan.sources)
     try:
         return write_gguf(plan.outfile, "llama", lambda writer: _fill(writer, plan), plan.tensors, output, "converting")
     except ValueError as error:  # of the core: a weight that is not finite, or does not fit the type
@@ -100,8 +107,6 @@ def convert(folder: str | Path, outfile: str | Path | None = None, options: Conv
 def plan_conversion(folder: str | Path, outfile: str | Path | None, options: ConvertOptions) -> Plan:
     """Everything that `convert` would do, checked as far as it goes without reading the weights."""
     _need_gguf()
-    from gguf import Metadata
-
     source = Path(folder)
     if not source.is_dir():
         raise ConvertError(f"{source} is no folder, expected that of a checkpoint")
@@ -122,7 +127,8 @@ def plan_conversion(folder: str | Path, outfile: str | Path | None, options: Con
         notes.append(f"{len(odd)} tensors stay f16, their rows do not fit {outtype}: {odd[0]} ...")
     tensors += _rope_tensor(shape, options.vocab_only)
     count = sum(math.prod(tensor.shape) for tensor in tensors)
-    metadata = Metadata.load(None, source.resolve(), options.model_name, count)
+    metadata, more = read_metadata(source, options.model_name, count)
+    notes += more
     target = _target(source, outfile, metadata, count, None if options.vocab_only else outtype)
     return Plan(source, target, outtype, shape, vocabulary, tuple(tensors), metadata, tuple(notes))
 

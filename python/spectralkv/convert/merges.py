@@ -13,13 +13,17 @@ Pair = tuple[str, str]
 
 
 def read_merges(model: dict[str, Any], path: Path) -> list[Pair]:
-    """Of tokenizer.json: "left right", or ["left", "right"] in newer files."""
+    """Of tokenizer.json: "left right", or ["left", "right"] in newer files. Both and their union are tokens."""
+    vocab = model["vocab"]
     pairs: list[Pair] = []
     for merge in model.get("merges") or []:
         parts = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(parts, list) or len(parts) != 2:
+        if len(parts) != 2 or not all(parts):
             raise ConvertError(f"{path}: merge {len(pairs)} is {merge!r}, expected two texts")
-        pairs.append((parts[0], parts[1]))
+        left, right = parts
+        if lacking := next((text for text in (left, right, left + right) if text not in vocab), None):
+            raise ConvertError(f"{path}: merge {len(pairs)} is {merge!r}, the vocabulary lacks {lacking!r}")
+        pairs.append((left, right))
     return pairs
 
 
@@ -42,12 +46,11 @@ def first_unreachable(tokens: Iterable[str], pairs: list[Pair]) -> str | None:
     return next((token for token in tokens if bpe(list(token), ranks) != [token]), None)
 
 
-def scores_of(vocab: dict[str, int], pairs: list[Pair]) -> dict[str, float]:
+def scores_of(pairs: list[Pair]) -> dict[str, float]:
     """A score for each token that a merge gives: the earlier its first merge, the higher."""
     scores: dict[str, float] = {}
     for rank, (left, right) in enumerate(pairs):
-        if left + right in vocab:
-            scores.setdefault(left + right, -float(rank))
+        scores.setdefault(left + right, -float(rank))
     return scores
 
 

@@ -34,7 +34,7 @@ def byte_level_name(rules: Any, path: Path) -> str:
     steps = flat_steps(rules, "pretokenizers")
     last = steps[-1] if steps else {}
     if last.get("type") == "ByteLevel" and last.get("add_prefix_space") is not True:
-        known = KNOWN.get((tuple(_step(step) for step in steps[:-1]), last.get("use_regex", True)))
+        known = KNOWN.get((tuple(_step(step) for step in steps[:-1]), last.get("use_regex") is not False))
         if known:
             return known
     raise ConvertError(
@@ -53,7 +53,7 @@ def flat_steps(rules: Any, member: str) -> list[dict[str, Any]]:
     if rules is None:
         return []
     if rules.get("type") == "Sequence":
-        return [step for part in rules.get(member, []) for step in flat_steps(part, member)]
+        return [step for part in rules.get(member) or [] for step in flat_steps(part, member)]
     return [rules]
 
 

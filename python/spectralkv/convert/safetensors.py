@@ -38,6 +38,7 @@ class TensorEntry:
 
     def data(self) -> Bytes:
         """The bytes, mapped; `release` gives the pages back."""
+        self.file.read_ahead(self.begin, self.end)
         return self.file.view[self.begin : self.end]
 
     def release(self) -> None:
@@ -53,7 +54,8 @@ class SafetensorsFile:
             self._file = MappedFile(path)
         except (OSError, ValueError) as error:
             raise ConvertError(f"{path} cannot be read: {error}") from error
-        self.view, self.release = self._file.view, self._file.release
+        self.descriptor = self._file.file.fileno()
+        self.view, self.read_ahead, self.release = self._file.view, self._file.read_ahead, self._file.release
         self.tensors = dict(self._read_table())
 
     def _read_table(self) -> list[tuple[str, TensorEntry]]:
@@ -74,7 +76,7 @@ class SafetensorsFile:
         try:
             dtype, shape = str(item["dtype"]), tuple(int(n) for n in item["shape"])  # type: ignore[index]
             begin, end = (start + int(n) for n in item["data_offsets"])  # type: ignore[index]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConvertError(f"{self.path}: the entry of tensor '{name}' is damaged: {item!r}") from error
         if min(shape, default=1) < 0 or not start <= begin <= end <= len(self.view):
             raise ConvertError(

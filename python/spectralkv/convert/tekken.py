@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from pathlib import Path
 from typing import Any
 
-from spectralkv.convert.errors import ConvertError, read_json
+from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.forms import Id, read_json
 from spectralkv.convert.pretokenizers import TEKKEN
 from spectralkv.convert.vocabulary import TokenType, Vocabulary
 
@@ -15,6 +15,12 @@ from spectralkv.convert.vocabulary import TokenType, Vocabulary
 OLD_SPECIALS: tuple[str, ...] = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]")
 OLD_SPECIALS += ("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]")
 OLD_SPECIALS += ("[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]")
+MOST_SPECIAL = 1 << 20
+DOCUMENT = {
+    "config": {"pattern": str, "default_num_special_tokens": int, "default_vocab_size": int},
+    "vocab": [{"rank": int, "token_bytes": str}],
+    "special_tokens": [{"rank": Id, "token_str": str}],
+}
 
 
 def byte_alphabet() -> list[str]:
@@ -27,15 +33,17 @@ def byte_alphabet() -> list[str]:
 
 def read_tekken(path: Path) -> Vocabulary:
     """The vocabulary. ConvertError for a pattern that is not tekken's, and for damaged entries."""
-    data = read_json(path)
+    data = read_json(path, DOCUMENT)
     config = data.get("config") or {}
     if config.get("pattern") != TEKKEN:
         raise ConvertError(f"{path}: this pattern is not tekken's: {config.get('pattern')!r}")
     n_special, n_all = config.get("default_num_special_tokens"), config.get("default_vocab_size")
-    if not isinstance(n_special, int) or not isinstance(n_all, int) or not 0 < n_special < n_all:
+    if n_special is None or n_all is None or not 0 < n_special < n_all:
         raise ConvertError(f"{path}: {n_all!r} tokens with {n_special!r} special ones make no sense")
+    if n_special > MOST_SPECIAL:
+        raise ConvertError(f"{path}: {n_special} special tokens are absurd")
     words = _words(data, path)[: n_all - n_special]
-    specials, types = _specials(data, n_special)
+    specials, types = _specials(data, n_special, path)
     alphabet = byte_alphabet()
 
     def spelled(word: bytes) -> str:
@@ -62,7 +70,7 @@ def _words(data: dict[str, Any], path: Path) -> list[bytes]:
     for rank, entry in enumerate(data.get("vocab") or []):
         try:
             word = base64.b64decode(entry["token_bytes"], validate=True)
-        except (KeyError, TypeError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ConvertError(f"{path}: token {rank} is damaged: {entry!r}") from error
         if entry.get("rank") != rank or not word:
             raise ConvertError(f"{path}: token {rank} has rank {entry.get('rank')!r}, expected them in order")
@@ -72,15 +80,18 @@ def _words(data: dict[str, Any], path: Path) -> list[bytes]:
     return words
 
 
-def _specials(data: dict[str, Any], n: int) -> tuple[list[str], list[TokenType]]:
+def _specials(data: dict[str, Any], n: int, path: Path) -> tuple[list[str], list[TokenType]]:
     """Those that the file names (older files: a list that every version shares), then unnamed ones up to n."""
     named = data.get("special_tokens")
     if named is None:
         named = [{"rank": i, "token_str": text} for i, text in enumerate(OLD_SPECIALS)]
     texts = [f"<SPECIAL_{i}>" for i in range(n)]
     for entry in named:
-        if 0 <= entry["rank"] < n:
-            texts[entry["rank"]] = entry["token_str"]
+        rank, text = entry.get("rank"), entry.get("token_str")
+        if rank is None or text is None:
+            raise ConvertError(f"{path}: a special token is damaged: {entry!r}")
+        if rank < n:
+            texts[rank] = text
     return texts, [TokenType.CONTROL] * n
 
 

@@ -6,12 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spectralkv.convert.errors import ConvertError, read_json, read_json_if_there
+from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.forms import Each, Id, read_json_if_there
 from spectralkv.convert.sentencepiece import is_sentencepiece, read_sentencepiece
 from spectralkv.convert.tekken import read_tekken
-from spectralkv.convert.tokenizer_json import added_tokens, read_tokenizer_json
+from spectralkv.convert.tokenizer_json import added_tokens, read_document, read_tokenizer_json
 from spectralkv.convert.vocabulary import TokenType, Vocabulary
 
+NAMED = ("bos", "eos", "unk", "pad")
+# tokenizer_config.json: a token is named by its text, or by an object that has it.
+SETTINGS: dict[str, Any] = {f"{name}_token": (str, {"content": str}) for name in NAMED} | {"tokenizer_class": str}
+SETTINGS |= {"add_bos_token": bool, "add_eos_token": bool, "chat_template": (str, [{"name": str, "template": str}])}
+# config.json and generation_config.json; ids beyond the vocabulary, and -1, stand for none.
+IDS = {f"{name}_token_id": (int, [int]) for name in NAMED}
 # Classes of transformers whose add_bos_token and add_eos_token override tokenizer.json's own post-processor.
 LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast")
 
@@ -19,9 +26,11 @@ LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "
 def read_tokenizer(folder: Path, consolidated: bool) -> Vocabulary:
     """The vocabulary with everything around it. ConvertError when no file is understood, with what was found."""
     vocabulary, rules = _vocabulary(folder, consolidated)
-    settings = read_json_if_there(folder / "tokenizer_config.json")
-    config = {} if consolidated else read_json_if_there(folder / "config.json")
-    generation = read_json_if_there(folder / "generation_config.json")
+    if vocabulary.model == "gpt2" and not vocabulary.merges:
+        raise ConvertError(f"{vocabulary.source} lists no merges, which byte-level BPE needs")
+    settings = read_json_if_there(folder / "tokenizer_config.json", SETTINGS)
+    config = {} if consolidated else read_json_if_there(folder / "config.json", IDS)
+    generation = read_json_if_there(folder / "generation_config.json", IDS)
     vocabulary = _with_ids(vocabulary, settings, config, generation)
     vocabulary = _with_added_ends(vocabulary, rules, settings)
     return replace(vocabulary, chat_templates=chat_templates(folder, settings))
@@ -35,10 +44,10 @@ def _vocabulary(folder: Path, consolidated: bool) -> tuple[Vocabulary, dict[str,
     if tekken.exists() and (consolidated or not fast.exists()):
         return read_tekken(tekken), {}
     if pieces.exists() and is_sentencepiece(pieces):  # its scores are the originals
-        rules = read_json_if_there(fast)
+        rules = read_document(fast) if fast.exists() else {}
         return _with_added(read_sentencepiece(pieces), rules, folder), rules
     if fast.exists():
-        return read_tokenizer_json(fast), read_json(fast)
+        return read_tokenizer_json(fast), read_document(fast)
     found = sorted(path.name for path in folder.iterdir() if "token" in path.name or "vocab" in path.name)
     raise ConvertError(
         f"{folder} has no tokenizer that is understood: tokenizer.json, tokenizer.model (sentencepiece) or tekken.json;"
@@ -50,7 +59,7 @@ def _with_added(vocabulary: Vocabulary, rules: dict[str, Any], folder: Path) -> 
     """A sentencepiece vocabulary with the tokens that Hugging Face's files add behind it."""
     tokens, types, scores = list(vocabulary.tokens), list(vocabulary.types), list(vocabulary.scores)
     added = added_tokens(rules, folder / "tokenizer.json")
-    for text, token in read_json_if_there(folder / "added_tokens.json").items():
+    for text, token in read_json_if_there(folder / "added_tokens.json", Each(Id)).items():
         if all(token != known for known, _, _ in added):
             added.append((token, text, TokenType.USER_DEFINED))
     for token, text, kind in sorted(added):
@@ -76,16 +85,13 @@ def _with_ids(
         text = value.get("content") if isinstance(value, dict) else value
         if text is None:
             return None
-        if str(text).encode() not in ids:
+        if text.encode() not in ids:
             raise ConvertError(f"{vocabulary.source} lacks {text!r}, which tokenizer_config.json names as {key}_token")
-        return ids[str(text).encode()]
+        return ids[text.encode()]
 
     def listed(source: dict[str, Any], key: str) -> list[int]:
         value = source.get(f"{key}_token_id")
         values = value if isinstance(value, list) else [] if value is None else [value]
-        for token in values:
-            if isinstance(token, bool) or not isinstance(token, int):
-                raise ConvertError(f"{vocabulary.source}: {key}_token_id is {value!r}, expected ids")
         return [token for token in values if 0 <= token < len(vocabulary.tokens)]
 
     def first(key: str, own: int | None) -> int | None:
@@ -102,12 +108,24 @@ def _with_ids(
     return replace(
         vocabulary,
         types=tuple(types),
+        merges=_without_special(vocabulary, types),
         bos=bos,
         eos=ends[0],
         more_eos=more_eos,
         unknown=vocabulary.unknown if vocabulary.unknown is not None else named("unk"),
         padding=first("pad", vocabulary.padding),
     )
+
+
+def _without_special(vocabulary: Vocabulary, types: list[TokenType]) -> tuple[str, ...]:
+    """Merges by score, where they are listed, know ordinary tokens only. Those of a special token's text are never
+    asked for: every text has been cut at it before."""
+    if vocabulary.model != "llama" or not vocabulary.merges:
+        return vocabulary.merges
+    ordinary = (TokenType.NORMAL, TokenType.USER_DEFINED)
+    plain = {text.decode() for text, kind in zip(vocabulary.tokens, types, strict=True) if kind in ordinary}
+    pairs = [(merge, *merge.split(" ")) for merge in vocabulary.merges]
+    return tuple(merge for merge, left, right in pairs if {left, right, left + right} <= plain)
 
 
 def _with_added_ends(vocabulary: Vocabulary, rules: dict[str, Any], settings: dict[str, Any]) -> Vocabulary:
@@ -127,16 +145,14 @@ def _with_added_ends(vocabulary: Vocabulary, rules: dict[str, Any], settings: di
 
 def _post_processor(vocabulary: Vocabulary, rules: Any) -> tuple[bool, bool]:
     """(bos in front, eos behind) of tokenizer.json's post_processor. ConvertError for any other template."""
-    steps = rules.get("processors", []) if rules and rules.get("type") == "Sequence" else [rules] if rules else []
+    steps = (rules.get("processors") or []) if rules and rules.get("type") == "Sequence" else [rules] if rules else []
     templates = [step for step in steps if step.get("type") == "TemplateProcessing"]
     unknown = [step for step in steps if step.get("type") not in ("TemplateProcessing", "ByteLevel")]
     if unknown or len(templates) > 1:
         raise ConvertError(f"{vocabulary.source}: this post_processor is not understood: {rules!r}")
     if not templates:
         return False, False
-    parts = [
-        "text" if "Sequence" in part else part["SpecialToken"]["id"].encode() for part in templates[0].get("single", [])
-    ]
+    parts = [_part(part) for part in templates[0].get("single") or []]
 
     def text_of(token: int | None) -> bytes | None:
         return None if token is None else vocabulary.tokens[token]
@@ -151,17 +167,27 @@ def _post_processor(vocabulary: Vocabulary, rules: Any) -> tuple[bool, bool]:
     )
 
 
+def _part(part: dict[str, Any]) -> str | bytes | None:
+    """What stands at one place of a template: "text", a special token's own text, or None for neither."""
+    if part.get("SpecialToken"):
+        return str(part["SpecialToken"].get("id")).encode()
+    return "text" if "Sequence" in part else None
+
+
 def chat_templates(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
     """By name: of chat_template.jinja, else of tokenizer_config.json, which has one text or a list of named ones."""
     file = folder / "chat_template.jinja"
     if file.exists():
-        return {"default": file.read_text(encoding="utf-8")}
+        try:
+            return {"default": file.read_text(encoding="utf-8")}
+        except UnicodeDecodeError as error:
+            raise ConvertError(f"{file} is no UTF-8: {error}") from error
     given = settings.get("chat_template")
     if given is None:
         return {}
     if isinstance(given, str):
         return {"default": given}
-    try:
-        return {str(entry["name"]): str(entry["template"]) for entry in given}
-    except (TypeError, KeyError) as error:
-        raise ConvertError(f"{folder / 'tokenizer_config.json'}: chat_template is damaged: {error!r}") from error
+    for entry in given:
+        if entry.get("name") is None or entry.get("template") is None:
+            raise ConvertError(f"{folder / 'tokenizer_config.json'}: an entry of chat_template lacks name or template")
+    return {entry["name"]: entry["template"] for entry in given}

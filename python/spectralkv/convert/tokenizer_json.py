@@ -7,21 +7,42 @@ import re
 from pathlib import Path
 from typing import Any
 
-from spectralkv.convert.errors import ConvertError, read_json
+from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.forms import Each, Id, check_form, read_json
 from spectralkv.convert.merges import Pair, first_difference, first_unreachable, read_merges, scores_of
 from spectralkv.convert.pretokenizers import IGNORES_MERGES, byte_level_name, flat_steps, is_byte_level
 from spectralkv.convert.vocabulary import TokenType, Vocabulary
 
 SPACE = "\u2581"
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+TEXTS = ("type", "behavior", "prepend", "content", "prepend_scheme", "replacement")
+FLAGS = ("invert", "individual_digits", "add_prefix_space", "use_regex", "split")
+STEP: dict[str, Any] = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(FLAGS, bool)}
+STEP |= {"pattern": {"Regex": str, "String": str}, "single": [{"SpecialToken": {"id": str}}]}
+STEP |= {"pretokenizers": [STEP], "normalizers": [STEP], "processors": [STEP]}
+DOCUMENT = {
+    "added_tokens": [{"id": Id, "content": str, "special": bool, "lstrip": bool, "rstrip": bool}],
+    "normalizer": STEP,
+    "pre_tokenizer": STEP,
+    "post_processor": STEP,
+    "model": {"type": str},
+}
+MODEL = {
+    "vocab": Each(Id),
+    "merges": [(str, [str])],
+    "unk_token": str,
+    "byte_fallback": bool,
+    "ignore_merges": bool,
+}
 
 
 def read_tokenizer_json(path: Path) -> Vocabulary:
     """The vocabulary, without what tokenizer_config.json says. ConvertError shows a form that is not understood."""
-    data = read_json(path)
+    data = read_document(path)
     model = data.get("model") or {}
-    if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
+    if model.get("type", "BPE") != "BPE" or not model.get("vocab"):
         raise ConvertError(f"{path}: tokenizer model {model.get('type')!r} is not supported, expected BPE")
+    check_form(model, MODEL, path, "model")
     for key in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
         if model.get(key):
             raise ConvertError(f"{path}: BPE with {key} = {model[key]!r} is not supported")
@@ -35,11 +56,18 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     )
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """The file's object, its form checked but for the model's own."""
+    data = read_json(path)
+    check_form(data, DOCUMENT, path)
+    return data
+
+
 def added_tokens(data: dict[str, Any], path: Path) -> list[tuple[int, str, TokenType]]:
     """Tokens beside the model's vocabulary: control tokens, and those that are always matched."""
     out = []
     for token in data.get("added_tokens") or []:
-        if not isinstance(token.get("id"), int) or not isinstance(token.get("content"), str):
+        if token.get("id") is None or not token.get("content"):
             raise ConvertError(f"{path}: an added token is damaged: {token!r}")
         out.append(
             (token["id"], token["content"], TokenType.CONTROL if token.get("special") else TokenType.USER_DEFINED)
@@ -64,9 +92,9 @@ def _lay_out(
         raise ConvertError(f"{path}: ids go up to {size - 1} for {len(vocab) + len(added)} tokens")
     texts = [f"[PAD{i}]".encode() for i in range(size)]
     types = [TokenType.UNUSED] * size
-    for text, token in vocab.items():
-        texts[token], types[token] = text.encode(), TokenType.NORMAL
-    for token, text, kind in added:
+    for token, text, kind in [*((token, text, TokenType.NORMAL) for text, token in vocab.items()), *added]:
+        if types[token] != TokenType.UNUSED and texts[token] != text.encode():
+            raise ConvertError(f"{path}: token {token} is both {texts[token].decode()!r} and {text!r}")
         texts[token], types[token] = text.encode(), kind
     return texts, types
 
@@ -79,13 +107,9 @@ def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Voca
     pre = byte_level_name(data["pre_tokenizer"], path)
     vocab, pairs = model["vocab"], read_merges(model, path)
     added = added_tokens(data, path)
-    if bool(model.get("ignore_merges")) != IGNORES_MERGES[pre]:
-        plain = set(vocab) - {text for _, text, _ in added}
-        if odd := first_unreachable(sorted(plain), pairs):
-            raise ConvertError(
-                f"{path}: ignore_merges is {bool(model.get('ignore_merges'))}, tokenizers that split like {pre} have "
-                f"{IGNORES_MERGES[pre]}, and token {odd!r} shows the difference"
-            )
+    plain = set(vocab) - {text for _, text, _ in added}
+    who = f"tokenizers that split like {pre}"
+    _check_ignore_merges(bool(model.get("ignore_merges")), IGNORES_MERGES[pre], who, plain, pairs, path)
     texts, types = _lay_out(vocab, added, path)
     notes = space_notes(data)
     return Vocabulary(
@@ -99,20 +123,38 @@ def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Voca
     )
 
 
+def _check_ignore_merges(given: bool, expected: bool, who: str, plain: set[str], pairs: list[Pair], path: Path) -> None:
+    """Whether whole words are taken from the vocabulary before merging is not in GGUF: it must make no difference."""
+    if given == expected:
+        return
+    if odd := first_unreachable(sorted(plain), pairs):
+        raise ConvertError(
+            f"{path}: ignore_merges is {given}, {who} have {expected}, and token {odd!r} shows the difference"
+        )
+
+
 def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path) -> Vocabulary:
     prefix = _space_prefix(data, path)
     vocab, pairs = model["vocab"], read_merges(model, path)
-    texts, types = _lay_out(vocab, added_tokens(data, path), path)
+    added = added_tokens(data, path)
+    texts, types = _lay_out(vocab, added, path)
     for text, token in vocab.items():
         if BYTE.fullmatch(text):
             types[token] = TokenType.BYTE
+    plain = {text for text, token in vocab.items() if types[token] == TokenType.NORMAL}
+    who = "tokenizers with byte fallback"
+    _check_ignore_merges(bool(model.get("ignore_merges")), False, who, plain, pairs, path)
     unknown = vocab.get(model.get("unk_token") or "")
     if unknown is not None:
         types[unknown] = TokenType.UNKNOWN
     scores = _scores(vocab, pairs, texts, types)
     notes = space_notes(data)
-    if difference := first_difference(vocab, pairs):
-        notes.append(f"llama.cpp merges by score, which can differ from this tokenizer's merges: {difference}")
+    difference = first_difference(vocab, pairs)
+    if difference:
+        notes.append(
+            f"no scores can say these merges: {difference}; they are written too, and spectralkv follows them, "
+            "llama.cpp the scores"
+        )
     return Vocabulary(
         source=str(path),
         model="llama",
@@ -120,6 +162,7 @@ def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path
         tokens=tuple(texts),
         types=tuple(types),
         scores=tuple(scores),
+        merges=_listed(vocab, pairs, types, path) if difference else (),
         unknown=unknown,
         add_space_prefix=prefix,
         notes=tuple(notes),
@@ -128,7 +171,7 @@ def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path
 
 def _scores(vocab: dict[str, int], pairs: list[Pair], texts: list[bytes], types: list[TokenType]) -> list[float]:
     """By id; a token of several characters that no merge gives is never reached: its type says so."""
-    made = scores_of(vocab, pairs)
+    made = scores_of(pairs)
     scores = [0.0] * len(texts)
     for text, token in vocab.items():
         if types[token] != TokenType.NORMAL:
@@ -138,6 +181,14 @@ def _scores(vocab: dict[str, int], pairs: list[Pair], texts: list[bytes], types:
         elif len(text) > 1:
             types[token] = TokenType.UNUSED
     return scores
+
+
+def _listed(vocab: dict[str, int], pairs: list[Pair], types: list[TokenType], path: Path) -> tuple[str, ...]:
+    """The merges as GGUF lists them."""
+    for left, right in pairs:
+        if TokenType.BYTE in {types[vocab[text]] for text in (left, right, left + right)}:
+            raise ConvertError(f"{path}: the merge of {left!r} and {right!r} merges bytes, which is not supported")
+    return tuple(f"{left} {right}" for left, right in pairs)
 
 
 def _space_prefix(data: dict[str, Any], path: Path) -> bool:

@@ -11,6 +11,8 @@ from spectralkv.convert.errors import ConvertError
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
+MOST_UNUSED = 1 << 16  # rows of an embedding without a token, beside as many as there are tokens
+
 
 class TokenType(IntEnum):
     """GGUF's tokenizer.ggml.token_type."""
@@ -33,7 +35,7 @@ class Vocabulary:
     tokens: tuple[bytes, ...]  # byte-level alphabet for gpt2; special tokens as plain text
     types: tuple[TokenType, ...]
     scores: tuple[float, ...] = ()  # llama only
-    merges: tuple[str, ...] = ()  # gpt2 only
+    merges: tuple[str, ...] = ()  # of llama, where scores cannot say them
     bos: int | None = None
     eos: int | None = None
     unknown: int | None = None
@@ -46,12 +48,15 @@ class Vocabulary:
     notes: tuple[str, ...] = ()  # what differs, for the user
 
     def padded_to(self, n: int) -> Vocabulary:
-        """With unused tokens up to the rows of the embedding. ConvertError when there are more tokens than rows."""
+        """With unused tokens up to the rows of the embedding. ConvertError when there are more tokens than rows, or so
+        many rows that this cannot be their tokenizer."""
         have = len(self.tokens)
         if have > n:
             raise ConvertError(
                 f"{self.source} has {have} tokens, the embedding only {n} rows: token {n} is {self.tokens[n]!r}"
             )
+        if n > 2 * have + MOST_UNUSED:
+            raise ConvertError(f"{self.source} has {have} tokens for an embedding of {n} rows: is it another model's?")
         if have == n:
             return self
         return replace(

@@ -14,7 +14,7 @@ from spectralkv.convert.config import Shape
 from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.safetensors import TensorEntry
 from spectralkv.mapped import Bytes
-from spectralkv.output import OutputTensor
+from spectralkv.output import OutputTensor, printable
 
 # GGUF name of a layer's part: (Hugging Face's, Mistral's, shape in letters, heads whose rows are permuted).
 LAYER_PARTS = {
@@ -119,11 +119,17 @@ def type_for(part: Part, outtype: str) -> str:
 def output_tensor(part: Part, outtype: str, n_threads: int) -> OutputTensor:
     """How the part is written; nothing is read yet."""
     kind = type_for(part, outtype)
-    return OutputTensor(part.name, part.shape, kind, partial(_load, part, kind, n_threads), part.entry.release)
+    entry = part.entry
+    origin = (entry.file.descriptor, entry.begin) if kind == entry.type_name and not part.heads else None
+    return OutputTensor(part.name, part.shape, kind, partial(_load, part, kind, n_threads), entry.release, origin)
 
 
 def _load(part: Part, kind: str, n_threads: int) -> Bytes:
-    source, cols, label = part.entry.type_name, part.shape[-1], f"{part.entry.name}' of '{part.entry.file.path}"
+    source, cols, label = (
+        part.entry.type_name,
+        part.shape[-1],
+        printable(f"{part.entry.name}' of '{part.entry.file.path}"),
+    )
     data = part.entry.data()
     if kind == source:
         _core.check_finite(data, source, cols, label, n_threads)

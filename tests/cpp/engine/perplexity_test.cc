@@ -47,6 +47,52 @@ TEST_F(Perplexity, OfEqualCachesIsEqual) {
   }
 }
 
+// A file of logits is as good as the cache that they come from, for any batches; one that does not fit is
+// refused before any work.
+TEST_F(Perplexity, AFileOfLogitsIsABase) {
+  auto side_by_side = options("q4_0,block=16", "q4_0,block=16");
+  side_by_side.n_ctx = 99;
+  side_by_side.chunk_start = 1;
+  const auto expected = measure(side_by_side);
+  auto writing = options("f32", "f32");
+  writing.base.reset();
+  writing.n_ctx = 99;
+  writing.chunk_start = 1;
+  writing.save_logits = folder_.write("logits", "");
+  EXPECT_FALSE(measure(writing).comparison);
+  auto reading = side_by_side;
+  reading.base.reset();
+  reading.base_logits = writing.save_logits;
+  reading.n_batch = 7;
+  const auto got = measure(reading);
+  EXPECT_EQ(got.n_compared, 2 * 50);
+  EXPECT_GT(got.comparison->kl.value, 0);
+  EXPECT_EQ(got.comparison->kl.value, expected.comparison->kl.value);
+  EXPECT_EQ(got.comparison->ppl_base.value, expected.comparison->ppl_base.value);
+
+  const auto refusal = [&](auto&& change) {
+    auto o = reading;
+    change(o);
+    try {
+      measure(o);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string("none");
+  };
+  const auto says = [](const std::string& text, const char* part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  says(refusal([](auto& o) { o.n_ctx = 100; }), "it has 99 tokens of a chunk (-c), this run has 100");
+  says(refusal([](auto& o) { o.n_chunks = 1; }), "it has 2 chunks (--chunks), this run has 1");
+  says(refusal([](auto& o) { o.prefix = 60; }), "it has 49 tokens that are not scored (--prefix)");
+  says(refusal([](auto& o) { o.chunk_start = 2; }), "made of another text");
+  says(refusal([](auto& o) { o.base = CacheTypes{}; }), "one base");
+  says(refusal([&](auto& o) { o.base_logits = folder_.write("text", "no logits at all"); }),
+       "no file of logits");
+  says(refusal([&](auto& o) { o.base_logits += "-absent"; }), "absent");
+}
+
 // The sum over a session's logits, one token at a time.
 TEST_F(Perplexity, AgreesWithLogits) {
   const auto text = kTiny.text(40);

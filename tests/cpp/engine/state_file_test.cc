@@ -1,13 +1,17 @@
 // State files: restored sessions go on bit for bit, and nothing but a right file changes a session.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "base/error.h"
 #include "base/random.h"
 #include "engine/engine.h"
+#include "kv/codecs/shared_tables.h"
 #include "kv/state_file.h"
 #include "support/tiny_model.h"
 
@@ -49,6 +53,15 @@ std::string refusal(Session& session, const std::string& path) {
     return e.what();
   }
   return "";
+}
+
+// The file with its length and checksum made right again.
+std::string seal(std::string bytes) {
+  bytes.resize(bytes.size() - 16);
+  bytes += test::raw(static_cast<std::uint64_t>(bytes.size() + 16));
+  StateHash hash;
+  hash.add(std::as_bytes(std::span(bytes)));
+  return bytes + test::raw(hash.value());
 }
 
 // A small state with sinks, blocks, tails and codecs of all kinds.
@@ -113,9 +126,18 @@ TEST(StateFile, IsRefusedWithTheReason) {
   expect(short_context, path, "raise n_ctx");
   Session same(loaded.engine, options);
   expect(same, loaded.folder.write("text", "Once upon a time"), "no state file");
-  std::string newer = read_bytes(path);
-  newer[kStateMagic.size()] = 9;
-  expect(same, loaded.folder.write("newer", newer), "version 9");
+  const std::string whole = read_bytes(path);
+  for (const char version : {char{0}, char{2}, char{9}}) {
+    std::string other = whole;
+    other[kStateMagic.size()] = version;
+    expect(same, loaded.folder.write("version", seal(other)),
+           concat("it has version ", static_cast<int>(version)));
+  }
+  std::string turned = whole;
+  const std::size_t seed = whole.find(test::raw(kCacheRotationSeed));
+  ASSERT_NE(seed, std::string::npos);
+  turned[seed] = static_cast<char>(turned[seed] + 1);
+  expect(same, loaded.folder.write("turned", seal(turned)), "turned by another rotation");
   EXPECT_THROW(same.load_state(path + "-absent"), Error);
 
   test::TinyModel named = kTiny, deeper = kTiny, other = kTiny;
@@ -139,15 +161,30 @@ TEST(StateFile, EveryTruncationAndEditIsRefused) {
   session.save_state(path);
   const std::string whole = read_bytes(path);
   victim.eval(std::span<const Token>(text).first(20));
-  for (std::size_t n = 1; n < whole.size(); ++n)
-    ASSERT_NE(refusal(victim, loaded.folder.write("bad", whole.substr(0, n))), "") << n << " bytes";
-  for (std::uint64_t i = 0; i < 3000; ++i) {
-    std::string bad = whole;
-    const std::size_t at = random_bits(5, 2 * i) % bad.size();
-    bad[at] = static_cast<char>(bad[at] ^ static_cast<char>(1 + random_bits(5, 2 * i + 1) % 255));
-    ASSERT_NE(refusal(victim, loaded.folder.write("bad", bad)), "") << "byte " << at;
+  const std::string bad = loaded.folder.write("bad", whole);
+  for (std::size_t n = whole.size() - 1; n > 0; --n) {
+    std::filesystem::resize_file(bad, n);
+    ASSERT_NE(refusal(victim, bad), "") << n << " bytes";
   }
+  Session little(loaded.engine, session.options());  // of which every byte is changed
+  little.eval(std::span<const Token>(text).first(21));
+  little.save_state(path);
+  const std::string small = read_bytes(path);
+  loaded.folder.write("bad", small);
+  std::fstream file(bad, std::ios::in | std::ios::out | std::ios::binary);
+  const auto put = [&](std::size_t at, char byte) {
+    file.seekp(static_cast<std::streamoff>(at)).put(byte).flush();
+  };
+  for (std::size_t at = 0; at < small.size(); ++at) {
+    put(at, static_cast<char>(small[at] ^ static_cast<char>(1 + random_bits(5, at) % 255)));
+    ASSERT_NE(refusal(victim, bad), "") << "byte " << at;
+    put(at, small[at]);
+  }
+  victim.load_state(bad);  // all is right again
+  victim.reset();
+  victim.eval(std::span<const Token>(text).first(20));
   EXPECT_EQ(victim.tokens().size(), 20u);
+  session.save_state(path);
   victim.load_state(path);
   EXPECT_TRUE(same_logits(session, victim));
 }
@@ -162,13 +199,6 @@ TEST(StateFile, ForgedFilesAreRefusedOrHarmless) {
   const std::string path = loaded.folder.write("state", "");
   session.save_state(path);
   const std::string whole = read_bytes(path);
-  const auto seal = [](std::string bytes) {
-    bytes.resize(bytes.size() - 16);
-    bytes += test::raw(static_cast<std::uint64_t>(bytes.size() + 16));
-    StateHash hash;
-    hash.add(std::as_bytes(std::span(bytes)));
-    return bytes + test::raw(hash.value());
-  };
   ASSERT_EQ(seal(whole), whole);
   int taken = 0;
   for (std::uint64_t i = 0; i < 2000; ++i) {
@@ -199,6 +229,44 @@ TEST(StateFile, ForgedFilesAreRefusedOrHarmless) {
     }
   }
   EXPECT_GT(taken, 50);
+}
+
+// A disk that is full leaves the file of before, and nothing beside it.
+TEST(StateFile, AFullDiskKeepsTheOldFile) {
+  Loaded loaded;
+  const auto text = kTiny.text(200);
+  Session session(loaded.engine, options_of("f16", "f16"));
+  session.eval(std::span<const Token>(text).first(10));
+  const std::string path = loaded.folder.write("state", "");
+  session.save_state(path);
+  const std::string before = read_bytes(path);
+  session.eval(std::span<const Token>(text).subspan(10));
+  const auto entries = [&] {
+    const auto parent = std::filesystem::path(path).parent_path();
+    return std::distance(std::filesystem::directory_iterator(parent), std::filesystem::directory_iterator());
+  };
+  const auto files = entries();
+  rlimit old{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
+  for (const rlim_t most : {rlim_t{0}, rlim_t{1000}, static_cast<rlim_t>(before.size() + 4096)}) {
+    const rlimit low{most, old.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+    std::string said;
+    try {
+      session.save_state(path);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::os);
+      said = e.what();
+    }
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+    EXPECT_NE(said.find(path), std::string::npos) << said;
+    EXPECT_EQ(read_bytes(path), before);
+    EXPECT_EQ(entries(), files);
+  }
+  std::signal(SIGXFSZ, ignored);
+  session.save_state(path);
+  EXPECT_NE(read_bytes(path), before);
 }
 
 TEST(StateFile, KeepsTheCommonStart) {

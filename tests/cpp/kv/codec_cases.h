@@ -32,6 +32,7 @@ inline std::vector<std::string> specs_of(std::string_view row) {
             "eoptshrinkq:3,loss=nuclear,factor_bits=3,rotation=hadamard",
             "eoptshrinkq:4,loss=operator,scale=unbiased,factor_bits=8",
             "eoptshrinkq:5,loop=open,factor_bits=5,sink=0"};
+  if (row == "kivi") return {"kivi:2", "kivi:3,sink=4", "kivi:4", "kivi:8"};
   return {std::string(row)};
 }
 

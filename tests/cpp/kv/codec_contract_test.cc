@@ -53,7 +53,7 @@ struct ByteLoss {
     level = 2 * largest_row * (static_cast<double>(book.levels.back()) + rounding);
     error = 2 * largest_row * rounding;
     query_steps = side == KvSide::keys ? 127 : 0;
-    weight_steps = side == KvSide::values ? 32512 : 0;
+    weight_steps = side == KvSide::values ? 255 : 0;
   }
   // Half a step of each of n factors meets a level, and each factor meets a level's rounding.
   double of(const float* x, std::int64_t n, double steps) const {
@@ -74,6 +74,7 @@ void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std:
   const double top = largest_norm(coded.rows, n, d);
   const auto q = normals(21, static_cast<std::size_t>(m * d));
   auto p = normals(22, static_cast<std::size_t>(m * (n + 3)));  // rows of p and s stand apart
+  for (float& x : p) x = std::fabs(x);
   const ConstMatrix queries(q.data(), m, d), weights(p.data(), m, n, n + 3);
 
   std::vector<float> s(static_cast<std::size_t>(m * (n + 3)), 7.0f);

@@ -64,6 +64,30 @@ TEST(CodecQuality, BitsAreThePapers) {
   EXPECT_EQ(built.codec->max_bytes(30), 2 + 30 * 2 + 32 * 32);
 }
 
+// Four steps apart within a group are exact; over groups of the other kind they are not.
+TEST(CodecQuality, KiviGroupsKeysByChannelAndValuesByToken) {
+  const std::int64_t n = 70, d = 64;  // the last group of a channel has six tokens
+  std::vector<float> by_channel(static_cast<std::size_t>(n * d)), by_token(by_channel.size());
+  for (std::int64_t t = 0; t < n; ++t)
+    for (std::int64_t c = 0; c < d; ++c) {
+      const auto i = static_cast<std::size_t>(t * d + c);
+      by_channel[i] = static_cast<float>(4 * c) + 0.5f * static_cast<float>((t + c) % 4);
+      by_token[i] = static_cast<float>(-4 * t) + 0.25f * static_cast<float>((t + c) % 4);
+    }
+  CodecWork work;
+  for (const KvSide side : {KvSide::keys, KvSide::values}) {
+    const BuiltCodec built = build_codec("kivi:2", d, side);
+    const bool keys = side == KvSide::keys;
+    const auto& exact = keys ? by_channel : by_token;
+    const auto coded = testing_support::code(*built.codec, {exact.data(), n, d}, work);
+    EXPECT_EQ(coded.rows, exact);
+    const auto groups = static_cast<std::size_t>(keys ? 3 * d : n * 2);
+    EXPECT_EQ(coded.bytes.size(), static_cast<std::size_t>(n * d / 4) + 4 * groups);
+    EXPECT_NE(testing_support::code(*built.codec, {(keys ? by_token : by_channel).data(), n, d}, work).rows,
+              keys ? by_token : by_channel);
+  }
+}
+
 TEST(CodecSpecs, DefaultsAndPaper) {
   const BuiltCodec usual = build_codec("eoptshrinkq:2", 64);
   EXPECT_TRUE(usual.lossy);
@@ -98,10 +122,12 @@ TEST(CodecSpecs, BadOnesSayWhatIsWrong) {
     const std::string got = message(spec, d);
     EXPECT_NE(got.find(part), std::string::npos) << spec << ": " << got;
   };
-  says("q5", "f32, f16, q8_0, q4_0, turboquant, eoptshrinkq");
+  says("q5", "f32, f16, q8_0, q4_0, turboquant, eoptshrinkq, kivi");
   says("q8_0:3", "takes no bits");
   says("turboquant", "'turboquant:2'");
   says("turboquant:9", "bits must be 1 to 8, got 9");
+  says("kivi", "'kivi:2'");
+  says("kivi:9", "2 to 8 bits");
   says("eoptshrinkq:0", "bits must be 1 to 8, got 0");
   says("eoptshrinkq:2,loss=trunc", "frobenius, operator, nuclear, truncate");
   says("eoptshrinkq:2,loop=half", "closed, open");

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <string>
 
+#include "base/error.h"
 #include "base/random.h"
 #include "cpp/tokenizer/vocabularies.h"
 #include "tokenizer/tokenizer.h"
@@ -35,6 +36,24 @@ TEST(Spm, WithoutScoresTheLeftmostComesFirst) {
   for (const char* text : {"a", "b", "c", "ab", "bc"}) add(vocab, text, TokenType::normal);
   vocab.scores.clear();
   EXPECT_EQ(Tokenizer(std::move(vocab)).encode("abc", false, false), (Tokens{263, 262}));
+}
+
+TEST(Spm, ListedMergesTakeThePlaceOfScores) {
+  Vocab vocab = scored(true);
+  vocab.add_space_prefix = false;
+  for (const char* text : {"a", "b", "c", "ab", "bc", "abc", "cc"}) add(vocab, text, TokenType::normal);
+  const Token a = 260, c = 262, ab = 263, bc = 264, abc = 265;
+  vocab.merges = {"b c", "a b", "ab c"};  // "a bc" is none, though its union is a token
+  const Tokenizer tokenizer(vocab);
+  EXPECT_EQ(tokenizer.encode("abc", false, false), (Tokens{a, bc}));
+  EXPECT_EQ(tokenizer.encode("abbc", false, false), (Tokens{ab, bc}));
+  EXPECT_EQ(tokenizer.encode("ccab", false, false), (Tokens{c, c, ab}));
+  vocab.merges = {"a b", "ab c", "b c"};
+  EXPECT_EQ(Tokenizer(vocab).encode("abc", false, false), Tokens{abc});
+  for (const char* merge : {"a", "a x", "x a", "c a", "<s> a", "a "}) {
+    vocab.merges[1] = merge;
+    EXPECT_THROW(Tokenizer{vocab}, Error) << merge;
+  }
 }
 
 TEST(Spm, ThePrefixSpaceAndItsRemoval) {

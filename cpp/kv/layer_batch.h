@@ -1,0 +1,72 @@
+// One layer of a batch of sequences, for a runtime that computes keys, values and attention itself: it brings
+// rows and gets back, dense, what its queries should read.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kv/cache.h"
+
+namespace spectralkv {
+
+// Rows [n_sequences, n_kv_heads, n, head_dim] in any order: element (s, h, t, c) is at data[s strides[0] + h
+// strides[1] + t strides[2] + c strides[3]].
+struct BatchRows {
+  const float* data = nullptr;
+  std::int64_t n = 0;
+  std::array<std::int64_t, 4> strides{};
+};
+
+class LayerBatch {
+ public:
+  struct Shape {
+    std::int64_t layer = 0, n_layers = 1;  // of the model: cache specs may say which layers they mean
+    std::int64_t n_sequences = 0, n_kv_heads = 0, head_dim = 0;
+  };
+
+  // padding: so many positions in front of each sequence hold no token, [n_sequences] or empty for none.
+  // Blocks, sinks and window count from the first token. A value error names what is wrong.
+  LayerBatch(const Shape& shape, const std::string& type_k, const std::string& type_v,
+             const std::vector<std::int64_t>& padding, ThreadPool& pool);
+
+  const Shape& shape() const { return shape_; }
+  std::int64_t n_positions() const { return n_positions_; }  // padding included
+  const std::string& type_k() const { return type_k_; }
+  const std::string& type_v() const { return type_v_; }
+  const CacheLayout& layout() const { return caches_.front()->layer(0).layout; }
+
+  // Takes the next k.n positions. k_out, v_out [n_sequences, n_kv_heads, n_positions(), head_dim], of the
+  // length afterwards: what the first of these positions reads of those before it, and the new ones as the
+  // exact type stores them; padding is 0. Nothing changes when a value is not finite or beyond the exact
+  // type.
+  void extend(const BatchRows& k, const BatchRows& v, float* k_out, float* v_out);
+  // All positions, as the one that comes next reads them. k_out, v_out as above.
+  void read(float* k_out, float* v_out) const;
+
+  // The largest length up to n that `truncate` takes. 0 <= n <= n_positions().
+  std::int64_t nearest_below(std::int64_t n) const;
+  void truncate(std::int64_t n);
+  void reset();
+  // A batch of copies of these sequences. indices: each in [0, n_sequences), at least one.
+  std::unique_ptr<LayerBatch> select(const std::vector<std::int64_t>& indices) const;
+
+  std::vector<CacheReport> reports() const;  // one a sequence
+
+ private:
+  std::int64_t tokens_of(std::size_t s, std::int64_t positions) const {
+    return std::max<std::int64_t>(0, positions - padding_[s]);
+  }
+  void read_into(float* k_out, float* v_out, std::int64_t total) const;
+  Matrix plane(float* out, std::size_t s, std::int64_t h, std::int64_t total) const;
+
+  Shape shape_;
+  std::string type_k_, type_v_;
+  std::vector<std::int64_t> padding_;
+  ThreadPool& pool_;
+  std::int64_t n_positions_ = 0;
+  std::vector<std::unique_ptr<Cache>> caches_;  // one a sequence
+};
+
+}  // namespace spectralkv

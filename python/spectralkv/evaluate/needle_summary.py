@@ -1,0 +1,129 @@
+"""Accuracy of the needle evaluation by task, length and cache, with intervals, and paired differences between caches."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from spectralkv.evaluate.intervals import Interval, paired_difference, score_interval
+from spectralkv.evaluate.store import Record
+
+Summary = dict[str, Any]
+ALL = "all"  # the length that stands for every length of a task
+
+
+def _cluster(record: Record) -> str:
+    """Questions about one text belong together."""
+    return f"{record['task']}/{record['length']}/{record['sample']}"
+
+
+def _cell(records: Sequence[Record]) -> Interval:
+    return score_interval([record["score"] for record in records], [_cluster(record) for record in records])
+
+
+def _difference(records: Sequence[Record], base: Mapping[str, Record]) -> Interval | None:
+    """Against the base on the questions that both answered; None without any."""
+    pairs = [(record, base[record["key"]]) for record in records if record["key"] in base]
+    if not pairs:
+        return None
+    return paired_difference(
+        [record["score"] for record, _ in pairs],
+        [other["score"] for _, other in pairs],
+        [_cluster(record) for record, _ in pairs],
+    )
+
+
+def _select(records: Sequence[Record], task: str, length: int | str) -> list[Record]:
+    return [record for record in records if record["task"] == task and length in (ALL, record["length"])]
+
+
+def summarise(records: Mapping[str, Sequence[Record]]) -> Summary:
+    """records: of each cache by its name; the first cache is the base of the differences.
+
+    Gives {"base": name, "cells": [{"task", "length" (a number or "all"), "cache", "accuracy", "difference"}]}, the
+    last two with mean, low, high, n and clusters; difference is None for the base and where no question is shared."""
+    base = next(iter(records))
+    held = {record["key"]: record for record in records[base]}
+    tasks = dict.fromkeys(record["task"] for some in records.values() for record in some)
+    cells = []
+    for task in tasks:
+        lengths = sorted({record["length"] for some in records.values() for record in some if record["task"] == task})
+        for length in [*lengths, *([ALL] if len(lengths) > 1 else [])]:
+            for cache, some in records.items():
+                chosen = _select(some, task, length)
+                if not chosen:
+                    continue
+                difference = None if cache == base else _difference(chosen, held)
+                cells.append(
+                    {
+                        "task": task,
+                        "length": length,
+                        "cache": cache,
+                        "accuracy": asdict(_cell(chosen)),
+                        "difference": difference and asdict(difference),
+                    }
+                )
+    return {"base": base, "cells": cells}
+
+
+def percent(interval: Mapping[str, Any] | None, signed: bool = False) -> str:
+    """ "93.0 [86.3, 96.6]"; with a sign for differences; a dash for None."""
+    if interval is None:
+        return "-"
+    sign = "+" if signed else ""
+    mean, low, high = (100 * interval[name] for name in ("mean", "low", "high"))
+    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def markdown(summary: Summary) -> str:
+    """Two tables for each task: accuracy in percent, and points above or below the base."""
+    cells = {(cell["task"], cell["length"], cell["cache"]): cell for cell in summary["cells"]}
+    parts = []
+    for task in dict.fromkeys(task for task, _, _ in cells):
+        lengths = list(dict.fromkeys(length for name, length, _ in cells if name == task))
+        caches = list(dict.fromkeys(cache for name, _, cache in cells if name == task))
+        for kind, base in (("accuracy", None), ("difference", summary["base"])):
+            rows = [cache for cache in caches if cache != base]
+            if not rows:
+                continue
+            what = "accuracy in % [95 % interval]" if base is None else f"points above {base} on the same questions"
+            parts.append(f"{task}: {what}\n")
+            parts.append("| cache | " + " | ".join(str(length) for length in lengths) + " |")
+            parts.append("|---|" + "---|" * len(lengths))
+            for cache in rows:
+                shown = [_shown(cells.get((task, length, cache)), kind) for length in lengths]
+                parts.append(f"| {cache} | " + " | ".join(shown) + " |")
+            if base is None:
+                parts.append("| answers (texts) | " + " | ".join(_counts(cells, task, n, caches) for n in lengths) + " |")
+            parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _shown(cell: Mapping[str, Any] | None, kind: str) -> str:
+    return "-" if cell is None else percent(cell[kind], signed=kind == "difference")
+
+
+def _counts(cells: Mapping[tuple[str, int | str, str], Any], task: str, length: int | str, caches: Sequence[str]) -> str:
+    """How many answers a column has, and about how many texts; a span where caches differ."""
+    found = [cells[task, length, cache]["accuracy"] for cache in caches if (task, length, cache) in cells]
+
+    def span(name: str) -> str:
+        counts = sorted({cell[name] for cell in found})
+        return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+    return f"{span('n')} ({span('clusters')})"
+
+
+def write_summary(summary: Summary, settings: Mapping[str, Any], folder: Path) -> str:
+    """Writes summary.json and summary.md into the folder, whole or not at all; returns the Markdown."""
+    text = markdown(summary)
+    data = {"settings": dict(settings), **summary}
+    for name, content in (("summary.json", json.dumps(data, indent=1) + "\n"), ("summary.md", text)):
+        part = folder / f".{name}.{os.getpid()}"
+        part.write_text(content, encoding="utf-8")
+        os.replace(part, folder / name)
+    return text

@@ -1,0 +1,56 @@
+// What `inspect` and the log say of a cache's memory, against caches that were filled.
+#include "cli/inspect_memory.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/cache_estimate.h"
+#include "kv/cache.h"
+#include "support/compare.h"
+#include "support/tiny_model.h"
+
+namespace spectralkv {
+namespace {
+
+TEST(InspectMemory, BoundsHoldWhatAFullCacheTakes) {
+  ModelConfig config;
+  config.n_layers = 2;
+  config.n_kv_heads = 3;
+  config.head_dim = 64;
+  constexpr std::int64_t kWidth = 3 * 64;
+  ThreadPool pool(2);
+  for (const std::int64_t n_ctx : {40, 128, 200, 500}) {
+    const auto rows = testing_support::normals(1, static_cast<std::size_t>(n_ctx * kWidth));
+    const auto types = estimate_caches(config, n_ctx);
+    EXPECT_GE(types.size(), 9u);
+    for (const TypeMemory& type : types) {
+      Cache cache({2, 3, 64, n_ctx}, type.type, type.type, pool);
+      const ConstMatrix x(rows.data(), n_ctx, kWidth);
+      for (std::int64_t l = 0; l < 2; ++l) {
+        static_cast<void>(cache.append(l, x, x));
+        cache.settle(l, n_ctx);
+      }
+      cache.commit(n_ctx);
+      EXPECT_LE(type.least, cache.report().bytes()) << type.type << ", " << n_ctx;
+      EXPECT_GE(type.most, cache.report().bytes()) << type.type << ", " << n_ctx;
+    }
+  }
+}
+
+TEST(CacheEstimate, IsWhatAFullSessionHolds) {
+  const test::TempFolder folder;
+  const test::TinyModel model;
+  Engine engine(folder.write("tiny.gguf", model.bytes()), EngineOptions{.n_threads = 1});
+  for (const char* type : {"f16", "q8_0,sink=4", "turboquant:3,window=100,sink=5", "q4_0;layers 1=f32"})
+    for (const std::int64_t n_ctx : {50, 300, 512}) {
+      Session session(engine, SessionOptions{.n_ctx = n_ctx, .type_k = type, .type_v = type});
+      const CacheEstimate estimate = estimate_cache(session);
+      session.eval(model.text(static_cast<std::size_t>(n_ctx)));
+      EXPECT_EQ(estimate.bytes, session.cache_report().bytes()) << type << ", " << n_ctx;
+      EXPECT_FALSE(estimate.at_least);
+    }
+  Session longest(engine, SessionOptions{.n_ctx = std::int64_t{1} << 31});  // no loop over its blocks
+  EXPECT_GT(estimate_cache(longest).bytes, std::int64_t{1} << 30);
+}
+
+}  // namespace
+}  // namespace spectralkv

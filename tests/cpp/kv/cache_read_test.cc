@@ -1,0 +1,110 @@
+// What Cache::read gives is what attention reads, and a copy is the cache.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "kv/attention.h"
+#include "support/compare.h"
+
+namespace spectralkv {
+namespace {
+
+using testing_support::normals;
+
+constexpr std::int64_t kHeads = 2, kDim = 64, kTokens = 700, kWidth = kHeads * kDim;
+
+class Reading : public testing::TestWithParam<const char*> {};
+
+double norm(const float* a, const float* b) {
+  double sum = 0;
+  for (std::int64_t c = 0; c < kDim; ++c) {
+    const double x = static_cast<double>(a[c]) - (b == nullptr ? 0.0 : static_cast<double>(b[c]));
+    sum += x * x;
+  }
+  return std::sqrt(sum);
+}
+
+// A query along one token's key looks at that token alone, so what comes out is the token's value as read.
+// Keys of 64 normal numbers: the token's logit is near 4 * 64 / 8 = 32, that of another below 4 * 8 * 4 / 8 =
+// 16, so 700 others weigh 1e-4 at most.
+TEST_P(Reading, IsWhatAttentionReads) {
+  ThreadPool pool(2);
+  Cache cache({1, kHeads, kDim, kTokens + 1}, GetParam(), GetParam(), pool);
+  Attention attention(pool);
+  const auto k = normals(1, static_cast<std::size_t>((kTokens + 1) * kWidth));
+  const auto v = normals(2, static_cast<std::size_t>((kTokens + 1) * kWidth));
+  (void)cache.append(0, {k.data(), kTokens, kWidth}, {v.data(), kTokens, kWidth});
+  cache.settle(0, kTokens);
+  cache.commit(kTokens);
+  std::vector<float> k_read(static_cast<std::size_t>(kTokens * kWidth)), v_read(k_read.size());
+  const Matrix k_all(k_read.data(), kTokens, kWidth), v_all(v_read.data(), kTokens, kWidth);
+  cache.read(0, 0, k_all, v_all);
+
+  const auto staged =
+      cache.append(0, {k.data() + kTokens * kWidth, 1, kWidth}, {v.data() + kTokens * kWidth, 1, kWidth});
+  const std::int64_t sealed = cache.layer(0).sealed_for(kTokens) * cache.layer(0).layout.block;
+  double apart = 0;
+  for (const std::int64_t t : {0, 3, 4, 127, 128, 300, 511, 512, 639, 640, 699}) {
+    std::vector<float> q(k.begin() + t * kWidth, k.begin() + (t + 1) * kWidth), out(kWidth);
+    for (float& x : q) x *= 4;
+    attention.run(cache, 0, staged, {kHeads, 1 / std::sqrt(static_cast<float>(kDim)), 0},
+                  {q.data(), 1, kWidth}, {out.data(), 1, kWidth});
+    for (std::int64_t h = 0; h < kHeads; ++h) {
+      // A weight is rounded to 8 bits where codes meet it.
+      EXPECT_LT(norm(out.data() + h * kDim, v_all.row(t) + h * kDim),
+                0.01 * norm(v_all.row(t) + h * kDim, nullptr))
+          << GetParam() << ", token " << t << ", head " << h;
+      if (t >= cache.layer(0).layout.sink && t < sealed)
+        apart += norm(v_all.row(t) + h * kDim, v.data() + t * kWidth + h * kDim);
+    }
+  }
+  if (cache.layer(0).lossy) {
+    EXPECT_GT(apart, 0.1) << "no block was read as sealed";
+  }
+  cache.settle(0, 1);
+  cache.commit(1);
+}
+
+TEST_P(Reading, ACopyGoesOnAsTheCache) {
+  ThreadPool pool(2);
+  const CacheShape shape{1, kHeads, kDim, kTokens};
+  Cache cache(shape, GetParam(), GetParam(), pool), copy(shape, GetParam(), GetParam(), pool);
+  const auto k = normals(3, static_cast<std::size_t>(kTokens * kWidth));
+  const auto v = normals(4, static_cast<std::size_t>(kTokens * kWidth));
+  const auto append = [&](Cache& to, std::int64_t first, std::int64_t n) {
+    (void)to.append(0, {k.data() + first * kWidth, n, kWidth}, {v.data() + first * kWidth, n, kWidth});
+    to.settle(0, n);
+    to.commit(n);
+  };
+  append(cache, 0, 400);
+  copy.copy_from(cache);
+  cache.drop_work();
+  append(cache, 400, 300);
+  EXPECT_EQ(copy.n_tokens(), 400);
+  append(copy, 400, 300);
+  std::vector<float> all[4];
+  for (auto& rows : all) rows.resize(static_cast<std::size_t>(kTokens * kWidth));
+  cache.read(0, 0, {all[0].data(), kTokens, kWidth}, {all[1].data(), kTokens, kWidth});
+  copy.read(0, 0, {all[2].data(), kTokens, kWidth}, {all[3].data(), kTokens, kWidth});
+  EXPECT_EQ(all[0], all[2]);
+  EXPECT_EQ(all[1], all[3]);
+  // A part is that part of the whole.
+  std::vector<float> k_part(static_cast<std::size_t>(450 * kWidth)), v_part(k_part.size());
+  cache.read(0, 100, {k_part.data(), 450, kWidth}, {v_part.data(), 450, kWidth});
+  EXPECT_TRUE(std::equal(k_part.begin(), k_part.end(), all[0].begin() + 100 * kWidth));
+  EXPECT_TRUE(std::equal(v_part.begin(), v_part.end(), all[1].begin() + 100 * kWidth));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Reading,
+                         testing::Values("f32", "f16", "q8_0", "q4_0,sink=4,window=30", "turboquant:2,sink=4",
+                                         "eoptshrinkq:2", "eoptshrinkq:3,paper"),
+                         [](const auto& parameter) {
+                           std::string name = parameter.param;
+                           for (char& c : name)
+                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace spectralkv

@@ -1,0 +1,157 @@
+// Compressed caches cut back, copied, and given more room than there is context.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/error.h"
+#include "kv/attention.h"
+#include "support/compare.h"
+
+namespace spectralkv {
+namespace {
+
+using testing_support::normals;
+
+constexpr std::int64_t kHeads = 2, kDim = 64, kTokens = 400, kWidth = kHeads * kDim;
+
+// Reads tokens of one fixed text into a cache of two layers; gives the outputs of both.
+class Reader {
+ public:
+  explicit Reader(ThreadPool& pool) : attention_(pool) {}
+  std::vector<float> read(Cache& cache, std::int64_t to) {
+    const std::int64_t from = cache.n_tokens(), n = to - from;
+    std::vector<float> out(static_cast<std::size_t>(2 * n * kWidth));
+    for (std::int64_t l = 0; l < 2; ++l) {
+      const auto rows = [&](const std::vector<float>& all) {
+        return ConstMatrix(all.data() + from * kWidth, n, kWidth);
+      };
+      const auto staged = cache.append(l, rows(k_), rows(v_));
+      attention_.run(cache, l, staged, {kHeads, 0.125f, 0}, rows(q_),
+                     {out.data() + l * n * kWidth, n, kWidth});
+      cache.settle(l, n);
+    }
+    cache.commit(n);
+    return out;
+  }
+
+ private:
+  Attention attention_;
+  std::vector<float> q_ = normals(1, kTokens*kWidth), k_ = normals(2, kTokens*kWidth, 2.0),
+                     v_ = normals(3, kTokens*kWidth);
+};
+
+Cache make_cache(const std::string& type, ThreadPool& pool, std::int64_t n_ctx = kTokens) {
+  return Cache({2, kHeads, kDim, n_ctx}, type, type, pool);
+}
+
+std::string refusal(Cache& cache, std::int64_t n) {
+  try {
+    cache.truncate(n);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::value);
+    return error.what();
+  }
+  return "none";
+}
+
+// What is kept after a cut is what a straight reading holds; what cannot be kept is refused, with nothing
+// changed, and the nearest length that is named can be kept.
+TEST(CompressedCache, CutsBackToWhatAStraightReadingHolds) {
+  ThreadPool pool(2);
+  for (const std::string type : {"eoptshrinkq:2,block=64,window=0", "eoptshrinkq:2,block=64,window=32",
+                                 "q4_0", "turboquant:2,sink=3,block=100", "q8_0,block=64;layers 1=f16",
+                                 "eoptshrinkq:2,block=64,window=0;layers 1=q8_0,block=96"}) {
+    SCOPED_TRACE(type);
+    Reader reader(pool);
+    std::int64_t kept = 0;
+    for (const std::int64_t n : {1, 50, 63, 64, 65, 100, 128, 200, 256, 300, 320, 340, 352, 353, 384, 389}) {
+      Cache straight = make_cache(type, pool), cut = make_cache(type, pool);
+      reader.read(cut, 390);
+      const std::string said = refusal(cut, n);
+      std::int64_t keep = n;
+      if (said != "none") {
+        EXPECT_EQ(cut.n_tokens(), 390);
+        const std::string words = "nearest length that it can go back to is ";
+        ASSERT_NE(said.find(words), std::string::npos) << said;
+        keep = std::stoll(said.substr(said.find(words) + words.size()));
+        ASSERT_NE(keep, n);
+        cut.truncate(keep);
+      }
+      kept += said == "none" ? 1 : 0;
+      EXPECT_EQ(cut.n_tokens(), keep);
+      if (keep > 0) reader.read(straight, keep);
+      const auto expected = reader.read(straight, 400), got = reader.read(cut, 400);
+      EXPECT_EQ(std::memcmp(expected.data(), got.data(), got.size() * sizeof(float)), 0) << n;
+      EXPECT_EQ(straight.report().bytes(), cut.report().bytes());
+    }
+    EXPECT_GT(kept, 0);
+  }
+}
+
+TEST(CompressedCache, ACopyGoesOnAsTheOriginal) {
+  ThreadPool pool(2);
+  for (const std::string type : {"f16", "eoptshrinkq:2,block=64", "q8_0,sink=4;layers 1=f32"})
+    for (const std::int64_t n : {0, 3, 64, 250}) {
+      SCOPED_TRACE(concat(type, ", ", n, " tokens"));
+      Reader reader(pool);
+      Cache original = make_cache(type, pool), copy = make_cache(type, pool, 500);
+      if (n > 0) reader.read(original, n);
+      reader.read(copy, 77);
+      copy.copy_from(original);
+      copy.copy_from(copy);
+      EXPECT_EQ(copy.n_tokens(), n);
+      EXPECT_EQ(copy.report().k.sealed_bytes, original.report().k.sealed_bytes);
+      const auto expected = reader.read(original, 390);  // the copy does not see this
+      const auto got = reader.read(copy, 390);
+      EXPECT_EQ(std::memcmp(expected.data(), got.data(), got.size() * sizeof(float)), 0);
+    }
+  Reader reader(pool);
+  Cache original = make_cache("q8_0", pool);
+  reader.read(original, 200);
+  const auto says = [&](Cache cache, const char* words) {
+    reader.read(cache, 20);
+    try {
+      cache.copy_from(original);
+      ADD_FAILURE() << words;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+      EXPECT_EQ(cache.n_tokens(), 20);
+    }
+  };
+  says(make_cache("q8_0,sink=1", pool), "layer 0 holds cache type 'q8_0' there and 'q8_0,sink=1' here");
+  says(make_cache("q8_0", pool, 199), "200 tokens do not fit into a context of 199");
+}
+
+// A window or a block that is longer than the context leaves all exact, and takes no memory beyond it.
+TEST(CompressedCache, NoTailIsLongerThanTheContext) {
+  ThreadPool pool(2);
+  Reader reader(pool);
+  Cache exact = make_cache("f16", pool, 300);
+  const auto expected = reader.read(exact, 300);
+  for (const std::string type :
+       {"eoptshrinkq:2,window=1048576", "turboquant:2,block=4096", "q8_0,window=200"}) {
+    Cache cache = make_cache(type, pool, 300);
+    EXPECT_EQ(cache.report().k.exact_bytes - cache.layer(0).layout.sink * 2 * kWidth * 2,
+              2 * 300 * kWidth * 2)
+        << type;
+    const auto got = reader.read(cache, 300);
+    testing_support::Comparison compare(type);  // f16 in another order of sums: rows up to 5, softmax and mix
+    for (std::size_t i = 0; i < got.size(); ++i)
+      compare.add(static_cast<double>(got[i]), static_cast<double>(expected[i]),
+                  5 * 4 * 400 * testing_support::kEps);
+    EXPECT_EQ(cache.report().k.sealed_entries, 0);
+  }
+}
+
+TEST(CompressedCache, ReportsNameWhatEachLayerHas) {
+  ThreadPool pool(1);
+  const auto name = [&](const std::string& type) {
+    return Cache({6, 1, 64, 16}, type, "f16", pool).report().k.codec;
+  };
+  EXPECT_EQ(name("eoptshrinkq:2"), "eoptshrinkq:2");
+  EXPECT_EQ(name("eoptshrinkq:2;layers 0-1,5=q8_0"), "eoptshrinkq:2;layers 0-1,5=q8_0");
+  EXPECT_EQ(name("f16;layers 0,2-4=q8_0,sink=4;layers 5=q4_0"), "q8_0,sink=4;layers 1=f16;layers 5=q4_0");
+}
+
+}  // namespace
+}  // namespace spectralkv

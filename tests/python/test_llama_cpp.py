@@ -1,0 +1,149 @@
+"""Files of ours in llama.cpp, where there is one (see conftest.py): the same greedy tokens; encoders no worse."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.hf_checkpoint import HfModel, write_hf
+
+from spectralkv import Llama, _core
+from spectralkv.convert import ConvertOptions, convert
+from spectralkv.mixtures import FLOATS, QUANTIZATIONS
+from spectralkv.quantize import QuantizeOptions, quantize
+
+N = 24  # tokens to generate
+ROPE = {"factor": 4.0, "original_max_position_embeddings": 32}
+MODELS: dict[str, HfModel] = {
+    "grouped": HfModel(),
+    "head_dim_80": HfModel(head_dim=80, biases=True),
+    "multi_head_tied": HfModel(n_kv_heads=4, tied=True),
+    "linear": HfModel(config={"rope_scaling": {"type": "linear", "factor": 4.0}}),
+    "yarn": HfModel(config={"rope_scaling": {"rope_type": "yarn", **ROPE}}),
+    "yarn_attention": HfModel(config={"rope_scaling": {"rope_type": "yarn", **ROPE, "attention_factor": 1.3}}),
+    "llama3": HfModel(
+        config={"rope_scaling": {"rope_type": "llama3", **ROPE, "low_freq_factor": 1.0, "high_freq_factor": 4.0}}
+    ),
+}
+
+
+def theirs(python: str, models: list[Path], prompt: list[int], folder: Path) -> list[tuple[list[int], np.ndarray]]:
+    """Of each model the greedy continuation and the logits that it came from, [N, n_vocab]."""
+    out = folder / "theirs.npz"
+    request = {"models": [str(path) for path in models], "prompt": prompt, "n": N, "out": str(out)}
+    script = Path(__file__).resolve().parents[1] / "support" / "llama_cpp_side.py"
+    subprocess.run([python, str(script)], input=json.dumps(request), text=True, check=True)
+    with np.load(out) as arrays:
+        return [(arrays[f"ids{i}"].tolist(), arrays[f"logits{i}"]) for i in range(len(models))]
+
+
+def ours(path: Path, prompt: list[int]) -> tuple[list[int], np.ndarray]:
+    """The same of ours, token by token."""
+    with Llama(str(path), n_ctx=len(prompt) + N, type_k="f32", type_v="f32", logits_all=True, verbose=False) as model:
+        fed, ids = prompt, list[int]()
+        for _ in range(N):
+            model.eval(fed)
+            ids.append(int(np.argmax(model.scores[model.n_tokens - 1])))
+            fed = ids[-1:]
+        return ids, np.array(model.scores[len(prompt) - 1 : model.n_tokens])
+
+
+def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
+    return float((np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
+
+
+def test_converted_shapes(llama_cpp_python: str, tmp_path: Path) -> None:
+    """Every kind of RoPE, head and bias, in f32."""
+    paths = []
+    for name, model in MODELS.items():
+        folder = write_hf(tmp_path / name, model)
+        paths += convert(folder, tmp_path / f"{name}.gguf", ConvertOptions(outtype="f32", quiet=True))
+    prompt = [int(t) for t in np.random.default_rng(3).integers(3, 320, 60)]
+    for name, path, (ids, logits) in zip(MODELS, paths, theirs(llama_cpp_python, paths, prompt, tmp_path), strict=True):
+        own_ids, own_logits = ours(path, prompt)
+        assert own_ids == ids, name
+        assert relative_error(own_logits, logits) < 1e-4, name
+
+
+@pytest.mark.parametrize("name", ["tiny-llama3", "tiny-llama-tied-spm"])
+def test_converted_references(name: str, llama_cpp_python: str, shared_reference: Path, tmp_path: Path) -> None:
+    """In f16 and bf16 llama.cpp rounds activations to the weights' type, which ours keep in f32."""
+    bounds = {"f32": 1e-4, "f16": 5e-3, "bf16": 4e-2}
+    paths = [
+        convert(shared_reference / name, tmp_path / f"{kind}.gguf", ConvertOptions(outtype=kind, quiet=True))[0]
+        for kind in bounds
+    ]
+    prompt = np.load(shared_reference / name / "reference.npz")["ids"][:40].tolist()
+    for (kind, bound), path, (ids, logits) in zip(
+        bounds.items(), paths, theirs(llama_cpp_python, paths, prompt, tmp_path), strict=True
+    ):
+        own_ids, own_logits = ours(path, prompt)
+        assert own_ids == ids, kind
+        assert relative_error(own_logits, logits) < bound, kind
+
+
+@pytest.mark.parametrize("name", [name for name in QUANTIZATIONS if name != "F32"])
+def test_quantized_to_every_type(name: str, llama_cpp_python: str, demo_model: str, tmp_path: Path) -> None:
+    """Of a model that was trained. Both round activations to 8 bits, each in its own way: along llama.cpp's greedy
+    continuation, wherever its first choice stands out by more than this moves logits, ours is the same."""
+    options = QuantizeOptions(allow_requantize=True, quiet=True)
+    [path] = quantize(demo_model, tmp_path / "q.gguf", name, options)
+    with Llama(str(path), n_ctx=64, verbose=False) as model:
+        text = "<|im_start|>user\nName the capital of France.<|im_end|>\n<|im_start|>assistant\n"
+        prompt = model.tokenize(text.encode(), add_bos=False, special=True)
+    [(ids, logits)] = theirs(llama_cpp_python, [path], prompt, tmp_path)
+    with Llama(str(path), n_ctx=len(prompt) + N, type_k="f32", type_v="f32", logits_all=True, verbose=False) as model:
+        model.eval(prompt + ids[:-1])
+        own = np.array(model.scores[len(prompt) - 1 : model.n_tokens])
+    bound = 0.03 if QUANTIZATIONS[name][0] in FLOATS else 0.15
+    own, peer = (x - x.mean(1, keepdims=True) for x in (own, logits))
+    assert relative_error(own, peer) < bound
+    second, first = np.sort(peer, axis=1)[:, -2:].T
+    clear = first - second > bound * np.sqrt((peer**2).mean(1))
+    same = own.argmax(1) == ids
+    assert same[clear].all() and clear.sum() >= N // 2
+
+
+ENCODED = ("q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k")
+
+
+@pytest.fixture(scope="session")
+def peer_encode(llama_cpp_python: str) -> Any:
+    """llama.cpp's ggml_quantize_chunk."""
+    find = "import importlib.util; print(importlib.util.find_spec('llama_cpp').origin)"
+    origin = subprocess.run([llama_cpp_python, "-c", find], capture_output=True, text=True, check=True).stdout.strip()
+    library = ctypes.CDLL(str(Path(origin).parent / "lib" / "libggml-base.so"))
+    encode = library.ggml_quantize_chunk
+    encode.restype = ctypes.c_size_t
+    encode.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    return encode
+
+
+def error_of(x: np.ndarray, kind: str, encoded: np.ndarray) -> float:
+    """Squared error by the squares of the values."""
+    signal, error = _core.distortion(x.reshape(-1).view(np.uint8), "f32", encoded, kind, x.shape[1])
+    return error / signal
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_errors_of_the_encoders(kind: str, peer_encode: Any, demo_model: str) -> None:
+    """Of a layer's weights, and of normal values."""
+    data = np.memmap(demo_model, np.uint8, "r")
+    rows = []
+    for tensor in _core.gguf_info(demo_model)["tensors"]:
+        if "blk.3." in tensor["name"] and len(tensor["shape"]) == 2:
+            raw = np.ascontiguousarray(data[tensor["offset"] : tensor["offset"] + tensor["bytes"]])
+            rows.append(_core.decode_rows(tensor["type"], raw, int(np.prod(tensor["shape"]))))
+    weights = np.concatenate(rows)
+    weights = np.ascontiguousarray(weights[: weights.size // 2048 * 2048].reshape(-1, 2048))
+    for x in (weights, np.random.default_rng(1).standard_normal((256, 2048)).astype(np.float32)):
+        own = _core.requantize(x.reshape(-1).view(np.uint8), "f32", kind, 2048)
+        number, values, size = _core.weight_types()[kind]
+        peer = np.zeros(x.size // values * size, np.uint8)
+        peer_encode(number, x.ctypes.data, peer.ctypes.data, 0, *x.shape, None)
+        assert error_of(x, kind, own) <= error_of(x, kind, peer) * 1.0001

@@ -1,0 +1,46 @@
+"""llama.cpp for the tests, in an interpreter that has llama-cpp-python: `python llama_cpp_side.py`.
+
+Reads one JSON object: prompt (ids), n (tokens to generate), models (paths). Writes to each model a greedy continuation
+as ids and the logits that it came from, [n, n_vocab] float32, into the .npz file named by `out`, as ids0, logits0, ...
+The cache is f32, nothing samples and nothing ends a generation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def greedy(path: str, prompt: list[int], n: int) -> tuple[list[int], Any]:
+    import llama_cpp
+
+    options: dict[str, Any] = {"n_ctx": len(prompt) + n + 1, "type_k": 0, "type_v": 0, "flash_attn": False}
+    model = llama_cpp.Llama(path, n_threads=1, n_threads_batch=1, verbose=False, **options)
+    ids, logits, fed = list[int](), [], prompt
+    for _ in range(n):
+        tokens = (ctypes.c_int32 * len(fed))(*fed)
+        if llama_cpp.llama_decode(model.ctx, llama_cpp.llama_batch_get_one(tokens, len(fed))) != 0:
+            sys.exit(f"llama_decode failed for {path}")
+        logits.append(
+            np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(model.ctx, -1), (model.n_vocab(),)).astype(np.float32)
+        )
+        ids.append(int(logits[-1].argmax()))
+        fed = ids[-1:]
+    model.close()
+    return ids, np.array(logits)
+
+
+def main() -> None:
+    given = json.load(sys.stdin)
+    arrays = {}
+    for i, path in enumerate(given["models"]):
+        arrays[f"ids{i}"], arrays[f"logits{i}"] = greedy(path, given["prompt"], given["n"])
+    np.savez(given["out"], **arrays)
+
+
+if __name__ == "__main__":
+    main()
