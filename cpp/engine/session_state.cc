@@ -103,7 +103,9 @@ void Session::copy_from(const Session& other) {
   host_cache(*fresh, "copy_from").copy_from(host_cache(*other.cache_, "copy_from"));
   cache_ = std::move(fresh);
   tokens_ = other.tokens_;
-  logits_ = other.logits_;
+  const std::span<const float> logits = other.logits();
+  logits_.assign(logits.begin(), logits.end());
+  unread_ = nullptr;
 }
 
 void Session::convert_from(const Session& exact) {

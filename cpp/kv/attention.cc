@@ -42,7 +42,8 @@ struct Attention::Job {
   ConstMatrix q;
   Matrix out;
   std::int64_t first, group, d;
-  std::int64_t skipped = 0;  // blocks between this span's last and the first that its thread likely reads next
+  std::int64_t skipped =
+      0;  // blocks between this span's last and the first that its thread likely reads next
 
   std::int64_t spans(const Tile& tile) const { return (tile.sealed + kSpanBlocks - 1) / kSpanBlocks + 1; }
 

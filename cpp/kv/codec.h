@@ -29,7 +29,8 @@ class CodecWork {
   GramLanes& spectra();
   std::int64_t held_bytes() const;
 
-  // The bytes that are read next, of a block like this one, or none: a score or a mix may ask memory for them.
+  // The bytes that are read next, of a block like this one, or none: a score or a mix may ask memory for
+  // them.
   std::span<const std::byte> ahead;
 
  private:
