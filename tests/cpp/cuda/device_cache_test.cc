@@ -115,6 +115,9 @@ class DeviceCacheTest : public testing::TestWithParam<Case> {};
 struct Reference {
   std::vector<float> out;
   double tolerance = 0;  // of |difference| / |out|: what single precision may lose
+  // What 8-bit weights move at most: half a step for each sealed token, relative to the heaviest, in
+  // directions that have nothing in common.
+  double weight_rounding = 0;
 };
 Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
   const CacheLayer& layer = cache.layer(0);
@@ -170,13 +173,15 @@ Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
       take(side, keys, *side.exact, side.tail.data() + side.exact->max_bytes(head * layer.tail_capacity()),
            t + 1 - sealed * layer.layout.block, sealed * layer.layout.block, false, at);
     }
-    double top = -INFINITY, sum = 0;
+    double top = -INFINITY, sum = 0, heaviest = 0, n_sealed = 0;
     for (const Token& token : tokens) top = std::max(top, token.logit);
     std::vector<double> mixed[2] = {std::vector<double>(static_cast<std::size_t>(d)),
                                     std::vector<double>(static_cast<std::size_t>(d))};
     for (const Token& token : tokens) {
       const double p = std::exp(token.logit - top);
       sum += p;
+      n_sealed += token.sealed;
+      if (token.sealed) heaviest = std::max(heaviest, p * norm_of(token.value));
       for (std::size_t j = 0; j < token.value.size(); ++j)
         mixed[token.sealed ? 0 : 1][j] += p * static_cast<double>(token.value[j]);
     }
@@ -186,6 +191,8 @@ Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
     for (std::size_t j = 0; j < left.size(); ++j)
       head_out.push_back(static_cast<float>((static_cast<double>(left[j]) + mixed[1][j]) / sum));
     out_least = std::min(out_least, norm_of(head_out));
+    result.weight_rounding =
+        std::max(result.weight_rounding, std::sqrt(n_sealed) * heaviest / (510 * sum * norm_of(head_out)));
     result.out.insert(result.out.end(), head_out.begin(), head_out.end());
   }
   // An error e of a logit moves the output by at most 2 e |v|; a logit is a sum of d products, after a
@@ -230,10 +237,10 @@ TEST_P(DeviceCacheTest, ReadsTheCpusState) {
     got.erase(got.begin(), got.end() - c.heads * c.d);
     const Reference expected = reference(c, in, cpu.cache);
     // Where codes are multiplied as whole numbers, the device does it with the CPU's numbers; it differs in
-    // the low-rank part, whose levels it has in f16, and in the weights' 16 bits, which are relative to other
-    // maxima.
+    // the low-rank part, whose levels it has in f16, and in the weights, which it has in 16 bits and the CPU
+    // in 8.
     const double error = distance(got, in_bytes(c) ? by_cpu : expected.out);
-    const double tolerance = expected.tolerance + (in_bytes(c) ? 4 * 0x1p-12 : 0);
+    const double tolerance = expected.tolerance + (in_bytes(c) ? 4 * 0x1p-12 + expected.weight_rounding : 0);
     EXPECT_LT(error, tolerance);
     RecordProperty("error", std::to_string(error) + " of " + std::to_string(tolerance));
   }
@@ -250,8 +257,9 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
     const std::int64_t to = std::min(c.n, at + (at % 3 == 0 ? 130 : 1));
     expected = cpu.step(c, in, at, to);
     got = device_step(cache, c, in, at, to);
-    // The CPU rounds queries to 8 bits: 1 / 254 of the largest entry, times what a logit's error moves.
-    EXPECT_LT(distance(got, expected), 1e-2) << "tokens " << at << " to " << to;
+    // The CPU rounds queries and weights to 8 bits: each half a 127th or a 255th of the largest, times what
+    // errors of a logit and of a weight move.
+    EXPECT_LT(distance(got, expected), 2e-2) << "tokens " << at << " to " << to;
     at = to;
   }
   const CacheReport a = cpu.cache.report(), b = cache.report();
