@@ -16,3 +16,6 @@ nanobind_add_stub(_core_stub MODULE _core OUTPUT _core.pyi PYTHON_PATH $<TARGET_
 
 install(TARGETS _core LIBRARY DESTINATION spectralkv COMPONENT python)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/_core.pyi DESTINATION spectralkv COMPONENT python)
+if(SPECTRALKV_WITH_CUDA)
+  install(TARGETS spectralkv_cuda LIBRARY DESTINATION spectralkv COMPONENT python)
+endif()

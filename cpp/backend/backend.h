@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "backend/stages.h"
 #include "base/buffer.h"
@@ -39,13 +40,13 @@ class Backend {
   virtual void matmul(std::span<const MatmulJob> jobs) = 0;
   // y = x / rms(x) * gain by row; gain [cols].
   virtual void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) = 0;
-  // Turns the first cos_sin.cols values of each head of x [n, heads * head_dim]; cos_sin [n, dims] as
+  // x += y, then out = x / rms(x) * gain by row; out may be y.
+  virtual void add_rms_norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) = 0;
+  // Turns the first cos_sin.cols values of each head of q and k [n, heads * head_dim]; cos_sin [n, dims] as
   // linalg/rope.h has it.
-  virtual void rope(Matrix x, std::int64_t head_dim, ConstMatrix cos_sin) = 0;
+  virtual void rope(Matrix q, Matrix k, std::int64_t head_dim, ConstMatrix cos_sin) = 0;
   // gate = silu(gate) * up.
   virtual void silu_mul(Matrix gate, ConstMatrix up) = 0;
-  // x += y.
-  virtual void add(Matrix x, ConstMatrix y) = 0;
 
   virtual std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
                                               const std::string& type_v) = 0;
@@ -53,8 +54,34 @@ class Backend {
   // head_dim].
   virtual void attend(KvCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
                       ConstMatrix k, ConstMatrix v, Matrix out) = 0;
+  // Calls `operations`, which asks this backend for one pass over the next n tokens of a cache, with memory
+  // of `scratch` alone. A pass of the same key may be a replay of what was recorded at an earlier one: what
+  // changes from pass to pass must be in memory, or be the cache's own.
+  struct PassKey {
+    const void* scratch = nullptr;
+    KvCache* cache = nullptr;
+    std::int64_t n = 0, n_logits = 0;
+  };
+  virtual void pass(const PassKey& key, const std::function<void()>& operations) {
+    static_cast<void>(key);
+    operations();
+  }
+  // Waits for all that was asked for; errors of it come from here or from `read`.
+  virtual void finish() {}
+
+  // The best of values [n] with their places: highest first, equal ones by place. False, where the host reads
+  // them as fast, or where one of them is not finite: then the caller reads them all.
+  using Ranked = std::pair<float, std::int32_t>;
+  virtual bool best(const float* values, std::int64_t n, std::span<Ranked> out) {
+    static_cast<void>(values), static_cast<void>(n), static_cast<void>(out);
+    return false;
+  }
+
   // Work space held for attention, in bytes.
   virtual std::int64_t work_bytes() const = 0;
+  // Bytes per second that copies in memory of its own move, read and written, measured now; 0 where that is
+  // the host's memory.
+  virtual double memory_bandwidth() { return 0; }
   // Sums over everything that was asked of this backend.
   virtual Stages stages() const = 0;
 };

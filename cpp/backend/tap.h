@@ -32,11 +32,13 @@ class TapBackend final : public Backend {
   void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) override {
     inner_.rms_norm(x, gain, eps, y);
   }
-  void rope(Matrix x, std::int64_t head_dim, ConstMatrix cos_sin) override {
-    inner_.rope(x, head_dim, cos_sin);
+  void add_rms_norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) override {
+    inner_.add_rms_norm(x, y, gain, eps, out);
+  }
+  void rope(Matrix q, Matrix k, std::int64_t head_dim, ConstMatrix cos_sin) override {
+    inner_.rope(q, k, head_dim, cos_sin);
   }
   void silu_mul(Matrix gate, ConstMatrix up) override { inner_.silu_mul(gate, up); }
-  void add(Matrix x, ConstMatrix y) override { inner_.add(x, y); }
   std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
                                       const std::string& type_v) override {
     return inner_.make_cache(shape, type_k, type_v);
@@ -46,7 +48,13 @@ class TapBackend final : public Backend {
     look_(layer, shape, q, k, v);
     inner_.attend(cache, layer, shape, q, k, v, out);
   }
+  // No `pass`: a replay would not show what attention is given.
+  void finish() override { inner_.finish(); }
+  bool best(const float* values, std::int64_t n, std::span<Ranked> out) override {
+    return inner_.best(values, n, out);
+  }
   std::int64_t work_bytes() const override { return inner_.work_bytes(); }
+  double memory_bandwidth() override { return inner_.memory_bandwidth(); }
   Stages stages() const override { return inner_.stages(); }
 
  private:

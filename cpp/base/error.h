@@ -29,6 +29,9 @@ class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, std::string_view room, const std::string& message, SourceLine where)
       : std::runtime_error(concat("[", room, "] ", message)), kind_(kind), where_(where) {}
+  // An error that already names its room, from the other side of a library's border.
+  Error(ErrorKind kind, const std::string& what, SourceLine where)
+      : std::runtime_error(what), kind_(kind), where_(where) {}
   ErrorKind kind() const { return kind_; }
   const SourceLine& where() const { return where_; }
 

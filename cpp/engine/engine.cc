@@ -100,12 +100,13 @@ void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
   }
   tokens_.insert(tokens_.end(), batch.begin(), batch.end());
   logits_.clear();
+  unread_ = nullptr;
+  engine_.backend().finish();
   if (n_logits == 0) return;
   const auto vocab = static_cast<std::size_t>(engine_.config().n_vocab);
   const auto rows = static_cast<std::size_t>(n_logits);
   const float* from = work_->scratch.logits.rows(n_logits).data;
-  logits_.resize(vocab);
-  engine_.backend().read(from + (rows - 1) * vocab, logits_);
+  unread_ = from + (rows - 1) * vocab;
   if (!options_.logits_all) return;
   auto& all = work_->all_logits;
   all.resize(all.size() + rows * vocab);
@@ -150,9 +151,11 @@ void Session::eval_rows(std::span<const Token> tokens, const TakeRows& take,
                         const std::function<bool()>& cancelled) {
   check_fit(tokens);
   const auto n = static_cast<std::int64_t>(tokens.size());
-  if (!work_->all_rows)
+  if (!work_->all_rows) {
+    logits();  // out of the memory that goes
     work_ = std::make_unique<Work>(
         Work{Scratch(engine_.backend(), engine_.config(), options_.n_batch, options_.n_batch), {}, true});
+  }
   const auto vocab = static_cast<std::size_t>(engine_.config().n_vocab);
   std::vector<float> rows;
   for (std::int64_t done = 0; done < n;) {
@@ -175,6 +178,7 @@ void Session::reset() {
   cache_->reset();
   tokens_.clear();
   logits_.clear();
+  unread_ = nullptr;
   work_->all_logits.clear();
 }
 
@@ -183,13 +187,23 @@ void Session::truncate(std::int64_t n) {
   cache_->truncate(n);
   tokens_.resize(static_cast<std::size_t>(n));
   logits_.clear();
+  unread_ = nullptr;
   if (options_.logits_all)
     work_->all_logits.resize(static_cast<std::size_t>(n) *
                              static_cast<std::size_t>(engine_.config().n_vocab));
 }
 
 std::span<const float> Session::logits() const {
+  if (unread_ != nullptr) {
+    logits_.resize(static_cast<std::size_t>(engine_.config().n_vocab));
+    engine_.backend().read(unread_, logits_);
+    unread_ = nullptr;
+  }
   return logits_;
+}
+
+bool Session::best_logits(std::span<std::pair<float, Token>> out) const {
+  return unread_ != nullptr && engine_.backend().best(unread_, engine_.config().n_vocab, out);
 }
 
 ConstMatrix Session::all_logits() const {

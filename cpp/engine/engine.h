@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gguf/gguf.h"
@@ -103,7 +104,11 @@ class Session {
   void hold_sealing(std::int64_t more);
 
   std::span<const float> logits() const;  // [n_vocab] after the last token; empty when no token was read
-  ConstMatrix all_logits() const;         // [n_tokens, n_vocab]; needs logits_all
+  bool has_logits() const { return unread_ != nullptr || !logits_.empty(); }
+  // Fills `out` with the best logits and their ids, best first, where the backend finds them faster than
+  // logits() gives all; else false.
+  bool best_logits(std::span<std::pair<float, Token>> out) const;
+  ConstMatrix all_logits() const;  // [n_tokens, n_vocab]; needs logits_all
   const std::vector<Token>& tokens() const { return tokens_; }
   std::int64_t n_ctx() const { return options_.n_ctx; }
   const SessionOptions& options() const { return options_; }
@@ -123,7 +128,8 @@ class Session {
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Work> work_;
   std::vector<Token> tokens_;
-  std::vector<float> logits_;
+  mutable std::vector<float> logits_;
+  mutable const float* unread_ = nullptr;  // where the logits still are in the backend's memory
   Timings timings_;
 };
 

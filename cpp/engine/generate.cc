@@ -24,7 +24,7 @@ Generation::Generation(Session& session, GenerateOptions options)
       options_(std::move(options)),
       sampler_(options_.sampling, session.engine().tokenizer().n_vocab()),
       filter_(options_.stop) {
-  check(!session.logits().empty(), "engine",
+  check(session.has_logits(), "engine",
         "nothing to generate from: the session has no logits before a token was read (or after a truncate)");
   check(options_.top_logprobs >= -1 && options_.top_logprobs <= session.engine().tokenizer().n_vocab(),
         "engine", "top_logprobs must be -1 (none) to the size of the vocabulary, not ",
@@ -43,12 +43,17 @@ std::optional<GeneratedToken> Generation::next() {
     pending_ = -1;
   }
   const Tokenizer& tokenizer = session_.engine().tokenizer();
-  const std::span<const float> logits = session_.logits();
   GeneratedToken result;
-  result.token = sampler_.sample(logits, session_.tokens());
-  if (options_.top_logprobs >= 0) {
-    result.logprob = token_logprob(logits, result.token);
-    result.top = top_logprobs(logits, options_.top_logprobs);
+  best_.resize(static_cast<std::size_t>(options_.top_logprobs >= 0 ? 0 : sampler_.candidates_needed()));
+  if (!best_.empty() && session_.best_logits(best_)) {
+    result.token = sampler_.sample_best(best_);
+  } else {
+    const std::span<const float> logits = session_.logits();
+    result.token = sampler_.sample(logits, session_.tokens());
+    if (options_.top_logprobs >= 0) {
+      result.logprob = token_logprob(logits, result.token);
+      result.top = top_logprobs(logits, options_.top_logprobs);
+    }
   }
   if (tokenizer.is_end(result.token) && !options_.ignore_end_tokens) {
     reason_ = FinishReason::stop;

@@ -62,6 +62,7 @@ class Generation {
   GenerateOptions options_;
   Sampler sampler_;
   TextFilter filter_;
+  std::vector<std::pair<float, Token>> best_;  // of the pending logits, from the backend
   std::int64_t n_generated_ = 0;
   Token pending_ = -1;  // given out, not yet read by the session
   FinishReason reason_ = FinishReason::none;

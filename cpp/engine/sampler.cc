@@ -59,8 +59,8 @@ Sampler::Sampler(const SamplingOptions& options, int n_vocab) : options_(options
 
 // Logit bias and repeat penalty: gives the logits themselves where neither is asked for, else a changed copy.
 std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const Token> history) {
+  if (!changes_logits()) return logits;
   const bool penalise = options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0 && !history.empty();
-  if (!penalise && options_.logit_bias.empty()) return logits;
   work_.assign(logits.begin(), logits.end());
   for (const auto& [token, bias] : options_.logit_bias) work_[static_cast<std::size_t>(token)] += bias;
   if (!penalise) return work_;
@@ -94,19 +94,43 @@ Token Sampler::sample(std::span<const float> logits, std::span<const Token> hist
   const bool use_top_k = options_.top_k > 0 && options_.top_k < n_vocab_;
   if (!use_top_k && options_.top_p >= 1 && options_.min_p <= 0)
     return static_cast<Token>(draw(values.size(), [&](std::size_t i) { return weight(values[i]); }));
-  const double total = use_top_k ? collect_top_k(values, best) : collect_likely(values, best);
-  cut_candidates(best, total);
-  const std::size_t drawn =
-      draw(candidates_.size(), [&](std::size_t i) { return weight(candidates_[i].first); });
-  return candidates_[drawn].second;
+  if (!use_top_k) return draw_candidate(collect_likely(values, best));
+  best_k(values, static_cast<std::size_t>(options_.top_k), candidates_);
+  return draw_candidate(top_total());
 }
 
-// Fills candidates_ with the best top_k, sorted; gives the sum of exp(logit - best) over them.
-double Sampler::collect_top_k(std::span<const float> logits, float best) {
-  best_k(logits, static_cast<std::size_t>(options_.top_k), candidates_);
+bool Sampler::changes_logits() const {
+  return !options_.logit_bias.empty() || (options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0);
+}
+
+int Sampler::candidates_needed() const {
+  if (changes_logits()) return 0;
+  if (options_.temperature <= 0 || options_.top_k == 1) return 1;
+  return options_.top_k > 0 && options_.top_k < n_vocab_ ? options_.top_k : 0;
+}
+
+Token Sampler::sample_best(std::span<const std::pair<float, Token>> best) {
+  if (options_.temperature <= 0 || options_.top_k == 1) return best.front().second;
+  candidates_.assign(best.begin(), best.end());
+  return draw_candidate(top_total());
+}
+
+// The sum of exp(logit - best) over candidates_, which are sorted.
+double Sampler::top_total() const {
   double total = 0;
-  for (const auto& candidate : candidates_) total += std::exp(relative(candidate.first, best));
+  for (const auto& candidate : candidates_)
+    total += std::exp(relative(candidate.first, candidates_.front().first));
   return total;
+}
+
+// total: of exp(logit - best), as top-p takes its share of it.
+Token Sampler::draw_candidate(double total) {
+  const float best = candidates_.front().first;
+  cut_candidates(best, total);
+  const std::size_t drawn = draw(candidates_.size(), [&](std::size_t i) {
+    return std::exp(relative(candidates_[i].first, best) / options_.temperature);
+  });
+  return candidates_[drawn].second;
 }
 
 // Fills candidates_ with every token that top-p and min-p could leave, sorted; gives the sum of exp(logit -

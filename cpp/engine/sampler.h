@@ -32,10 +32,17 @@ class Sampler {
   // none. logits: [n_vocab]; one that is not finite is a value error. history: the sequence so far, for the
   // penalty.
   Token sample(std::span<const float> logits, std::span<const Token> history);
+  // How many of the best logits `sample` would look at, whatever they are; 0: at all of them.
+  int candidates_needed() const;
+  // The same token, from that many of the best alone: best [candidates_needed()], highest first, equal ones
+  // by id, finite.
+  Token sample_best(std::span<const std::pair<float, Token>> best);
 
  private:
+  bool changes_logits() const;
+  Token draw_candidate(double total);
   std::span<const float> adjust(std::span<const float> logits, std::span<const Token> history);
-  double collect_top_k(std::span<const float> logits, float best);
+  double top_total() const;
   double collect_likely(std::span<const float> logits, float best);
   void cut_candidates(float best, double total);
   template <class Weight>

@@ -30,15 +30,14 @@ Cache& host_cache(KvCache& cache, const char* what) {
 }  // namespace
 
 void Session::save_state(const std::string& path) const {
-  const Cache& cache = host_cache(*cache_, "save_state");
   StateWriter out(path);
   out.number(model_fingerprint(engine_.file(), engine_.config()));
   for (const auto& [name, size] : state_sizes(engine_.config())) out.number(size);
   out.number(static_cast<std::uint64_t>(tokens_.size()));
   out.bytes(std::as_bytes(std::span(tokens_)));
-  out.number(static_cast<std::uint8_t>(!logits_.empty()));
-  out.bytes(std::as_bytes(std::span(logits_)));
-  cache.save(out);
+  out.number(static_cast<std::uint8_t>(has_logits()));
+  out.bytes(std::as_bytes(logits()));
+  cache_->save(out);
   out.commit();
 }
 
@@ -71,20 +70,21 @@ void Session::load_state(const std::string& path) {
   if (!logits.empty()) std::memcpy(logits.data(), values.data(), values.size());
 
   auto fresh = fresh_cache();
-  host_cache(*fresh, "load_state").load(in, static_cast<std::int64_t>(n_tokens));
+  fresh->load(in, static_cast<std::int64_t>(n_tokens));
   in.finish();
   cache_ = std::move(fresh);
   tokens_ = std::move(tokens);
   logits_ = std::move(logits);
+  unread_ = nullptr;
 }
 
 std::int64_t Session::keep_common(std::span<const Token> prompt) {
   const auto differ = std::mismatch(tokens_.begin(), tokens_.end(), prompt.begin(), prompt.end()).first;
   auto common = static_cast<std::int64_t>(differ - tokens_.begin());
   const auto held = static_cast<std::int64_t>(tokens_.size()), n = static_cast<std::int64_t>(prompt.size());
-  if (common == held && (held < n || !logits_.empty())) return held;
+  if (common == held && (held < n || has_logits())) return held;
   common = std::min(common, std::max<std::int64_t>(n - 1, 0));
-  if (const auto* host = dynamic_cast<const Cache*>(cache_.get())) common = host->nearest_below(common);
+  common = cache_->nearest_below(common);
   try {
     truncate(common);
   } catch (const Error& e) {
@@ -103,7 +103,9 @@ void Session::copy_from(const Session& other) {
   host_cache(*fresh, "copy_from").copy_from(host_cache(*other.cache_, "copy_from"));
   cache_ = std::move(fresh);
   tokens_ = other.tokens_;
-  logits_ = other.logits_;
+  const std::span<const float> logits = other.logits();
+  logits_.assign(logits.begin(), logits.end());
+  unread_ = nullptr;
 }
 
 void Session::convert_from(const Session& exact) {

@@ -18,23 +18,24 @@ struct skv_affine {
   skv_affine_fn unpack;
 };
 
-static inline void skv_nibbles(const uint8_t* qs, uint8_t* __restrict codes) {
+SKV_HD static inline void skv_nibbles(const uint8_t* qs, uint8_t* __restrict codes) {
   for (int i = 0; i < 16; ++i) codes[i] = (uint8_t)(qs[i] & 15);
   for (int i = 0; i < 16; ++i) codes[i + 16] = (uint8_t)(qs[i] >> 4);
 }
-static inline void skv_fifth_bits(uint32_t high, uint8_t* __restrict codes) {
+SKV_HD static inline void skv_fifth_bits(uint32_t high, uint8_t* __restrict codes) {
   for (int i = 0; i < 32; ++i) codes[i] = (uint8_t)(codes[i] | (high >> i & 1u) << 4);
 }
 
-static inline void skv_affine_q4_0(const void* row, int64_t n, uint8_t* codes, float* scale,
-                                   float* /*minimum*/) {
+SKV_HD static inline void skv_affine_q4_0(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* /*minimum*/) {
   const struct skv_block_q4_0* block = (const struct skv_block_q4_0*)row;
   for (; n > 0; n -= 32, codes += 32, ++block) {
     *scale++ = skv_f16_to_f32(block->d);
     skv_nibbles(block->qs, codes);
   }
 }
-static inline void skv_affine_q4_1(const void* row, int64_t n, uint8_t* codes, float* scale, float* minimum) {
+SKV_HD static inline void skv_affine_q4_1(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* minimum) {
   const struct skv_block_q4_1* block = (const struct skv_block_q4_1*)row;
   for (; n > 0; n -= 32, codes += 32, ++block) {
     *scale++ = skv_f16_to_f32(block->d);
@@ -42,8 +43,8 @@ static inline void skv_affine_q4_1(const void* row, int64_t n, uint8_t* codes, f
     skv_nibbles(block->qs, codes);
   }
 }
-static inline void skv_affine_q5_0(const void* row, int64_t n, uint8_t* codes, float* scale,
-                                   float* /*minimum*/) {
+SKV_HD static inline void skv_affine_q5_0(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* /*minimum*/) {
   const struct skv_block_q5_0* block = (const struct skv_block_q5_0*)row;
   for (; n > 0; n -= 32, codes += 32, ++block) {
     *scale++ = skv_f16_to_f32(block->d);
@@ -51,7 +52,8 @@ static inline void skv_affine_q5_0(const void* row, int64_t n, uint8_t* codes, f
     skv_fifth_bits(block->qh, codes);
   }
 }
-static inline void skv_affine_q5_1(const void* row, int64_t n, uint8_t* codes, float* scale, float* minimum) {
+SKV_HD static inline void skv_affine_q5_1(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* minimum) {
   const struct skv_block_q5_1* block = (const struct skv_block_q5_1*)row;
   for (; n > 0; n -= 32, codes += 32, ++block) {
     *scale++ = skv_f16_to_f32(block->d);
@@ -60,15 +62,16 @@ static inline void skv_affine_q5_1(const void* row, int64_t n, uint8_t* codes, f
     skv_fifth_bits(block->qh, codes);
   }
 }
-static inline void skv_affine_q8_0(const void* row, int64_t n, uint8_t* codes, float* scale,
-                                   float* /*minimum*/) {
+SKV_HD static inline void skv_affine_q8_0(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* /*minimum*/) {
   const struct skv_block_q8_0* block = (const struct skv_block_q8_0*)row;
   for (; n > 0; n -= 32, codes += 32, ++block) {
     *scale++ = skv_f16_to_f32(block->d);
     for (int i = 0; i < 32; ++i) codes[i] = (uint8_t)(block->qs[i] ^ 0x80);
   }
 }
-static inline void skv_affine_q2_k(const void* row, int64_t n, uint8_t* codes, float* scale, float* minimum) {
+SKV_HD static inline void skv_affine_q2_k(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* minimum) {
   const struct skv_block_q2_k* block = (const struct skv_block_q2_k*)row;
   for (; n > 0; n -= 256, ++block) {
     const float d = skv_f16_to_f32(block->d), dmin = skv_f16_to_f32(block->dmin);
@@ -80,8 +83,8 @@ static inline void skv_affine_q2_k(const void* row, int64_t n, uint8_t* codes, f
     }
   }
 }
-static inline void skv_affine_q3_k(const void* row, int64_t n, uint8_t* codes, float* scale,
-                                   float* /*minimum*/) {
+SKV_HD static inline void skv_affine_q3_k(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* /*minimum*/) {
   const struct skv_block_q3_k* block = (const struct skv_block_q3_k*)row;
   for (; n > 0; n -= 256, ++block) {
     const float d = skv_f16_to_f32(block->d);
@@ -96,7 +99,8 @@ static inline void skv_affine_q3_k(const void* row, int64_t n, uint8_t* codes, f
     }
   }
 }
-static inline void skv_affine_q4_k(const void* row, int64_t n, uint8_t* codes, float* scale, float* minimum) {
+SKV_HD static inline void skv_affine_q4_k(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* minimum) {
   const struct skv_block_q4_k* block = (const struct skv_block_q4_k*)row;
   for (; n > 0; n -= 256, ++block) {
     const float d = skv_f16_to_f32(block->d), dmin = skv_f16_to_f32(block->dmin);
@@ -110,7 +114,8 @@ static inline void skv_affine_q4_k(const void* row, int64_t n, uint8_t* codes, f
     }
   }
 }
-static inline void skv_affine_q5_k(const void* row, int64_t n, uint8_t* codes, float* scale, float* minimum) {
+SKV_HD static inline void skv_affine_q5_k(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* minimum) {
   const struct skv_block_q5_k* block = (const struct skv_block_q5_k*)row;
   for (; n > 0; n -= 256, ++block) {
     const float d = skv_f16_to_f32(block->d), dmin = skv_f16_to_f32(block->dmin);
@@ -125,8 +130,8 @@ static inline void skv_affine_q5_k(const void* row, int64_t n, uint8_t* codes, f
     }
   }
 }
-static inline void skv_affine_q6_k(const void* row, int64_t n, uint8_t* codes, float* scale,
-                                   float* /*minimum*/) {
+SKV_HD static inline void skv_affine_q6_k(const void* row, int64_t n, uint8_t* codes, float* scale,
+                                          float* /*minimum*/) {
   const struct skv_block_q6_k* block = (const struct skv_block_q6_k*)row;
   for (; n > 0; n -= 256, ++block) {
     const float d = skv_f16_to_f32(block->d);

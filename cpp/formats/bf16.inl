@@ -10,7 +10,7 @@ struct __attribute__((packed)) skv_block_bf16 {
 };
 static_assert(sizeof(struct skv_block_bf16) == 2, "bf16 block");
 
-static inline void skv_decode_bf16(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_bf16(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_bf16* block = (const struct skv_block_bf16*)row;
   for (int64_t i = 0; i < n; ++i) out[i] = skv_bf16_to_f32(block[i].value);
 }

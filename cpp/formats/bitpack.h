@@ -18,13 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifndef SKV_HD
-#ifdef __CUDACC__
-#define SKV_HD __host__ __device__
-#else
-#define SKV_HD
-#endif
-#endif
+#include "base/host_device.h"
 
 // Bytes of a row of d codes; also, with bits = w, of one plane.
 SKV_HD static inline size_t skv_packed_bytes(int d, int bits) {

@@ -19,13 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifndef SKV_HD
-#ifdef __CUDACC__
-#define SKV_HD __host__ __device__
-#else
-#define SKV_HD
-#endif
-#endif
+#include "base/host_device.h"
 
 enum { kSkvTileRows = 16, kSkvTileDepth = 4, kSkvTileCodes = 64 };
 

@@ -10,7 +10,7 @@ struct __attribute__((packed)) skv_block_f16 {
 };
 static_assert(sizeof(struct skv_block_f16) == 2, "f16 block");
 
-static inline void skv_decode_f16(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_f16(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_f16* block = (const struct skv_block_f16*)row;
   // skv_f16_to_f32 without its branch, so that the loop vectorises: scaling by 2^112 rebuilds every exponent
   // except the all-ones one, which a mask adds the missing 112 to.

@@ -11,6 +11,6 @@ struct __attribute__((packed)) skv_block_f32 {
 };
 static_assert(sizeof(struct skv_block_f32) == 4, "f32 block");
 
-static inline void skv_decode_f32(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_f32(const void* row, float* __restrict out, int64_t n) {
   __builtin_memcpy(out, row, (uint64_t)n * sizeof(float));
 }

@@ -7,7 +7,10 @@
 
 #include <stdint.h>
 
-static inline void skv_unpack_k_scales(const uint8_t packed[12], uint8_t scale[8], uint8_t minimum[8]) {
+#include "base/host_device.h"
+
+SKV_HD static inline void skv_unpack_k_scales(const uint8_t packed[12], uint8_t scale[8],
+                                              uint8_t minimum[8]) {
   for (int i = 0; i < 4; ++i) {
     const int s = packed[i], m = packed[i + 4], low = packed[i + 8];
     scale[i] = (uint8_t)(s & 63);

@@ -19,7 +19,7 @@ struct __attribute__((packed)) skv_block_q2_k {
 };
 static_assert(sizeof(struct skv_block_q2_k) == 84, "q2_k block");
 
-static inline void skv_decode_q2_k(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q2_k(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q2_k* block = (const struct skv_block_q2_k*)row;
   for (; n > 0; n -= 256, out += 256, ++block) {
     const float d = skv_f16_to_f32(block->d);
@@ -30,7 +30,7 @@ static inline void skv_decode_q2_k(const void* row, float* __restrict out, int64
       const uint8_t* qs = block->qs + group / 8 * 32 + group % 2 * 16;
       const int shift = group / 2 % 4 * 2;
       float* __restrict to = out + 16 * group;
-#pragma GCC unroll 1
+      SKV_ROLLED
       for (int i = 0; i < 16; ++i) to[i] = scale * (float)(qs[i] >> shift & 3) - minimum;
     }
   }

@@ -21,7 +21,7 @@ struct __attribute__((packed)) skv_block_q3_k {
 static_assert(sizeof(struct skv_block_q3_k) == 110, "q3_k block");
 
 // The 16 scales, in [-32, 31].
-static inline void skv_unpack_q3_k_scales(const uint8_t packed[12], int8_t scale[16]) {
+SKV_HD static inline void skv_unpack_q3_k_scales(const uint8_t packed[12], int8_t scale[16]) {
   for (int g = 0; g < 16; ++g) {
     const int low = g < 8 ? packed[g] & 15 : packed[g - 8] >> 4;
     const int high = packed[8 + g % 4] >> (g / 4 * 2) & 3;
@@ -29,7 +29,7 @@ static inline void skv_unpack_q3_k_scales(const uint8_t packed[12], int8_t scale
   }
 }
 
-static inline void skv_decode_q3_k(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q3_k(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q3_k* block = (const struct skv_block_q3_k*)row;
   for (; n > 0; n -= 256, out += 256, ++block) {
     const float d = skv_f16_to_f32(block->d);
@@ -41,7 +41,7 @@ static inline void skv_decode_q3_k(const void* row, float* __restrict out, int64
       const uint8_t* high = block->hmask + group % 2 * 16;
       const int shift = group / 2 % 4 * 2, bit = group / 2;
       float* __restrict to = out + 16 * group;
-#pragma GCC unroll 1
+      SKV_ROLLED
       for (int i = 0; i < 16; ++i) {
         const int code = (qs[i] >> shift & 3) + ((high[i] >> bit & 1) << 2) - 4;
         to[i] = scale * (float)code;

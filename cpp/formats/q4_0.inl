@@ -14,13 +14,13 @@ struct __attribute__((packed)) skv_block_q4_0 {
 };
 static_assert(sizeof(struct skv_block_q4_0) == 18, "q4_0 block");
 
-static inline void skv_decode_q4_0(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q4_0(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q4_0* block = (const struct skv_block_q4_0*)row;
   for (; n > 0; n -= 32, out += 32, ++block) {
     const float d = skv_f16_to_f32(block->d);
-#pragma GCC unroll 1
+    SKV_ROLLED
     for (int i = 0; i < 16; ++i) out[i] = d * (float)((block->qs[i] & 15) - 8);
-#pragma GCC unroll 1
+    SKV_ROLLED
     for (int i = 0; i < 16; ++i) out[i + 16] = d * (float)((block->qs[i] >> 4) - 8);
   }
 }

@@ -16,14 +16,14 @@ struct __attribute__((packed)) skv_block_q4_1 {
 };
 static_assert(sizeof(struct skv_block_q4_1) == 20, "q4_1 block");
 
-static inline void skv_decode_q4_1(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q4_1(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q4_1* block = (const struct skv_block_q4_1*)row;
   for (; n > 0; n -= 32, out += 32, ++block) {
     const float d = skv_f16_to_f32(block->d);
     const float m = skv_f16_to_f32(block->m);
-#pragma GCC unroll 1
+    SKV_ROLLED
     for (int i = 0; i < 16; ++i) out[i] = d * (float)(block->qs[i] & 15) + m;
-#pragma GCC unroll 1
+    SKV_ROLLED
     for (int i = 0; i < 16; ++i) out[i + 16] = d * (float)(block->qs[i] >> 4) + m;
   }
 }

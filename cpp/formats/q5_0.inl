@@ -16,17 +16,17 @@ struct __attribute__((packed)) skv_block_q5_0 {
 };
 static_assert(sizeof(struct skv_block_q5_0) == 22, "q5_0 block");
 
-static inline void skv_decode_q5_0(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q5_0(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q5_0* block = (const struct skv_block_q5_0*)row;
   for (; n > 0; n -= 32, out += 32, ++block) {
     const float d = skv_f16_to_f32(block->d);
     const uint32_t high = block->qh;
-#pragma GCC unroll 1
+    SKV_ROLLED
     for (int i = 0; i < 16; ++i) {
       const int code = (block->qs[i] & 15) | (int)((high >> i & 1u) << 4);
       out[i] = d * (float)(code - 16);
     }
-#pragma GCC unroll 1
+    SKV_ROLLED
     for (int i = 0; i < 16; ++i) {
       const int code = (block->qs[i] >> 4) | (int)((high >> (i + 16) & 1u) << 4);
       out[i + 16] = d * (float)(code - 16);

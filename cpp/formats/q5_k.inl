@@ -22,7 +22,7 @@ struct __attribute__((packed)) skv_block_q5_k {
 };
 static_assert(sizeof(struct skv_block_q5_k) == 176, "q5_k block");
 
-static inline void skv_decode_q5_k(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q5_k(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q5_k* block = (const struct skv_block_q5_k*)row;
   for (; n > 0; n -= 256, out += 256, ++block) {
     const float d = skv_f16_to_f32(block->d);

@@ -18,7 +18,7 @@ struct __attribute__((packed)) skv_block_q6_k {
 };
 static_assert(sizeof(struct skv_block_q6_k) == 210, "q6_k block");
 
-static inline void skv_decode_q6_k(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q6_k(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q6_k* block = (const struct skv_block_q6_k*)row;
   for (; n > 0; n -= 256, out += 256, ++block) {
     const float d = skv_f16_to_f32(block->d);
@@ -29,7 +29,7 @@ static inline void skv_decode_q6_k(const void* row, float* __restrict out, int64
       const uint8_t* high = block->qh + half * 32 + first;
       const int low_shift = j / 2 * 4, high_shift = j * 2;
       float* __restrict to = out + 16 * group;
-#pragma GCC unroll 1
+      SKV_ROLLED
       for (int i = 0; i < 16; ++i) {
         const int code = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
         to[i] = scale * (float)(code - 32);

@@ -13,7 +13,7 @@ struct __attribute__((packed)) skv_block_q8_0 {
 };
 static_assert(sizeof(struct skv_block_q8_0) == 34, "q8_0 block");
 
-static inline void skv_decode_q8_0(const void* row, float* __restrict out, int64_t n) {
+SKV_HD static inline void skv_decode_q8_0(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q8_0* block = (const struct skv_block_q8_0*)row;
   for (; n > 0; n -= 32, out += 32, ++block) {
     const float d = skv_f16_to_f32(block->d);

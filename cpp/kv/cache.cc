@@ -15,8 +15,14 @@ std::size_t exact_bytes(const CacheSide& side, std::int64_t heads, std::int64_t 
   return static_cast<std::size_t>(heads * side.exact->max_bytes(tokens));
 }
 
-// K and V of a layer share one layout: an exact codec takes the other's; of two lossy ones, both keep as much
-// exact as either asks for.
+std::string side_name(const std::vector<CacheLayer>& layers, CacheSide CacheLayer::*side) {
+  std::vector<std::string> texts;
+  for (const auto& layer : layers) texts.push_back((layer.*side).built.text);
+  return layers_name(texts);
+}
+
+}  // namespace
+
 CacheLayout shared_layout(const BuiltCodec& k, const BuiltCodec& v, std::int64_t layer) {
   if (!k.lossy || !v.lossy) return k.lossy ? k.layout : v.layout;
   check(k.layout.block == v.layout.block, "kv", "layer ", layer, ": K '", k.text, "' has blocks of ",
@@ -43,13 +49,23 @@ std::string layers_name(std::span<const std::string> codec_texts) {
   return name;
 }
 
-std::string side_name(const std::vector<CacheLayer>& layers, CacheSide CacheLayer::*side) {
-  std::vector<std::string> texts;
-  for (const auto& layer : layers) texts.push_back((layer.*side).built.text);
-  return layers_name(texts);
+bool can_go_back(const CacheLayout& layout, bool lossy, std::int64_t blocks, std::int64_t n) {
+  if (!lossy || n == 0) return true;
+  const std::int64_t sealed = blocks * layout.block;
+  if (n >= sealed) return sealed_before(layout, n) >= blocks;
+  return layout.window == 0 && n % layout.block == 0;
 }
 
-}  // namespace
+void check_truncation(std::int64_t n, std::int64_t n_tokens, const std::function<bool(std::int64_t)>& can) {
+  check(n >= 0 && n <= n_tokens, "kv", "truncate: ", n, " is not within 0 to ", n_tokens, " tokens");
+  if (n == n_tokens || can(n)) return;
+  std::int64_t below = n, above = n;
+  while (!can(below)) --below;
+  while (above < n_tokens && !can(above)) ++above;
+  const std::int64_t nearest = n - below <= above - n ? below : above;
+  fail(ErrorKind::value, "kv", "the cache cannot go back to ", n,
+       " tokens: its blocks are sealed whole; the nearest length that it can go back to is ", nearest);
+}
 
 Cache::Cache(const CacheShape& shape, const std::string& type_k, const std::string& type_v, ThreadPool& pool)
     : shape_(shape),
@@ -96,28 +112,15 @@ void Cache::drop_blocks(CacheSide& side, std::int64_t keep, std::int64_t rows, s
   side.blocks.resize(static_cast<std::size_t>(keep));
 }
 
-// An exact layer can go back anywhere. Another one can go back into its tail; before that only to the end of
-// a sealed block, which leaves an empty tail (window 0), or to 0.
 bool Cache::can_truncate(std::int64_t n) const {
-  return n == 0 || std::all_of(layers_.begin(), layers_.end(), [&](const CacheLayer& layer) {
-           if (!layer.lossy) return true;
-           const std::int64_t sealed = static_cast<std::int64_t>(layer.k.blocks.size()) * layer.layout.block;
-           if (n >= sealed) return layer.sealed_for(n) * layer.layout.block == sealed;
-           return layer.layout.window == 0 && n % layer.layout.block == 0;
-         });
+  return std::all_of(layers_.begin(), layers_.end(), [n](const CacheLayer& layer) {
+    return can_go_back(layer.layout, layer.lossy, std::ssize(layer.k.blocks), n);
+  });
 }
 
 void Cache::truncate(std::int64_t n) {
-  check(n >= 0 && n <= n_tokens_, "kv", "truncate: ", n, " is not within 0 to ", n_tokens_, " tokens");
+  check_truncation(n, n_tokens_, [this](std::int64_t m) { return can_truncate(m); });
   if (n == n_tokens_) return;
-  if (!can_truncate(n)) {
-    std::int64_t below = n, above = n;
-    while (!can_truncate(below)) --below;
-    while (above < n_tokens_ && !can_truncate(above)) ++above;
-    const std::int64_t nearest = n - below <= above - n ? below : above;
-    fail(ErrorKind::value, "kv", "the cache cannot go back to ", n,
-         " tokens: its blocks are sealed whole; the nearest length that it can go back to is ", nearest);
-  }
   for (auto& layer : layers_) {
     const std::int64_t keep = layer.sealed_for(n), rows = n - keep * layer.layout.block;
     drop_blocks(layer.k, keep, rows, layer.tail_capacity());

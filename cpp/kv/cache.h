@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -33,8 +34,36 @@ class KvCache {
   virtual void reset() = 0;
   // Keeps the first n tokens, 0 <= n <= n_tokens(). A value error names the nearest n that is possible.
   virtual void truncate(std::int64_t n) = 0;
+  // The largest length up to n that truncate takes.
+  virtual std::int64_t nearest_below(std::int64_t n) const = 0;
   virtual CacheReport report() const = 0;
+
+  // A state file's part for the cache, the same on every backend. `load` checks everything; when it throws,
+  // what this cache holds is undefined, so give it a fresh one. n_tokens: what the file said, at most the
+  // context's length.
+  virtual void save(StateWriter& out) const = 0;
+  virtual void load(StateReader& in, std::int64_t n_tokens) = 0;
 };
+
+// K and V of a layer share one layout: an exact codec takes the other's; of two lossy ones, both keep as much
+// exact as either asks for. Blocks of different lengths are a value error.
+CacheLayout shared_layout(const BuiltCodec& k, const BuiltCodec& v, std::int64_t layer);
+
+// Blocks that a query at position t reads as sealed.
+constexpr std::int64_t sealed_before(const CacheLayout& layout, std::int64_t t) {
+  return t < layout.window ? 0 : (t - layout.window) / layout.block;
+}
+
+// Whether a layer with that many sealed blocks can go back to its first n tokens. An exact layer can go back
+// anywhere. Another one can go back into its tail; before that only to the end of a sealed block, which
+// leaves an empty tail (window 0), or to 0.
+bool can_go_back(const CacheLayout& layout, bool lossy, std::int64_t blocks, std::int64_t n);
+
+// Checks a truncation from n_tokens to n tokens. can(m): whether m is possible.
+void check_truncation(std::int64_t n, std::int64_t n_tokens, const std::function<bool(std::int64_t)>& can);
+
+// "f16", or "f16 (2 layers differ)".
+std::string layers_name(std::span<const std::string> codec_texts);
 
 // Blocks of one layer's K or V, all KV heads together: head h at [offsets[h], offsets[h + 1]).
 struct SealedBlock {
@@ -65,9 +94,7 @@ struct CacheLayer {
   std::int64_t most_sealed = kNoHold, more_tail = 0;
 
   // Blocks that a query at position t reads as sealed.
-  std::int64_t sealed_for(std::int64_t t) const {
-    return t < layout.window ? 0 : std::min(most_sealed, (t - layout.window) / layout.block);
-  }
+  std::int64_t sealed_for(std::int64_t t) const { return std::min(most_sealed, sealed_before(layout, t)); }
   bool holds_sealing() const { return most_sealed != kNoHold; }
   std::int64_t tail_capacity() const { return std::min(n_ctx, layout.block + layout.window) + more_tail; }
   // Tokens of sealed block b: the sinks are left out of the first.
@@ -88,9 +115,12 @@ class Cache final : public KvCache {
   void truncate(std::int64_t n) override;
   CacheReport report() const override;
   const CacheLayer& layer(std::int64_t l) const { return layers_[static_cast<std::size_t>(l)]; }
+  // For a backend that holds its cache elsewhere and saves through this one: what its layers hold, and of how
+  // many tokens.
+  CacheLayer& layer_to_fill(std::int64_t l) { return layers_[static_cast<std::size_t>(l)]; }
+  void set_tokens(std::int64_t n) { n_tokens_ = n; }
 
-  // The largest length up to n that truncate takes.
-  std::int64_t nearest_below(std::int64_t n) const;
+  std::int64_t nearest_below(std::int64_t n) const override;
 
   // Keys and values of tokens [first, first + k.rows), which the cache holds, as the query that comes next
   // would see them: sinks and tail exact, sealed blocks decoded. k, v: [n, n_kv_heads * head_dim].
@@ -110,10 +140,8 @@ class Cache final : public KvCache {
   // For measurements; a cache in this state depends on when it was called, and cannot be saved.
   void hold_sealing(std::int64_t more);
 
-  // A state file's part for the cache. `load` checks everything; when it throws, what this cache holds is
-  // undefined, so give it a fresh one. n_tokens: what the file said, at most shape().n_ctx.
-  void save(StateWriter& out) const;
-  void load(StateReader& in, std::int64_t n_tokens);
+  void save(StateWriter& out) const override;
+  void load(StateReader& in, std::int64_t n_tokens) override;
 
   // The exact rows that queries of this batch may read: tokens [begin, end) of each KV head, in the exact
   // codec's form.

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/buffer.h"
+#include "kv/codec_form.h"
 #include "simd/kernels.h"
 #include "spectral/gram_lanes.h"
 #include "tensor/matrix.h"
@@ -65,6 +66,7 @@ class Codec {
 
   std::int64_t head_dim() const { return head_dim_; }
   virtual std::string spec() const = 0;  // canonical: parsing it again gives this codec
+  virtual CodecForm form() const { return {}; }
 
   // Most bytes that a block of n tokens takes.
   virtual std::int64_t max_bytes(std::int64_t n) const = 0;

@@ -30,7 +30,7 @@ class Loader {
     const WeightView w = file_.weight(name);
     shape_(w, shape);
     const WeightView uploaded = backend_.upload(w, use);
-    if (uploaded.panels != nullptr) file_.forget(w);
+    if (uploaded.panels != nullptr || uploaded.device != nullptr) file_.forget(w);
     return uploaded;
   }
   const float* vector(const std::string& name, std::string_view shape) const {

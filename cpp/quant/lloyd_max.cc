@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "quant/code_math.h"
 #include "quant/density.h"
 
 namespace spectralkv {
@@ -145,12 +146,8 @@ void nearest_codes(const Codebook& codebook, const float* values, int n, std::ui
     }
     return;
   }
-  for (int i = 0; i < n; ++i) {  // binary search, a fixed number of steps
-    unsigned code = 0;
-    for (unsigned step = 1u << (codebook.bits - 1); step > 0; step >>= 1)
-      code += values[i] > boundaries[code + step - 1] ? step : 0u;
-    codes[i] = static_cast<std::uint8_t>(code);
-  }
+  for (int i = 0; i < n; ++i)
+    codes[i] = static_cast<std::uint8_t>(nearest_code(boundaries, codebook.bits, values[i]));
 }
 
 }  // namespace spectralkv

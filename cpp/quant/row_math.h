@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "quant/code_math.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
@@ -20,11 +21,6 @@ inline double dot_in_double(const float* a, const float* b, int n) {
       sum[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
   for (; i < n; ++i) sum[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
-// To f16 bits; beyond its range the largest finite value of that sign.
-inline std::uint16_t saturating_f16(double value) {
-  return skv_f32_to_f16(static_cast<float>(std::clamp(value, -65504.0, 65504.0)));
 }
 
 inline void check_finite(ConstMatrix rows) {

@@ -5,6 +5,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "spectral/spectrum_math.h"
+
 namespace spectralkv {
 
 int edge_window(int head_dim) {
@@ -19,12 +21,11 @@ double bulk_edge(std::span<const double> eigenvalues, int k) {
   assert(k >= 1 && eigenvalues.size() >= static_cast<std::size_t>(2 * k + 1));
   const double near = eigenvalues[static_cast<std::size_t>(k)];
   const double far = eigenvalues[static_cast<std::size_t>(2 * k)];
-  return near + (near - far) / (std::cbrt(4.0) - 1.0);
+  return edge_of(near, far);
 }
 
 int count_outliers(std::span<const double> eigenvalues, double edge, int head_dim) {
-  // A product, so that an edge of zero (a block of exactly low rank) needs no case of its own.
-  const double threshold = edge * (1.0 + 1.0 / std::cbrt(static_cast<double>(head_dim)));
+  const double threshold = outlier_threshold(edge, head_dim);
   int rank = 0;
   for (const double eigenvalue : eigenvalues) rank += eigenvalue > threshold ? 1 : 0;
   return rank;

@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <cassert>
 #include <functional>
-#include <limits>
 #include <vector>
 
 #include "base/error.h"
 #include "spectral/scaled_block.h"
+#include "spectral/spectrum_math.h"
 #include "spectral/tridiagonal.h"
 
 namespace spectralkv {
@@ -32,8 +32,7 @@ using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Ro
 
 void settle_eigenvalues(std::span<double> values) {
   std::sort(values.begin(), values.end(), std::greater<>());
-  const double floor =
-      static_cast<double>(values.size()) * std::numeric_limits<double>::epsilon() * std::max(0.0, values[0]);
+  const double floor = eigenvalue_floor(values[0], static_cast<int>(values.size()));
   for (double& value : values)
     if (!(value > floor)) value = 0;
 }

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
+
+#include "spectral/spectrum_math.h"
 
 namespace spectralkv {
 
@@ -12,11 +13,7 @@ std::vector<double> impute_noise(std::span<const double> eigenvalues, int rank, 
   std::vector<double> noise(eigenvalues.begin() + rank, eigenvalues.end());
   const double near = noise[static_cast<std::size_t>(k)];
   const double far = noise[static_cast<std::size_t>(2 * k)];
-  const double slope = (near - far) / (std::cbrt(4.0) - 1.0);
-  for (int j = 1; j <= k; ++j) {
-    const double quantile = std::cbrt(std::pow(static_cast<double>(j) / k, 2));
-    noise[static_cast<std::size_t>(j - 1)] = near + (1.0 - quantile) * slope;
-  }
+  for (int j = 1; j <= k; ++j) noise[static_cast<std::size_t>(j - 1)] = imputed_point(near, far, j, k);
   if (rank > 0 && noise[0] >= eigenvalues[static_cast<std::size_t>(rank - 1)])
     for (int j = 0; j < k; ++j)
       noise[static_cast<std::size_t>(j)] = std::min(noise[static_cast<std::size_t>(j)], edge);

@@ -49,6 +49,9 @@ using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
 
 class Panels;
+namespace cuda {
+class DeviceWeight;
+}
 
 // A weight tensor as the file holds it. [rows, cols] with cols the contiguous (ggml's first) dimension; a
 // vector has rows = 1.
@@ -59,6 +62,7 @@ struct WeightView {
   std::string name;
   const Panels* panels =
       nullptr;  // the same weights for 8-bit arithmetic (linalg/panels.h), where a backend made them
+  const cuda::DeviceWeight* device = nullptr;  // the same in a GPU's memory, where a backend put them
 
   std::int64_t row_bytes() const { return dtype_info(type).row_bytes(cols); }
   const std::byte* row(std::int64_t r) const { return data + r * row_bytes(); }

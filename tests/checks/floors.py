@@ -28,8 +28,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 def simd_faults(name: str, own: str, system: str) -> Iterator[str]:
     """Objects that are compiled for one instruction set must hold no inline function that others could be linked to."""
-    if own and not (own.startswith(("simd/", "formats/")) or own == "base/half.h"):
-        yield f"{name} includes {own}: simd may take its own files, formats' and base/half.h"
+    if own and not (own.startswith(("simd/", "formats/")) or own in ("base/half.h", "base/host_device.h")):
+        yield f"{name} includes {own}: simd may take its own files, formats', base/half.h and base/host_device.h"
     if system and not system.endswith(".h"):
         yield f"{name} includes <{system}>: no C++ library in what is compiled for one instruction set"
 

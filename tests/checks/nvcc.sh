@@ -1,14 +1,32 @@
 #!/usr/bin/env bash
-# Compiles the CUDA sources where nvcc exists: nvcc.sh
+# Builds the CUDA backend where nvcc exists, warnings as errors: nvcc.sh [BUILD [ARCHITECTURES]]
+#
+# One architecture (90-real) unless told otherwise; all that are delivered: nvcc.sh build/cuda "80-real;89-real;90".
+# Then it reports the kernels' registers and spills, and on a machine without a driver that the program says so.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
+build=${1:-$root/build/cuda}
+architectures=${2:-90-real}
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
-mapfile -t sources < <(find "$root/cuda" -name '*.cu' 2>/dev/null | sort)
-if [ ${#sources[@]} -eq 0 ]; then echo "nvcc: there are no CUDA sources"; exit 0; fi
 if [ -z "$nvcc" ]; then echo "nvcc: not found, the CUDA sources were not compiled"; exit 0; fi
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
-for source in "${sources[@]}"; do
-  "$nvcc" -std=c++20 -I "$root/cpp" -I "$root" -I "$root/cuda" -c "$source" -o "$out/$(basename "$source").o"
-done
-echo "nvcc: ${#sources[@]} files compile"
+mkdir -p "$(dirname "$build")"
+log=$build.nvcc.log
+cmake -S "$root" -B "$build" -DSPECTRALKV_CUDA=ON -DSPECTRALKV_WERROR=ON -DSPECTRALKV_NVCC="$nvcc" \
+  -DSPECTRALKV_CUDA_ARCHITECTURES="$architectures" -DSPECTRALKV_CUDA_REPORT=ON >"$log" 2>&1 || { cat "$log"; exit 1; }
+find "$build" -path '*cuda_objects.dir*' -name '*.cu.o' -delete # so that the report has all kernels
+start=$SECONDS
+cmake --build "$build" --parallel "$(nproc)" --target spectralkv spectralkv_cuda >"$log" 2>&1 || { tail -n 60 "$log"; exit 1; }
+library=$build/libspectralkv_cuda.so
+echo "nvcc: $architectures in $((SECONDS - start)) s, $(($(stat -c %s "$library") / 1024)) KiB"
+python3 "$root/tests/checks/cuda_resources.py" "$log"
+
+exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort | tr '\n' ' ')
+[ "$exported" = "spectralkv_plugin_abi spectralkv_plugin_make " ] || { echo "nvcc: the library exports $exported" >&2; exit 1; }
+if ! ldconfig -p | grep -q 'libcuda\.so\.1'; then
+  model=$(mktemp -d)
+  trap 'rm -rf "$model"' EXIT
+  python3 "$root/tests/checks/tiny_gguf.py" "$model/tiny.gguf"
+  "$build/spectralkv" run -m "$model/tiny.gguf" -p a -n 1 -ngl -1 >"$log" 2>&1 </dev/null && { echo "nvcc: -ngl -1 went well without a driver" >&2; exit 1; }
+  grep -q 'no NVIDIA driver was found' "$log" || { cat "$log"; exit 1; }
+  echo "nvcc: without a driver the program says so"
+fi

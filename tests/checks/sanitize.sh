@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:-$root/build/sanitize}
 mkdir -p "$(dirname "$build")"
-cmake -S "$root" -B "$build" -DSPECTRALKV_SANITIZE=ON -DSPECTRALKV_TESTS=ON -DCMAKE_BUILD_TYPE=Debug \
+cmake -S "$root" -B "$build" -DSPECTRALKV_SANITIZE=ON -DSPECTRALKV_TESTS=ON -DSPECTRALKV_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug \
   -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" >"$build.log" 2>&1 || { cat "$build.log"; exit 1; }
 cmake --build "$build" --parallel "$(nproc)" >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
 ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$(nproc)" >"$build.log" 2>&1 || { tail -n 80 "$build.log"; exit 1; }

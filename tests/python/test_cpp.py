@@ -33,7 +33,13 @@ def test_cpp(root, tmp_path):
     if not uses_ninja(build):
         generator = []  # a developer's own choice: keep it
     jobs = str(len(os.sched_getaffinity(0)))
-    options = ["-DSPECTRALKV_TESTS=ON", "-DCMAKE_BUILD_TYPE=Release", "-USPECTRALKV_EIGEN_DIR", *eigen_hint()]
+    options = [
+        "-DSPECTRALKV_TESTS=ON",
+        "-DSPECTRALKV_CUDA=OFF",
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-USPECTRALKV_EIGEN_DIR",
+        *eigen_hint(),
+    ]
     if os.environ.get("CI"):
         options.append("-DSPECTRALKV_WERROR=ON")  # here, not for users: other compilers warn of other things
     for command in (

@@ -65,19 +65,23 @@ class CpuBackend final : public Backend {
     by_token(x.rows, [&](std::int64_t t) { kernels().rms_norm(x.row(t), gain, eps, x.cols, y.row(t)); });
   }
 
-  void rope(Matrix x, std::int64_t head_dim, ConstMatrix cos_sin) override {
+  void add_rms_norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) override {
     by_token(x.rows, [&](std::int64_t t) {
-      for (std::int64_t c = 0; c < x.cols; c += head_dim)
-        kernels().rope(x.row(t) + c, cos_sin.row(t), cos_sin.cols);
+      kernels().add(x.row(t), y.row(t), x.cols);
+      kernels().rms_norm(x.row(t), gain, eps, x.cols, out.row(t));
+    });
+  }
+
+  void rope(Matrix q, Matrix k, std::int64_t head_dim, ConstMatrix cos_sin) override {
+    by_token(q.rows, [&](std::int64_t t) {
+      for (const Matrix& x : {q, k})
+        for (std::int64_t c = 0; c < x.cols; c += head_dim)
+          kernels().rope(x.row(t) + c, cos_sin.row(t), cos_sin.cols);
     });
   }
 
   void silu_mul(Matrix gate, ConstMatrix up) override {
     by_token(gate.rows, [&](std::int64_t t) { kernels().silu_mul(gate.row(t), up.row(t), gate.cols); });
-  }
-
-  void add(Matrix x, ConstMatrix y) override {
-    by_token(x.rows, [&](std::int64_t t) { kernels().add(x.row(t), y.row(t), x.cols); });
   }
 
   std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,

@@ -6,78 +6,34 @@
 //               i + g / 2 in its high half.           value = d (code - 8),      d = -(x of largest |x|) / 8
 #include "kv/codecs/block_quant.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-
 #include "base/error.h"
 #include "kv/codecs/options.h"
+#include "kv/codecs/quant_groups.h"
 #include "kv/codecs/shared_tables.h"
-#include "quant/row_math.h"
 #include "simd/dispatch.h"
 
 namespace spectralkv {
 namespace {
 
-struct Q8Group {
-  static constexpr DType kType = DType::q8_0;
-  static constexpr int kBits = 8;
-  static void encode(const float* x, int g, std::uint8_t* out) {
-    float top = 0;
-    for (int i = 0; i < g; ++i) top = std::max(top, std::fabs(x[i]));
-    const float d = top / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
-    const std::uint16_t half = saturating_f16(static_cast<double>(d));
-    std::memcpy(out, &half, 2);
-    for (int i = 0; i < g; ++i) {
-      // A subnormal d has an infinite inverse: the clamp keeps the code in range (0 * infinity is no number).
-      const float code = x[i] == 0 ? 0.0f : std::clamp(x[i] * inverse, -127.0f, 127.0f);
-      const int nearest = static_cast<int>(code + std::copysign(0.5f, code));
-      out[2 + i] = static_cast<std::uint8_t>(static_cast<std::int8_t>(nearest));
-    }
-  }
-  static void decode(const std::uint8_t* in, int g, float* out) {
-    std::uint16_t half = 0;
-    std::memcpy(&half, in, 2);
-    const float d = skv_f16_to_f32(half);
-    for (int i = 0; i < g; ++i) out[i] = d * static_cast<float>(static_cast<std::int8_t>(in[2 + i]));
-  }
-};
-
-struct Q4Group {
-  static constexpr DType kType = DType::q4_0;
-  static constexpr int kBits = 4;
-  static void encode(const float* x, int g, std::uint8_t* out) {
-    float top = 0;
-    for (int i = 0; i < g; ++i)
-      if (std::fabs(x[i]) > std::fabs(top)) top = x[i];
-    const float d = top / -8.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
-    const std::uint16_t half = saturating_f16(static_cast<double>(d));
-    std::memcpy(out, &half, 2);
-    const auto code = [&](float value) {
-      return static_cast<int>(value == 0 ? 8.5f : std::clamp(value * inverse + 8.5f, 0.0f, 15.0f));
-    };
-    for (int i = 0; i < g / 2; ++i)
-      out[2 + i] = static_cast<std::uint8_t>(code(x[i]) | (code(x[i + g / 2]) << 4));
-  }
-  static void decode(const std::uint8_t* in, int g, float* out) {
-    std::uint16_t half = 0;
-    std::memcpy(&half, in, 2);
-    const float d = skv_f16_to_f32(half);
-    for (int i = 0; i < g / 2; ++i) {
-      out[i] = d * static_cast<float>((in[2 + i] & 15) - 8);
-      out[i + g / 2] = d * static_cast<float>((in[2 + i] >> 4) - 8);
-    }
-  }
-};
-
 template <class Group>
 class BlockQuantCodec final : public Codec {
  public:
   // rotation: null for none.
-  BlockQuantCodec(std::int64_t head_dim, const CacheRotation* rotation, std::string text)
-      : Codec(head_dim), group_(head_dim % 32 == 0 ? 32 : 16), rotation_(rotation), text_(std::move(text)) {}
+  BlockQuantCodec(std::int64_t head_dim, const CacheRotation* rotation, RotationKind kind, std::string text)
+      : Codec(head_dim),
+        group_(quant_group(static_cast<int>(head_dim))),
+        rotation_(rotation),
+        kind_(kind),
+        text_(std::move(text)) {}
 
   std::string spec() const override { return text_; }
+  CodecForm form() const override {
+    CodecForm form;
+    form.kind = Group::kBits == 8 ? CodecForm::Kind::q8_0 : CodecForm::Kind::q4_0;
+    form.rotated = rotation_ != nullptr;
+    form.rotation = kind_;
+    return form;
+  }
   std::int64_t max_bytes(std::int64_t n) const override { return n * (head_dim() / group_) * group_bytes(); }
   double paper_bits(const std::byte*, std::int64_t n, std::int64_t) const override {
     return static_cast<double>(n * head_dim() * Group::kBits);
@@ -101,12 +57,11 @@ class BlockQuantCodec final : public Codec {
     const auto* from = reinterpret_cast<const std::uint8_t*>(in);
     for (std::int64_t r = 0; r < n; ++r) {
       if (group_ == 32) {
-        kernels().decode[static_cast<std::size_t>(Group::kType)](in + r * max_bytes(1), out.row(r),
-                                                                 head_dim());
+        kernels().decode[kType](in + r * max_bytes(1), out.row(r), head_dim());
         continue;
       }
       for (std::int64_t c = 0; c < head_dim(); c += group_, from += group_bytes())
-        Group::decode(from, group_, out.row(r) + c);
+        for (int i = 0; i < group_; ++i) out.row(r)[c + i] = Group::value(from, group_, i);
     }
   }
 
@@ -114,9 +69,8 @@ class BlockQuantCodec final : public Codec {
              CodecWork& work) const override {
     const ConstMatrix q = queries.rows;
     if (group_ != 32) return Codec::score(in, n, queries, s, work);
-    kernels().matmul[static_cast<std::size_t>(Group::kType)](in, max_bytes(1), n, head_dim(), q.data,
-                                                             q.stride, q.rows, s.data, s.stride,
-                                                             work.floats(1, simd::matmul_work(head_dim())));
+    kernels().matmul[kType](in, max_bytes(1), n, head_dim(), q.data, q.stride, q.rows, s.data, s.stride,
+                            work.floats(1, simd::matmul_work(head_dim())));
   }
 
   void enter(ConstMatrix x, Matrix out) const override {
@@ -127,10 +81,12 @@ class BlockQuantCodec final : public Codec {
   }
 
  private:
-  std::int64_t group_bytes() const { return 2 + group_ * Group::kBits / 8; }
+  static constexpr auto kType = static_cast<std::size_t>(Group::kBits == 8 ? DType::q8_0 : DType::q4_0);
+  std::int64_t group_bytes() const { return Group::bytes(group_); }
 
   int group_;
   const CacheRotation* rotation_;
+  RotationKind kind_;  // of the rotation, if there is one
   std::string text_;
 };
 
@@ -145,14 +101,15 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim) {
 
   std::string text = spec.name();
   const CacheRotation* turn = nullptr;
+  RotationKind kind = RotationKind::haar;
   if (rotation != "none") {
     const int d = static_cast<int>(head_dim);
-    const RotationKind kind = usable_rotation(rotation_kind_from_name(rotation), d);
+    kind = usable_rotation(rotation_kind_from_name(rotation), d);
     turn = &shared_rotation(kind, d);
     text += concat(",rotation=", rotation_kind_name(kind));
   }
   text += layout_text(layout, CacheLayout{});
-  return {std::make_unique<BlockQuantCodec<Group>>(head_dim, turn, text), true, layout, text};
+  return {std::make_unique<BlockQuantCodec<Group>>(head_dim, turn, kind, text), true, layout, text};
 }
 
 }  // namespace

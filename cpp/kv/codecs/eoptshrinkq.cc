@@ -27,7 +27,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "formats/bitpack.h"
+#include "formats/coded_block.h"
 #include "kv/codecs/residual_codes.h"
 #include "kv/codecs/shared_tables.h"
 #include "quant/factors.h"
@@ -64,9 +64,15 @@ class EOptShrinkQCodec final : public Codec {
         rotation_(shared_rotation(options.rotation, static_cast<int>(head_dim))),
         codebook_(shared_unit_codebook(static_cast<int>(head_dim), options.bits)),
         factor_codebook_(shared_gaussian_codebook(options.factor_bits)),
-        residual_(make_residual_codes(codebook_, head_dim, side)) {}
+        residual_(make_residual_codes(codebook_, head_dim, side)),
+        format_{static_cast<int>(head_dim), options.bits, options.factor_bits,
+                code_order(options.bits, side)} {}
 
   std::string spec() const override { return text_; }
+  CodecForm form() const override {
+    return {CodecForm::Kind::codes, true,          options_.rotation,    options_.bits, options_.factor_bits,
+            options_.factor,        options_.loss, options_.closed_loop, options_.scale};
+  }
 
   std::int64_t max_bytes(std::int64_t n) const override { return bytes(n, max_rank(n)); }
 
@@ -101,10 +107,11 @@ class EOptShrinkQCodec final : public Codec {
     const std::uint8_t* codes = nullptr;
   };
 
+  SkvCodedBlock parts(std::int64_t n, std::int64_t rank) const {
+    return skv_coded_block(format_, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
+  }
   std::int64_t bytes(std::int64_t n, std::int64_t rank) const {
-    return kHeader +
-           rank * (2 + packed(padded(n), options_.factor_bits) + packed(head_dim(), options_.factor_bits)) +
-           2 * n + residual_->bytes(n);
+    return static_cast<std::int64_t>(parts(n, rank).end);
   }
   std::int64_t max_rank(std::int64_t n) const {
     const int k = edge_window(static_cast<int>(head_dim()));
@@ -115,13 +122,13 @@ class EOptShrinkQCodec final : public Codec {
     View v;
     v.rank = static_cast<int>(in[0]);
     v.unit = std::ldexp(1.0f, static_cast<std::int8_t>(in[1]));
-    const auto* at = reinterpret_cast<const std::uint8_t*>(in) + kHeader;
-    const auto take = [&at](std::int64_t size) { return std::exchange(at, at + size); };
-    v.weights = reinterpret_cast<const std::uint16_t*>(take(2 * v.rank));
-    v.left = take(v.rank * packed(padded(n), options_.factor_bits));
-    v.right = take(v.rank * packed(head_dim(), options_.factor_bits));
-    v.norms = reinterpret_cast<const std::uint16_t*>(take(2 * n));
-    v.codes = at;
+    const auto* start = reinterpret_cast<const std::uint8_t*>(in);
+    const SkvCodedBlock at = parts(n, v.rank);
+    v.weights = reinterpret_cast<const std::uint16_t*>(start + at.weights);
+    v.left = start + at.left;
+    v.right = start + at.right;
+    v.norms = reinterpret_cast<const std::uint16_t*>(start + at.norms);
+    v.codes = start + at.codes;
     return v;
   }
 
@@ -163,6 +170,7 @@ class EOptShrinkQCodec final : public Codec {
   const Codebook& codebook_;
   const Codebook& factor_codebook_;
   std::unique_ptr<const ResidualCodes> residual_;
+  SkvCodedFormat format_;
 };
 
 void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const {

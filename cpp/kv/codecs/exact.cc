@@ -12,6 +12,11 @@ class ExactCodec final : public Codec {
   ExactCodec(std::int64_t head_dim, DType type) : Codec(head_dim), type_(type) {}
 
   std::string spec() const override { return std::string(dtype_info(type_).name); }
+  CodecForm form() const override {
+    CodecForm form;
+    form.kind = type_ == DType::f16 ? CodecForm::Kind::f16 : CodecForm::Kind::f32;
+    return form;
+  }
   std::int64_t max_bytes(std::int64_t n) const override {
     return n * head_dim() * dtype_info(type_).block_bytes;
   }

@@ -159,9 +159,15 @@ ByteLevels byte_levels(const Codebook& codebook) {
   return best;
 }
 
+SkvCodeOrder code_order(int bits, KvSide side) {
+  if (bits < 2 || bits > 4) return kSkvCodeRows;
+  return side == KvSide::keys ? kSkvTokenTiles : kSkvChannelTiles;
+}
+
 std::unique_ptr<ResidualCodes> make_residual_codes(const Codebook& codebook, std::int64_t head_dim,
                                                    KvSide side) {
-  if (codebook.bits >= 2 && codebook.bits <= 4) return std::make_unique<TileCodes>(codebook, head_dim, side);
+  if (code_order(codebook.bits, side) != kSkvCodeRows)
+    return std::make_unique<TileCodes>(codebook, head_dim, side);
   return std::make_unique<RowCodes>(codebook, head_dim);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "formats/coded_block.h"
 #include "kv/codec.h"
 #include "quant/lloyd_max.h"
 
@@ -29,6 +30,9 @@ class ResidualCodes {
   virtual void add_mix(const std::uint8_t* in, std::int64_t n, const float* norms, ConstMatrix p, Matrix acc,
                        CodecWork& work) const = 0;
 };
+
+// Which of the orders of formats/coded_block.h codes of that width take.
+SkvCodeOrder code_order(int bits, KvSide side);
 
 // Codes of 2, 3 and 4 bits lie in tiles (formats/codetiles.h), keys with tokens as rows and values with
 // channels as rows, and are multiplied as whole numbers: levels rounded to bytes, queries to bytes, weights

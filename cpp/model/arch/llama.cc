@@ -30,6 +30,16 @@ class Llama final : public Model {
   void forward(Backend& backend, Scratch& scratch, KvCache& cache, std::span<const std::int32_t> tokens,
                std::int64_t n_logits) const override {
     const auto n = static_cast<std::int64_t>(tokens.size());
+    write_cos_sin(backend, cache.n_tokens(), scratch.cos_sin.rows(n));
+    backend.embed(weights_.embedding, tokens, scratch.x.rows(n));
+    backend.pass({&scratch, &cache, n, n_logits}, [&] { layers(backend, scratch, cache, n, n_logits); });
+    cache.commit(n);
+  }
+
+ private:
+  // From the embedded tokens in scratch.x to the logits.
+  void layers(Backend& backend, Scratch& scratch, KvCache& cache, std::int64_t n,
+              std::int64_t n_logits) const {
     const auto eps = static_cast<float>(config_.rms_eps);
     const Matrix x = scratch.x.rows(n), normed = scratch.normed.rows(n), attended = scratch.attended.rows(n);
     const Matrix q = scratch.q.rows(n), k = scratch.k.rows(n), v = scratch.v.rows(n);
@@ -40,33 +50,28 @@ class Llama final : public Model {
     const auto matmul = [&](std::initializer_list<MatmulJob> jobs) {
       backend.matmul({jobs.begin(), jobs.size()});
     };
+    const auto norm_before = [&](std::int64_t l) {  // behind the last layer stands the head
+      return l < config_.n_layers ? weights_.layers[static_cast<std::size_t>(l)].attn_norm : weights_.norm;
+    };
 
-    write_cos_sin(backend, cache.n_tokens(), cos_sin);
-    backend.embed(weights_.embedding, tokens, x);
+    backend.rms_norm(x, norm_before(0), eps, normed);
     for (std::int64_t l = 0; l < config_.n_layers; ++l) {
       const LayerWeights& w = weights_.layers[static_cast<std::size_t>(l)];
-      backend.rms_norm(x, w.attn_norm, eps, normed);
       matmul({linear(w.q, normed, q), linear(w.k, normed, k), linear(w.v, normed, v)});
-      backend.rope(q, config_.head_dim, cos_sin);
-      backend.rope(k, config_.head_dim, cos_sin);
+      backend.rope(q, k, config_.head_dim, cos_sin);
       backend.attend(cache, l, attention_shape(l), q, k, v, attended);
       matmul({linear(w.o, attended, normed)});
-      backend.add(x, normed);
 
-      backend.rms_norm(x, w.ffn_norm, eps, normed);
+      backend.add_rms_norm(x, normed, w.ffn_norm, eps, normed);
       matmul({linear(w.gate, normed, gate), linear(w.up, normed, up)});
       backend.silu_mul(gate, up);
       matmul({linear(w.down, gate, normed)});
-      backend.add(x, normed);
+      backend.add_rms_norm(x, normed, norm_before(l + 1), eps, normed);
     }
-    cache.commit(n);
     if (n_logits == 0) return;
-    const Matrix last = x.rows_range(n - n_logits, n_logits), last_normed = normed.rows_range(0, n_logits);
-    backend.rms_norm(last, weights_.norm, eps, last_normed);
-    matmul({linear(weights_.head, last_normed, scratch.logits.rows(n_logits))});
+    matmul({linear(weights_.head, normed.rows_range(n - n_logits, n_logits), scratch.logits.rows(n_logits))});
   }
 
- private:
   void write_cos_sin(Backend& backend, std::int64_t pos0, Matrix cos_sin) const {
     std::vector<float> host(static_cast<std::size_t>(cos_sin.rows * cos_sin.cols));
     rope_.fill(pos0, Matrix(host.data(), cos_sin.rows, cos_sin.cols));

@@ -1,0 +1,24 @@
+// What another device has to know of a codec to write and read its blocks.
+#pragma once
+
+#include "quant/rotation.h"
+#include "quant/turboquant.h"
+#include "spectral/loss.h"
+
+namespace spectralkv {
+
+struct CodecForm {
+  // other: one that only its own object knows. codes: eoptshrinkq and, at rank 0, turboquant.
+  enum class Kind { other, f32, f16, q8_0, q4_0, codes };
+  Kind kind = Kind::other;
+  bool rotated = false;
+  RotationKind rotation = RotationKind::haar;
+  // Of codes:
+  int bits = 0, factor_bits = 0;
+  bool factor = false;  // may have a low-rank part
+  Loss loss = Loss::truncate;
+  bool closed_loop = true;
+  RowScale scale = RowScale::norm;
+};
+
+}  // namespace spectralkv

@@ -1,0 +1,58 @@
+// Keeps what was made of which memory.
+#include "cuda/backend/activations.h"
+
+#include "cuda/device/device.h"
+
+namespace spectralkv::cuda {
+namespace {
+
+constexpr unsigned kThreads = 256;
+
+dim3 blocks_for(std::int64_t threads) {
+  return dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
+}
+
+}  // namespace
+
+QuantRows Activations::room(std::int64_t cols) {
+  codes_.reserve(static_cast<std::size_t>(kFewTokens * cols));
+  scales_.reserve(static_cast<std::size_t>(kFewTokens * cols / 32));
+  return {codes_.data(), scales_.data()};
+}
+
+QuantRows Activations::will_quantise(const float* x, std::int64_t n, std::int64_t cols) {
+  const QuantRows to = room(cols);
+  quantised_of_ = {x, n, cols, cols};
+  return to;
+}
+
+QuantRows Activations::quantised(ConstMatrix x) {
+  if (quantised_of_.holds(x)) return {codes_.data(), scales_.data()};
+  const QuantRows to = room(x.cols);
+  device::launch(quantise_kernel<0>, blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data, x.rows,
+                 x.cols, x.stride, to);
+  quantised_of_ = {x.data, x.rows, x.cols, x.stride};
+  return to;
+}
+
+const std::uint16_t* Activations::narrow(ConstMatrix x, Narrow kind) {
+  if (narrow_of_.holds(x) && narrow_kind_ == kind) return narrow_.data();
+  narrow_.reserve(static_cast<std::size_t>(x.rows * x.cols));
+  device::launch(kind == Narrow::f16 ? narrow_kernel<Narrow::f16> : narrow_kernel<Narrow::bf16>,
+                 blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data, x.rows, x.cols, x.stride,
+                 narrow_.data());
+  narrow_of_ = {x.data, x.rows, x.cols, x.stride};
+  narrow_kind_ = kind;
+  return narrow_.data();
+}
+
+void Activations::written(ConstMatrix x) {
+  if (quantised_of_.overlaps(x)) quantised_of_ = {};
+  if (narrow_of_.overlaps(x)) narrow_of_ = {};
+}
+
+void Activations::forget() {
+  quantised_of_ = narrow_of_ = {};
+}
+
+}  // namespace spectralkv::cuda

@@ -1,0 +1,57 @@
+// Activations as products take them: in 8 bits or in 16, made once for all products that share them.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/device/memory.h"
+#include "cuda/ops/activations.cuh"
+#include "tensor/matrix.h"
+
+namespace spectralkv::cuda {
+
+// Up to so many tokens products take activations in 8 bits. Memory for that many is held from the first on,
+// so that it never moves under a recorded graph.
+inline constexpr std::int64_t kFewTokens = 4;
+
+class Activations {
+ public:
+  explicit Activations(device::Stream stream) : stream_(stream) {}
+
+  // Memory for the 8-bit form of rows that a kernel is about to write at x (n at most kFewTokens, cols a
+  // multiple of 32);
+  // until `written` names that memory again, `quantised` knows it.
+  QuantRows will_quantise(const float* x, std::int64_t n, std::int64_t cols);
+  // x [n, cols] in 8 bits, the same n and cols.
+  QuantRows quantised(ConstMatrix x);
+  // x [n, cols] as f16 or bf16, rows without gaps.
+  const std::uint16_t* narrow(ConstMatrix x, Narrow kind);
+  // A kernel writes x [n, cols]: what was made of that memory no longer holds.
+  void written(ConstMatrix x);
+  void forget();
+
+  std::int64_t bytes() const {
+    return static_cast<std::int64_t>(codes_.bytes() + scales_.bytes() + narrow_.bytes());
+  }
+
+ private:
+  struct Source {  // the f32 rows that a form was made of; of none while data is null
+    const float* data = nullptr;
+    std::int64_t rows = 0, cols = 0, stride = 0;
+    bool holds(ConstMatrix x) const {
+      return data == x.data && rows >= x.rows && cols == x.cols && (stride == x.stride || x.rows == 1);
+    }
+    bool overlaps(ConstMatrix x) const {
+      return data != nullptr && x.data < data + rows * stride && data < x.data + x.rows * x.stride;
+    }
+  };
+  QuantRows room(std::int64_t cols);
+
+  device::Stream stream_;
+  device::DeviceBuffer<std::int8_t> codes_;
+  device::DeviceBuffer<GroupScale> scales_;
+  device::DeviceBuffer<std::uint16_t> narrow_;
+  Source quantised_of_, narrow_of_;
+  Narrow narrow_kind_ = Narrow::f16;
+};
+
+}  // namespace spectralkv::cuda

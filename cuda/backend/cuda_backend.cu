@@ -1,0 +1,235 @@
+// Everything goes onto one stream; a pass of one token is recorded as a graph and replayed.
+#include "cuda/backend/cuda_backend.h"
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <utility>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "cuda/backend/best.h"
+#include "cuda/backend/products.h"
+#include "cuda/device/find_device.h"
+#include "cuda/kv/device_cache.h"
+#include "cuda/ops/elementwise.cuh"
+#include "cuda/weights/dequantise.cuh"
+#include "simd/dispatch.h"
+
+namespace spectralkv::cuda {
+namespace {
+
+constexpr unsigned kThreads = 256;
+
+dim3 blocks_for(std::int64_t threads) {
+  return dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
+}
+
+class OwnStream {
+ public:
+  OwnStream() : stream_(device::make_stream()) {}
+  ~OwnStream() { device::destroy_stream(stream_); }
+  OwnStream(const OwnStream&) = delete;
+  operator device::Stream() const { return stream_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  device::Stream stream_;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(const BackendOptions& options)
+      : name_(device::require_device()),
+        activations_(stream_),
+        products_(options.f32_activations, activations_, stream_) {}
+
+  std::string description() const override { return concat("cuda ", name_); }
+
+  FloatMemory allocate(std::int64_t n) override {
+    auto held = std::make_shared<device::DeviceBuffer<float>>(static_cast<std::size_t>(n));
+    return {held->data(), [this, held](float*) { graphs_.clear(); }};  // they may name this memory
+  }
+  WeightView upload(const WeightView& w, Use) override {
+    auto& held = weights_[{w.data, w.type}];
+    if (held == nullptr) held = std::make_unique<DeviceWeight>(w, staging_, stream_);
+    quantised_ = quantised_ || held->quantised();
+    WeightView view = w;
+    view.device = held.get();
+    return view;
+  }
+  const float* upload_vector(const WeightView& w) override {
+    Buffer<float> host(static_cast<std::size_t>(w.rows * w.cols));
+    kernels().decode[static_cast<std::size_t>(w.type)](w.data, host.data(), w.rows * w.cols);
+    auto& to = vectors_.emplace_back(host.size());
+    to.write(host.span(), stream_);
+    device::synchronize(stream_);
+    return to.data();
+  }
+  void write(std::span<const float> from, float* to) override {
+    device::copy_to_device(to, from.data(), from.size_bytes(), stream_);
+    activations_.forget();
+  }
+  void read(const float* from, std::span<float> to) override {
+    device::copy_to_host(to.data(), from, to.size_bytes(), stream_);
+    device::synchronize(stream_);
+  }
+
+  void embed(const WeightView& table, std::span<const std::int32_t> tokens, Matrix out) override {
+    tokens_.reserve(tokens.size());
+    tokens_.write(tokens, stream_);
+    table.device->rows(RowChoice{0, out.rows, tokens_.data()}, out.data, out.stride, stream_);
+    activations_.written(out);
+  }
+
+  void matmul(std::span<const MatmulJob> jobs) override {
+    products_.run(jobs);
+    for (const MatmulJob& job : jobs) weight_bytes_ += job.w->device->bytes();
+  }
+
+  void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) override {
+    // Nothing is added, so x stays as it is.
+    norm({const_cast<float*>(x.data), x.rows, x.cols, x.stride}, {}, gain, eps, y);
+  }
+  void add_rms_norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) override {
+    activations_.written(x);
+    norm(x, y, gain, eps, out);
+  }
+
+  void rope(Matrix q, Matrix k, std::int64_t head_dim, ConstMatrix cos_sin) override {
+    const RopeArgs args{q.data,   k.data,       q.rows,   q.cols / head_dim, k.cols / head_dim,
+                        head_dim, cos_sin.cols, q.stride, k.stride,          cos_sin.data};
+    device::launch(rope_kernel<0>, blocks_for(q.rows * (args.q_heads + args.k_heads) * cos_sin.cols / 2),
+                   dim3(kThreads), 0, stream_, args);
+    activations_.written(q);
+    activations_.written(k);
+  }
+
+  void silu_mul(Matrix gate, ConstMatrix up) override {
+    activations_.written(gate);
+    device::launch(silu_mul_kernel<0>, blocks_for(gate.rows * gate.cols), dim3(kThreads), 0, stream_,
+                   gate.data, up.data, gate.rows * gate.cols, quantised_form(gate));
+  }
+
+  std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
+                                      const std::string& type_v) override {
+    staging_ = {};    // the weights are loaded
+    graphs_.clear();  // the new cache may lie where one was that they name
+    return std::make_unique<DeviceCache>(shape, type_k, type_v, stream_);
+  }
+  void attend(KvCache& kv, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
+              ConstMatrix v, Matrix out) override {
+    auto& cache = static_cast<DeviceCache&>(kv);  // made by make_cache
+    if (!in_pass_ && layer == 0) cache.prepare(q.rows, stream_);
+    spectralkv::attend(cache, layer, shape, q, k, v, out, stream_);
+    activations_.written(out);
+  }
+
+  void pass(const PassKey& key, const std::function<void()>& operations) override;
+  void finish() override { device::synchronize(stream_); }
+  bool best(const float* values, std::int64_t n, std::span<Ranked> out) override {
+    return best_.find(values, n, out, stream_);
+  }
+
+  std::int64_t work_bytes() const override { return activations_.bytes() + products_.work_bytes(); }
+  double memory_bandwidth() override {
+    constexpr std::size_t kBytes = std::size_t{256} << 20;
+    constexpr int kTimes = 20;
+    const device::DeviceBuffer<std::byte> from(kBytes), to(kBytes);
+    const auto copies = [&](int n) {
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < n; ++i) device::copy_on_device(to.data(), from.data(), kBytes, stream_);
+      device::synchronize(stream_);
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    device::fill_bytes(from.data(), 1, kBytes, stream_);
+    copies(1);
+    return 2.0 * kBytes * kTimes / copies(kTimes);
+  }
+  Stages stages() const override {
+    Stages stages;  // no seconds: what is asked for runs later
+    stages.weight_bytes = weight_bytes_;
+    return stages;
+  }
+
+ private:
+  struct Recorded {
+    PassKey key;
+    device::Graph graph;
+    bool ready = false;  // else it ran once, which made all memory that it needs
+    std::int64_t weight_bytes = 0;
+  };
+  Recorded* recorded(const PassKey& key);
+
+  void norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) {
+    activations_.written(out);
+    const NormArgs args{x.data,   y.data,   gain,       out.data, x.cols,
+                        x.stride, y.stride, out.stride, eps,      quantised_form(out)};
+    const unsigned threads = x.rows <= kFewTokens ? 1024 : 256;
+    device::launch(rms_norm_kernel<0>, dim3(static_cast<unsigned>(x.rows)), dim3(threads), 0, stream_, args);
+  }
+  // Memory for x in 8 bits too, where the next product will want that.
+  QuantRows quantised_form(ConstMatrix x) {
+    if (!quantised_ || x.cols % 32 != 0 || x.stride != x.cols || !products_.wants_quantised(x.rows))
+      return {};
+    return activations_.will_quantise(x.data, x.rows, x.cols);
+  }
+
+  std::string name_;
+  OwnStream stream_;
+  Activations activations_;
+  Products products_;
+  Best best_;
+  std::map<std::pair<const std::byte*, DType>, std::unique_ptr<DeviceWeight>>
+      weights_;             // by place in the file
+  bool quantised_ = false;  // any of them
+  device::DeviceBuffer<std::uint8_t> staging_;
+  std::deque<device::DeviceBuffer<float>> vectors_;
+  device::DeviceBuffer<std::int32_t> tokens_;
+  std::deque<Recorded> graphs_;
+  bool in_pass_ = false;
+  std::int64_t weight_bytes_ = 0;
+};
+
+CudaBackend::Recorded* CudaBackend::recorded(const PassKey& key) {
+  constexpr std::size_t kMost = 8;
+  for (Recorded& r : graphs_)
+    if (r.key.scratch == key.scratch && r.key.cache == key.cache && r.key.n == key.n &&
+        r.key.n_logits == key.n_logits)
+      return &r;
+  if (graphs_.size() == kMost) graphs_.pop_front();
+  graphs_.push_back({key, {}, false, 0});
+  return nullptr;
+}
+
+void CudaBackend::pass(const PassKey& key, const std::function<void()>& operations) {
+  static_cast<DeviceCache&>(*key.cache).prepare(key.n, stream_);
+  activations_.forget();  // a record must not count on what happened before it
+  struct Inside {
+    bool& flag;
+    explicit Inside(bool& f) : flag(f) { flag = true; }
+    ~Inside() { flag = false; }
+  } const inside(in_pass_);
+  Recorded* const found = key.n == 1 ? recorded(key) : nullptr;
+  if (found == nullptr) {
+    operations();
+  } else {
+    if (!found->ready) {
+      const std::int64_t before = weight_bytes_;
+      found->graph.record(stream_, operations);
+      found->weight_bytes = weight_bytes_ - before;
+      weight_bytes_ = before;
+      found->ready = true;
+    }
+    found->graph.launch(stream_);
+    weight_bytes_ += found->weight_bytes;
+  }
+  activations_.forget();
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
+  return std::make_unique<CudaBackend>(options);
+}
+
+}  // namespace spectralkv::cuda

@@ -1,0 +1,80 @@
+// Chooses the way of each product.
+#include "cuda/backend/products.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cuda/ops/elementwise.cuh"
+#include "cuda/weights/dequantise.cuh"
+#include "cuda/weights/gemv.cuh"
+
+namespace spectralkv::cuda {
+namespace {
+
+constexpr std::size_t kTileBytes = std::size_t{128} << 20;
+
+}  // namespace
+
+void Products::run(std::span<const MatmulJob> jobs) {
+  for (std::size_t i = 0; i < jobs.size();) {
+    const MatmulJob& first = jobs[i];
+    const DeviceWeight& w = *first.w->device;
+    if (first.x.rows > kFewTokens || (exact_ && w.quantised())) {
+      many(first);
+      ++i;
+      continue;
+    }
+    std::array<DeviceJob, kGemvJobs> group{};
+    std::size_t n = 0;
+    for (; i < jobs.size() && n < group.size(); ++i, ++n) {
+      const MatmulJob& job = jobs[i];
+      if (job.x.data != first.x.data || job.w->device->type() != w.type()) break;
+      group[n] = {job.w->device, job.bias, job.y};
+    }
+    const QuantRows quantised = w.quantised() ? activations_.quantised(first.x) : QuantRows{};
+    gemv(std::span(group).first(n), first.x, quantised, stream_);
+  }
+  for (const MatmulJob& job : jobs) activations_.written(job.y);
+}
+
+void Products::many(const MatmulJob& job) {
+  const DeviceWeight& w = *job.w->device;
+  if (exact_ || w.type() == DType::f32) {
+    by_tiles(job, GemmType::f32, job.x.data, job.x.stride, exact_tile_);
+  } else {
+    const bool bf16 = w.type() == DType::bf16;
+    by_tiles(job, bf16 ? GemmType::bf16 : GemmType::f16,
+             activations_.narrow(job.x, bf16 ? Narrow::bf16 : Narrow::f16), job.x.cols, tile_);
+  }
+  if (job.bias == nullptr) return;
+  constexpr unsigned kThreads = 256;
+  const auto blocks = static_cast<unsigned>((job.y.rows * job.y.cols + kThreads - 1) / kThreads);
+  device::launch(add_bias_kernel<0>, dim3(blocks), dim3(kThreads), 0, stream_, job.y.data, job.y.rows,
+                 job.y.cols, job.y.stride, job.bias);
+}
+
+template <class Value>
+void Products::by_tiles(const MatmulJob& job, GemmType type, const Value* x, std::int64_t x_stride,
+                        device::DeviceBuffer<Value>& tile) {
+  const DeviceWeight& w = *job.w->device;
+  const Planes& planes = w.planes();
+  const std::int64_t n = job.x.rows, cols = planes.cols;
+  const bool as_it_is = type == GemmType::f32   ? w.type() == DType::f32
+                        : type == GemmType::f16 ? w.type() == DType::f16
+                                                : true;  // bf16 comes from bf16 alone
+  if (as_it_is) {
+    gemm_.run(type, planes.rows, n, cols, planes.main, planes.stride, x, x_stride, job.y.data, job.y.stride);
+    return;
+  }
+  const auto row_bytes = static_cast<std::size_t>(cols) * sizeof(Value);
+  const std::int64_t most =
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(kTileBytes / row_bytes), 1, planes.rows);
+  tile.reserve(static_cast<std::size_t>(most * cols));
+  for (std::int64_t first = 0; first < planes.rows; first += most) {
+    const std::int64_t count = std::min(most, planes.rows - first);
+    w.rows(RowChoice{first, count, nullptr}, tile.data(), cols, stream_);
+    gemm_.run(type, count, n, cols, tile.data(), cols, x, x_stride, job.y.data + first, job.y.stride);
+  }
+}
+
+}  // namespace spectralkv::cuda

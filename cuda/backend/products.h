@@ -1,0 +1,39 @@
+// Weights times activations: fused kernels for a few tokens, tiles of plain numbers and cuBLAS for many.
+#pragma once
+
+#include <span>
+
+#include "cuda/backend/activations.h"
+#include "cuda/linalg/gemm.h"
+#include "cuda/weights/device_weight.h"
+#include "linalg/matmul.h"
+
+namespace spectralkv::cuda {
+
+class Products {
+ public:
+  // exact: activations and weights meet in f32.
+  Products(bool exact, Activations& activations, device::Stream stream)
+      : exact_(exact), activations_(activations), gemm_(stream), stream_(stream) {}
+
+  // The weights of all jobs are on the device (WeightView::device).
+  void run(std::span<const MatmulJob> jobs);
+  // Whether n tokens' activations are wanted in 8 bits.
+  bool wants_quantised(std::int64_t n) const { return !exact_ && n <= kFewTokens; }
+  std::int64_t work_bytes() const { return static_cast<std::int64_t>(tile_.bytes() + exact_tile_.bytes()); }
+
+ private:
+  void many(const MatmulJob& job);
+  template <class Value>
+  void by_tiles(const MatmulJob& job, GemmType type, const Value* x, std::int64_t x_stride,
+                device::DeviceBuffer<Value>& tile);
+
+  bool exact_;
+  Activations& activations_;
+  Gemm gemm_;
+  device::Stream stream_;
+  device::DeviceBuffer<std::uint16_t> tile_;  // rows of a matrix as f16
+  device::DeviceBuffer<float> exact_tile_;
+};
+
+}  // namespace spectralkv::cuda

@@ -1,0 +1,27 @@
+// What kernels and their callers may use: CUDA where nvcc compiles, its twin on the host elsewhere, so that
+// the same sources run in ordinary C++ tests.
+//
+// Kernels are function templates in .cuh files, in CUDA's own words (threadIdx, __syncthreads, __shfl_*_sync,
+// atomics, ...). Dynamic shared memory comes from dynamic_shared<T>(). Instructions without a word in CUDA
+// C++ have a function here: mma_*, ldmatrix_*, cp_async_*, f16 and bf16 as bits (no __half: its header is
+// nvcc's). Hosts call them through launch(kernel, grid, block, shared bytes, stream, arguments...).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/host_device.h"
+
+#ifdef __CUDACC__
+#define SKV_UNROLL _Pragma("unroll")
+#define SKV_UNROLL_NOT _Pragma("unroll 1")
+#define SKV_GRID_CONSTANT __grid_constant__
+#include "cuda/device/instructions.cuh"
+#include "cuda/device/runtime_cuda.h"
+#else
+#define SKV_UNROLL
+#define SKV_UNROLL_NOT
+#define SKV_GRID_CONSTANT
+#include "tests/cuda/host/instructions.h"
+#include "tests/cuda/host/runtime_host.h"
+#endif

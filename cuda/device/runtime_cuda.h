@@ -1,0 +1,142 @@
+// Memory, streams and launches; every call is checked. tests/cuda/host/runtime_host.h is the twin.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <utility>
+
+#include "base/error.h"
+
+namespace spectralkv::device {
+
+using Stream = cudaStream_t;
+
+inline void cuda_check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) [[likely]]
+    return;
+  static_cast<void>(cudaGetLastError());
+  fail(status == cudaErrorMemoryAllocation ? ErrorKind::memory : ErrorKind::os, "cuda", what, ": ",
+       cudaGetErrorString(status));
+}
+
+inline void* allocate(std::size_t bytes) {
+  if (bytes == 0) return nullptr;
+  void* memory = nullptr;
+  const cudaError_t status = cudaMalloc(&memory, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    static_cast<void>(cudaGetLastError());
+    std::size_t free = 0, total = 0;
+    static_cast<void>(cudaMemGetInfo(&free, &total));
+    fail(ErrorKind::memory, "cuda", "cannot allocate ", bytes, " bytes on the device: ", free, " of ", total,
+         " are free");
+  }
+  cuda_check(status, "allocating device memory");
+  return memory;
+}
+inline void release(void* memory) {
+  static_cast<void>(cudaFree(memory));
+}
+
+inline void copy_to_device(void* device, const void* host, std::size_t bytes, Stream stream) {
+  cuda_check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream), "copying to the device");
+}
+inline void copy_to_host(void* host, const void* device, std::size_t bytes, Stream stream) {
+  cuda_check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), "copying from the device");
+}
+inline void copy_on_device(void* to, const void* from, std::size_t bytes, Stream stream) {
+  cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copying on the device");
+}
+inline void fill_bytes(void* device, int value, std::size_t bytes, Stream stream) {
+  cuda_check(cudaMemsetAsync(device, value, bytes, stream), "filling device memory");
+}
+inline void synchronize(Stream stream) {
+  cuda_check(cudaStreamSynchronize(stream), "waiting for the device");
+}
+
+inline Stream make_stream() {
+  Stream stream = nullptr;
+  cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+  return stream;
+}
+inline void destroy_stream(Stream stream) {
+  static_cast<void>(cudaStreamDestroy(stream));
+}
+
+class Event {
+ public:
+  Event() { cuda_check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event"); }
+  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  Event& operator=(Event&& other) noexcept {
+    std::swap(event_, other.event_);
+    return *this;
+  }
+  ~Event() {
+    if (event_ != nullptr) static_cast<void>(cudaEventDestroy(event_));
+  }
+  void record(Stream stream) { cuda_check(cudaEventRecord(event_, stream), "recording an event"); }
+  void make_wait(Stream stream) {
+    cuda_check(cudaStreamWaitEvent(stream, event_, 0), "waiting for an event");
+  }
+  void synchronize() { cuda_check(cudaEventSynchronize(event_), "waiting for an event"); }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+// Launches that were recorded once and can be launched again, in one go.
+class Graph {
+ public:
+  Graph() = default;
+  Graph(Graph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(exec_, other.exec_);
+    return *this;
+  }
+  ~Graph() {
+    if (exec_ != nullptr) static_cast<void>(cudaGraphExecDestroy(exec_));
+  }
+  // Records what `launches` puts on the stream, without running it; when it throws, nothing is recorded.
+  template <class F>
+  void record(Stream stream, const F& launches) {
+    cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a graph");
+    cudaGraph_t graph = nullptr;
+    try {
+      launches();
+    } catch (...) {
+      static_cast<void>(cudaStreamEndCapture(stream, &graph));
+      static_cast<void>(cudaGetLastError());
+      if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
+      throw;
+    }
+    cuda_check(cudaStreamEndCapture(stream, &graph), "recording a graph");
+    const cudaError_t status = cudaGraphInstantiate(&exec_, graph, 0);
+    static_cast<void>(cudaGraphDestroy(graph));
+    cuda_check(status, "making a graph");
+  }
+  void launch(Stream stream) const { cuda_check(cudaGraphLaunch(exec_, stream), "launching a graph"); }
+
+ private:
+  cudaGraphExec_t exec_ = nullptr;
+};
+
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  cuda_check(cudaGetDevice(&device), "asking for the device");
+  cuda_check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "asking the device");
+  return count;
+}
+
+// shared: bytes of dynamic shared memory; beyond 48 KiB a kernel has to be told before.
+template <class... Parameters, class... Args>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream stream,
+            const Args&... args) {
+  if (shared > 48 * 1024)
+    cuda_check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+               "raising a kernel's shared memory");
+  kernel<<<grid, block, shared, stream>>>(static_cast<Parameters>(args)...);
+  cuda_check(cudaGetLastError(), "launching a kernel");
+}
+
+}  // namespace spectralkv::device

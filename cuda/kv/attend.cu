@@ -1,0 +1,126 @@
+// One layer's attention: which kernels run over which pieces of the context.
+#include <algorithm>
+#include <bit>
+#include <cassert>
+
+#include "cuda/kv/attend_ends.cuh"
+#include "cuda/kv/attend_plain.cuh"
+#include "cuda/kv/attend_tiles.h"
+#include "cuda/kv/cache_state.h"
+
+namespace spectralkv {
+namespace {
+
+using device_kv::AttendArgs;
+using device_kv::kThreads;
+using device_kv::kWarps;
+
+constexpr int kMostRows = 8;  // query rows that read the context together
+
+template <int G, bool exact>
+void launch_plain(const AttendArgs& args, device::Stream stream) {
+  const auto items = static_cast<unsigned>(exact ? args.exact_items : args.sealed_items);
+  device::launch(
+      device_kv::attend_plain<G, exact>,
+      dim3(items, static_cast<unsigned>(args.layer.heads), static_cast<unsigned>((args.rows + G - 1) / G)),
+      dim3(kThreads), static_cast<std::size_t>(device_kv::plain_shared_floats(G, args.layer.d)) * 4, stream,
+      args);
+}
+
+template <bool exact>
+void read_plain(const AttendArgs& args, device::Stream stream) {
+  if (args.rows == 1) return launch_plain<1, exact>(args, stream);
+  if (args.rows <= 4) return launch_plain<4, exact>(args, stream);
+  launch_plain<kMostRows, exact>(args, stream);
+}
+
+// Sealed blocks by the tensor cores, where both sides are codes. False: not of this kind.
+bool read_tiles(const AttendArgs& args, device::Stream stream) {
+  for (const auto& side : args.layer.side)
+    if (side.codec.kind != CodecForm::Kind::codes) return false;
+  switch (args.layer.d) {
+    case 64:
+      return device_kv::launch_tiles<64>(args, stream);
+    case 80:
+      return device_kv::launch_tiles<80>(args, stream);
+    case 96:
+      return device_kv::launch_tiles<96>(args, stream);
+    case 112:
+      return device_kv::launch_tiles<112>(args, stream);
+    case 128:
+      return device_kv::launch_tiles<128>(args, stream);
+    case 256:
+      return device_kv::launch_tiles<256>(args, stream);
+  }
+  return false;
+}
+
+// Tokens [at, at + kChunk) of a step into layer l, and the blocks that their queries read as sealed.
+template <class State>
+device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v,
+                                device::Stream stream) {
+  const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
+  device_kv::LayerView view = s.layers[l].view;
+  view.position = s.positions.data() + at / device_kv::kChunk;
+  device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
+                 view, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
+  s.seal_until(l, s.sealed_for(l, s.n_tokens + at + count - 1), stream);
+  return view;
+}
+
+}  // namespace
+
+void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v, device::Stream stream) {
+  for (std::int64_t at = 0; at < k.rows; at += device_kv::kChunk)
+    take_chunk(*cache.state_, static_cast<std::size_t>(layer), at, k, v, stream);
+}
+
+void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& shape, ConstMatrix q,
+            ConstMatrix k, ConstMatrix v, Matrix out, device::Stream stream) {
+  DeviceCache::State& s = *cache.state_;
+  const auto l = static_cast<std::size_t>(layer_index);
+  const std::int64_t d = s.shape.head_dim, heads = s.shape.n_kv_heads, n = q.rows;
+  assert(k.rows == n && v.rows == n && out.rows == n && q.cols == shape.n_heads * d && k.cols == heads * d);
+  for (std::int64_t at = 0; at < n; at += device_kv::kChunk) {
+    const std::int64_t count = std::min(device_kv::kChunk, n - at), first = s.n_tokens + at;
+    AttendArgs args{};
+    args.layer = take_chunk(s, l, at, k, v, stream);
+    args.group = static_cast<int>(shape.n_heads / heads);
+    args.rows = static_cast<int>(count) * args.group;
+    args.sliding = shape.sliding_window;
+    // Enough blocks of threads for the device; for one token a number that does not change as the context
+    // grows, so that the launches can be replayed.
+    const std::int64_t side_by_side = heads * ((args.rows + kMostRows - 1) / kMostRows);
+    const std::int64_t most = std::max<std::int64_t>(1, 4 * device::multiprocessors() / side_by_side);
+    const auto& view = args.layer;
+    const std::int64_t blocks = n == 1 ? s.shape.n_ctx / view.block : s.sealed_for(l, first + count - 1);
+    const std::int64_t pieces =
+        ((view.block + 31) / 32) * (view.window / view.block + 1 + (count + view.block - 1) / view.block) + 1;
+    args.sealed_items = static_cast<int>(std::min(most, (blocks + kWarps - 1) / kWarps));
+    args.exact_items =
+        static_cast<int>(std::max<std::int64_t>(1, std::min(most, (pieces + kWarps - 1) / kWarps)));
+
+    const auto rows = static_cast<std::size_t>(heads * args.rows);
+    s.plain.reserve(rows * static_cast<std::size_t>(d));
+    s.entered.reserve(rows * static_cast<std::size_t>(d));
+    s.bytes.reserve(rows * static_cast<std::size_t>(device_kv::byte_stride(static_cast<int>(d))));
+    s.steps.reserve(rows);
+    s.states.reserve(rows * static_cast<std::size_t>((args.sealed_items + args.exact_items) * (d + 2)));
+    args.plain = s.plain.data();
+    args.entered = s.entered.data();
+    args.bytes = s.bytes.data();
+    args.steps = s.steps.data();
+    args.states = s.states.data();
+    const dim3 each_row(static_cast<unsigned>(args.rows), static_cast<unsigned>(heads));
+    const auto floats = static_cast<std::size_t>(d) * sizeof(float);
+    device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), 2 * floats + kWarps * sizeof(float),
+                   stream, args, q.data + at * q.stride, q.stride, shape.scale, s.plain.data(),
+                   s.entered.data(), s.bytes.data(), s.steps.data());
+    if (args.sealed_items > 0 && !read_tiles(args, stream)) read_plain<false>(args, stream);
+    read_plain<true>(args, stream);
+    device::launch(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
+                   out.data + at * out.stride, out.stride);
+  }
+}
+
+}  // namespace spectralkv

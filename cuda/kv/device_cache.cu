@@ -1,0 +1,286 @@
+// Construction, growth, truncation and the byte account of the device cache.
+#include "cuda/kv/device_cache.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cuda/kv/attend_ends.cuh"
+#include "cuda/kv/cache_state.h"
+
+namespace spectralkv {
+
+using device::DeviceBuffer;
+using device_kv::DeviceLayer;
+using device_kv::DeviceSide;
+using device_kv::PageCursor;
+
+namespace {
+
+std::size_t size_of(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
+
+template <class T>
+T read_one(const DeviceBuffer<T>& buffer, std::size_t at, device::Stream stream) {
+  T value{};
+  buffer.read({&value, 1}, stream, at);
+  device::synchronize(stream);
+  return value;
+}
+
+}  // namespace
+
+DeviceCache::State::State(const CacheShape& s, const std::string& k, const std::string& v,
+                          device::Stream stream)
+    : shape(s),
+      type_k(k),
+      type_v(v),
+      types(s, k, v, pool),
+      main(stream),
+      sealing(device::make_stream()),
+      layers(size_of(s.n_layers)),
+      positions(size_of(s.n_ctx / device_kv::kChunk + 2)),
+      fault(1) {
+  const std::int64_t d = shape.head_dim, heads = shape.n_kv_heads;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    DeviceLayer& layer = layers[l];
+    const CacheLayout& layout = type(l).layout;
+    auto& view = layer.view;
+    view.layer = static_cast<int>(l);
+    view.heads = static_cast<int>(heads);
+    view.d = static_cast<int>(d);
+    view.block = layout.block;
+    view.sink = layout.sink;
+    view.window = layout.window;
+    const std::int64_t most = layout.block + layout.window + device_kv::kChunk;
+    view.ring_tokens = (most + layout.block - 1) / layout.block * layout.block;
+    view.position = positions.data();
+    view.fault = fault.data();
+    const std::int64_t n_blocks = shape.n_ctx / layout.block + 1;
+    for (int which = 0; which < 2; ++which) {
+      DeviceSide& side = layer.side[which];
+      const CacheSide& type = type_side(l, which);
+      auto& side_view = view.side[which];
+      side_view.codec =
+          tables.view(*type.built.codec, type.built.text, which == 0 ? KvSide::keys : KvSide::values, main);
+      side_view.exact_f32 = type.exact->spec() == "f32";
+      side.row_bytes = device_kv::exact_bytes(side_view.exact_f32, d);
+      side.ring = DeviceBuffer<std::uint8_t>(size_of(heads * view.ring_tokens * side.row_bytes));
+      side.sinks = DeviceBuffer<std::uint8_t>(size_of(heads * view.sink * side.row_bytes));
+      side.blocks = DeviceBuffer<std::uint8_t*>(size_of(n_blocks * heads));
+      side.sizes = DeviceBuffer<std::uint32_t>(size_of(n_blocks * heads));
+      side.cursor = DeviceBuffer<PageCursor>(1);
+      side_view.ring = side.ring.data();
+      side_view.sinks = side.sinks.data();
+      side_view.blocks = side.blocks.data();
+      side_view.sizes = side.sizes.data();
+      side_view.cursor = side.cursor.data();
+      device::fill_bytes(side.ring.data(), 0, side.ring.bytes(), main);
+    }
+  }
+  reset();
+}
+
+DeviceCache::State::~State() {
+  device::destroy_stream(sealing);
+}
+
+void DeviceCache::State::reset() {
+  wait_for_sealing(main);
+  n_tokens = 0;
+  device::fill_bytes(fault.data(), 0, fault.bytes(), main);
+  for (std::size_t l = 0; l < layers.size(); ++l) drop_blocks(l, 0);
+}
+
+void DeviceCache::State::wait_for_sealing(device::Stream stream) {
+  if (!seal_pending) return;
+  sealed.make_wait(stream);
+  seal_pending = false;
+}
+
+void DeviceCache::State::make_room(DeviceSide& side, std::uint64_t most, device::Stream stream) {
+  if (!side.pages.empty()) {
+    if (side.most_used + most > side.page_bytes()) side.most_used = read_one(side.cursor, 0, stream).used;
+    if (side.most_used + most <= side.page_bytes()) {
+      side.most_used += most;
+      return;
+    }
+  }
+  constexpr std::uint64_t kPageBytes = 1 << 20;
+  side.pages.emplace_back(static_cast<std::size_t>(std::max(kPageBytes, 2 * most)));
+  const PageCursor cursor{side.pages.back().data(), 0};
+  side.cursor.write({&cursor, 1}, stream);
+  device::synchronize(stream);
+  side.most_used = most;
+}
+
+// Keeps the first `keep` blocks of a layer, and the pages that they are in.
+void DeviceCache::State::drop_blocks(std::size_t l, std::int64_t keep) {
+  DeviceLayer& layer = layers[l];
+  if (keep >= layer.sealed && !(keep == 0 && layer.sealed == 0)) return;
+  const std::int64_t held = layer.sealed;
+  layer.sealed = keep;
+  for (DeviceSide& side : layer.side) {
+    if (keep == 0) {
+      side.pages.clear();
+      side.most_used = 0;
+      continue;
+    }
+    if (keep >= held) continue;
+    const std::uint8_t* const end = read_one(side.blocks, size_of(keep * shape.n_kv_heads), main);
+    while (end < side.pages.back().data() || end >= side.pages.back().data() + side.pages.back().size())
+      side.pages.pop_back();
+    const PageCursor cursor{side.pages.back().data(),
+                            static_cast<std::uint64_t>(end - side.pages.back().data())};
+    side.cursor.write({&cursor, 1}, main);
+    device::synchronize(main);
+    side.most_used = cursor.used;
+  }
+}
+
+// The first rows of exact block b go back into the ring.
+void DeviceCache::State::restore_rows(std::size_t l, std::int64_t b, std::int64_t rows) {
+  DeviceLayer& layer = layers[l];
+  const auto& view = layer.view;
+  for (DeviceSide& side : layer.side)
+    for (std::int64_t h = 0; h < view.heads && rows > 0; ++h) {
+      const std::uint8_t* const from = read_one(side.blocks, size_of(b * view.heads + h), main);
+      const std::int64_t row = h * view.ring_tokens + b * view.block % view.ring_tokens;
+      device::copy_on_device(side.ring.data() + row * side.row_bytes, from, size_of(rows * side.row_bytes),
+                             main);
+    }
+}
+
+DeviceCache::DeviceCache(const CacheShape& shape, const std::string& type_k, const std::string& type_v,
+                         device::Stream stream)
+    : state_(std::make_unique<State>(shape, type_k, type_v, stream)) {}
+DeviceCache::~DeviceCache() = default;
+
+const CacheShape& DeviceCache::shape() const {
+  return state_->shape;
+}
+std::int64_t DeviceCache::n_tokens() const {
+  return state_->n_tokens;
+}
+
+void DeviceCache::reset() {
+  state_->reset();
+}
+
+void DeviceCache::prepare(std::int64_t n, device::Stream stream) {
+  State& s = *state_;
+  check(n >= 1 && s.n_tokens + n <= s.shape.n_ctx, "cuda", n, " tokens behind ", s.n_tokens,
+        " do not fit into a context of ", s.shape.n_ctx);
+  std::vector<std::int64_t> positions;
+  for (std::int64_t at = 0; at < n; at += device_kv::kChunk) positions.push_back(s.n_tokens + at);
+  s.positions.write(positions, stream);
+  bool needed = n > 1;  // longer steps may seal blocks themselves, in the same memory
+  for (std::size_t l = 0; l < s.layers.size(); ++l)
+    needed |= s.sealed_for(l, s.n_tokens + n - 1) > s.sealed_for(l, s.n_tokens - 1);
+  if (needed) s.wait_for_sealing(stream);
+}
+
+void DeviceCache::commit(std::int64_t n) {
+  state_->n_tokens += n;
+  state_->seal_complete();
+}
+
+std::int64_t DeviceCache::nearest_below(std::int64_t n) const {
+  const State& s = *state_;
+  const auto can = [&s](std::int64_t m) {
+    for (std::size_t l = 0; l < s.layers.size(); ++l)
+      if (!can_go_back(s.type(l).layout, s.type(l).lossy, s.sealed_for(l, s.n_tokens), m)) return false;
+    return true;
+  };
+  n = std::clamp<std::int64_t>(n, 0, s.n_tokens);
+  while (n < s.n_tokens && !can(n)) --n;
+  return n;
+}
+
+void DeviceCache::truncate(std::int64_t n) {
+  State& s = *state_;
+  check_truncation(n, s.n_tokens, [this](std::int64_t m) { return nearest_below(m) == m; });
+  if (n == s.n_tokens) return;
+  s.wait_for_sealing(s.main);
+  for (std::size_t l = 0; l < s.layers.size(); ++l) {
+    const std::int64_t keep = std::min(s.layers[l].sealed, n / s.type(l).layout.block);
+    if (!s.type(l).lossy && s.layers[l].sealed > keep)
+      s.restore_rows(l, keep, n - keep * s.type(l).layout.block);
+    s.drop_blocks(l, keep);
+  }
+  s.n_tokens = n;
+}
+
+void DeviceCache::check_rows(device::Stream stream) const {
+  const State& s = *state_;
+  const unsigned long long code = read_one(s.fault, 0, stream);
+  if (code == 0) return;
+  const auto heads = static_cast<unsigned long long>(s.shape.n_kv_heads), at = code - 1, rest = at / heads;
+  fail(ErrorKind::value, "kv", "layer ", rest % 65536, ", KV head ", at % heads, ": the ",
+       rest / 65536 % 2 == 0 ? "key" : "value", " of token ", rest / 65536 / 2,
+       " is not finite, or beyond f16 (the cache type f32 can hold it)");
+}
+
+std::int64_t device_kv::SealMemory::bytes() const {
+  return static_cast<std::int64_t>(rows.bytes() + factors.bytes() + exponents.bytes() + ranks.bytes() +
+                                   gram.bytes() + eigenvalues.bytes() + phi.bytes() + long_vectors.bytes() +
+                                   factor_codes.bytes() + codes.bytes() + slots.bytes() + used.bytes());
+}
+
+std::int64_t DeviceCache::work_bytes() const {
+  const State& s = *state_;
+  return static_cast<std::int64_t>(s.plain.bytes() + s.entered.bytes() + s.steps.bytes() + s.states.bytes() +
+                                   s.bytes.bytes() + s.positions.bytes()) +
+         s.memory.bytes() + s.tables.bytes();
+}
+
+CacheReport DeviceCache::report() const {
+  State& s = *state_;
+  s.wait_for_sealing(s.main);
+  check_rows(s.main);
+  CacheReport report;
+  report.n_layers = s.shape.n_layers;
+  report.n_kv_heads = s.shape.n_kv_heads;
+  report.head_dim = s.shape.head_dim;
+  report.n_ctx = s.shape.n_ctx;
+  report.n_tokens = s.n_tokens;
+  const CacheReport types = s.types.report();
+  for (int which = 0; which < 2; ++which) {
+    CacheSideReport& out = which == 0 ? report.k : report.v;
+    out.codec = which == 0 ? types.k.codec : types.v.codec;
+    double paper = 0;
+    for (std::size_t l = 0; l < s.layers.size(); ++l) {
+      const DeviceSide& side = s.layers[l].side[which];
+      const auto& view = s.layers[l].view;
+      const Codec& codec = *s.type_side(l, which).built.codec;
+      out.exact_bytes += static_cast<std::int64_t>(side.ring.bytes() + side.sinks.bytes());
+      const std::int64_t n_blocks = s.sealed_for(l, s.n_tokens);
+      std::vector<std::uint32_t> sizes(size_of(n_blocks * view.heads));
+      side.sizes.read(sizes, s.main);
+      device::synchronize(s.main);
+      for (std::size_t i = 0; i < sizes.size(); ++i) {
+        const int n = view.block_tokens(static_cast<std::int64_t>(i) / view.heads);
+        // With its entries in two tables and what aligns its codes.
+        out.sealed_bytes += (sizes[i] + 15) / 16 * 16 + 12;
+        out.sealed_entries += static_cast<std::int64_t>(n) * view.d;
+        // The paper's count needs the rank alone, which the size tells.
+        std::byte head[2] = {};
+        const auto& coded = view.side[which].codec.coded;
+        if (view.side[which].codec.window > 0) {
+          const auto none = skv_coded_block(coded, size_of(n), 0).end;
+          head[0] =
+              static_cast<std::byte>((sizes[i] - none) / (skv_coded_block(coded, size_of(n), 1).end - none));
+        }
+        paper += codec.paper_bits(head, n, sizes[i]);
+      }
+    }
+    if (out.sealed_entries > 0) {
+      out.paper_bits = paper / static_cast<double>(out.sealed_entries);
+      out.honest_bits = 8.0 * static_cast<double>(out.sealed_bytes) / static_cast<double>(out.sealed_entries);
+    }
+  }
+  report.work_bytes = work_bytes();
+  return report;
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,98 @@
+// Reading rows of a block, eight values at a time, whatever its codec: the plain way.
+#pragma once
+
+#include "cuda/device/device.h"
+#include "cuda/kv/views.h"
+#include "kv/codecs/quant_groups.h"
+
+namespace spectralkv::device_kv {
+
+// n rows of d values.
+struct RowReader {
+  CodecForm::Kind kind;
+  const std::uint8_t* base;
+  int n, d;
+  const CodecView* codec = nullptr;  // of codes, and these:
+  SkvCodedBlock parts{};
+  int rank = 0;
+  float unit = 1;
+
+  // x: channels [channel, channel + 8) of a row, channel a multiple of 8.
+  __device__ void load8(int row, int channel, float (&x)[8]) const {
+    if (kind == CodecForm::Kind::f16) {
+      const uint4 words =
+          *reinterpret_cast<const uint4*>(base + 2 * (static_cast<std::int64_t>(row) * d + channel));
+      const unsigned pairs[4] = {words.x, words.y, words.z, words.w};
+      for (int i = 0; i < 4; ++i) {
+        const float2 pair = device::f16x2_to_f32x2(pairs[i]);
+        x[2 * i] = pair.x;
+        x[2 * i + 1] = pair.y;
+      }
+    } else if (kind == CodecForm::Kind::f32) {
+      const auto* const at =
+          reinterpret_cast<const float4*>(base + 4 * (static_cast<std::int64_t>(row) * d + channel));
+      const float4 a = at[0], b = at[1];
+      x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w;
+      x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
+    } else if (kind == CodecForm::Kind::q8_0) {
+      load_group<Q8Group>(row, channel, x);
+    } else if (kind == CodecForm::Kind::q4_0) {
+      load_group<Q4Group>(row, channel, x);
+    } else {
+      load_codes(row, channel, x);
+    }
+  }
+
+ private:
+  template <class Group>
+  __device__ void load_group(int row, int channel, float (&x)[8]) const {
+    const int g = quant_group(d);
+    const std::uint8_t* const group =
+        base + (static_cast<std::int64_t>(row) * (d / g) + channel / g) * Group::bytes(g);
+    for (int i = 0; i < 8; ++i) x[i] = Group::value(group, g, channel % g + i);
+  }
+
+  __device__ float f16_at(std::size_t offset) const {
+    return device::f16_to_f32(*reinterpret_cast<const std::uint16_t*>(base + offset));
+  }
+
+  __device__ void load_codes(int row, int channel, float (&x)[8]) const {
+    const CodecView& c = *codec;
+    const auto t = static_cast<std::size_t>(row);
+    const float norm = f16_at(parts.norms + 2 * t) * unit;
+    for (int i = 0; i < 8; ++i)
+      x[i] = norm * c.levels[skv_coded_code(c.coded, base + parts.codes, static_cast<std::size_t>(n), t,
+                                            static_cast<std::size_t>(channel + i))];
+    for (int r = 0; r < rank; ++r) {
+      const auto at = static_cast<std::size_t>(r);
+      const int wide = (n + 15) / 16 * 16, bits = c.coded.factor_bits;
+      const float left =
+          f16_at(parts.weights + 2 * at) * unit *
+          c.factor_levels[skv_packed_code(base + parts.left + at * parts.left_row, wide, bits, row)];
+      for (int i = 0; i < 8; ++i)
+        x[i] +=
+            left *
+            c.factor_levels[skv_packed_code(base + parts.right + at * parts.right_row, d, bits, channel + i)];
+    }
+  }
+};
+
+// A stored block of n tokens.
+__device__ inline RowReader read_block(const CodecView& codec, const std::uint8_t* block, int n, int d) {
+  RowReader reader{codec.kind, block, n, d};
+  if (codec.kind == CodecForm::Kind::codes) {
+    reader.codec = &codec;
+    reader.rank = block[0];
+    reader.unit = ldexpf(1.0f, static_cast<std::int8_t>(block[1]));
+    reader.parts =
+        skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(reader.rank));
+  }
+  return reader;
+}
+
+// Exact rows.
+__device__ inline RowReader read_exact(bool f32, const std::uint8_t* rows, int n, int d) {
+  return {f32 ? CodecForm::Kind::f32 : CodecForm::Kind::f16, rows, n, d};
+}
+
+}  // namespace spectralkv::device_kv

@@ -1,0 +1,133 @@
+// The first half of sealing: exact rows into codec space, Gram matrices, and what their spectra say.
+#pragma once
+
+#include "cuda/kv/attend_ends.cuh"
+#include "cuda/kv/reduce.cuh"
+#include "cuda/kv/rows.cuh"
+#include "cuda/kv/seal.h"
+#include "spectral/spectrum_math.h"
+
+namespace spectralkv::device_kv {
+
+constexpr int kNormExponent = 13;  // the largest row norm is scaled below 2^13 (kv/codecs/eoptshrinkq.cc)
+
+// Value c of token `token` of the block, from the ring.
+__device__ inline float exact_value(const SealArgs& args, int item, int token, int c) {
+  const LayerView& layer = args.layer;
+  const SideView& side = args.side_of(item);
+  const std::int64_t t = (args.index + 1) * layer.block - args.n + token;
+  const std::int64_t at = (item % layer.heads * layer.ring_tokens + t % layer.ring_tokens) * layer.d + c;
+  return side.exact_f32 ? reinterpret_cast<const float*>(side.ring)[at]
+                        : device::f16_to_f32(reinterpret_cast<const std::uint16_t*>(side.ring)[at]);
+}
+
+// Fills rows and exponents. Grid: items. Shared: doubles [kWarps], floats [d].
+template <int kUnused>
+__global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT SealArgs args) {
+  const int item = static_cast<int>(blockIdx.x), d = args.layer.d, thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % 32, warp = thread / 32;
+  const CodecView& codec = args.side_of(item).codec;
+  double* const scratch = device::dynamic_shared<double>();
+  float* const x = reinterpret_cast<float*>(scratch + kWarps);
+  float* const rows = args.rows_of(item);
+  int exponent = 0;
+  if (codec.kind == CodecForm::Kind::codes) {
+    double top = 0;
+    for (int t = warp; t < args.n; t += kWarps) {
+      double squares = 0;
+      for (int c = lane; c < d; c += 32) {
+        const double value = exact_value(args, item, t, c);
+        squares += value * value;
+      }
+      top = larger(top, sqrt(warp_sum_double(squares)));
+    }
+    top = block_max(top, scratch);
+    if (top > 0 && top < 1e300) {  // a fault was recorded when a row is not finite
+      frexp(top, &exponent);
+      exponent -= kNormExponent;
+      exponent = exponent < -100 ? -100 : exponent > 120 ? 120 : exponent;
+    }
+    if (thread == 0) args.exponents[item] = exponent;
+  }
+  const float down = ldexpf(1.0f, -exponent);
+  for (int t = 0; t < args.n; ++t) {
+    __syncthreads();
+    for (int c = thread; c < d; c += kThreads) x[c] = exact_value(args, item, t, c) * down;
+    __syncthreads();
+    if (codec.enter == nullptr)
+      for (int c = thread; c < d; c += kThreads) rows[t * d + c] = x[c];
+    else
+      rotate_row(x, codec.enter, d, [&](int c, float value) { rows[t * d + c] = value; });
+  }
+}
+
+// Sums of products over the longer side, in double. Grid: items; 256 threads, each 4 x 4 sums of a tile
+// of 64.
+constexpr int kGramThreads = 256;
+template <int kUnused>
+__global__ void __launch_bounds__(kGramThreads) seal_gram(const SKV_GRID_CONSTANT SealArgs args) {
+  const int item = static_cast<int>(blockIdx.x), d = args.layer.d, p = args.p;
+  if (args.side_of(item).codec.window == 0) return;
+  const bool transposed = args.n < d;  // then tokens are the shorter side
+  const float* const rows = args.rows_of(item);
+  const int step_short = transposed ? d : 1, step_long = transposed ? 1 : d;
+  double* const gram = args.gram + static_cast<std::int64_t>(item) * p * p;
+  const int ty = static_cast<int>(threadIdx.x) / 16, tx = static_cast<int>(threadIdx.x) % 16;
+  for (int i0 = 0; i0 < p; i0 += 64)
+    for (int j0 = 0; j0 <= i0; j0 += 64) {
+      double sum[4][4] = {};
+      for (int k = 0; k < args.longer; ++k) {
+        double a[4], b[4];
+        SKV_UNROLL
+        for (int u = 0; u < 4; ++u) {
+          const int i = i0 + ty + 16 * u, j = j0 + tx + 16 * u;
+          a[u] = i < p ? rows[i * step_short + k * step_long] : 0;
+          b[u] = j < p ? rows[j * step_short + k * step_long] : 0;
+        }
+        SKV_UNROLL
+        for (int u = 0; u < 4; ++u)
+          for (int w = 0; w < 4; ++w) sum[u][w] += a[u] * b[w];
+      }
+      for (int u = 0; u < 4; ++u)
+        for (int w = 0; w < 4; ++w) {
+          const int i = i0 + ty + 16 * u, j = j0 + tx + 16 * w;
+          if (i >= p || j >= p) continue;
+          gram[i * p + j] = sum[u][w];
+          gram[j * p + i] = sum[u][w];
+        }
+    }
+}
+
+// Rank and shrunken singular values of each item. Grid: items. Shared: doubles [p], falling eigenvalues.
+template <int kUnused>
+__global__ void __launch_bounds__(kThreads) seal_spectrum(const SKV_GRID_CONSTANT SealArgs args) {
+  const int item = static_cast<int>(blockIdx.x), p = args.p, k = args.side_of(item).codec.window;
+  const int thread = static_cast<int>(threadIdx.x);
+  if (k == 0 || p < 3 * k + 1) {
+    if (thread == 0) args.ranks[item] = 0;
+    return;
+  }
+  double* const values = device::dynamic_shared<double>();
+  const double* const rising = args.eigenvalues + static_cast<std::int64_t>(item) * p;
+  const double floor = eigenvalue_floor(rising[p - 1], p);
+  for (int i = thread; i < p; i += kThreads) values[i] = rising[p - 1 - i] > floor ? rising[p - 1 - i] : 0;
+  __syncthreads();
+  const double edge = edge_of(values[k], values[2 * k]);
+  const double threshold = outlier_threshold(edge, args.layer.d);
+  int rank = 0;
+  while (rank < kMostRank && values[rank] > threshold) ++rank;
+  if (thread == 0) args.ranks[item] = rank;
+  if (thread >= rank) return;
+  const double near = values[rank + k], far = values[rank + 2 * k];
+  const bool cut = imputed_point(near, far, 1, k) >= values[rank - 1];
+  const auto noise = [&](int i) {
+    if (i >= k) return values[rank + i];
+    const double point = imputed_point(near, far, i + 1, k);
+    return cut && edge < point ? edge : point;
+  };
+  const double beta = static_cast<double>(p) / args.longer;
+  const Outlier outlier = d_transform_of(noise, p - rank, beta, values[thread]);
+  args.phi[item * kMostRank + thread] = shrunken_value(outlier, args.side_of(item).codec.loss);
+}
+
+}  // namespace spectralkv::device_kv

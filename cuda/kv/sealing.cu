@@ -1,0 +1,108 @@
+// When and where blocks are sealed: at the latest when a query reads them, else on a stream of its own as
+// soon as they are complete.
+#include <algorithm>
+
+#include "cuda/kv/cache_state.h"
+#include "cuda/kv/seal_encode.cuh"
+#include "cuda/kv/seal_rows.cuh"
+
+namespace spectralkv {
+
+using device_kv::DeviceLayer;
+using device_kv::DeviceSide;
+using device_kv::kMostRank;
+using device_kv::kThreads;
+using device_kv::kWarps;
+
+namespace {
+
+std::size_t size_of(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
+
+device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer, std::int64_t b,
+                              std::int64_t slot_bytes) {
+  device_kv::SealArgs args{};
+  args.layer = layer.view;
+  args.index = b;
+  args.n = layer.view.block_tokens(b);
+  args.p = std::min(args.n, layer.view.d);
+  args.longer = std::max(args.n, layer.view.d);
+  args.slot_bytes = slot_bytes;
+  const std::int64_t items = 2 * layer.view.heads, block = layer.view.block, d = layer.view.d;
+  const std::int64_t shorter = std::min(block, d), longer = std::max(block, d);
+  m.rows.reserve(size_of(items * block * d));
+  m.exponents.reserve(size_of(items));
+  m.gram.reserve(size_of(items * shorter * shorter));
+  m.eigenvalues.reserve(size_of(items * shorter));
+  m.ranks.reserve(size_of(items));
+  m.phi.reserve(size_of(items * kMostRank));
+  m.long_vectors.reserve(size_of(items * kMostRank * longer));
+  m.factors.reserve(size_of(items * 2 * kMostRank * (longer + 16)));
+  m.factor_codes.reserve(size_of(items * 2 * kMostRank * (longer + 16)));
+  m.codes.reserve(size_of(items * block * d));
+  m.slots.reserve(size_of(items * slot_bytes));
+  m.used.reserve(size_of(items));
+  args.rows = m.rows.data();
+  args.exponents = m.exponents.data();
+  args.gram = m.gram.data();
+  args.eigenvalues = m.eigenvalues.data();
+  args.ranks = m.ranks.data();
+  args.phi = m.phi.data();
+  args.long_vectors = m.long_vectors.data();
+  args.factors = m.factors.data();
+  args.factor_codes = m.factor_codes.data();
+  args.codes = m.codes.data();
+  args.slots = m.slots.data();
+  args.used = m.used.data();
+  return args;
+}
+
+}  // namespace
+
+void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::Stream stream) {
+  DeviceLayer& layer = layers[l];
+  for (; layer.sealed < count; ++layer.sealed) {
+    std::int64_t slot_bytes = 0;
+    for (int which = 0; which < 2; ++which) {
+      const std::int64_t most = type_side(l, which).built.codec->max_bytes(layer.view.block);
+      slot_bytes = std::max(slot_bytes, (most + 15) / 16 * 16);
+      make_room(layer.side[which], static_cast<std::uint64_t>(layer.view.heads * (most + 16)), stream);
+    }
+    const device_kv::SealArgs args = make_args(memory, layer, layer.sealed, slot_bytes);
+    const auto heads = static_cast<unsigned>(layer.view.heads), items = 2 * heads,
+               d = static_cast<unsigned>(args.layer.d);
+    const std::size_t doubles = kWarps * sizeof(double);
+    device::launch(device_kv::seal_rows<0>, dim3(items), dim3(kThreads), doubles + d * sizeof(float), stream,
+                   args);
+    const bool factor[2] = {layer.view.side[0].codec.window > 0, layer.view.side[1].codec.window > 0};
+    if (factor[0] || factor[1]) {
+      device::launch(device_kv::seal_gram<0>, dim3(items), dim3(device_kv::kGramThreads), 0, stream, args);
+      const unsigned first = factor[0] ? 0 : heads, some = factor[0] && factor[1] ? items : heads;
+      eigen.solve(args.gram + size_of(std::int64_t{first} * args.p * args.p),
+                  args.eigenvalues + first * static_cast<unsigned>(args.p), static_cast<int>(some), args.p,
+                  stream);
+    }
+    device::launch(device_kv::seal_spectrum<0>, dim3(items), dim3(kThreads),
+                   static_cast<std::size_t>(args.p) * sizeof(double), stream, args);
+    if (factor[0] || factor[1])
+      device::launch(device_kv::seal_vectors<0>, dim3(items), dim3(kThreads), doubles, stream, args);
+    device::launch(device_kv::seal_encode<0>, dim3(items), dim3(kThreads),
+                   doubles + kMostRank * sizeof(float), stream, args);
+    device::launch(device_kv::seal_place<0>, dim3(2), dim3(kThreads), 0, stream, args);
+  }
+}
+
+void DeviceCache::State::seal_complete() {
+  const auto complete = [this](std::size_t l) { return n_tokens / type(l).layout.block; };
+  bool any = false;
+  for (std::size_t l = 0; l < layers.size(); ++l) any |= layers[l].sealed < complete(l);
+  if (!any) return;
+  appended.record(main);
+  appended.make_wait(sealing);
+  for (std::size_t l = 0; l < layers.size(); ++l) seal_until(l, complete(l), sealing);
+  sealed.record(sealing);
+  seal_pending = true;
+}
+
+}  // namespace spectralkv

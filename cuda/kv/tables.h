@@ -1,0 +1,25 @@
+// What kernels need of codecs beside a block's bytes: codebooks and rotations in device memory, one copy a
+// codec.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "cuda/device/memory.h"
+#include "cuda/kv/views.h"
+
+namespace spectralkv::device_kv {
+
+class CodecTables {
+ public:
+  // The view of a codec of K or V. A codec that the device does not take is a value error that names it;
+  // `text`: its spec.
+  CodecView view(const Codec& codec, const std::string& text, KvSide side, device::Stream stream);
+  std::int64_t bytes() const;
+
+ private:
+  const float* keep(const std::string& name, std::span<const float> values, device::Stream stream);
+  std::map<std::string, device::DeviceBuffer<float>> kept_;
+};
+
+}  // namespace spectralkv::device_kv

@@ -1,0 +1,63 @@
+// Activations rounded to 8 bits, with a scale for every 32 values: what products with quantised weights take.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/ops/reduce.cuh"
+
+namespace spectralkv::cuda {
+
+// The scale of 32 values, and the sums of the first and of the last 16 codes, in the low and the high half.
+struct alignas(8) GroupScale {
+  float scale;
+  std::uint32_t sums;
+};
+
+// Rows of such values; a group is 32 of them.
+struct QuantRows {
+  std::int8_t* codes = nullptr;  // [n, cols]
+  GroupScale* scales = nullptr;  // [n, cols / 32]
+};
+
+// The lanes of a warp bring 32 values side by side, the first at `at`, counted over all rows; at is a
+// multiple of 32.
+__device__ __forceinline__ void put_quantised(float value, std::int64_t at, const QuantRows& to) {
+  const unsigned lane = threadIdx.x % 32;
+  const float most = warp_max(fabsf(value));
+  const float scale = most / 127.0f;
+  const int code = most > 0 ? __float2int_rn(value / scale) : 0;
+  int sum = code;
+  for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
+  const int last = __shfl_sync(kAllLanes, sum, 16);
+  to.codes[at + lane] = static_cast<std::int8_t>(code);
+  if (lane == 0)
+    to.scales[at / 32] = {
+        scale, (static_cast<std::uint32_t>(sum) & 0xffffu) | static_cast<std::uint32_t>(last) << 16};
+}
+
+// x [n, cols], rows `stride` values apart, cols a multiple of 32; one thread a value.
+template <int>
+__global__ void quantise_kernel(const float* x, std::int64_t n, std::int64_t cols, std::int64_t stride,
+                                QuantRows to) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n * cols) return;  // whole warps
+  put_quantised(x[i / cols * stride + i % cols], i / 32 * 32, to);
+}
+
+// x as f16 or bf16, [n, cols] without gaps. What is beyond f16 becomes its largest value.
+enum class Narrow { f16, bf16 };
+template <Narrow kind>
+__global__ void narrow_kernel(const float* x, std::int64_t n, std::int64_t cols, std::int64_t stride,
+                              std::uint16_t* to) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n * cols) return;
+  const float value = x[i / cols * stride + i % cols];
+  if constexpr (kind == Narrow::bf16) {
+    to[i] = device::f32_to_bf16(value);
+  } else {
+    constexpr float kMost = 65504.0f;
+    to[i] = device::f32_to_f16(value > kMost ? kMost : value < -kMost ? -kMost : value);  // NaN stays
+  }
+}
+
+}  // namespace spectralkv::cuda

@@ -1,0 +1,83 @@
+// RMSNorm with the residual's addition, RoPE, SwiGLU and bias. Those before a product can give its input in 8
+// bits as well, which saves a launch.
+#pragma once
+
+#include "cuda/ops/activations.cuh"
+
+namespace spectralkv::cuda {
+
+// One block a row of [n, cols]: x += y where y is given, then out = x / rms(x) * gain; out may be y. Where
+// `quantised` has memory, cols is a multiple of 32. Strides in values.
+struct NormArgs {
+  float* x;
+  const float* y;  // or null
+  const float* gain;
+  float* out;
+  std::int64_t cols, x_stride, y_stride, out_stride;
+  float eps;
+  QuantRows quantised;
+};
+
+template <int>
+__global__ void rms_norm_kernel(NormArgs a) {
+  __shared__ float part[32];
+  float* const x = a.x + blockIdx.x * a.x_stride;
+  float squares = 0;
+  for (std::int64_t c = threadIdx.x; c < a.cols; c += blockDim.x) {
+    float value = x[c];
+    if (a.y != nullptr) x[c] = value += a.y[blockIdx.x * a.y_stride + c];
+    squares += value * value;
+  }
+  const float scale = rsqrtf(block_sum(squares, part) / static_cast<float>(a.cols) + a.eps);
+  float* const out = a.out + blockIdx.x * a.out_stride;
+  for (std::int64_t c = threadIdx.x; c < a.cols; c += blockDim.x) {
+    const float value = x[c] * scale * a.gain[c];
+    out[c] = value;
+    if (a.quantised.codes != nullptr)
+      put_quantised(value, (static_cast<std::int64_t>(blockIdx.x) * a.cols + c) / 32 * 32, a.quantised);
+  }
+}
+
+// Turns the first `dims` values of each head of q and k; one thread a pair. cos_sin [n, dims], rows without
+// gaps as linalg/rope.h has them.
+struct RopeArgs {
+  float *q, *k;
+  std::int64_t n, q_heads, k_heads, head_dim, dims, q_stride, k_stride;
+  const float* cos_sin;
+};
+
+template <int>
+__global__ void rope_kernel(RopeArgs a) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const std::int64_t pairs = a.dims / 2, heads = a.q_heads + a.k_heads;
+  if (i >= a.n * heads * pairs) return;
+  const std::int64_t pair = i % pairs, head = i / pairs % heads, t = i / pairs / heads;
+  float* const x = head < a.q_heads ? a.q + t * a.q_stride + head * a.head_dim
+                                    : a.k + t * a.k_stride + (head - a.q_heads) * a.head_dim;
+  const float c = a.cos_sin[t * a.dims + 2 * pair], s = a.cos_sin[t * a.dims + 2 * pair + 1];
+  const float x0 = x[2 * pair], x1 = x[2 * pair + 1];
+  x[2 * pair] = x0 * c - x1 * s;
+  x[2 * pair + 1] = x0 * s + x1 * c;
+}
+
+// gate = silu(gate) * up, both [n, cols] without gaps; one thread a value. As for the norm, `quantised`
+// needs cols in multiples of 32.
+template <int>
+__global__ void silu_mul_kernel(float* gate, const float* up, std::int64_t values, QuantRows quantised) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= values) return;
+  const float g = gate[i];
+  const float value = g / (1.0f + device::fast_exp(-g)) * up[i];
+  gate[i] = value;
+  if (quantised.codes != nullptr) put_quantised(value, i / 32 * 32, quantised);
+}
+
+// y[t][r] += bias[r]; one thread a value of y [n, cols].
+template <int>
+__global__ void add_bias_kernel(float* y, std::int64_t n, std::int64_t cols, std::int64_t stride,
+                                const float* bias) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n * cols) y[i / cols * stride + i % cols] += bias[i % cols];
+}
+
+}  // namespace spectralkv::cuda

@@ -1,0 +1,69 @@
+// Rows of a weight matrix as f32 or f16: tiles for products with many tokens, and the embedding of tokens.
+#pragma once
+
+#include "cuda/weights/planes.h"
+
+namespace spectralkv::cuda {
+
+// Which rows: n from `first` on, or those that `list` names, in its order.
+struct RowChoice {
+  std::int64_t first = 0, n = 0;
+  const std::int32_t* list = nullptr;  // [n] in device memory
+
+  __device__ __forceinline__ std::int64_t operator()(std::int64_t i) const {
+    return list != nullptr ? list[i] : first + i;
+  }
+};
+
+__device__ __forceinline__ void put_value(float* to, float value) {
+  *to = value;
+}
+__device__ __forceinline__ void put_value(std::uint16_t* to, float value) {
+  *to = device::f32_to_f16(value);
+}
+
+// The four values of quad `quad` (0 to 7) of 32 values; both factors are applied as formats/ does it.
+template <class F>
+__device__ __forceinline__ void quad_values(const Planes& w, std::int64_t chunk, int quad, float (&out)[4]) {
+  const std::uint32_t codes =
+      quad_codes<F>(w.main + chunk * F::kMainWords, w.high + chunk * F::kHighWords, quad);
+  const Affine a = group_affine<F>(read_scales<F>(w, chunk), quad / (F::kGroup / 4));
+  for (int i = 0; i < 4; ++i) {
+    const auto byte = static_cast<int>(codes >> (8 * i) & 255u);
+    const int code = F::kMain == 8 ? static_cast<std::int8_t>(byte) : byte - F::kOffset;
+    const float product = a.scale * static_cast<float>(code);
+    out[i] = F::kMinimum ? product - a.minimum : product;
+  }
+}
+
+// out [rows.n, stride]; one thread a quad.
+template <class F, class Out>
+__global__ void dequantise_kernel(Planes w, RowChoice rows, Out* out, std::int64_t stride) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const std::int64_t quads = w.cols / 4;
+  if (i >= rows.n * quads) return;
+  const std::int64_t r = i / quads, q = i % quads;
+  float values[4];
+  quad_values<F>(w, rows(r) * (w.cols / 32) + q / 8, static_cast<int>(q % 8), values);
+  for (int j = 0; j < 4; ++j) put_value(out + r * stride + 4 * q + j, values[j]);
+}
+
+enum class FloatKind { f32, f16, bf16 };
+
+template <FloatKind kind>
+__device__ __forceinline__ float float_value(const Planes& w, std::int64_t at) {
+  if constexpr (kind == FloatKind::f32) return reinterpret_cast<const float*>(w.main)[at];
+  const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(w.main)[at];
+  return kind == FloatKind::f16 ? device::f16_to_f32(bits) : device::bf16_to_f32(bits);
+}
+
+// The same of a matrix of floats; one thread a value.
+template <FloatKind kind, class Out>
+__global__ void copy_floats_kernel(Planes w, RowChoice rows, Out* out, std::int64_t stride) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= rows.n * w.cols) return;
+  const std::int64_t r = i / w.cols, c = i % w.cols;
+  put_value(out + r * stride + c, float_value<kind>(w, rows(r) * w.stride + c));
+}
+
+}  // namespace spectralkv::cuda

@@ -1,0 +1,186 @@
+// The table of weight types on the device, and the launches over it.
+#include "cuda/weights/device_weight.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <limits>
+
+#include "base/error.h"
+#include "cuda/weights/gemv.cuh"
+#include "cuda/weights/repack.cuh"
+
+namespace spectralkv::cuda {
+namespace {
+
+constexpr unsigned kThreads = 256;
+constexpr std::int64_t kPiece = std::int64_t{64} << 20;  // bytes of the file that are on the device at once
+
+unsigned blocks_for(std::int64_t threads) {
+  const std::int64_t blocks = (threads + kThreads - 1) / kThreads;
+  assert(blocks <= std::numeric_limits<int>::max());
+  return static_cast<unsigned>(blocks);
+}
+
+template <class T>
+struct Tag {
+  using Type = T;
+};
+template <FloatKind k>
+struct FloatTag {
+  static constexpr FloatKind kKind = k;
+};
+
+// Calls visit(Tag<File>) for a quantised type, visit(FloatTag<kind>) for another.
+template <class Visit>
+void with_type(DType type, const Visit& visit) {
+  switch (type) {
+    case DType::f32:
+      return visit(FloatTag<FloatKind::f32>());
+    case DType::f16:
+      return visit(FloatTag<FloatKind::f16>());
+    case DType::bf16:
+      return visit(FloatTag<FloatKind::bf16>());
+    case DType::q4_0:
+      return visit(Tag<FileQ4_0>());
+    case DType::q4_1:
+      return visit(Tag<FileQ4_1>());
+    case DType::q5_0:
+      return visit(Tag<FileQ5_0>());
+    case DType::q5_1:
+      return visit(Tag<FileQ5_1>());
+    case DType::q8_0:
+      return visit(Tag<FileQ8_0>());
+    case DType::q2_k:
+      return visit(Tag<FileQ2_K>());
+    case DType::q3_k:
+      return visit(Tag<FileQ3_K>());
+    case DType::q4_k:
+      return visit(Tag<FileQ4_K>());
+    case DType::q5_k:
+      return visit(Tag<FileQ5_K>());
+    case DType::q6_k:
+      return visit(Tag<FileQ6_K>());
+  }
+  fail(ErrorKind::value, "cuda", "a weight type of number ", static_cast<int>(type), " is not supported");
+}
+
+template <class T>
+constexpr bool kIsFile = false;
+template <class T>
+constexpr bool kIsFile<Tag<T>> = true;
+
+// Bytes of the four planes of a matrix, each a multiple of 256, so that all begin where wide loads may.
+template <class F>
+std::array<std::size_t, 4> plane_bytes(std::int64_t values) {
+  const auto chunks = static_cast<std::size_t>(values / 32);
+  const auto whole = [](std::size_t bytes) { return (bytes + 255) / 256 * 256; };
+  return {whole(chunks * F::kMainWords * 4), whole(chunks * F::kHighWords * 4),
+          whole(chunks * 32 / F::kSuper * F::kCoarse * 2), whole(chunks * F::kFineBytes)};
+}
+
+template <class File>
+void load_quantised(const WeightView& w, Planes& planes, device::DeviceBuffer<std::uint8_t>& memory,
+                    device::DeviceBuffer<std::uint8_t>& staging, device::Stream stream) {
+  using F = typename File::Planes;
+  const auto bytes = plane_bytes<F>(w.rows * w.cols);
+  memory = device::DeviceBuffer<std::uint8_t>(bytes[0] + bytes[1] + bytes[2] + bytes[3]);
+  std::uint8_t* at = memory.data();
+  planes.main = reinterpret_cast<std::uint32_t*>(at);
+  planes.high = reinterpret_cast<std::uint32_t*>(at += bytes[0]);
+  planes.coarse = reinterpret_cast<std::uint16_t*>(at += bytes[1]);
+  planes.fine = at + bytes[2];
+
+  constexpr auto kBlockBytes = static_cast<std::int64_t>(sizeof(typename File::Block));
+  const std::int64_t blocks = w.rows * w.cols / File::kValues, most = kPiece / kBlockBytes;
+  staging.reserve(static_cast<std::size_t>(std::min(blocks, most) * kBlockBytes));
+  for (std::int64_t first = 0; first < blocks; first += most) {
+    const std::int64_t n = std::min(most, blocks - first);
+    device::copy_to_device(staging.data(), w.data + first * kBlockBytes,
+                           static_cast<std::size_t>(n * kBlockBytes), stream);
+    device::launch(repack_kernel<File>, dim3(blocks_for(n)), dim3(kThreads), 0, stream, staging.data(), n,
+                   first, planes);
+  }
+}
+
+void load_floats(const WeightView& w, std::int64_t width, Planes& planes,
+                 device::DeviceBuffer<std::uint8_t>& memory, device::Stream stream) {
+  const std::int64_t unit = 16 / width;
+  planes.stride = (w.cols + unit - 1) / unit * unit;
+  memory = device::DeviceBuffer<std::uint8_t>(static_cast<std::size_t>(w.rows * planes.stride * width));
+  planes.main = reinterpret_cast<std::uint32_t*>(memory.data());
+  if (planes.stride == w.cols) {
+    device::copy_to_device(memory.data(), w.data, memory.bytes(), stream);
+    return;
+  }
+  device::fill_bytes(memory.data(), 0, memory.bytes(), stream);
+  for (std::int64_t r = 0; r < w.rows; ++r)
+    device::copy_to_device(memory.data() + r * planes.stride * width, w.row(r),
+                           static_cast<std::size_t>(w.cols * width), stream);
+}
+
+template <class Out>
+void expand(DType type, const Planes& w, const RowChoice& rows, Out* out, std::int64_t stride,
+            device::Stream stream) {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (kIsFile<T>) {
+      device::launch(dequantise_kernel<typename T::Type::Planes, Out>, dim3(blocks_for(rows.n * w.cols / 4)),
+                     dim3(kThreads), 0, stream, w, rows, out, stride);
+    } else {
+      device::launch(copy_floats_kernel<T::kKind, Out>, dim3(blocks_for(rows.n * w.cols)), dim3(kThreads), 0,
+                     stream, w, rows, out, stride);
+    }
+  });
+}
+
+}  // namespace
+
+DeviceWeight::DeviceWeight(const WeightView& w, device::DeviceBuffer<std::uint8_t>& staging,
+                           device::Stream stream)
+    : type_(w.type) {
+  planes_.rows = w.rows;
+  planes_.cols = w.cols;
+  with_type(type_, [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (kIsFile<T>)
+      load_quantised<typename T::Type>(w, planes_, memory_, staging, stream);
+    else
+      load_floats(w, T::kKind == FloatKind::f32 ? 4 : 2, planes_, memory_, stream);
+  });
+  device::synchronize(stream);  // the file's pages may go
+}
+
+void DeviceWeight::rows(const RowChoice& rows, float* out, std::int64_t stride, device::Stream stream) const {
+  expand(type_, planes_, rows, out, stride, stream);
+}
+void DeviceWeight::rows(const RowChoice& rows, std::uint16_t* out, std::int64_t stride,
+                        device::Stream stream) const {
+  expand(type_, planes_, rows, out, stride, stream);
+}
+
+void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, device::Stream stream) {
+  assert(!jobs.empty() && jobs.size() <= kGemvJobs);
+  GemvJobs all{};
+  int blocks = 0;
+  for (std::size_t j = 0; j < kGemvJobs; ++j) {
+    all.first_block[j] = blocks;
+    if (j >= jobs.size()) continue;
+    const DeviceJob& job = jobs[j];
+    all.job[j] = {job.w->planes(), job.bias, job.y.data, job.y.stride};
+    blocks += static_cast<int>((job.w->planes().rows + kGemvRows - 1) / kGemvRows);
+  }
+  all.first_block[kGemvJobs] = blocks;
+  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(x.rows));
+  with_type(jobs[0].w->type(), [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (kIsFile<T>)
+      device::launch(gemv_kernel<typename T::Type::Planes>, grid, dim3(kGemvThreads), 0, stream, all,
+                     quantised);
+    else
+      device::launch(gemv_floats_kernel<T::kKind>, grid, dim3(kGemvThreads), 0, stream, all, x.data,
+                     x.stride);
+  });
+}
+
+}  // namespace spectralkv::cuda

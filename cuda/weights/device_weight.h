@@ -1,0 +1,47 @@
+// A weight matrix in device memory, and the products with it.
+#pragma once
+
+#include <span>
+
+#include "cuda/device/memory.h"
+#include "cuda/linalg/gemm.h"
+#include "cuda/ops/activations.cuh"
+#include "cuda/weights/planes.h"
+#include "tensor/matrix.h"
+
+namespace spectralkv::cuda {
+
+struct RowChoice;
+
+class DeviceWeight {
+ public:
+  // Copies w from the host and takes its blocks apart (planes.h). staging: memory for a piece of the file,
+  // grown as needed.
+  DeviceWeight(const WeightView& w, device::DeviceBuffer<std::uint8_t>& staging, device::Stream stream);
+
+  DType type() const { return type_; }
+  const Planes& planes() const { return planes_; }
+  bool quantised() const { return type_ != DType::f32 && type_ != DType::f16 && type_ != DType::bf16; }
+  std::int64_t bytes() const { return static_cast<std::int64_t>(memory_.bytes()); }
+
+  // Rows as f32 or f16, out [rows.n, stride].
+  void rows(const RowChoice& rows, float* out, std::int64_t stride, device::Stream stream) const;
+  void rows(const RowChoice& rows, std::uint16_t* out, std::int64_t stride, device::Stream stream) const;
+
+ private:
+  DType type_;
+  Planes planes_;
+  device::DeviceBuffer<std::uint8_t> memory_;
+};
+
+// y[t][r] = sum_c w[r][c] x[t][c] + bias[r], as MatmulJob has it, for a few tokens.
+struct DeviceJob {
+  const DeviceWeight* w;
+  const float* bias;  // or null
+  Matrix y;
+};
+
+// At most three jobs of one weight type in one launch. x [n, cols]: `quantised` of it for quantised weights.
+void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, device::Stream stream);
+
+}  // namespace spectralkv::cuda

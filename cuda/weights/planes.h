@@ -1,0 +1,126 @@
+// How a weight matrix lies in device memory: codes, scales and minimums in planes of their own, so that a
+// warp reads each of them side by side. Host and device, no STL.
+//
+// A quantised matrix [rows, cols] of b-bit codes has, row after row:
+//
+//     main   the low 8, 4 or 2 bits (Form::kMain) of 32 values after the other, in 32, 16 or 8 bytes
+//     high   the remaining 2 or 1 bits (Form::kHigh), in 8 or 4 bytes for 32 values; none where kHigh is 0
+//     coarse f16 factors, one for every 32 or 256 values (Form::kSuper); where the type has minimums, two:
+//            of the scales and of the minimums
+//     fine   types of 256 values alone: for each group of 16 or 32 values (Form::kGroup) the scale as a byte,
+//            signed where there are no minimums; where there are, the minimum as a byte behind it
+//
+// 32 values are eight quads. Quad s (values 4 s to 4 s + 3) is, byte by byte, in the bits from 4 (s % 2) of
+// the 32-bit word s / 2 of 4-bit main, from 2 (s % 4) of word s / 4 of 2-bit main or high, from s of the only
+// word of 1-bit high; and word s of 8-bit main. So one shift and one mask make what a byte product takes.
+//
+// The code of 8-bit types is signed. A value is scale * (code - offset) - minimum, with scale = coarse * fine
+// and minimum alike. Only formats/affine.h knows how a file holds codes; nothing is rounded here.
+//
+// A matrix of f32, f16 or bf16 keeps its values in `main`, with rows padded to a multiple of 16 bytes.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/device/device.h"
+
+namespace spectralkv::cuda {
+
+struct Planes {
+  std::uint32_t* main = nullptr;
+  std::uint32_t* high = nullptr;
+  std::uint16_t* coarse = nullptr;
+  std::uint8_t* fine = nullptr;
+  std::int64_t rows = 0, cols = 0;
+  std::int64_t stride = 0;  // values from one row to the next, of f32, f16 and bf16 alone
+};
+
+// A quantised type's form.
+template <int main_bits, int high_bits, int group, int super, int offset, bool minimum>
+struct Form {
+  static constexpr int kMain = main_bits, kHigh = high_bits, kGroup = group, kSuper = super;
+  static constexpr int kOffset = offset;  // the code of zero, as an unsigned code
+  static constexpr bool kMinimum = minimum, kFine = super == 256;
+  static constexpr int kBits = main_bits + high_bits;
+  static constexpr int kMainWords = main_bits, kHighWords = high_bits;  // 32-bit words for 32 values
+  static constexpr int kCoarse = minimum ? 2 : 1;
+  static constexpr int kFineBytes = kFine ? 32 / group * kCoarse : 0;  // for 32 values
+};
+
+using FormQ4_0 = Form<4, 0, 32, 32, 8, false>;
+using FormQ4_1 = Form<4, 0, 32, 32, 0, true>;
+using FormQ5_0 = Form<4, 1, 32, 32, 16, false>;
+using FormQ5_1 = Form<4, 1, 32, 32, 0, true>;
+using FormQ8_0 = Form<8, 0, 32, 32, 0, false>;
+using FormQ2_K = Form<2, 0, 16, 256, 0, true>;
+using FormQ3_K = Form<2, 1, 16, 256, 4, false>;
+using FormQ4_K = Form<4, 0, 32, 256, 0, true>;
+using FormQ5_K = Form<4, 1, 32, 256, 0, true>;
+using FormQ6_K = Form<4, 2, 16, 256, 32, false>;
+
+// Four codes of a quad, one a byte. main, high: the words of the quad's 32 values.
+template <class F>
+__device__ __forceinline__ std::uint32_t quad_codes(const std::uint32_t* main, const std::uint32_t* high,
+                                                    int quad) {
+  std::uint32_t codes = 0;
+  if constexpr (F::kMain == 8) codes = main[quad];
+  if constexpr (F::kMain == 4) codes = main[quad / 2] >> (4 * (quad % 2)) & 0x0f0f0f0fu;
+  if constexpr (F::kMain == 2) codes = main[quad / 4] >> (2 * (quad % 4)) & 0x03030303u;
+  if constexpr (F::kHigh == 2) codes |= (high[quad / 4] >> (2 * (quad % 4)) & 0x03030303u) << F::kMain;
+  if constexpr (F::kHigh == 1) codes |= (high[0] >> quad & 0x01010101u) << F::kMain;
+  return codes;
+}
+
+// The inverse, into words that were zero. codes: those of a quad as affine.h gives them, one a byte.
+template <class F>
+__device__ __forceinline__ void put_quad(std::uint32_t codes, int quad, std::uint32_t* main,
+                                         std::uint32_t* high) {
+  if constexpr (F::kMain == 8) main[quad] = codes ^ 0x80808080u;
+  if constexpr (F::kMain == 4) main[quad / 2] |= (codes & 0x0f0f0f0fu) << (4 * (quad % 2));
+  if constexpr (F::kMain == 2) main[quad / 4] |= (codes & 0x03030303u) << (2 * (quad % 4));
+  if constexpr (F::kHigh == 2) high[quad / 4] |= (codes >> F::kMain & 0x03030303u) << (2 * (quad % 4));
+  if constexpr (F::kHigh == 1) high[0] |= (codes >> F::kMain & 0x01010101u) << quad;
+}
+
+// Scale and minimum of one group of a matrix; the minimum is to be subtracted.
+struct Affine {
+  float scale, minimum;
+};
+
+// What 32 values have of scales and minimums, as it was read: `coarse` holds one or two f16, `fine` the
+// bytes.
+struct RawScales {
+  std::uint32_t coarse, fine;
+};
+
+// chunk: which 32 values of the matrix, counted over all rows.
+template <class F>
+__device__ __forceinline__ RawScales read_scales(const Planes& w, std::int64_t chunk) {
+  RawScales raw{};
+  const std::int64_t at = chunk / (F::kSuper / 32);
+  raw.coarse = F::kMinimum ? reinterpret_cast<const std::uint32_t*>(w.coarse)[at] : w.coarse[at];
+  if constexpr (F::kFineBytes == 2) raw.fine = reinterpret_cast<const std::uint16_t*>(w.fine)[chunk];
+  if constexpr (F::kFineBytes == 4) raw.fine = reinterpret_cast<const std::uint32_t*>(w.fine)[chunk];
+  return raw;
+}
+
+// half: which 16 of the 32 values; 0 where groups have 32.
+template <class F>
+__device__ __forceinline__ Affine group_affine(RawScales raw, int half) {
+  Affine a{device::f16_to_f32(static_cast<std::uint16_t>(raw.coarse)), 0.0f};
+  if constexpr (F::kMinimum) a.minimum = device::f16_to_f32(static_cast<std::uint16_t>(raw.coarse >> 16));
+  if constexpr (F::kFine) {
+    const std::uint32_t fine = raw.fine >> (8 * F::kCoarse * half);
+    if constexpr (F::kMinimum) {
+      a.scale *= static_cast<float>(fine & 255u);
+      a.minimum *= static_cast<float>(fine >> 8 & 255u);
+    } else {
+      a.scale *= static_cast<float>(static_cast<std::int8_t>(fine & 255u));
+    }
+  } else if constexpr (F::kMinimum) {
+    a.minimum = -a.minimum;  // types without `fine` add theirs
+  }
+  return a;
+}
+
+}  // namespace spectralkv::cuda

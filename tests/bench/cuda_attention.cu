@@ -1,0 +1,179 @@
+// Measures decode attention over one layer's device cache, by cache type and context, and the copy bandwidth
+// of the same device in the same run. Checks the results against the CPU first.
+//
+//   cuda_attention [tokens...]     contexts, 32768 and 131072 by default; 32 heads, 8 KV heads, head dim 128
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "base/random.h"
+#include "cuda/device/memory.h"
+#include "cuda/kv/device_cache.h"
+
+using namespace spectralkv;  // NOLINT: a program of one file
+
+namespace {
+
+constexpr std::int64_t kHeads = 32, kKvHeads = 8, kDim = 128, kPattern = 4096;
+constexpr std::int64_t kQueryWidth = kHeads * kDim, kWidth = kKvHeads * kDim;
+
+// A common direction, two strong ones and noise: blocks have low-rank parts.
+std::vector<float> make_rows(std::uint64_t seed, std::int64_t n, std::int64_t width) {
+  std::vector<float> x(static_cast<std::size_t>(n * width));
+  for (std::int64_t t = 0; t < n; ++t)
+    for (std::int64_t c = 0; c < width; ++c) {
+      const auto column = static_cast<std::uint64_t>(c), row = static_cast<std::uint64_t>(t);
+      double value = random_normal(seed, row * static_cast<std::uint64_t>(width) + column);
+      value += random_normal(seed + 1, column);
+      for (std::uint64_t i = 2; i < 4; ++i)
+        value += random_normal(seed + i, column) * random_normal(seed + 10 + i, row);
+      x[static_cast<std::size_t>(t * width + c)] = static_cast<float>(value);
+    }
+  return x;
+}
+
+struct Inputs {
+  std::vector<float> q = make_rows(1, 1, kQueryWidth), k = make_rows(100, kPattern, kWidth),
+                     v = make_rows(200, kPattern, kWidth);
+  device::DeviceBuffer<float> dq{q.size()}, dk{k.size()}, dv{v.size()}, out{q.size()};
+};
+
+AttentionShape shape() {
+  return {kHeads, 1 / std::sqrt(static_cast<float>(kDim)), 0};
+}
+
+void fill(DeviceCache& cache, const Inputs& in, std::int64_t tokens, cudaStream_t stream) {
+  while (cache.n_tokens() < tokens) {
+    const std::int64_t n = std::min(kPattern, tokens - cache.n_tokens());
+    cache.prepare(n, stream);
+    take_rows(cache, 0, {in.dk.data(), n, kWidth}, {in.dv.data(), n, kWidth}, stream);
+    cache.commit(n);
+  }
+}
+
+void step(DeviceCache& cache, const Inputs& in, cudaStream_t stream) {
+  attend(cache, 0, shape(), {in.dq.data(), 1, kQueryWidth}, {in.dk.data(), 1, kWidth},
+         {in.dv.data(), 1, kWidth}, {in.out.data(), 1, kQueryWidth}, stream);
+}
+
+// The distance between the device's and the CPU's outputs, over the CPU's norm.
+double difference(const Inputs& in, const char* type, std::int64_t tokens, cudaStream_t stream) {
+  DeviceCache cache({1, kKvHeads, kDim, tokens + 1}, type, type, stream);
+  fill(cache, in, tokens, stream);
+  cache.prepare(1, stream);
+  step(cache, in, stream);
+  std::vector<float> got(in.q.size()), expected(in.q.size());
+  in.out.read(got, stream);
+  device::synchronize(stream);
+
+  ThreadPool pool(0);
+  Cache cpu({1, kKvHeads, kDim, tokens + 1}, type, type, pool);
+  Attention attention(pool);
+  cpu.append(0, {in.k.data(), tokens, kWidth}, {in.v.data(), tokens, kWidth});
+  cpu.settle(0, tokens);
+  cpu.commit(tokens);
+  const auto staged = cpu.append(0, {in.k.data(), 1, kWidth}, {in.v.data(), 1, kWidth});
+  attention.run(cpu, 0, staged, shape(), {in.q.data(), 1, kQueryWidth}, {expected.data(), 1, kQueryWidth});
+  double squares = 0, errors = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    squares += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
+    errors += std::pow(static_cast<double>(got[i]) - static_cast<double>(expected[i]), 2);
+  }
+  return std::sqrt(errors / squares);
+}
+
+// Median milliseconds of what `work` enqueues, from events around each call.
+template <class Work>
+float median_ms(cudaStream_t stream, const Work& work) {
+  cudaEvent_t begin, end;
+  device::cuda_check(cudaEventCreate(&begin), "making an event");
+  device::cuda_check(cudaEventCreate(&end), "making an event");
+  std::vector<float> times;
+  for (int i = 0; i < 35; ++i) {
+    device::cuda_check(cudaEventRecord(begin, stream), "recording an event");
+    work();
+    device::cuda_check(cudaEventRecord(end, stream), "recording an event");
+    device::cuda_check(cudaEventSynchronize(end), "waiting for an event");
+    float ms = 0;
+    device::cuda_check(cudaEventElapsedTime(&ms, begin, end), "reading an event");
+    if (i >= 5) times.push_back(ms);  // the first ones warm up
+  }
+  device::cuda_check(cudaEventDestroy(begin), "ending an event");
+  device::cuda_check(cudaEventDestroy(end), "ending an event");
+  std::nth_element(times.begin(), times.begin() + 15, times.end());
+  return times[15];
+}
+
+// Bytes read and written a second by a large copy.
+double copy_bandwidth(cudaStream_t stream) {
+  constexpr std::size_t kBytes = std::size_t{1} << 30;
+  device::DeviceBuffer<unsigned char> from(kBytes), to(kBytes);
+  device::fill_bytes(from.data(), 0x5a, kBytes, stream);
+  const float ms = median_ms(stream, [&] { device::copy_on_device(to.data(), from.data(), kBytes, stream); });
+  return 2.0 * static_cast<double>(kBytes) / (static_cast<double>(ms) * 1e-3);
+}
+
+void measure(const Inputs& in, const char* type, std::int64_t tokens, double bandwidth, cudaStream_t stream) {
+  DeviceCache cache({1, kKvHeads, kDim, tokens + 1}, type, type, stream);
+  fill(cache, in, tokens, stream);
+  const CacheReport report = cache.report();
+  const double bytes =
+      static_cast<double>(report.k.sealed_bytes + report.v.sealed_bytes) +
+      2.0 * 2 * static_cast<double>(kWidth) * static_cast<double>(tokens - report.k.sealed_entries / kWidth);
+  cache.prepare(1, stream);
+  step(cache, in, stream);  // makes room, so that nothing is allocated within the graph
+  cudaGraph_t graph;
+  cudaGraphExec_t replay;
+  device::cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "beginning a capture");
+  step(cache, in, stream);
+  device::cuda_check(cudaStreamEndCapture(stream, &graph), "ending a capture");
+  device::cuda_check(cudaGraphInstantiate(&replay, graph, 0), "making a graph");
+  const double ms = static_cast<double>(
+      median_ms(stream, [&] { device::cuda_check(cudaGraphLaunch(replay, stream), "replaying a graph"); }));
+  device::cuda_check(cudaGraphExecDestroy(replay), "ending a graph");
+  device::cuda_check(cudaGraphDestroy(graph), "ending a graph");
+  std::printf("%-16s %8lld %9.3f %9.2f %9.1f %8.1f%%\n", type, static_cast<long long>(tokens), ms,
+              bytes / 1e6, bytes / ms * 1e-6, 100 * bytes / (ms * 1e-3) / bandwidth);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
+    std::puts("cuda_attention: there is no CUDA device");
+    return 77;
+  }
+  std::vector<std::int64_t> contexts;
+  for (int i = 1; i < argc; ++i) contexts.push_back(std::atoll(argv[i]));
+  if (contexts.empty()) contexts = {32768, 131072};
+  const cudaStream_t stream = device::make_stream();
+  Inputs in;
+  in.dq.write(in.q, stream);
+  in.dk.write(in.k, stream);
+  in.dv.write(in.v, stream);
+  constexpr const char* kTypes[] = {"f16",           "q8_0",          "turboquant:2",
+                                    "eoptshrinkq:2", "eoptshrinkq:3", "eoptshrinkq:4"};
+  for (const char* type : kTypes) {
+    const double error = difference(in, type, 2000, stream);
+    std::printf("%-16s differs from the CPU by %.2e\n", type, error);
+    if (!(error < 1e-2)) {
+      std::puts("cuda_attention: the result is wrong, nothing is measured");
+      return 1;
+    }
+  }
+  const double bandwidth = copy_bandwidth(stream);
+  std::printf("copy bandwidth: %.0f GB/s, read and written\n", bandwidth * 1e-9);
+  std::printf("%-16s %8s %9s %9s %9s %9s\n", "type", "tokens", "ms", "MB", "GB/s", "of copy");
+  for (const std::int64_t tokens : contexts)
+    for (const char* type : kTypes) measure(in, type, tokens, bandwidth, stream);
+  device::destroy_stream(stream);
+  return 0;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "cuda_attention: %s\n", error.what());
+  return 1;
+}

@@ -1,0 +1,192 @@
+// The host executor against known answers, and its finding of faults.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "cuda/device/memory.h"
+
+namespace spectralkv {
+namespace {
+
+using device::DeviceBuffer;
+using device::launch;
+
+template <class T>
+std::vector<T> read(const DeviceBuffer<T>& buffer) {
+  std::vector<T> values(buffer.size());
+  buffer.read(values, nullptr);
+  device::synchronize(nullptr);
+  return values;
+}
+
+template <int>
+__global__ void block_sum(const float* in, int n, float* out) {
+  float* const part = device::dynamic_shared<float>();
+  float sum = 0;
+  for (unsigned i = threadIdx.x; i < static_cast<unsigned>(n); i += blockDim.x) sum += in[i];
+  for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = sum;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    for (unsigned w = 1; w < blockDim.x / 32; ++w) sum += part[w];
+    out[blockIdx.x] = sum;
+  }
+}
+
+TEST(HostExecutor, SumsThroughShufflesAndSharedMemory) {
+  std::vector<float> x(1000);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
+  DeviceBuffer<float> in(x.size()), out(3);
+  in.write(x, nullptr);
+  launch(block_sum<0>, dim3(3), dim3(128), 4 * sizeof(float), nullptr, in.data(), 1000, out.data());
+  EXPECT_EQ(read(out), std::vector<float>(3, 499500.0f));
+}
+
+template <int kind>
+__global__ void faulty(float* out) {
+  float* const shared = device::dynamic_shared<float>();
+  if (kind == 0 && threadIdx.x < 40) __syncthreads();  // not reached by all
+  if (kind == 1) {
+    if (threadIdx.x % 2 == 0)
+      __shfl_sync(0xffffffffu, 1.0f, 0);  // half a warp
+    else
+      __syncwarp();
+  }
+  if (kind == 2 && threadIdx.x == 0) out[64] = 1;  // beside the memory
+  if (kind == 3) {                                 // no barrier: the others see poison
+    shared[threadIdx.x] = 1;
+    out[threadIdx.x] = shared[(threadIdx.x + 1) % 64];
+  }
+  if (kind == 4) {
+    __syncthreads();
+    if (threadIdx.x > 5) __syncthreads();
+  }
+}
+
+template <int kind>
+std::string fault_of() {
+  DeviceBuffer<float> out(64);
+  try {
+    launch(faulty<kind>, dim3(1), dim3(64), 64 * sizeof(float), nullptr, out.data());
+  } catch (const std::runtime_error& error) {
+    if (kind == 2) {  // heal the guard, so that the memory can go
+      const float guard = __uint_as_float(0xa5a5a5a5u);
+      std::memcpy(out.data() + 64, &guard, 4);
+    }
+    return error.what();
+  }
+  return "none";
+}
+
+TEST(HostExecutor, FindsWhatNeverMeets) {
+  EXPECT_NE(fault_of<0>().find("__syncthreads"), std::string::npos) << fault_of<0>();
+  EXPECT_NE(fault_of<1>().find("a shuffle"), std::string::npos) << fault_of<1>();
+  EXPECT_NE(fault_of<4>().find("ended"), std::string::npos) << fault_of<4>();
+}
+
+TEST(HostExecutor, FindsWritesBesideMemory) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the guard zone is memory of our own to the address sanitizer";
+#endif
+  EXPECT_NE(fault_of<2>().find("beside device memory"), std::string::npos) << fault_of<2>();
+}
+
+TEST(HostExecutor, UnwrittenSharedMemoryIsPoison) {
+  DeviceBuffer<float> out(64);
+  launch(faulty<3>, dim3(1), dim3(64), 64 * sizeof(float), nullptr, out.data());
+  const auto values = read(out);
+  EXPECT_TRUE(std::any_of(values.begin(), values.end(), [](float v) { return std::isnan(v); }));
+}
+
+// C = A B with rows of A and columns of B as the device holds them.
+template <int bits>
+__global__ void multiply(const std::int8_t* a, const std::int8_t* b, float* c) {
+  const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+  std::uint32_t fa[4] = {}, fb[2] = {};
+  constexpr unsigned depth = bits == 8 ? 32 : 16, packed = depth / 8;
+  for (unsigned r = 0; r < 4; ++r)
+    for (unsigned i = 0; i < packed; ++i) {
+      const int av = a[(g + 8 * (r % 2)) * depth + packed * t + i + depth / 2 * (r / 2)];
+      fa[r] |= bits == 8 ? static_cast<std::uint32_t>(av & 255) << 8 * i
+                         : static_cast<std::uint32_t>(device::f32_to_f16(static_cast<float>(av))) << 16 * i;
+      if (r > 1) continue;
+      const int bv = b[(packed * t + i + depth / 2 * r) * 8 + g];
+      fb[r] |= bits == 8 ? static_cast<std::uint32_t>(bv & 255) << 8 * i
+                         : static_cast<std::uint32_t>(device::f32_to_f16(static_cast<float>(bv))) << 16 * i;
+    }
+  float f[4] = {1, 1, 1, 1};
+  if (bits == 8) {
+    int n[4] = {1, 1, 1, 1};
+    device::mma_s8(n, fa, fb);
+    for (int i = 0; i < 4; ++i) f[i] = static_cast<float>(n[i]);
+  } else {
+    device::mma_f16(f, fa, fb);
+  }
+  for (unsigned i = 0; i < 4; ++i) c[(g + 8 * (i / 2)) * 8 + 2 * t + i % 2] = f[i];
+}
+
+TEST(HostExecutor, MultipliesFragmentsAsTheDeviceHoldsThem) {
+  for (const int depth : {16, 32}) {
+    std::vector<std::int8_t> a(static_cast<std::size_t>(16 * depth)), b(static_cast<std::size_t>(8 * depth));
+    for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<std::int8_t>(i * 37 % 251 - 125);
+    for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<std::int8_t>(i * 91 % 241 - 120);
+    DeviceBuffer<std::int8_t> da(a.size()), db(b.size());
+    DeviceBuffer<float> dc(128);
+    da.write(a, nullptr);
+    db.write(b, nullptr);
+    launch(depth == 32 ? multiply<8> : multiply<16>, dim3(1), dim3(32), 0, nullptr, da.data(), db.data(),
+           dc.data());
+    const auto c = read(dc);
+    for (int m = 0; m < 16; ++m)
+      for (int n = 0; n < 8; ++n) {
+        int sum = 1;
+        for (int k = 0; k < depth; ++k)
+          sum += a[static_cast<std::size_t>(m * depth + k)] * b[static_cast<std::size_t>(k * 8 + n)];
+        EXPECT_EQ(c[static_cast<std::size_t>(m * 8 + n)], static_cast<float>(sum));
+      }
+  }
+}
+
+template <int>
+__global__ void load_and_copy(const std::uint16_t* from, std::uint32_t* to) {
+  auto* const tile = device::dynamic_shared<std::uint16_t>();
+  device::cp_async16(tile + 8 * threadIdx.x, from + 8 * threadIdx.x, threadIdx.x == 31 ? 4 : 16);
+  device::cp_async_commit();
+  device::cp_async_wait<0>();
+  __syncwarp();
+  std::uint32_t plain[4], turned[4];
+  device::ldmatrix_x4(plain, tile + 8 * threadIdx.x);
+  device::ldmatrix_x4_transposed(turned, tile + 8 * threadIdx.x);
+  for (unsigned i = 0; i < 4; ++i) {
+    to[4 * threadIdx.x + i] = plain[i];
+    to[128 + 4 * threadIdx.x + i] = turned[i];
+  }
+}
+
+TEST(HostExecutor, LoadsMatrices) {
+  std::vector<std::uint16_t> x(256);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<std::uint16_t>(i + 1);
+  DeviceBuffer<std::uint16_t> in(256);
+  DeviceBuffer<std::uint32_t> out(256);
+  in.write(x, nullptr);
+  launch(load_and_copy<0>, dim3(1), dim3(32), 512, nullptr, in.data(), out.data());
+  const auto r = read(out);
+  std::fill(x.begin() + 250, x.end(), std::uint16_t{0});
+  for (std::size_t l = 0; l < 32; ++l)
+    for (std::size_t m = 0; m < 4; ++m)
+      for (std::size_t i = 0; i < 2; ++i) {
+        const std::size_t row = l / 4, column = 2 * (l % 4) + i;
+        EXPECT_EQ(r[4 * l + m] >> 16 * i & 0xffff, x[64 * m + 8 * row + column]);
+        EXPECT_EQ(r[128 + 4 * l + m] >> 16 * i & 0xffff, x[64 * m + 8 * column + row]);
+      }
+}
+
+TEST(HostExecutor, PermutesBytes) {
+  EXPECT_EQ(__byte_perm(0x33221100u, 0x77665544u, 0x7520u), 0x77552200u);
+  EXPECT_EQ(__byte_perm(0x80u, 0, 0x0888u), 0x80ffffffu);
+  EXPECT_EQ(__dp4a(0x01ff7f80, 0x01010203, 5), 5 + 1 - 1 + 254 - 384);
+}
+
+}  // namespace
+}  // namespace spectralkv

@@ -1,0 +1,209 @@
+// A whole model on the device against the CPU: through the library that the program loads, with its graphs.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "backend/backend.h"
+#include "base/error.h"
+#include "engine/generate.h"
+#include "support/tiny_model.h"
+
+namespace spectralkv {
+namespace {
+
+// head_dim 64, so that compressed caches take it.
+test::TinyModel model() {
+  test::TinyModel m;
+  m.n_embd = 128;
+  m.n_heads = 2;
+  m.n_kv_heads = 1;
+  m.n_ff = 96;
+  return m;
+}
+
+class CudaModel : public testing::TestWithParam<const char*> {
+ protected:
+  CudaModel() : path_(folder_.write("tiny.gguf", model().bytes())) {
+    ::setenv("SPECTRALKV_CUDA_LIBRARY", SPECTRALKV_TEST_PLUGIN, 1);
+  }
+  static EngineOptions options(bool gpu) {
+    EngineOptions o;
+    o.n_threads = 1;
+    o.n_gpu_layers = gpu ? -1 : 0;
+    return o;
+  }
+  static SessionOptions session(const char* type) {
+    SessionOptions o;
+    o.n_ctx = 512;
+    o.n_batch = 100;
+    o.type_k = o.type_v = type;
+    return o;
+  }
+  const test::TempFolder folder_;
+  const std::string path_;
+};
+
+// The relative distance of two rows of logits.
+double distance(std::span<const float> a, std::span<const float> b) {
+  double squares = 0, norm = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    squares += difference * difference;
+    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  return std::sqrt(squares / norm);
+}
+
+// The weights are f32, so rounding differs in the cache alone: an f16 cache rounds keys and values that
+// differ in their last bits to f16, and a compressed one may choose another code where a value lies near a
+// bound. Both are far below what the codec itself loses.
+TEST_P(CudaModel, LogitsAreTheCpusWhilePromptAndDecodingGoOn) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  Session a(cpu, session(GetParam())), b(gpu, session(GetParam()));
+  const auto text = model().text(300);
+  const std::span<const Token> all(text);
+  a.eval(all.first(250));
+  b.eval(all.first(250));
+  const double bound = std::string_view(GetParam()) == "f32" ? 1e-5 : 2e-2;
+  EXPECT_LT(distance(b.logits(), a.logits()), bound);
+  for (std::size_t i = 250; i < 270; ++i) {  // over the end of a block, with a recorded pass
+    a.eval_next(text[i]);
+    b.eval_next(text[i]);
+    ASSERT_LT(distance(b.logits(), a.logits()), bound) << "token " << i;
+  }
+  EXPECT_EQ(a.cache_report().k.sealed_bytes > 0, b.cache_report().k.sealed_bytes > 0);
+}
+
+TEST_P(CudaModel, StatesGoBothWays) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  const auto text = model().text(200);
+  const std::string file = path_ + ".state";
+  for (const bool to_gpu : {true, false}) {
+    Session from(to_gpu ? cpu : gpu, session(GetParam())), to(to_gpu ? gpu : cpu, session(GetParam()));
+    from.eval(text);
+    from.save_state(file);
+    to.load_state(file);
+    EXPECT_TRUE(std::equal(to.logits().begin(), to.logits().end(), from.logits().begin()));
+    from.eval_next(5);
+    to.eval_next(5);
+    EXPECT_LT(distance(to.logits(), from.logits()), 2e-2);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Caches, CudaModel, testing::Values("f32", "f16", "eoptshrinkq:2"),
+                         [](const auto& type) {
+                           std::string name = type.param;
+                           std::replace(name.begin(), name.end(), ':', '_');
+                           return name;
+                         });
+
+class CudaEngine : public CudaModel {};
+
+std::vector<Token> generate(Session& session, double temperature) {
+  GenerateOptions options;
+  options.sampling.temperature = temperature;
+  options.sampling.seed = 7;
+  options.sampling.top_k = 5;
+  options.max_tokens = 12;
+  options.ignore_end_tokens = true;
+  Generation generation(session, options);
+  std::vector<Token> tokens;
+  while (const auto next = generation.next()) tokens.push_back(next->token);
+  return tokens;
+}
+
+// An exact cache and f32 weights: the logits differ in their last bits, so choices are the same.
+TEST_F(CudaEngine, GreedyAndSampledTokensAreTheCpus) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  EXPECT_EQ(gpu.backend().description().rfind("cuda ", 0), 0u);
+  for (const double temperature : {0.0, 0.8}) {
+    Session a(cpu, session("f32")), b(gpu, session("f32"));
+    a.eval(model().text(20));
+    b.eval(model().text(20));
+    EXPECT_EQ(generate(b, temperature), generate(a, temperature));
+  }
+}
+
+// Sessions come and go at the same addresses, while others live: no pass may be replayed for another's.
+TEST_F(CudaEngine, RecordedPassesKeepToTheirSession) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  Session other(gpu, session("f32"));
+  other.eval(model().text(3));
+  for (int round = 0; round < 3; ++round) {
+    Session a(cpu, session("f32")), b(gpu, session("f32"));
+    const auto text = model().text(static_cast<std::size_t>(10 + round));
+    a.eval(text);
+    b.eval(text);
+    for (Token token = 3; token < 8; ++token) {
+      other.eval_next(token);
+      a.eval_next(token);
+      b.eval_next(token);
+      ASSERT_LT(distance(b.logits(), a.logits()), 1e-5) << "round " << round;
+    }
+    b.truncate(5);
+    a.truncate(5);
+    b.eval_next(9);
+    a.eval_next(9);
+    ASSERT_LT(distance(b.logits(), a.logits()), 1e-5);
+  }
+}
+
+TEST_F(CudaEngine, APartOfTheLayersIsRefused) {
+  EngineOptions some = options(true);
+  some.n_gpu_layers = 1;
+  try {
+    Engine engine(path_, some);
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("a part of the layers"), std::string::npos) << e.what();
+  }
+  some.n_gpu_layers = 99;
+  Engine engine(path_, some);
+}
+
+TEST_F(CudaEngine, ErrorsCrossTheLibrarysBorder) {
+  Engine gpu(path_, options(true));
+  try {
+    Session s(gpu, session("nonsense"));
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::value);
+  }
+}
+
+TEST_F(CudaEngine, TooLittleMemoryIsAnErrorWithTheSize) {
+  Engine gpu(path_, options(true));
+  try {
+    gpu.backend().allocate(std::int64_t{1} << 45);
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::memory);
+    EXPECT_NE(std::string(e.what()).find(std::to_string(std::int64_t{1} << 47)), std::string::npos)
+        << e.what();
+  }
+}
+
+std::string refusal(const std::string& library, const std::string& model) {
+  ::setenv("SPECTRALKV_CUDA_LIBRARY", library.c_str(), 1);
+  try {
+    EngineOptions options;
+    options.n_gpu_layers = -1;
+    Engine engine(model, options);
+    return "none";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::value);
+    return e.what();
+  }
+}
+
+TEST_F(CudaEngine, LibrariesThatAreNoneAreRefusedByName) {
+  EXPECT_NE(refusal("/nowhere/lib.so", path_).find("does not exist"), std::string::npos);
+  EXPECT_NE(refusal(path_, path_).find("cannot load"), std::string::npos);
+  EXPECT_NE(refusal(SPECTRALKV_TEST_OTHER_LIBRARY, path_).find("is no backend of spectralkv"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace spectralkv

@@ -1,0 +1,152 @@
+// Weights on the device: every type against the decoders that define it, and products against plain sums.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/random.h"
+#include "cuda/backend/products.h"
+#include "cuda/weights/dequantise.cuh"
+#include "formats/encode.h"
+#include "formats/formats.h"
+
+namespace spectralkv {
+namespace {
+
+using device::DeviceBuffer;
+
+// A matrix of one type, with what it decodes to.
+struct Weights {
+  std::vector<std::byte> bytes;
+  std::vector<float> values;  // [rows, cols]
+  WeightView view;
+
+  Weights(DType type, std::int64_t rows, std::int64_t cols, std::uint64_t seed)
+      : values(static_cast<std::size_t>(rows * cols)) {
+    view.type = type;
+    view.rows = rows;
+    view.cols = cols;
+    view.name = "w";
+    bytes.resize(static_cast<std::size_t>(view.bytes()));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>(random_normal(seed, i)) * (i % 7 == 0 ? 0.3f : 0.05f);
+    const auto at = static_cast<std::size_t>(type);
+    for (std::int64_t r = 0; r < rows; ++r)
+      kEncode[at](values.data() + r * cols, bytes.data() + r * view.row_bytes(), cols);
+    view.data = bytes.data();
+    for (std::int64_t r = 0; r < rows; ++r) kDecode[at](view.row(r), values.data() + r * cols, cols);
+  }
+};
+
+std::vector<float> normal(std::size_t n, std::uint64_t seed) {
+  std::vector<float> x(n);
+  for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<float>(random_normal(seed, i));
+  return x;
+}
+
+template <class T>
+std::vector<T> read(const DeviceBuffer<T>& from) {
+  std::vector<T> values(from.size());
+  from.read(values, nullptr);
+  device::synchronize(nullptr);
+  return values;
+}
+
+class EveryType : public testing::TestWithParam<DTypeInfo> {};
+
+TEST_P(EveryType, DecodesAsTheFileDoes) {
+  const std::int64_t unit = GetParam().block_values, rows = 5, cols = unit == 1 ? 37 : 3 * unit;
+  const Weights w(GetParam().type, rows, cols, 3);
+  DeviceBuffer<std::uint8_t> staging;
+  const cuda::DeviceWeight on_device(w.view, staging, nullptr);
+  DeviceBuffer<float> all(static_cast<std::size_t>(rows * cols)), chosen(static_cast<std::size_t>(2 * cols));
+  on_device.rows(cuda::RowChoice{0, rows, nullptr}, all.data(), cols, nullptr);
+  EXPECT_EQ(read(all), w.values);
+  DeviceBuffer<std::int32_t> list(2);
+  list.write(std::vector<std::int32_t>{4, 1}, nullptr);
+  on_device.rows(cuda::RowChoice{0, 2, list.data()}, chosen.data(), cols, nullptr);
+  const auto got = read(chosen);
+  for (std::int64_t c = 0; c < cols; ++c) {
+    EXPECT_EQ(got[static_cast<std::size_t>(c)], w.values[static_cast<std::size_t>(4 * cols + c)]);
+    EXPECT_EQ(got[static_cast<std::size_t>(cols + c)], w.values[static_cast<std::size_t>(cols + c)]);
+  }
+}
+
+// One rounding of the activations to `step` times the largest of 32, and sums in f32.
+double tolerance(const float* w, const float* x, std::int64_t cols, double step) {
+  double sum = 0;
+  for (std::int64_t first = 0; first < cols; first += 32) {
+    double most = 0, weights = 0;
+    for (std::int64_t c = first; c < std::min(cols, first + 32); ++c) {
+      most = std::max(most, std::abs(static_cast<double>(x[c])));
+      weights += std::abs(static_cast<double>(w[c]));
+    }
+    sum += most * weights * (step + 32 * 6e-8);
+  }
+  return sum;
+}
+
+void check_products(DType type, std::int64_t n, bool exact) {
+  const std::int64_t unit = dtype_info(type).block_values;
+  const std::int64_t cols = unit == 1 ? 136 : unit == 32 ? 160 : 768;
+  const Weights a(type, 9, cols, 5), b(type, 4, cols, 6);
+  const auto x = normal(static_cast<std::size_t>(n * cols), 7), bias = normal(9, 8);
+  DeviceBuffer<std::uint8_t> staging;
+  const cuda::DeviceWeight on_a(a.view, staging, nullptr), on_b(b.view, staging, nullptr);
+  DeviceBuffer<float> x_device(x.size()), bias_device(9), y_a(static_cast<std::size_t>(n * 9)),
+      y_b(static_cast<std::size_t>(n * 4));
+  x_device.write(x, nullptr);
+  bias_device.write(bias, nullptr);
+  WeightView view_a = a.view, view_b = b.view;
+  view_a.device = &on_a;
+  view_b.device = &on_b;
+
+  cuda::Activations activations(nullptr);
+  cuda::Products products(exact, activations, nullptr);
+  const ConstMatrix in(x_device.data(), n, cols);
+  const MatmulJob jobs[] = {{&view_a, bias_device.data(), in, Matrix(y_a.data(), n, 9)},
+                            {&view_b, nullptr, in, Matrix(y_b.data(), n, 4)}};
+  products.run(jobs);
+
+  // What activations (and tiles of weights) are rounded to: 8 bits, f16, bf16 or nothing.
+  const bool plain = exact || type == DType::f32, quantised = unit > 1;
+  const double step = n <= 4 ? (quantised && !exact ? 0.5 / 127 : 0)
+                             : (plain                 ? 0
+                                : type == DType::bf16 ? 0x1p-9
+                                                      : 2 * 0x1p-11);
+  const auto compare = [&](const Weights& w, const std::vector<float>& y, const float* add) {
+    for (std::int64_t t = 0; t < n; ++t)
+      for (std::int64_t r = 0; r < w.view.rows; ++r) {
+        const float* weights = w.values.data() + r * cols;
+        const float* from = x.data() + t * cols;
+        double expected = add != nullptr ? static_cast<double>(add[r]) : 0;
+        for (std::int64_t c = 0; c < cols; ++c)
+          expected += static_cast<double>(weights[c]) * static_cast<double>(from[c]);
+        ASSERT_NEAR(y[static_cast<std::size_t>(t * w.view.rows + r)], expected,
+                    tolerance(weights, from, cols, step))
+            << "token " << t << ", row " << r;
+      }
+  };
+  compare(a, read(y_a), bias.data());
+  compare(b, read(y_b), nullptr);
+}
+
+TEST_P(EveryType, ProductOfOneToken) {
+  check_products(GetParam().type, 1, false);
+}
+TEST_P(EveryType, ProductOfAFewTokens) {
+  check_products(GetParam().type, 3, false);
+}
+TEST_P(EveryType, ProductOfManyTokens) {
+  check_products(GetParam().type, 6, false);
+}
+TEST_P(EveryType, ExactProduct) {
+  check_products(GetParam().type, 1, true);
+  check_products(GetParam().type, 6, true);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, EveryType, testing::ValuesIn(all_dtypes().begin(), all_dtypes().end()),
+                         [](const auto& type) { return std::string(type.param.name); });
+
+}  // namespace
+}  // namespace spectralkv

@@ -1,0 +1,380 @@
+// CUDA's words for kernels, for g++: the twins of CUDA C++ and of cuda/device/instructions.cuh.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "base/half.h"
+#include "tests/cuda/host/executor.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __constant__ static
+#define __shared__ static  // blocks run one after the other
+#define __forceinline__ inline
+#define __noinline__
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
+
+#define threadIdx (::spectralkv::host::thread_index())
+#define blockIdx (::spectralkv::host::block_index())
+#define blockDim (::spectralkv::host::block_size())
+#define gridDim (::spectralkv::host::grid_size())
+#define warpSize 32
+
+#define SKV_HERE             \
+  ::spectralkv::host::Site { \
+    file, line               \
+  }
+#define SKV_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
+
+struct float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+inline float2 make_float2(float x, float y) {
+  return {x, y};
+}
+inline float4 make_float4(float x, float y, float z, float w) {
+  return {x, y, z, w};
+}
+inline uint2 make_uint2(unsigned x, unsigned y) {
+  return {x, y};
+}
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+  return {x, y, z, w};
+}
+
+inline void __syncthreads(SKV_SITE) {
+  spectralkv::host::meet_block(SKV_HERE);
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu, SKV_SITE) {
+  spectralkv::host::meet_warp(mask, spectralkv::host::Meeting::warp, nullptr, 0, nullptr, SKV_HERE);
+}
+inline void __threadfence() {}
+inline void __threadfence_block() {}
+
+namespace spectralkv::host {
+
+template <class T>
+T word_as(const Word& word) {
+  T value;
+  std::memcpy(&value, word.bytes, sizeof(T));
+  return value;
+}
+
+// Each lane takes what `source` (a lane of its own part of `width` lanes) brings; its own beyond the part.
+template <class T>
+T shuffle(unsigned mask, T value, int source, bool inside, Site site) {
+  static_assert(sizeof(T) <= 8);
+  const unsigned lane = lane_index();
+  const WarpWords& words = meet_warp(mask, Meeting::shuffle, &value, sizeof(T), nullptr, site);
+  const unsigned from = inside ? static_cast<unsigned>(source) : lane;
+  T result = word_as<T>(words.of[from]);
+  if (!(mask >> from & 1)) std::memset(&result, 0xff, sizeof result);  // undefined on the device
+  return result;
+}
+
+inline unsigned ballot(unsigned mask, bool predicate, Site site) {
+  const unsigned bit = predicate ? 1u : 0u;
+  const WarpWords& words = meet_warp(mask, Meeting::vote, &bit, sizeof bit, nullptr, site);
+  unsigned result = 0;
+  for (unsigned i = 0; i < 32; ++i)
+    if (mask >> i & 1) result |= word_as<unsigned>(words.of[i]) << i;
+  return result;
+}
+
+}  // namespace spectralkv::host
+
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source, int width = 32, SKV_SITE) {
+  const int lane = static_cast<int>(spectralkv::host::lane_index()), base = lane / width * width;
+  return spectralkv::host::shuffle(mask, value, base + (source % width + width) % width, true, SKV_HERE);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, SKV_SITE) {
+  const int lane = static_cast<int>(spectralkv::host::lane_index()), from = lane ^ bits;
+  return spectralkv::host::shuffle(mask, value, from, from / width <= lane / width && from < 32, SKV_HERE);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, SKV_SITE) {
+  const int lane = static_cast<int>(spectralkv::host::lane_index()), from = lane + static_cast<int>(delta);
+  return spectralkv::host::shuffle(mask, value, from, from / width == lane / width, SKV_HERE);
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, SKV_SITE) {
+  const int lane = static_cast<int>(spectralkv::host::lane_index()), from = lane - static_cast<int>(delta);
+  return spectralkv::host::shuffle(mask, value, from, from >= lane / width * width, SKV_HERE);
+}
+inline unsigned __ballot_sync(unsigned mask, int predicate, SKV_SITE) {
+  return spectralkv::host::ballot(mask, predicate != 0, SKV_HERE);
+}
+inline int __any_sync(unsigned mask, int predicate, SKV_SITE) {
+  return spectralkv::host::ballot(mask, predicate != 0, SKV_HERE) != 0;
+}
+inline int __all_sync(unsigned mask, int predicate, SKV_SITE) {
+  return spectralkv::host::ballot(mask, predicate != 0, SKV_HERE) == mask;
+}
+
+// One thread runs at a time: nothing can come between.
+template <class T>
+T atomicAdd(T* at, T value) {
+  const T old = *at;
+  *at = static_cast<T>(old + value);
+  return old;
+}
+template <class T>
+T atomicMax(T* at, T value) {
+  const T old = *at;
+  if (value > old) *at = value;
+  return old;
+}
+template <class T>
+T atomicMin(T* at, T value) {
+  const T old = *at;
+  if (value < old) *at = value;
+  return old;
+}
+template <class T>
+T atomicOr(T* at, T value) {
+  const T old = *at;
+  *at = old | value;
+  return old;
+}
+template <class T>
+T atomicExch(T* at, T value) {
+  const T old = *at;
+  *at = value;
+  return old;
+}
+template <class T>
+T atomicCAS(T* at, T expected, T value) {
+  const T old = *at;
+  if (old == expected) *at = value;
+  return old;
+}
+
+template <class T>
+T __ldg(const T* at) {
+  return *at;
+}
+inline int __popc(unsigned x) {
+  return __builtin_popcount(x);
+}
+inline int __ffs(int x) {
+  return __builtin_ffs(x);
+}
+inline int __clz(int x) {
+  return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x));
+}
+inline float __int_as_float(int x) {
+  return skv_bits_to_f32(static_cast<std::uint32_t>(x));
+}
+inline float __uint_as_float(unsigned x) {
+  return skv_bits_to_f32(x);
+}
+inline int __float_as_int(float x) {
+  return static_cast<int>(skv_f32_to_bits(x));
+}
+inline unsigned __float_as_uint(float x) {
+  return skv_f32_to_bits(x);
+}
+inline int __float2int_rn(float x) {
+  return static_cast<int>(std::nearbyint(x));
+}
+inline float __expf(float x) {
+  return std::exp(x);
+}
+inline float __fdividef(float x, float y) {
+  return x / y;
+}
+inline float rsqrtf(float x) {
+  return 1.0f / std::sqrt(x);
+}
+inline int __dp4a(int a, int b, int c) {
+  for (int i = 0; i < 4; ++i)
+    c += static_cast<std::int8_t>(a >> 8 * i) * static_cast<std::int8_t>(b >> 8 * i);
+  return c;
+}
+// Byte i of the result is byte (selector nibble i) of y:x; a nibble of 8 and more repeats that byte's sign.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const std::uint64_t all = static_cast<std::uint64_t>(y) << 32 | x;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i) {
+    const unsigned nibble = selector >> 4 * i & 15u;
+    unsigned byte = static_cast<unsigned>(all >> 8 * (nibble & 7u)) & 255u;
+    if (nibble & 8u) byte = byte & 128u ? 255u : 0u;
+    result |= byte << 8 * i;
+  }
+  return result;
+}
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
+  return static_cast<unsigned>((static_cast<std::uint64_t>(high) << 32 | low) >> (shift & 31u));
+}
+
+namespace spectralkv::device {
+
+inline float f16_to_f32(std::uint16_t bits) {
+  return skv_f16_to_f32(bits);
+}
+inline std::uint16_t f32_to_f16(float value) {
+  return skv_f32_to_f16(value);
+}
+inline float bf16_to_f32(std::uint16_t bits) {
+  return skv_bf16_to_f32(bits);
+}
+inline std::uint16_t f32_to_bf16(float value) {
+  return skv_f32_to_bf16(value);
+}
+inline float2 f16x2_to_f32x2(std::uint32_t pair) {
+  return {skv_f16_to_f32(static_cast<std::uint16_t>(pair)),
+          skv_f16_to_f32(static_cast<std::uint16_t>(pair >> 16))};
+}
+inline std::uint32_t f32x2_to_f16x2(float low, float high) {
+  return skv_f32_to_f16(low) | static_cast<std::uint32_t>(skv_f32_to_f16(high)) << 16;
+}
+inline std::uint32_t f32x2_to_bf16x2(float low, float high) {
+  return skv_f32_to_bf16(low) | static_cast<std::uint32_t>(skv_f32_to_bf16(high)) << 16;
+}
+// f32 holds a sum or product of two f16 (and nearly a fused one): one rounding to f16 remains.
+inline std::uint32_t f16x2_add(std::uint32_t a, std::uint32_t b) {
+  const float2 x = f16x2_to_f32x2(a), y = f16x2_to_f32x2(b);
+  return f32x2_to_f16x2(x.x + y.x, x.y + y.y);
+}
+inline std::uint32_t f16x2_mul(std::uint32_t a, std::uint32_t b) {
+  const float2 x = f16x2_to_f32x2(a), y = f16x2_to_f32x2(b);
+  return f32x2_to_f16x2(x.x * y.x, x.y * y.y);
+}
+inline std::uint32_t f16x2_fma(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  const float2 x = f16x2_to_f32x2(a), y = f16x2_to_f32x2(b), z = f16x2_to_f32x2(c);
+  return f32x2_to_f16x2(std::fma(x.x, y.x, z.x), std::fma(x.y, y.y, z.y));
+}
+inline float fast_exp(float x) {
+  return std::exp(x);
+}
+template <class T>
+T* dynamic_shared() {
+  return reinterpret_cast<T*>(host::dynamic_shared());
+}
+
+namespace detail {
+
+// What a lane brings to a product, and in `c` what it takes home.
+template <class C>
+struct Fragments {
+  C c[4];
+  std::uint32_t a[4], b[2];
+};
+
+template <class C, class In, int kDepth, In (*element)(std::uint32_t word, int index)>
+void multiply(host::WarpWords& words, unsigned) {
+  constexpr int kPacked = kDepth / 8;  // values a register
+  In a[16][kDepth], b[kDepth][8];
+  Fragments<C> lanes[32];
+  for (int l = 0; l < 32; ++l) {
+    lanes[l] = host::word_as<Fragments<C>>(words.of[l]);
+    const int g = l / 4, t = l % 4;
+    for (int r = 0; r < 4; ++r)
+      for (int i = 0; i < kPacked; ++i)
+        a[g + 8 * (r % 2)][kPacked * t + i + kDepth / 2 * (r / 2)] = element(lanes[l].a[r], i);
+    for (int r = 0; r < 2; ++r)
+      for (int i = 0; i < kPacked; ++i) b[kPacked * t + i + kDepth / 2 * r][g] = element(lanes[l].b[r], i);
+  }
+  for (int l = 0; l < 32; ++l) {
+    for (int i = 0; i < 4; ++i) {
+      const int row = l / 4 + 8 * (i / 2), column = 2 * (l % 4) + i % 2;
+      C sum = lanes[l].c[i];
+      for (int k = 0; k < kDepth; ++k) sum += static_cast<C>(a[row][k]) * static_cast<C>(b[k][column]);
+      lanes[l].c[i] = sum;
+    }
+    std::memcpy(words.of[l].bytes, &lanes[l], sizeof lanes[l]);
+  }
+}
+
+template <class C>
+void run_mma(C (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], host::Combine combine,
+             host::Site site) {
+  Fragments<C> mine;
+  std::memcpy(mine.c, c, sizeof mine.c);
+  std::memcpy(mine.a, a, sizeof mine.a);
+  std::memcpy(mine.b, b, sizeof mine.b);
+  const host::WarpWords& words =
+      host::meet_warp(0xffffffffu, host::Meeting::mma, &mine, sizeof mine, combine, site);
+  const auto result = host::word_as<Fragments<C>>(words.of[host::lane_index()]);
+  std::memcpy(c, result.c, sizeof result.c);
+}
+
+inline float f16_element(std::uint32_t word, int i) {
+  return skv_f16_to_f32(static_cast<std::uint16_t>(word >> 16 * i));
+}
+inline float bf16_element(std::uint32_t word, int i) {
+  return skv_bf16_to_f32(static_cast<std::uint16_t>(word >> 16 * i));
+}
+inline int s8_element(std::uint32_t word, int i) {
+  return static_cast<std::int8_t>(word >> 8 * i);
+}
+
+template <bool transposed>
+void load_matrices(host::WarpWords& words, unsigned) {
+  std::uint16_t matrix[4][8][8];
+  for (int l = 0; l < 32; ++l) std::memcpy(matrix[l / 8][l % 8], host::word_as<const void*>(words.of[l]), 16);
+  for (int l = 0; l < 32; ++l) {
+    std::uint32_t r[4];
+    for (int m = 0; m < 4; ++m) {
+      const int row = l / 4, column = 2 * (l % 4);
+      const std::uint16_t low = transposed ? matrix[m][column][row] : matrix[m][row][column];
+      const std::uint16_t high = transposed ? matrix[m][column + 1][row] : matrix[m][row][column + 1];
+      r[m] = low | static_cast<std::uint32_t>(high) << 16;
+    }
+    std::memcpy(words.of[l].bytes, r, sizeof r);
+  }
+}
+
+inline void run_ldmatrix(std::uint32_t (&r)[4], const void* row, host::Combine combine, host::Site site) {
+  const host::WarpWords& words =
+      host::meet_warp(0xffffffffu, host::Meeting::ldmatrix, &row, sizeof row, combine, site);
+  std::memcpy(r, words.of[host::lane_index()].bytes, sizeof r);
+}
+
+}  // namespace detail
+
+inline void mma_f16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
+  detail::run_mma<float>(c, a, b, detail::multiply<float, float, 16, detail::f16_element>, SKV_HERE);
+}
+inline void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
+  detail::run_mma<float>(c, a, b, detail::multiply<float, float, 16, detail::bf16_element>, SKV_HERE);
+}
+inline void mma_s8(int (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
+  detail::run_mma<int>(c, a, b, detail::multiply<int, int, 32, detail::s8_element>, SKV_HERE);
+}
+inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* row, SKV_SITE) {
+  detail::run_ldmatrix(r, row, detail::load_matrices<false>, SKV_HERE);
+}
+inline void ldmatrix_x4_transposed(std::uint32_t (&r)[4], const void* row, SKV_SITE) {
+  detail::run_ldmatrix(r, row, detail::load_matrices<true>, SKV_HERE);
+}
+inline void cp_async16(void* shared, const void* global, int valid = 16) {
+  host::begin_copy(shared, global, 16, static_cast<std::size_t>(valid));
+}
+inline void cp_async_commit() {
+  host::commit_copies();
+}
+template <int left>
+void cp_async_wait() {
+  host::wait_copies(left);
+}
+
+}  // namespace spectralkv::device

@@ -1,0 +1,69 @@
+// The twin of cuda/device/runtime_cuda.h: device memory is host memory between guard zones, streams run at
+// once.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/cuda/host/executor.h"
+
+namespace spectralkv::device {
+
+struct HostStream;
+using Stream = HostStream*;  // null: all run in order
+
+void* allocate(std::size_t bytes);
+void release(void* memory);  // throws when something was written beside the memory
+// What host::run needs after each launch: the guard zones of all memory are whole.
+void check_guards(const char* after);
+std::size_t allocated_bytes();
+
+// Runs `work` now, or with a graph that is being recorded.
+void on_stream(std::function<void()> work);
+
+void copy_to_device(void* device, const void* host, std::size_t bytes, Stream stream);
+void copy_to_host(void* host, const void* device, std::size_t bytes, Stream stream);
+void copy_on_device(void* to, const void* from, std::size_t bytes, Stream stream);
+void fill_bytes(void* device, int value, std::size_t bytes, Stream stream);
+void synchronize(Stream stream);
+
+inline Stream make_stream() {
+  return nullptr;
+}
+inline void destroy_stream(Stream) {}
+
+// Marks a point of a stream that another one can wait for.
+class Event {
+ public:
+  void record(Stream) {}
+  void make_wait(Stream) {}
+  void synchronize() {}
+};
+
+class Graph {
+ public:
+  void record(Stream, const std::function<void()>& launches);
+  void launch(Stream) const {
+    for (const auto& work : work_) work();
+  }
+
+ private:
+  std::vector<std::function<void()>> work_;
+};
+
+inline int multiprocessors() {
+  return 2;
+}
+
+template <class... Parameters, class... Args>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream,
+            const Args&... args) {
+  on_stream([=] {
+    host::run("launched here", grid, block, shared, [&] { kernel(static_cast<Parameters>(args)...); });
+    check_guards("a kernel");
+  });
+}
+
+}  // namespace spectralkv::device
