@@ -6,9 +6,9 @@ import errno
 import math
 import os
 import re
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -138,10 +138,14 @@ def write_gguf(
         free = shutil.disk_usage(folder).free
         if free < total:  # sooner than after an hour of work
             raise OutputError(f"{path} needs {human_bytes(total)}, the disk of {folder} has {human_bytes(free)} free")
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=folder) as part:
-            written = _write(Path(part) / "model.gguf", architecture, fill, tensors, options, label)
+        part = folder / f".{path.name}.{secrets.token_hex(4)}.part"
+        try:  # a signal may come as soon as the folder is there: tempfile's own would stay
+            part.mkdir(mode=0o700)
+            written = _write(part / "model.gguf", architecture, fill, tensors, options, label)
             for source, target in zip(written, targets, strict=True):
                 os.replace(source, target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OutputError:
         raise
     except OSError as error:
