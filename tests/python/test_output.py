@@ -17,12 +17,7 @@ from spectralkv.output import OutputError
 from spectralkv.quantize import QuantizeOptions, quantize
 
 FORCE, Q_FORCE = ConvertOptions(outtype="f32", force=True, quiet=True), QuantizeOptions(force=True, quiet=True)
-# Who runs the tests may have ignored a signal, as nohup does.
-CODE = """import signal, sys
-for number in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, signal.SIG_DFL)
-from spectralkv.cli import main
-sys.exit(main(sys.argv[1:]))"""
+CODE = "import sys; from spectralkv.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def names(folder: Path) -> list[str]:
