@@ -13,6 +13,9 @@
 namespace spectralkv {
 namespace {
 
+// So many groups of four tokens share a step of their weights: in longer rounds small weights would vanish.
+constexpr std::int64_t kRoundGroups = 32;
+
 class RowCodes final : public ResidualCodes {
  public:
   RowCodes(const Codebook& codebook, std::int64_t head_dim) : codebook_(codebook), d_(head_dim) {}
@@ -120,11 +123,11 @@ void TileCodes::add_score(const std::uint8_t* in, std::int64_t n, const float* n
 
 void TileCodes::add_mix(const std::uint8_t* in, std::int64_t n, const float* norms, ConstMatrix p, Matrix acc,
                         CodecWork& work) const {
-  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, simd::kMostGroups);
+  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, kRoundGroups);
   const std::int64_t ld = (4 * most + 63) / 64 * 64;
   auto* const values = reinterpret_cast<std::uint8_t*>(work.bytes(0, m * ld));
   float* const steps = work.floats(1, m);
-  for (std::int64_t first = 0; first < all; first += most) {  // one round for blocks of up to 4096 tokens
+  for (std::int64_t first = 0; first < all; first += most) {
     const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
     kernels().to_weight_bytes(p.data + 4 * first, p.stride, m, tokens, norms + 4 * first, values, ld, steps);
     const simd::CodeTiles tiles{

@@ -154,7 +154,7 @@ TEST_P(Compressed, QueriesReadWhatTheVocabularySays) {
                                    (4 * static_cast<double>(c.d + 2) * kEps +
                                     byte_loss(codec_k, c.d, static_cast<double>(c.d), 127) / 2);
         const double tolerance = v_norm * (2 * logit_error + static_cast<double>(4 * (c.d + t + 32)) * kEps +
-                                           byte_loss(codec_v, c.d, static_cast<double>(layout.block), 32512) /
+                                           byte_loss(codec_v, c.d, static_cast<double>(layout.block), 255) /
                                                std::sqrt(static_cast<double>(layout.block)));
         for (std::int64_t i = 0; i < c.d; ++i) {
           double expected = 0;
