@@ -64,17 +64,22 @@ BatchRows view(const InputRows& x, const LayerBatch::Shape& shape, const char* w
       x.data(), static_cast<std::int64_t>(x.shape(2)), {x.stride(0), x.stride(1), x.stride(2), x.stride(3)}};
 }
 
-// Calls fill(k, v) without the GIL on two new arrays [n_sequences, n_kv_heads, total, head_dim].
+// Calls fill(batch, k, v) without the GIL on two new arrays [n_sequences, n_kv_heads, total, head_dim], total
+// = the positions that the batch has when its turn comes, and `more`.
 template <class Fill>
-nb::tuple dense(SharedLayer& self, std::int64_t total, const Fill& fill) {
+nb::tuple dense(SharedLayer& self, std::int64_t more, const Fill& fill) {
   const LayerBatch::Shape& shape = self.batch->shape();
-  const std::initializer_list<std::size_t> sizes{
-      static_cast<std::size_t>(shape.n_sequences), static_cast<std::size_t>(shape.n_kv_heads),
-      static_cast<std::size_t>(total), static_cast<std::size_t>(shape.head_dim)};
-  std::size_t n = 1;
-  for (const std::size_t size : sizes) n *= size;
-  auto k = std::make_unique_for_overwrite<float[]>(n), v = std::make_unique_for_overwrite<float[]>(n);
-  self.exclusively([&](LayerBatch& batch) { fill(batch, k.get(), v.get()); });
+  const auto sequences = static_cast<std::size_t>(shape.n_sequences),
+             heads = static_cast<std::size_t>(shape.n_kv_heads), d = static_cast<std::size_t>(shape.head_dim);
+  std::size_t total = 0;
+  std::unique_ptr<float[]> k, v;
+  self.exclusively([&](LayerBatch& batch) {
+    total = static_cast<std::size_t>(batch.n_positions() + more);
+    k = std::make_unique_for_overwrite<float[]>(sequences * heads * total * d);
+    v = std::make_unique_for_overwrite<float[]>(sequences * heads * total * d);
+    fill(batch, k.get(), v.get());
+  });
+  const std::initializer_list<std::size_t> sizes{sequences, heads, total, d};
   return nb::make_tuple(Rows(to_array(std::move(k), sizes)), Rows(to_array(std::move(v), sizes)));
 }
 
@@ -83,14 +88,13 @@ nb::tuple extend(SharedLayer& self, const InputRows& k, const InputRows& v) {
   const BatchRows k_rows = view(k, shape, "keys"), v_rows = view(v, shape, "values");
   check(k_rows.n == v_rows.n, "kv", "layer ", shape.layer, ": keys of ", k_rows.n, " positions, values of ",
         v_rows.n);
-  return dense(
-      self, self.batch->n_positions() + k_rows.n,
-      [&](LayerBatch& batch, float* k_out, float* v_out) { batch.extend(k_rows, v_rows, k_out, v_out); });
+  return dense(self, k_rows.n, [&](LayerBatch& batch, float* k_out, float* v_out) {
+    batch.extend(k_rows, v_rows, k_out, v_out);
+  });
 }
 
 nb::tuple read(SharedLayer& self) {
-  return dense(self, self.batch->n_positions(),
-               [](LayerBatch& batch, float* k_out, float* v_out) { batch.read(k_out, v_out); });
+  return dense(self, 0, [](LayerBatch& batch, float* k_out, float* v_out) { batch.read(k_out, v_out); });
 }
 
 nb::list reports(SharedLayer& self) {
