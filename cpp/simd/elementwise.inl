@@ -2,9 +2,9 @@
 
 namespace {
 
-// exp(x) to 2 ulp and |x| / 2^26 of it; 0 below -87.3 (and at -infinity), infinity is not produced: x is
-// clamped at 88. exp(x) = 2^n 2^r, |r| <= 1/2, 2^r by the polynomial of degree 5 that is 1 at 0 and whose
-// largest relative error there, 9.2e-8, is the smallest.
+// exp(x) to 2 ulp and |x| / 2^26 of it (|x| / 2^23 where vec_fma rounds twice); 0 below -87.3 (and at
+// -infinity), infinity is not produced: x is clamped at 88. exp(x) = 2^n 2^r, |r| <= 1/2, 2^r by the
+// polynomial of degree 5 that is 1 at 0 and whose largest relative error there, 9.2e-8, is the smallest.
 inline Vec vec_exp(Vec x) {
   const Vec log2_e = vec_set1(1.44269504f);
   const Vec clamped = vec_max(vec_min(x, vec_set1(88.0f)), vec_set1(-87.3f));

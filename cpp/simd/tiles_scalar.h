@@ -45,11 +45,11 @@ inline void store_bytes(int8_t* to, const Vec v[4]) {
     to[i] = x == x ? (int8_t)x : (int8_t)0;
   }
 }
-// Whole numbers, 0 to 255; what is negative or NaN becomes 0.
+// Whole numbers, 0 to 255; what is negative or NaN becomes 0, what is larger 255.
 inline void store_weights(uint8_t* to, const Vec v[4]) {
   for (int i = 0; i < 64; ++i) {
     const float x = v[i / 16].v[i % 16];
-    to[i] = x > 0 ? (uint8_t)x : (uint8_t)0;
+    to[i] = x >= 255 ? (uint8_t)255 : x > 0 ? (uint8_t)x : (uint8_t)0;
   }
 }
 
