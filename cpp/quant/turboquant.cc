@@ -16,6 +16,8 @@ std::string_view row_scale_name(RowScale scale) {
       return "least_squares";
     case RowScale::unbiased:
       return "unbiased";
+    case RowScale::length:
+      return "length";
   }
   return "?";
 }
@@ -23,7 +25,8 @@ std::string_view row_scale_name(RowScale scale) {
 RowScale row_scale_from_name(std::string_view name) {
   for (const RowScale scale : kAllRowScales)
     if (row_scale_name(scale) == name) return scale;
-  fail(ErrorKind::value, "quant", "unknown row scale '", name, "': expected norm, least_squares or unbiased");
+  fail(ErrorKind::value, "quant", "unknown row scale '", name, "': expected norm, least_squares,"
+       " unbiased or length");
 }
 
 std::uint16_t quantize_row(const float* row, int dim, const Codebook& codebook, RowScale scale,
@@ -37,7 +40,7 @@ std::uint16_t quantize_row(const float* row, int dim, const Codebook& codebook, 
     const int n = std::min(kChunk, dim - start);
     for (int i = 0; i < n; ++i) unit[i] = static_cast<float>(static_cast<double>(row[start + i]) * inverse);
     nearest_codes(codebook, unit, n, codes + start);
-    if (scale == RowScale::least_squares) {
+    if (scale == RowScale::least_squares || scale == RowScale::length) {
       float levels[kChunk];
       for (int i = 0; i < n; ++i) levels[i] = codebook.levels[codes[start + i]];
       row_levels += dot_in_double(row + start, levels, n);
@@ -51,6 +54,8 @@ std::uint16_t quantize_row(const float* row, int dim, const Codebook& codebook, 
       return saturating_f16(row_levels / levels_levels);
     case RowScale::unbiased:
       return saturating_f16(norm / (1.0 - codebook.distortion));
+    case RowScale::length:
+      return saturating_f16(norm / std::sqrt(levels_levels));
   }
   return 0;
 }

@@ -17,11 +17,14 @@ namespace spectralkv {
 //   norm           |y|, as in [T]. The decoded row shrinks: E<q, y_hat> = (1 - D) <q, y>.
 //   least_squares  <y, c> / <c, c>: the least mean square error for these codes.
 //   unbiased       |y| / (1 - D): E<q, y_hat> = <q, y>, at the price of a larger error.
-enum class RowScale { norm, least_squares, unbiased };
+//   length         |y| / |c|: the decoded row is as long as y, whatever its codes happened to be. Rows of
+//                  keys then keep their weight against each other in a softmax.
+enum class RowScale { norm, least_squares, unbiased, length };
 
-inline constexpr std::array kAllRowScales = {RowScale::norm, RowScale::least_squares, RowScale::unbiased};
+inline constexpr std::array kAllRowScales = {RowScale::norm, RowScale::least_squares, RowScale::unbiased,
+                                             RowScale::length};
 
-// "norm", "least_squares", "unbiased"; the second throws a value error that lists the choices.
+// "norm", "least_squares", "unbiased", "length"; the second throws a value error that lists the choices.
 std::string_view row_scale_name(RowScale scale);
 RowScale row_scale_from_name(std::string_view name);
 

@@ -114,8 +114,9 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const CodecV
   if (codec.scale == RowScale::norm) return saturating_f16(norm);
   if (codec.scale == RowScale::unbiased)
     return saturating_f16(norm / (1.0 - static_cast<double>(codec.distortion)));
-  const double dot = warp_sum_double(row_levels);
-  return saturating_f16(dot / warp_sum_double(levels));
+  const double levels_levels = warp_sum_double(levels);
+  if (codec.scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
+  return saturating_f16(warp_sum_double(row_levels) / levels_levels);
 }
 
 // A block of codes into its slot. Grid: items. Shared: doubles [kWarps], g [kMostRank] floats.

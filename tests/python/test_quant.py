@@ -37,7 +37,7 @@ def test_hadamard_is_signs_times_sylvester():
 
 @pytest.mark.parametrize(("kind", "d"), [("haar", 80), ("hadamard", 128)])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])
-@pytest.mark.parametrize("scale", ["norm", "least_squares", "unbiased"])
+@pytest.mark.parametrize("scale", ["norm", "least_squares", "unbiased", "length"])
 def test_round_trip(kind, d, bits, scale):
     x = np.random.default_rng(d + bits).standard_normal((200, d)).astype(np.float32)
     x[0] = 0

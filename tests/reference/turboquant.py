@@ -52,6 +52,8 @@ def round_trip(x, levels, distortion, rotation, scale="norm"):
         factor = norm
     elif scale == "unbiased":
         factor = norm / (1 - distortion)
+    elif scale == "length":
+        factor = norm / np.linalg.norm(c, axis=1, keepdims=True)
     else:
         factor = np.sum(y * c, axis=1, keepdims=True) / np.sum(c * c, axis=1, keepdims=True)
     return (factor.astype(np.float16).astype(np.float64) * c) @ np.asarray(rotation, dtype=np.float64)

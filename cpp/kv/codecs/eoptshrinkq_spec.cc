@@ -26,6 +26,7 @@ Settings defaults(bool factor, bool paper, std::int64_t head_dim) {
   if (factor && !paper) {
     s.codec.rotation = usable_rotation(RotationKind::hadamard, static_cast<int>(head_dim));
     s.codec.factor_bits = 3;
+    s.codec.scale = RowScale::length;
     s.layout.sink = 4;
     s.layout.window = 128;
   }
@@ -53,7 +54,7 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool facto
   const Settings base = defaults(factor, paper, head_dim);
   Settings s = base;
   s.codec.bits = static_cast<int>(*spec.bits());
-  std::string known = "rotation=haar|hadamard, scale=norm|least_squares|unbiased, ";
+  std::string known = "rotation=haar|hadamard, scale=norm|least_squares|unbiased|length, ";
   if (factor) {
     constexpr std::string_view kLoops[] = {"closed", "open"};
     s.codec.loss =

@@ -23,7 +23,7 @@ inline std::vector<std::string> specs_of(std::string_view row) {
             "turboquant:4",
             "turboquant:5",
             "turboquant:6,paper",
-            "turboquant:7",
+            "turboquant:7,scale=length",
             "turboquant:8,scale=least_squares"};
   if (row == "eoptshrinkq")
     return {"eoptshrinkq:1,factor_bits=1",
