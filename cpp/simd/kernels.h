@@ -62,6 +62,13 @@ struct Kernels {
   void (*mix_f16)(const float* p, int64_t ldp, int64_t tokens, const uint16_t* v, int64_t ldv, int64_t n,
                   int64_t d, float* acc, int64_t lda);
 
+  // The same for rows of q8_0 and q4_0, row_bytes apart, d a multiple of 32: the bits that mix_f32 gives for
+  // the decoded rows. Faster for few tokens.
+  void (*mix_q8_0)(const float* p, int64_t ldp, int64_t tokens, const void* rows, int64_t row_bytes,
+                   int64_t n, int64_t d, float* acc, int64_t lda);
+  void (*mix_q4_0)(const float* p, int64_t ldp, int64_t tokens, const void* rows, int64_t row_bytes,
+                   int64_t n, int64_t d, float* acc, int64_t lda);
+
   // Matrices of b-bit codes, b = index + 1: rows [n, d] of formats/bitpack.h back to back, d a multiple of
   // 16, a code standing for levels[code], levels [2^b]. y[t * ldy + r] = sum over k < d of levels[code[r][k]]
   // * x[t * ldx + k]: x [tokens, d], y [tokens, n].

@@ -6,6 +6,7 @@
 #include "simd/rows.inl"
 #include "simd/matmul.inl"
 #include "simd/elementwise.inl"
+#include "simd/mix_groups.inl"
 #include "simd/codes.inl"
 #include "simd/panels.inl"
 #include "simd/bytes.inl"
@@ -35,6 +36,8 @@ constexpr Kernels kTable = {
     },
     mix<float>,
     mix<uint16_t>,
+    mix_groups<Q8_0Rows>,
+    mix_groups<Q4_0Rows>,
 #define EACH(f) \
   { f<1>, f<2>, f<3>, f<4>, f<5>, f<6>, f<7>, f<8> }
     EACH(score_codes),

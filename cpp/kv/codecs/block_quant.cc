@@ -73,6 +73,13 @@ class BlockQuantCodec final : public Codec {
                             work.floats(1, simd::matmul_work(head_dim())));
   }
 
+  void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const override {
+    constexpr std::int64_t kFew = 8;  // more share rows that are decoded once
+    if (group_ != 32 || p.rows > kFew) return Codec::mix(in, n, p, acc, work);
+    const auto kernel = Group::kBits == 8 ? kernels().mix_q8_0 : kernels().mix_q4_0;
+    kernel(p.data, p.stride, p.rows, in, max_bytes(1), n, head_dim(), acc.data, acc.stride);
+  }
+
   void enter(ConstMatrix x, Matrix out) const override {
     rotation_ == nullptr ? Codec::enter(x, out) : rotation_->enter(x, out);
   }

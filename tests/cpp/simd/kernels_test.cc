@@ -15,6 +15,7 @@
 #include "simd/dispatch.h"
 #include "support/compare.h"
 #include "support/random_rows.h"
+#include "tensor/dtype.h"
 
 namespace spectralkv {
 namespace {
@@ -139,6 +140,33 @@ TEST_P(EveryKernel, Mix) {
             }
         }
       }
+}
+
+TEST_P(EveryKernel, MixOfGroupsIsTheMixOfDecodedRows) {
+  const simd::Kernels& k = *GetParam();
+  for (const bool q8 : {true, false}) {
+    const Format& format = *std::find_if(std::begin(kFormats), std::end(kFormats), [&](const Format& f) {
+      return std::string_view(f.name) == (q8 ? "q8_0" : "q4_0");
+    });
+    const auto type = static_cast<std::size_t>(q8 ? DType::q8_0 : DType::q4_0);
+    for (const std::int64_t d : {32, 64, 96, 128, 256})
+      for (const std::int64_t n : {1, 5, 128})
+        for (const std::int64_t tokens : {1, 2, 3, 4, 7}) {
+          const auto rows = random_rows(format, n, d, 4);
+          const std::int64_t row_bytes = d / format.values * format.bytes;
+          std::vector<float> decoded(static_cast<std::size_t>(n * d));
+          for (std::int64_t j = 0; j < n; ++j)
+            k.decode[type](rows.data() + j * row_bytes, decoded.data() + j * d, d);
+          const auto p = normals(1, static_cast<std::size_t>(tokens * (n + 1)));
+          auto expected = normals(3, static_cast<std::size_t>(tokens * (d + 8)));
+          auto acc = expected;
+          k.mix_f32(p.data(), n + 1, tokens, decoded.data(), d, n, d, expected.data(), d + 8);
+          (q8 ? k.mix_q8_0 : k.mix_q4_0)(p.data(), n + 1, tokens, rows.data(), row_bytes, n, d, acc.data(),
+                                         d + 8);
+          EXPECT_EQ(std::memcmp(acc.data(), expected.data(), acc.size() * 4), 0)
+              << format.name << " d=" << d << " n=" << n << " tokens=" << tokens;
+        }
+  }
 }
 
 TEST_P(EveryKernel, Elementwise) {
