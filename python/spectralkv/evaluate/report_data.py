@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -83,7 +83,7 @@ def _spectra(result: Mapping[str, Any]) -> Data:
 def memory(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType]) -> Data | None:
     """Bytes of each cache at several contexts of the first text."""
     args = ["eval", "memory", *_model(options), "-f", str(options.text[0])]
-    args += ["--contexts", ",".join(map(str, options.depths)), *_each(caches), "--json"]
+    args += ["--contexts", ",".join(map(str, options.depths)), *_each(cache.name for cache in caches), "--json"]
     result = runner.json_of("memory", args)
     return None if result is None else {"command": shown_command(args), "result": result}
 
@@ -100,14 +100,14 @@ def speed(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheTyp
     return found
 
 
-def _each(caches: Sequence[CacheType]) -> list[str]:
-    return [word for cache in caches for word in ("--cache", cache.name)]
+def _each(names: Iterable[str]) -> list[str]:
+    return [word for name in names for word in ("--cache", name)]
 
 
 def needle(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType]) -> Data | None:
     """Runs the needle evaluation with --needle's options, then takes all that its folder holds for these caches."""
     args = ["eval", "needle", *_model(options), *options.needle, "--seed", str(options.seed), "--out", str(options.out)]
-    runner.run([*args, *_each(caches)])
+    runner.run([*args, *_each(cache.name for cache in caches)])
     records: dict[str, list[Record]] = {}
     settings: Record = {}
     for cache in caches:
@@ -118,7 +118,7 @@ def needle(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheTy
     if not records:
         return None
     return {
-        "commands": [shown_command([*words, *_each(caches)]) for words in _needle_commands(options, settings, records)],
+        "commands": [shown_command(words) for words in _needle_commands(options, settings, records)],
         "depths": settings["depths"],
         "summary": summarise(records),
         "records": {name: [_place(record) for record in some] for name, some in records.items()},
@@ -133,22 +133,25 @@ def _place(record: Record) -> Record:
 def _needle_commands(
     options: argparse.Namespace, settings: Record, records: Mapping[str, Sequence[Record]]
 ) -> list[list[str]]:
-    """Commands that give the records: one for the lengths of a task that have as many samples."""
-    samples: dict[tuple[str, int], int] = {}
-    for some in records.values():
+    """Commands that give the records: one for the lengths of a task that have as many samples of the same caches."""
+    caches: dict[tuple[str, int, int], list[str]] = {}  # of a task, samples and a length
+    for name, some in records.items():
+        samples: dict[tuple[str, int], int] = {}
         for record in some:
             place = record["task"], record["length"]
             samples[place] = max(samples.get(place, 0), record["sample"] + 1)
-    groups: dict[tuple[str, int], list[int]] = {}
-    for (task, length), n in sorted(samples.items()):
-        groups.setdefault((task, n), []).append(length)
+        for (task, length), n in samples.items():
+            caches.setdefault((task, n, length), []).append(name)
+    groups: dict[tuple[str, int, tuple[str, ...]], list[int]] = {}
+    for (task, n, length), names in sorted(caches.items()):
+        groups.setdefault((task, n, tuple(names)), []).append(length)
     haystack = ["--haystack", _haystack(options)] if settings["haystack_sha256"] else []
     shared = ["--depths", str(settings["depths"]), "--questions", str(settings["questions"]), *haystack]
     shared += ["--seed", str(settings["seed"]), "--out", str(options.out)]
     front = ["eval", "needle", *_model(options)]
     return [
-        [*front, "--tasks", task, "--lengths", ",".join(map(str, lengths)), "--samples", str(n), *shared]
-        for (task, n), lengths in groups.items()
+        [*front, "--tasks", task, "--lengths", ",".join(map(str, lengths)), "--samples", str(n), *shared, *_each(names)]
+        for (task, n, names), lengths in groups.items()
     ]
 
 
