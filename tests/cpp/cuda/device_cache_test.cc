@@ -300,7 +300,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{1, 1, 112, 280, "kivi:3", "turboquant:8"},
                     Case{4, 1, 128, 300, "eoptshrinkq:1", "eoptshrinkq:5"},
                     Case{1, 1, 256, 270, "kivi:4", "eoptshrinkq:6"},
-                    Case{2, 2, 80, 290, "turboquant:1,block=48", "turboquant:7,block=48"},
+                    Case{2, 2, 80, 300, "turboquant:1,block=48", "turboquant:7,block=48"},
                     Case{1, 1, 96, 280, "eoptshrinkq:8,sink=3", "eoptshrinkq:2,sink=3"},
                     Case{1, 1, 112, 280, "turboquant:6", "turboquant:5"},
                     Case{1, 1, 256, 270, "eoptshrinkq:7", "eoptshrinkq:1"},
