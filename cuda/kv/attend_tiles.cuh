@@ -15,13 +15,19 @@ constexpr int kQueries = 8;
 constexpr int kTokens = 16 * kSixteens;      // that are read together
 constexpr int kPairWords = kTokens / 2 + 1;  // of two 16-bit weights; odd, against bank conflicts
 
-// Shared memory, in floats: queries [8, d], states [warps, 8, d + 2], factor levels of K and V in f16 [2,
-// 256], and a warp's weights, whole and f16 [2, 8, kPairWords] and scratch [16, 9].
-SKV_HD inline int tiles_warp_floats() {
-  return 2 * kQueries * kPairWords + 16 * 9;
+// Shared memory, in words: queries as `project` multiplies them [steps, 32, 4], states [warps, 8, d + 2],
+// pairs of factor levels of K and V [2, kFactorPairs], and a warp's weights, whole and f16 [2, 8, kPairWords].
+SKV_HD constexpr int query_groups(int d) {
+  return (d + 63) / 64;
 }
-SKV_HD inline int tiles_shared_floats(int d) {
-  return kQueries * d + kWarps * kQueries * (d + 2) + 256 + kWarps * tiles_warp_floats();
+SKV_HD constexpr int query_words(int d) {
+  return query_groups(d) * 4 * 32 * 4;
+}
+SKV_HD inline int tiles_warp_words() {
+  return 2 * kQueries * kPairWords;
+}
+SKV_HD inline int tiles_shared_words(int d) {
+  return query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + kWarps * tiles_warp_words();
 }
 
 // A stored block.
@@ -43,17 +49,33 @@ struct CodedReader {
     left_row = static_cast<int>(parts.left_row);
     right_row = static_cast<int>(parts.right_row);
   }
-  __device__ float norm(int token) const {
-    return device::f16_to_f32(__ldg(reinterpret_cast<const std::uint16_t*>(base + norms_at) + token)) * unit;
+  // Norms (f16, times unit) of sixteen tokens in pairs, zeros from token n on.
+  __device__ __forceinline__ void norms(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
+    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + norms_at) + 16 * sixteen;
+    if (16 * sixteen + 16 <= n && reinterpret_cast<std::uintptr_t>(at) % 8 == 0) {
+      SKV_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const uint2 four = __ldg(reinterpret_cast<const uint2*>(at) + i);
+        pairs[2 * i] = four.x;
+        pairs[2 * i + 1] = four.y;
+      }
+      return;
+    }
+    SKV_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      const int token = 16 * sixteen + 2 * i;
+      pairs[i] = token < n ? __ldg(at + 2 * i) : 0u;
+      if (token + 1 < n) pairs[i] |= static_cast<std::uint32_t>(__ldg(at + 2 * i + 1)) << 16;
+    }
   }
   __device__ const std::uint16_t* weights() const {
     return reinterpret_cast<const std::uint16_t*>(base + weights_at);
   }
-  __device__ FactorRows left(const CodecView& codec, int n, const std::uint16_t* levels) const {
-    return {base + left_at, left_row, (n + 15) / 16 * 16, codec.coded.factor_bits, rank, levels};
+  __device__ FactorRows left(const CodecView& codec, int n, const std::uint32_t* pairs) const {
+    return {base + left_at, left_row, (n + 15) / 16 * 16, codec.coded.factor_bits, rank, pairs};
   }
-  __device__ FactorRows right(const CodecView& codec, int d, const std::uint16_t* levels) const {
-    return {base + right_at, right_row, d, codec.coded.factor_bits, rank, levels};
+  __device__ FactorRows right(const CodecView& codec, int d, const std::uint32_t* pairs) const {
+    return {base + right_at, right_row, d, codec.coded.factor_bits, rank, pairs};
   }
 };
 
@@ -166,10 +188,9 @@ struct TileWarp {
   float top[2], sum[2], out[kParts][kProducts][4];
   std::uint32_t queries[kSteps][2];
   float query_steps[2];
-  const float* plain_queries;      // [8, d] in shared memory, zeros behind the last row
-  const std::uint16_t* levels[2];  // of K's and V's factors
-  std::uint32_t *whole, *halves;   // weights [8, kPairWords]
-  float* scratch;
+  const uint4* split_queries;     // [steps, 32] in shared memory: high and low of two pairs, twice
+  const std::uint32_t* pairs[2];  // of K's and V's factor levels
+  std::uint32_t *whole, *halves;  // weights [8, kPairWords]
 
   // Where the weights of product p for query 2 t + i stand.
   __device__ __forceinline__ static int word_of(int p, int i) {
@@ -183,16 +204,6 @@ struct TileWarp {
                        const std::uint8_t* v_block, int n, bool everything, const Visible& visible) {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
     const CodedReader k(kc, k_block, n), v(vc, v_block, n);
-    float k_along[4], v_along[4];
-    if (k.rank > 0)
-      project(
-          k.right(kc, D, levels[0]),
-          [&](int first, SplitPair(&pairs)[2]) {
-            const float* const q = plain_queries + g * D + first;
-            pairs[0] = SplitPair(q[0], q[1]);
-            pairs[1] = SplitPair(q[2], q[3]);
-          },
-          k_along);
     for (int begin = 0; begin < n; begin += kTokens) {
       const int sixteen = begin / 16 + g;
       const bool there = 16 * sixteen < n;
@@ -206,27 +217,19 @@ struct TileWarp {
           score_codes<D, 3>(codes, sixteen, there, kc.level_bytes, queries, sums);
         else
           score_codes<D, 4>(codes, sixteen, there, kc.level_bytes, queries, sums);
+        std::uint32_t norms[8];
+        k.norms(sixteen, n, norms);
+        const float unit = k.unit * kc.level_unit;
+        const float steps[2] = {unit * query_steps[0], unit * query_steps[1]};
         SKV_UNROLL
-        for (int p = 0; p < kProducts; ++p)
-          for (int half = 0; half < 2; ++half) {
-            const int token = 16 * sixteen + tile_row(p, half);
-            const float norm = token < n ? k.norm(token) * kc.level_unit : 0;
-            SKV_UNROLL
-            for (int i = 0; i < 2; ++i)
-              s[p][2 * half + i] = static_cast<float>(sums[p][2 * half + i]) * (norm * query_steps[i]);
-          }
-      }
-      if (k.rank > 0) {
-        const Turned turned(k_along, k.weights(), k.rank, k.unit, scratch);
-        SKV_UNROLL
-        for (int m = 0; m < 4; ++m) {
-          float low[2][4];
-          expand_factor(k.left(kc, n, levels[0]), turned, 16 * sixteen, m, low);
+        for (int p = 0; p < kProducts; ++p) {
+          const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
           SKV_UNROLL
-          for (int pair = 0; pair < 2; ++pair)
-            for (int i = 0; i < 4; ++i) s[4 * pair + m][i] += turned.scale * low[pair][i];
+          for (int i = 0; i < 4; ++i)
+            s[p][i] = static_cast<float>(sums[p][i]) * ((i < 2 ? norm.x : norm.y) * steps[i % 2]);
         }
       }
+      add_scores(k, kc, n, sixteen, s);
       if (!everything || begin + kTokens > n) {
         SKV_UNROLL
         for (int p = 0; p < kProducts; ++p) {
@@ -254,6 +257,8 @@ struct TileWarp {
       if (!__any_sync(0xffffffffu, here[0] > -INFINITY || here[1] > -INFINITY)) continue;
       // Weights; then the same times the values' norms.
       float largest[2] = {0, 0}, total[2] = {0, 0};
+      std::uint32_t norms[8];
+      v.norms(sixteen, n, norms);
       SKV_UNROLL
       for (int p = 0; p < kProducts; ++p) {
         SKV_UNROLL
@@ -264,15 +269,11 @@ struct TileWarp {
         SKV_UNROLL
         for (int i = 0; i < 2; ++i)  // rows g and g + 8 are neighbours
           if (v.rank > 0) halves[word_of(p, i)] = device::f32x2_to_f16x2(s[p][i], s[p][2 + i]);
+        const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
         SKV_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          const int token = 16 * sixteen + tile_row(p, half);
-          const float norm = token < n ? v.norm(token) : 0;
-          SKV_UNROLL
-          for (int i = 0; i < 2; ++i) {
-            s[p][2 * half + i] *= norm;
-            largest[i] = fmaxf(largest[i], fabsf(s[p][2 * half + i]));
-          }
+        for (int i = 0; i < 4; ++i) {
+          s[p][i] *= i < 2 ? norm.x : norm.y;
+          largest[i % 2] = fmaxf(largest[i % 2], fabsf(s[p][i]));
         }
       }
       float steps[2], inverse[2];
@@ -280,7 +281,7 @@ struct TileWarp {
       for (int i = 0; i < 2; ++i) {
         largest[i] = fmaxf(over_tokens(largest[i], [](float a, float b) { return fmaxf(a, b); }), 1e-30f);
         sum[i] = sum[i] * shrink[i] + over_tokens(total[i], [](float a, float b) { return a + b; });
-        steps[i] = largest[i] / 32512.0f * vc.level_unit;
+        steps[i] = largest[i] * (v.unit * vc.level_unit / 32512.0f);
         inverse[i] = 32512.0f / largest[i];
       }
       SKV_UNROLL
@@ -309,43 +310,54 @@ struct TileWarp {
         mix_codes<D, 3>(codes, n, begin, vc.level_bytes, whole, steps, out);
       else
         mix_codes<D, 4>(codes, n, begin, vc.level_bytes, whole, steps, out);
-      if (v.rank > 0) {
-        FactorRows left = v.left(vc, n, levels[1]);
-        project_tokens(left, begin, v_along);
-        const Turned turned(v_along, v.weights(), v.rank, v.unit, scratch);
-        SKV_UNROLL
-        for (int part = 0; part < kParts; ++part)
-          for (int m = 0; m < 4; ++m) {
-            float low[2][4];
-            expand_factor(v.right(vc, D, levels[1]), turned, 16 * (kSixteens * part + g), m, low);
-            SKV_UNROLL
-            for (int pair = 0; pair < 2; ++pair)
-              for (int i = 0; i < 4; ++i) out[part][4 * pair + m][i] += turned.scale * low[pair][i];
-          }
-      }
+      add_values(v, vc, n, begin / 16);
       __syncwarp();
     }
   }
 
-  // The weights of tokens [begin, begin + kTokens) along the left factor.
-  __device__ void project_tokens(const FactorRows& rows, int begin, float (&along)[4]) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-    for (float& value : along) value = 0;
+  // The low-rank part of a block's keys into scores of its tokens from sixteen - g sixteens on.
+  __device__ __forceinline__ void add_scores(const CodedReader& k, const CodecView& codec, int n, int sixteen,
+                                             float (&s)[kProducts][4]) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
     SKV_UNROLL_NOT
-    for (int step = 0; step < kTokens / 16; ++step) {
-      const int first = 16 * step + 4 * t;
-      if (begin + 16 * step >= rows.length) break;
-      std::uint32_t a[4] = {};
+    for (int first = 0; first < k.rank; first += kRanks) {
+      float along[2];
+      project<query_groups(D)>(
+          k.right(codec, D, pairs[0]), first, 0,
+          [&](int step, std::uint32_t(&a)[4]) {
+            const uint4 four = split_queries[32 * step + lane];
+            a[0] = four.x, a[1] = four.y, a[2] = four.z, a[3] = four.w;
+          },
+          along);
+      const Weighted weighted(along, k.weights(), first, k.rank, k.unit);
+      expand_factor(k.left(codec, n, pairs[0]), first, sixteen, weighted, [&](int p, const float(&sums)[4]) {
+        SKV_UNROLL
+        for (int i = 0; i < 4; ++i) s[p][i] += weighted.scale * sums[i];
+      });
+    }
+  }
+
+  // The low-rank part of values into `out`, with the weights of kTokens tokens from sixteen `begin` on.
+  __device__ __forceinline__ void add_values(const CodedReader& v, const CodecView& codec, int n, int begin) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+    SKV_UNROLL_NOT
+    for (int first = 0; first < v.rank; first += kRanks) {
+      float along[2];
+      project<kSixteens / 4>(
+          v.left(codec, n, pairs[1]), first, begin,
+          [&](int step, std::uint32_t(&a)[4]) {
+            const std::uint32_t* const w = halves + g * kPairWords + projected_place(step, t) / 2;
+            a[0] = w[0], a[1] = 0, a[2] = w[1], a[3] = 0;
+          },
+          along);
+      const Weighted weighted(along, v.weights(), first, v.rank, v.unit);
       SKV_UNROLL
-      for (int half = 0; half < 2; ++half)
-        if (g + 8 * half < rows.rank) {
-          const std::uint32_t codes = four_codes(rows, g + 8 * half, begin + first);
-          a[half] = level_of(rows, codes, 0) | level_of(rows, codes, 1) << 16;
-          a[half + 2] = level_of(rows, codes, 2) | level_of(rows, codes, 3) << 16;
-        }
-      const std::uint32_t* const w = halves + g * kPairWords + first / 2;
-      const std::uint32_t b[2] = {w[0], w[1]};
-      device::mma_f16(along, a, b);
+      for (int part = 0; part < kParts; ++part)
+        expand_factor(v.right(codec, D, pairs[1]), first, kSixteens * part + g, weighted,
+                      [&](int p, const float(&sums)[4]) {
+                        SKV_UNROLL
+                        for (int i = 0; i < 4; ++i) out[part][p][i] += weighted.scale * sums[i];
+                      });
     }
   }
 
@@ -377,25 +389,30 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
   const int count = left < kQueries ? left : kQueries, thread = static_cast<int>(threadIdx.x),
             warp = thread / 32;
   const int lane = thread % 32, g = lane / 4, t = lane % 4;
-  float* const q = device::dynamic_shared<float>();
-  float* const states = q + kQueries * D;
-  auto* const levels = reinterpret_cast<std::uint16_t*>(states + kWarps * kQueries * (D + 2));
-  float* const own = reinterpret_cast<float*>(levels + 512) + warp * tiles_warp_floats();
+  auto* const queries = device::dynamic_shared<uint4>();
+  float* const states = reinterpret_cast<float*>(queries) + query_words(D);
+  auto* const pairs = reinterpret_cast<std::uint32_t*>(states + kWarps * kQueries * (D + 2));
+  std::uint32_t* const own = pairs + 2 * kFactorPairs + warp * tiles_warp_words();
   const CodecView &kc = layer.side[0].codec, &vc = layer.side[1].codec;
   const std::int64_t row0 = static_cast<std::int64_t>(head) * args.rows + first_row;
-  for (int i = thread; i < kQueries * D; i += kThreads) q[i] = i < count * D ? args.entered[row0 * D + i] : 0;
-  for (int i = thread; i < 512; i += kThreads) {
-    const CodecView& codec = i < 256 ? kc : vc;
-    levels[i] = i % 256 < 1 << codec.coded.factor_bits ? device::f32_to_f16(codec.factor_levels[i % 256])
-                                                       : std::uint16_t{0};
+  for (int i = thread; i < query_words(D) / 4; i += kThreads) {
+    const int row = i % 32 / 4, channel = projected_place(i / 32, i % 4);
+    float4 x = make_float4(0, 0, 0, 0);
+    if (row < count && channel < D)
+      x = *reinterpret_cast<const float4*>(args.entered + (row0 + row) * D + channel);
+    const SplitPair first(x.x, x.y), second(x.z, x.w);
+    queries[i] = make_uint4(first.high, first.low, second.high, second.low);
+  }
+  for (int i = thread; i < 2 * kFactorPairs; i += kThreads) {
+    const CodecView& codec = i < kFactorPairs ? kc : vc;
+    pairs[i] = factor_pair(codec.factor_levels, codec.coded.factor_bits, i % kFactorPairs);
   }
   TileWarp<D> state;
-  state.plain_queries = q;
-  state.levels[0] = levels;
-  state.levels[1] = levels + 256;
-  state.whole = reinterpret_cast<std::uint32_t*>(own);
-  state.halves = state.whole + kQueries * kPairWords;
-  state.scratch = own + 2 * kQueries * kPairWords;
+  state.split_queries = queries;
+  state.pairs[0] = pairs;
+  state.pairs[1] = pairs + kFactorPairs;
+  state.whole = own;
+  state.halves = own + kQueries * kPairWords;
   const std::int8_t* const bytes = args.bytes + (row0 + g) * byte_stride(D);
   SKV_UNROLL
   for (int step = 0; step < TileWarp<D>::kSteps; ++step) {

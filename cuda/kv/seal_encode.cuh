@@ -173,7 +173,7 @@ __device__ inline void encode_codes(const SealArgs& args, int item, const CodecV
   }
   __syncthreads();
 
-  if (!codec.tiles) {
+  if (codec.coded.order == kSkvCodeRows) {
     for (int t = thread; t < n; t += kThreads)
       skv_pack_codes(codes + t * d, d, codec.coded.bits,
                      slot + parts.codes + t * skv_packed_bytes(d, codec.coded.bits));

@@ -53,7 +53,7 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
   view.boundaries = keep(concat("boundaries ", form.bits), codebook.boundaries, stream);
   view.factor_levels = keep(concat("factor levels ", form.factor_bits), factors.levels, stream);
   view.factor_boundaries = keep(concat("factor boundaries ", form.factor_bits), factors.boundaries, stream);
-  view.tiles = view.coded.order != kSkvCodeRows;
+  view.tiles = view.coded.order != kSkvCodeRows && form.factor_bits <= 4;
   if (!view.tiles) return view;
   const ByteLevels bytes = byte_levels(codebook);
   std::memcpy(view.level_bytes, bytes.bytes, sizeof view.level_bytes);

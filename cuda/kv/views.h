@@ -26,7 +26,7 @@ struct CodecView {
   float distortion;
   const float *levels, *boundaries;  // [2^bits], [2^bits - 1]
   const float *factor_levels, *factor_boundaries;
-  bool tiles;                    // codes lie in tiles, for the tensor cores, and these are set:
+  bool tiles;                    // the tensor cores read it, and these are set:
   std::uint32_t level_bytes[4];  // the levels as signed bytes, in units of level_unit
   float level_unit;
   const float *enter, *leave;  // [d, d], row j: what coordinate j becomes; null: no rotation
