@@ -12,11 +12,13 @@
 namespace spectralkv::device_kv {
 
 constexpr int kQueries = 8;
-constexpr int kTokens = 16 * kSixteens;      // that are read together
-constexpr int kPairWords = kTokens / 2 + 1;  // of two 16-bit weights; odd, against bank conflicts
+constexpr int kTokens = 16 * kSixteens;    // that are read together
+constexpr int kWeightWords = kTokens / 2;  // of a query: two 16-bit weights each
+constexpr float kLog2E = 1.44269504f;
 
 // Shared memory, in words: queries as `project` multiplies them [steps, 32, 4], states [warps, 8, d + 2],
-// pairs of factor levels of K and V [2, kFactorPairs], and a warp's weights, whole and f16 [2, 8, kPairWords].
+// pairs of factor levels of K and V [2, kFactorPairs], and a warp's weights, whole and f16 [2, 8,
+// kWeightWords].
 SKV_HD constexpr int query_groups(int d) {
   return (d + 63) / 64;
 }
@@ -24,10 +26,17 @@ SKV_HD constexpr int query_words(int d) {
   return query_groups(d) * 4 * 32 * 4;
 }
 SKV_HD inline int tiles_warp_words() {
-  return 2 * kQueries * kPairWords;
+  return 2 * kQueries * kWeightWords;
 }
 SKV_HD inline int tiles_shared_words(int d) {
   return query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + kWarps * tiles_warp_words();
+}
+
+// Where the two words with the weights of four tokens stand, in a warp's [8, kWeightWords]; those of an even
+// four and of the next stand together. Twisted so that neither writing (lane 4 g + t: queries 2 t and 2 t +
+// 1, fours of sixteen g) nor reading (query g, fours 2 t and on) meets in a bank more than it must.
+__device__ __forceinline__ int weights_at(int query, int four) {
+  return query * kWeightWords + ((four / 2 ^ ((query & 1) << 2 | (query >> 1 & 1))) * 4 + four % 2 * 2);
 }
 
 // A stored block.
@@ -144,10 +153,8 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
         two[0].expand(levels, 2 * pair + 1, a[1]);
         two[1].expand(levels, 2 * pair, a[2]);
         two[1].expand(levels, 2 * pair + 1, a[3]);
-        const std::uint32_t* const w = weights + g * kPairWords + 16 * step + 4 * t;
-        const std::uint32_t w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
-        const std::uint32_t upper[2] = {__byte_perm(w0, w1, 0x7531), __byte_perm(w2, w3, 0x7531)};
-        const std::uint32_t lower[2] = {__byte_perm(w0, w1, 0x6420), __byte_perm(w2, w3, 0x6420)};
+        const uint4 w = *reinterpret_cast<const uint4*>(weights + weights_at(g, 8 * step + 2 * t));
+        const std::uint32_t upper[2] = {w.x, w.z}, lower[2] = {w.y, w.w};
         SKV_UNROLL
         for (int m = 0; m < 4; ++m) {
           const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
@@ -185,24 +192,19 @@ __device__ __forceinline__ float over_tokens(float x, const Join& join) {
 template <int D>
 struct TileWarp {
   static constexpr int kParts = (D + 127) / 128, kSteps = (D + 31) / 32;
-  float top[2], sum[2], out[kParts][kProducts][4];
+  float top[2], sum[2], out[kParts][kProducts][4];  // sum: this lane's share
   std::uint32_t queries[kSteps][2];
   float query_steps[2];
   const uint4* split_queries;     // [steps, 32] in shared memory: high and low of two pairs, twice
   const std::uint32_t* pairs[2];  // of K's and V's factor levels
-  std::uint32_t *whole, *halves;  // weights [8, kPairWords]
-
-  // Where the weights of product p for query 2 t + i stand.
-  __device__ __forceinline__ static int word_of(int p, int i) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    return (2 * (lane % 4) + i) * kPairWords + (16 * (lane / 4) + tile_row(p, 0)) / 2;
-  }
+  // Weights [8, kWeightWords] by weights_at: the high and the low bytes of four whole numbers; four f16.
+  std::uint32_t *whole, *halves;
 
   // A block of n tokens. visible(column, token): whether query 2 t + column sees it; everything: all do.
   template <class Visible>
   __device__ void read(const CodecView& kc, const CodecView& vc, const std::uint8_t* k_block,
                        const std::uint8_t* v_block, int n, bool everything, const Visible& visible) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     const CodedReader k(kc, k_block, n), v(vc, v_block, n);
     for (int begin = 0; begin < n; begin += kTokens) {
       const int sixteen = begin / 16 + g;
@@ -246,60 +248,72 @@ struct TileWarp {
         SKV_UNROLL
         for (int i = 0; i < 4; ++i) here[i % 2] = fmaxf(here[i % 2], s[p][i]);
       }
-      float shrink[2];
+      float shrink[2], base[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
         here[i] = over_tokens(here[i], [](float a, float b) { return fmaxf(a, b); });
         const float next = fmaxf(top[i], here[i]);
-        shrink[i] = next > -INFINITY ? device::fast_exp(top[i] - next) : 1;
+        shrink[i] = next > -INFINITY ? device::fast_exp2((top[i] - next) * kLog2E) : 1;
+        base[i] = next > -INFINITY ? next * kLog2E : 0;
         top[i] = next;
       }
       if (!__any_sync(0xffffffffu, here[0] > -INFINITY || here[1] > -INFINITY)) continue;
-      // Weights; then the same times the values' norms.
-      float largest[2] = {0, 0}, total[2] = {0, 0};
+      // Weights, four tokens of a query at a time; then the same times the values' norms, in whole numbers.
+      float largest[2] = {0, 0};
       std::uint32_t norms[8];
       v.norms(sixteen, n, norms);
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) {
+      for (int i = 0; i < 2; ++i) sum[i] *= shrink[i];
+      SKV_UNROLL
+      for (int m = 0; m < 4; ++m) {
+        const float2 norm[2] = {device::f16x2_to_f32x2(norms[2 * m]),
+                                device::f16x2_to_f32x2(norms[2 * m + 1])};
         SKV_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          s[p][i] = s[p][i] > -INFINITY ? device::fast_exp(s[p][i] - top[i % 2]) : 0;
-          total[i % 2] += s[p][i];
-        }
-        SKV_UNROLL
-        for (int i = 0; i < 2; ++i)  // rows g and g + 8 are neighbours
-          if (v.rank > 0) halves[word_of(p, i)] = device::f32x2_to_f16x2(s[p][i], s[p][2 + i]);
-        const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
-        SKV_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          s[p][i] *= i < 2 ? norm.x : norm.y;
-          largest[i % 2] = fmaxf(largest[i % 2], fabsf(s[p][i]));
+        for (int i = 0; i < 2; ++i) {
+          float* const four[4] = {&s[m][i], &s[m][2 + i], &s[4 + m][i], &s[4 + m][2 + i]};
+          SKV_UNROLL
+          for (float* const x : four) {
+            *x = device::fast_exp2(fmaf(*x, kLog2E, -base[i]));
+            sum[i] += *x;
+          }
+          if (v.rank > 0)
+            *reinterpret_cast<uint2*>(halves + weights_at(2 * t + i, 4 * g + m)) = make_uint2(
+                device::f32x2_to_f16x2(*four[0], *four[1]), device::f32x2_to_f16x2(*four[2], *four[3]));
+          SKV_UNROLL
+          for (int j = 0; j < 4; ++j) {
+            *four[j] *= j % 2 == 0 ? norm[j / 2].x : norm[j / 2].y;
+            largest[i] = fmaxf(largest[i], fabsf(*four[j]));
+          }
         }
       }
       float steps[2], inverse[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
         largest[i] = fmaxf(over_tokens(largest[i], [](float a, float b) { return fmaxf(a, b); }), 1e-30f);
-        sum[i] = sum[i] * shrink[i] + over_tokens(total[i], [](float a, float b) { return a + b; });
         steps[i] = largest[i] * (v.unit * vc.level_unit / 32512.0f);
         inverse[i] = 32512.0f / largest[i];
       }
+      if (__any_sync(0xffffffffu, shrink[0] != 1 || shrink[1] != 1)) {
+        SKV_UNROLL
+        for (int part = 0; part < kParts; ++part)
+          for (int p = 0; p < kProducts; ++p)
+            for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
+      }
       SKV_UNROLL
-      for (int part = 0; part < kParts; ++part)
-        for (int p = 0; p < kProducts; ++p)
-          for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
-      SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) {
+      for (int m = 0; m < 4; ++m) {
         SKV_UNROLL
         for (int i = 0; i < 2; ++i) {
-          std::uint32_t pair = 0;
+          // 256 high + low, both signed. Added to this, a number is rounded and its low 16 bits are those of
+          // a float; 128 more, and the high byte is what it must be and the low one 128 too large.
+          constexpr float kWhole = 12582912.0f + 128.0f;
+          const float four[4] = {s[m][i], s[m][2 + i], s[4 + m][i], s[4 + m][2 + i]};
+          std::uint32_t bits[4];
           SKV_UNROLL
-          for (int half = 0; half < 2; ++half) {
-            const int number =
-                __float2int_rn(s[p][2 * half + i] * inverse[i]);  // 256 high + low, both signed
-            pair |= static_cast<std::uint32_t>((number & 0xff) | ((number + 128) & 0xff00)) << 16 * half;
-          }
-          whole[word_of(p, i)] = pair;
+          for (int j = 0; j < 4; ++j) bits[j] = __float_as_uint(fmaf(four[j], inverse[i], kWhole));
+          const std::uint32_t first = __byte_perm(bits[0], bits[1], 0x5140),
+                              second = __byte_perm(bits[2], bits[3], 0x5140);
+          *reinterpret_cast<uint2*>(whole + weights_at(2 * t + i, 4 * g + m)) = make_uint2(
+              __byte_perm(first, second, 0x7632), __byte_perm(first, second, 0x5410) ^ 0x80808080u);
         }
       }
       __syncwarp();
@@ -343,11 +357,15 @@ struct TileWarp {
     SKV_UNROLL_NOT
     for (int first = 0; first < v.rank; first += kRanks) {
       float along[2];
+      uint4 two;  // fours of weights, for two steps
       project<kSixteens / 4>(
           v.left(codec, n, pairs[1]), first, begin,
           [&](int step, std::uint32_t(&a)[4]) {
-            const std::uint32_t* const w = halves + g * kPairWords + projected_place(step, t) / 2;
-            a[0] = w[0], a[1] = 0, a[2] = w[1], a[3] = 0;
+            if (step % 2 == 0)
+              two = *reinterpret_cast<const uint4*>(halves + weights_at(g, projected_place(step, t) / 4));
+            a[0] = step % 2 == 0 ? two.x : two.z;
+            a[2] = step % 2 == 0 ? two.y : two.w;
+            a[1] = a[3] = 0;
           },
           along);
       const Weighted weighted(along, v.weights(), first, v.rank, v.unit);
@@ -365,11 +383,13 @@ struct TileWarp {
   __device__ void store(float* state) {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     SKV_UNROLL
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
+      const float whole_sum = over_tokens(sum[i], [](float a, float b) { return a + b; });
       if (g == 0) {
         state[(2 * t + i) * (D + 2)] = top[i];
-        state[(2 * t + i) * (D + 2) + 1] = sum[i];
+        state[(2 * t + i) * (D + 2) + 1] = whole_sum;
       }
+    }
     SKV_UNROLL
     for (int part = 0; part < kParts; ++part)
       for (int p = 0; p < kProducts; ++p)
@@ -412,7 +432,7 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
   state.pairs[0] = pairs;
   state.pairs[1] = pairs + kFactorPairs;
   state.whole = own;
-  state.halves = own + kQueries * kPairWords;
+  state.halves = own + kQueries * kWeightWords;
   const std::int8_t* const bytes = args.bytes + (row0 + g) * byte_stride(D);
   SKV_UNROLL
   for (int step = 0; step < TileWarp<D>::kSteps; ++step) {

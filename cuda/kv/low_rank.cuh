@@ -59,9 +59,9 @@ SKV_HD inline int projected_place(int step, int t) {
   return 16 * (t + step / 4 * 4) + step % 4 * 4;
 }
 
-// along[i] = query g's product with factor row first_rank + 2 t + i, for lane 4 g + t, over `groups` groups of
-// 64 places from sixteen `first` on. numbers(step, a): what mma_f16 takes of the queries for the four places
-// that projected_place names: rows g of a are the queries, rows g + 8 more to be added to their sums.
+// along[i] = query g's product with factor row first_rank + 2 t + i, for lane 4 g + t, over `groups` groups
+// of 64 places from sixteen `first` on. numbers(step, a): what mma_f16 takes of the queries for the four
+// places that projected_place names: rows g of a are the queries, rows g + 8 more to be added to their sums.
 template <int groups, class Numbers>
 __device__ __forceinline__ void project(const FactorRows& rows, int first_rank, int first,
                                         const Numbers& numbers, float (&along)[2]) {
@@ -106,8 +106,8 @@ struct Weighted {
   }
 };
 
-// The products of the other factor's rows [length, 8 ranks] with `weighted`: add(p, sums), still to be scaled,
-// for the rows that tile_row gives product p of this lane's sixteen.
+// The products of the other factor's rows [length, 8 ranks] with `weighted`: add(p, sums), still to be
+// scaled, for the rows that tile_row gives product p of this lane's sixteen.
 template <class Add>
 __device__ __forceinline__ void expand_factor(const FactorRows& rows, int first_rank, int sixteen,
                                               const Weighted& weighted, const Add& add) {

@@ -296,7 +296,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{2, 2, 64, 300, "f32", "q8_0"},
                     Case{4, 2, 64, 270, "eoptshrinkq:2", "eoptshrinkq:2", 60},
                     Case{5, 1, 64, 200, "eoptshrinkq:2,block=16,sink=15,window=1", "f16"},
-                    Case{3, 1, 64, 280, "eoptshrinkq:2,factor_bits=3,sink=3", "eoptshrinkq:2,factor_bits=2,sink=3"},
+                    Case{3, 1, 64, 280, "eoptshrinkq:2,factor_bits=3,sink=3",
+                         "eoptshrinkq:2,factor_bits=2,sink=3"},
                     // By the plain kernel alone:
                     Case{2, 1, 64, 300, "kivi:2", "kivi:2"}, Case{3, 1, 80, 290, "kivi:8", "kivi:3"},
                     Case{1, 1, 96, 280, "kivi:5,block=48,sink=3", "kivi:7,block=48,sink=3"},
