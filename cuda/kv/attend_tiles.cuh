@@ -6,179 +6,30 @@
 
 #include "cuda/kv/attend.h"
 #include "cuda/kv/attend_plain.cuh"
-#include "cuda/kv/low_rank.cuh"
-#include "cuda/kv/tiles.cuh"
+#include "cuda/kv/coded_products.cuh"
 
 namespace spectralkv::device_kv {
 
-constexpr int kQueries = 8;
-constexpr int kTokens = 16 * kSixteens;    // that are read together
-constexpr int kWeightWords = kTokens / 2;  // of a query: two 16-bit weights each
 constexpr float kLog2E = 1.44269504f;
 
-// Shared memory, in words: queries as `project` multiplies them [steps, 32, 4], states [warps, 8, d + 2],
-// pairs of factor levels of K and V [2, kFactorPairs], and a warp's weights, whole and f16 [2, 8,
-// kWeightWords].
+// Shared memory, in words: queries as `project` multiplies them [steps, 32, 4], those of ByteQueries, states
+// [warps, 8, d + 2], pairs of factor levels of K and V [2, kFactorPairs], their levels in bytes [2, 4], the
+// queries' steps [8], and a warp's weights, whole and f16 [2, 8, kWeightWords].
 SKV_HD constexpr int query_groups(int d) {
   return (d + 63) / 64;
 }
 SKV_HD constexpr int query_words(int d) {
   return query_groups(d) * 4 * 32 * 4;
 }
+SKV_HD constexpr int byte_query_words(int d) {
+  return d > 128 ? (d + 31) / 32 * 32 * 2 : 0;
+}
 SKV_HD inline int tiles_warp_words() {
   return 2 * kQueries * kWeightWords;
 }
 SKV_HD inline int tiles_shared_words(int d) {
-  return query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + kWarps * tiles_warp_words();
-}
-
-// Where the two words with the weights of four tokens stand, in a warp's [8, kWeightWords]; those of an even
-// four and of the next stand together. Twisted so that neither writing (lane 4 g + t: queries 2 t and 2 t +
-// 1, fours of sixteen g) nor reading (query g, fours 2 t and on) meets in a bank more than it must.
-__device__ __forceinline__ int weights_at(int query, int four) {
-  return query * kWeightWords + ((four / 2 ^ ((query & 1) << 2 | (query >> 1 & 1))) * 4 + four % 2 * 2);
-}
-
-// A stored block.
-struct CodedReader {
-  const std::uint8_t* base;
-  int weights_at, left_at, right_at, norms_at,
-      codes_at;  // bytes from base: half the registers of SkvCodedBlock
-  int left_row, right_row, rank;
-  float unit;
-  __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
-      : base(block), rank(block[0]), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
-    const SkvCodedBlock parts =
-        skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
-    weights_at = static_cast<int>(parts.weights);
-    left_at = static_cast<int>(parts.left);
-    right_at = static_cast<int>(parts.right);
-    norms_at = static_cast<int>(parts.norms);
-    codes_at = static_cast<int>(parts.codes);
-    left_row = static_cast<int>(parts.left_row);
-    right_row = static_cast<int>(parts.right_row);
-  }
-  // Norms (f16, times unit) of sixteen tokens in pairs, zeros from token n on.
-  __device__ __forceinline__ void norms(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
-    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + norms_at) + 16 * sixteen;
-    if (16 * sixteen + 16 <= n && reinterpret_cast<std::uintptr_t>(at) % 8 == 0) {
-      SKV_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const uint2 four = __ldg(reinterpret_cast<const uint2*>(at) + i);
-        pairs[2 * i] = four.x;
-        pairs[2 * i + 1] = four.y;
-      }
-      return;
-    }
-    SKV_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      const int token = 16 * sixteen + 2 * i;
-      pairs[i] = token < n ? __ldg(at + 2 * i) : 0u;
-      if (token + 1 < n) pairs[i] |= static_cast<std::uint32_t>(__ldg(at + 2 * i + 1)) << 16;
-    }
-  }
-  __device__ const std::uint16_t* weights() const {
-    return reinterpret_cast<const std::uint16_t*>(base + weights_at);
-  }
-  __device__ FactorRows left(const CodecView& codec, int n, const std::uint32_t* pairs) const {
-    return {base + left_at, left_row, (n + 15) / 16 * 16, codec.coded.factor_bits, rank, pairs};
-  }
-  __device__ FactorRows right(const CodecView& codec, int d, const std::uint32_t* pairs) const {
-    return {base + right_at, right_row, d, codec.coded.factor_bits, rank, pairs};
-  }
-};
-
-// Sums of whole numbers: tokens' codes times the queries' bytes.
-template <int D, int bits>
-__device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool there,
-                                   const std::uint32_t (&levels)[4],
-                                   const std::uint32_t (&queries)[(D + 31) / 32][2],
-                                   int (&sums)[kProducts][4]) {
-  constexpr int kGroups = D / 4;
-  const int t = static_cast<int>(threadIdx.x) % 4;
-  const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * kGroups * 8 * bits;
-  SKV_UNROLL
-  for (int step = 0; step < (D + 31) / 32; ++step) {
-    Tile<bits> first, second;
-    const int at = 8 * step + 2 * t;
-    const bool inside = there && at < kGroups;
-    first.load(row + at * 8 * bits, inside);
-    second.load(row + (at + 1) * 8 * bits, inside);
-    SKV_UNROLL
-    for (int pair = 0; pair < 2; ++pair) {
-      std::uint32_t a[4][4];
-      first.expand(levels, 2 * pair, a[0]);
-      first.expand(levels, 2 * pair + 1, a[1]);
-      second.expand(levels, 2 * pair, a[2]);
-      second.expand(levels, 2 * pair + 1, a[3]);
-      SKV_UNROLL
-      for (int m = 0; m < 4; ++m) {
-        const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
-        device::mma_s8(sums[4 * pair + m], operand, queries[step]);
-      }
-    }
-  }
-}
-
-// out += step times the sums of whole numbers: channels' codes times weights. first_token: of these kTokens.
-template <int D, int bits>
-__device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_token,
-                                 const std::uint32_t (&levels)[4], const std::uint32_t* weights,
-                                 const float (&steps)[2], float (&out)[(D + 127) / 128][kProducts][4]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4, groups = (n + 3) / 4;
-  SKV_UNROLL
-  for (int part = 0; part < (D + 127) / 128; ++part) {
-    const int sixteen = kSixteens * part + g;
-    const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * groups * 8 * bits;
-    const auto load = [&](int step, Tile<bits>(&two)[2]) {
-      SKV_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        const int at = first_token / 4 + 8 * step + 2 * t + i;
-        two[i].load(row + static_cast<std::int64_t>(at) * 8 * bits, 16 * sixteen < D && at < groups);
-      }
-    };
-    // 2 bits: all loads are under way together. More would fill the registers; they are loaded twice.
-    constexpr bool kAhead = bits == 2 && D <= 128;
-    Tile<bits> ahead[4][2];
-    if constexpr (kAhead) {
-      SKV_UNROLL
-      for (int step = 0; step < 4; ++step) load(step, ahead[step]);
-    }
-    SKV_UNROLL
-    for (int pair = 0; pair < 2; ++pair) {
-      int high[4][4] = {}, low[4][4] = {};
-      const auto multiply = [&](int step, const Tile<bits>(&two)[2]) {
-        std::uint32_t a[4][4];
-        two[0].expand(levels, 2 * pair, a[0]);
-        two[0].expand(levels, 2 * pair + 1, a[1]);
-        two[1].expand(levels, 2 * pair, a[2]);
-        two[1].expand(levels, 2 * pair + 1, a[3]);
-        const uint4 w = *reinterpret_cast<const uint4*>(weights + weights_at(g, 8 * step + 2 * t));
-        const std::uint32_t upper[2] = {w.x, w.z}, lower[2] = {w.y, w.w};
-        SKV_UNROLL
-        for (int m = 0; m < 4; ++m) {
-          const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
-          device::mma_s8(high[m], operand, upper);
-          device::mma_s8(low[m], operand, lower);
-        }
-      };
-      if constexpr (kAhead) {
-        SKV_UNROLL
-        for (int step = 0; step < 4; ++step) multiply(step, ahead[step]);
-      } else {
-        SKV_UNROLL_NOT
-        for (int step = 0; step < 4; ++step) {
-          Tile<bits> two[2];
-          load(step, two);
-          multiply(step, two);
-        }
-      }
-      SKV_UNROLL
-      for (int m = 0; m < 4; ++m)
-        for (int i = 0; i < 4; ++i)
-          out[part][4 * pair + m][i] += steps[i % 2] * static_cast<float>(256 * high[m][i] + low[m][i]);
-    }
-  }
+  return query_words(d) + byte_query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + 8 +
+         kQueries + kWarps * tiles_warp_words();
 }
 
 // The largest, or the sum, over the lanes that hold the same queries.
@@ -191,12 +42,14 @@ __device__ __forceinline__ float over_tokens(float x, const Join& join) {
 // One warp's state: column i % 2 of a product's fragment is query 2 t + i % 2.
 template <int D>
 struct TileWarp {
-  static constexpr int kParts = (D + 127) / 128, kSteps = (D + 31) / 32;
+  static constexpr int kParts = (D + 127) / 128;
   float top[2], sum[2], out[kParts][kProducts][4];  // sum: this lane's share
-  std::uint32_t queries[kSteps][2];
-  float query_steps[2];
+  ByteQueries<D> queries;
+  const float* query_steps;       // [8] in shared memory
   const uint4* split_queries;     // [steps, 32] in shared memory: high and low of two pairs, twice
-  const std::uint32_t* pairs[2];  // of K's and V's factor levels
+  const std::uint32_t* pairs[2];  // of K's and V's factor levels, in shared memory
+  // [2, 4] of K's and V's levels in shared memory: from constants the compiler moves them before each use.
+  const std::uint32_t* level_bytes;
   // Weights [8, kWeightWords] by weights_at: the high and the low bytes of four whole numbers; four f16.
   std::uint32_t *whole, *halves;
 
@@ -212,17 +65,18 @@ struct TileWarp {
       float s[kProducts][4];
       {
         int sums[kProducts][4] = {};
+        const std::uint32_t levels[4] = {level_bytes[0], level_bytes[1], level_bytes[2], level_bytes[3]};
         const std::uint8_t* const codes = k.base + k.codes_at;
         if (kc.coded.bits == 2)
-          score_codes<D, 2>(codes, sixteen, there, kc.level_bytes, queries, sums);
+          score_codes<D, 2>(codes, sixteen, there, levels, queries, sums);
         else if (kc.coded.bits == 3)
-          score_codes<D, 3>(codes, sixteen, there, kc.level_bytes, queries, sums);
+          score_codes<D, 3>(codes, sixteen, there, levels, queries, sums);
         else
-          score_codes<D, 4>(codes, sixteen, there, kc.level_bytes, queries, sums);
+          score_codes<D, 4>(codes, sixteen, there, levels, queries, sums);
         std::uint32_t norms[8];
         k.norms(sixteen, n, norms);
         const float unit = k.unit * kc.level_unit;
-        const float steps[2] = {unit * query_steps[0], unit * query_steps[1]};
+        const float steps[2] = {unit * query_steps[2 * t], unit * query_steps[2 * t + 1]};
         SKV_UNROLL
         for (int p = 0; p < kProducts; ++p) {
           const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
@@ -318,12 +172,13 @@ struct TileWarp {
       }
       __syncwarp();
       const std::uint8_t* const codes = v.base + v.codes_at;
+      const std::uint32_t levels[4] = {level_bytes[4], level_bytes[5], level_bytes[6], level_bytes[7]};
       if (vc.coded.bits == 2)
-        mix_codes<D, 2>(codes, n, begin, vc.level_bytes, whole, steps, out);
+        mix_codes<D, 2>(codes, n, begin, levels, whole, steps, out);
       else if (vc.coded.bits == 3)
-        mix_codes<D, 3>(codes, n, begin, vc.level_bytes, whole, steps, out);
+        mix_codes<D, 3>(codes, n, begin, levels, whole, steps, out);
       else
-        mix_codes<D, 4>(codes, n, begin, vc.level_bytes, whole, steps, out);
+        mix_codes<D, 4>(codes, n, begin, levels, whole, steps, out);
       add_values(v, vc, n, begin / 16);
       __syncwarp();
     }
@@ -410,9 +265,12 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
             warp = thread / 32;
   const int lane = thread % 32, g = lane / 4, t = lane % 4;
   auto* const queries = device::dynamic_shared<uint4>();
-  float* const states = reinterpret_cast<float*>(queries) + query_words(D);
+  auto* const byte_queries = reinterpret_cast<uint2*>(queries + query_words(D) / 4);
+  float* const states = reinterpret_cast<float*>(byte_queries) + byte_query_words(D);
   auto* const pairs = reinterpret_cast<std::uint32_t*>(states + kWarps * kQueries * (D + 2));
-  std::uint32_t* const own = pairs + 2 * kFactorPairs + warp * tiles_warp_words();
+  std::uint32_t* const levels = pairs + 2 * kFactorPairs;
+  auto* const query_steps = reinterpret_cast<float*>(levels + 8);
+  std::uint32_t* const own = levels + 8 + kQueries + warp * tiles_warp_words();
   const CodecView &kc = layer.side[0].codec, &vc = layer.side[1].codec;
   const std::int64_t row0 = static_cast<std::int64_t>(head) * args.rows + first_row;
   for (int i = thread; i < query_words(D) / 4; i += kThreads) {
@@ -427,7 +285,12 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
     const CodecView& codec = i < kFactorPairs ? kc : vc;
     pairs[i] = factor_pair(codec.factor_levels, codec.coded.factor_bits, i % kFactorPairs);
   }
+  if (thread < kQueries) query_steps[thread] = thread < count ? args.steps[row0 + thread] : 0;
+  if (thread < 8) levels[thread] = layer.side[thread / 4].codec.level_bytes[thread % 4];
   TileWarp<D> state;
+  state.level_bytes = levels;
+  state.query_steps = query_steps;
+  state.queries.shared = byte_queries;
   state.split_queries = queries;
   state.pairs[0] = pairs;
   state.pairs[1] = pairs + kFactorPairs;
@@ -435,23 +298,22 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
   state.halves = own + kQueries * kWeightWords;
   const std::int8_t* const bytes = args.bytes + (row0 + g) * byte_stride(D);
   SKV_UNROLL
-  for (int step = 0; step < TileWarp<D>::kSteps; ++step) {
+  for (int step = 0; step < ByteQueries<D>::kSteps; ++step) {
     uint2 two = make_uint2(0, 0);
     if (g < count) two = *reinterpret_cast<const uint2*>(bytes + 32 * step + 8 * t);
-    state.queries[step][0] = two.x;
-    state.queries[step][1] = two.y;
+    state.queries.store(step, two);
   }
   const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
   const std::int64_t sealed = layer.sealed_for(t1);
-  std::int64_t position[2], sealed_for[2];
+  int position[2], sealed_for[2];  // a context has at most 2^31 tokens; registers are scarce
   SKV_UNROLL
   for (int i = 0; i < 2; ++i) {
     const int row = 2 * t + i;
     state.top[i] = -INFINITY;
     state.sum[i] = 0;
-    state.query_steps[i] = row < count ? args.steps[row0 + row] : 0;
-    position[i] = row < count ? args.position_of(first_row + row) : t0;
-    sealed_for[i] = row < count ? layer.sealed_for(position[i]) : sealed;  // nobody looks at what it gets
+    position[i] = static_cast<int>(row < count ? args.position_of(first_row + row) : t0);
+    sealed_for[i] = static_cast<int>(row < count ? layer.sealed_for(position[i])
+                                                 : sealed);  // nobody looks at what it gets
   }
   SKV_UNROLL
   for (int part = 0; part < TileWarp<D>::kParts; ++part)
@@ -460,8 +322,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
   __syncthreads();
 
   const std::int64_t each = (sealed + args.sealed_items - 1) / args.sealed_items;
-  const std::int64_t end = (item + 1) * each < sealed ? (item + 1) * each : sealed;
-  for (std::int64_t b = item * each + warp; b < end; b += kWarps) {
+  const int end = static_cast<int>((item + 1) * each < sealed ? (item + 1) * each : sealed);
+  for (int b = static_cast<int>(item * each) + warp; b < end; b += kWarps) {
     if (args.sliding > 0 && (b + 1) * layer.block <= t0 + 1 - args.sliding) continue;
     const int n = layer.block_tokens(b);
     const std::int64_t begin = (b + 1) * layer.block - n, at = b * layer.heads + head;
