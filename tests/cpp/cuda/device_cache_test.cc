@@ -20,10 +20,11 @@ struct Case {
   std::int64_t heads, kv_heads, d, n;
   const char *k, *v;
   std::int64_t sliding = 0;
+  int directions = 2;  // strong ones: the rank that blocks have
 };
 
 // Rows with a common direction, a few strong ones and noise, so that blocks have low-rank parts.
-std::vector<float> rows_of(std::uint64_t seed, std::int64_t n, std::int64_t width) {
+std::vector<float> rows_of(std::uint64_t seed, std::int64_t n, std::int64_t width, int directions) {
   auto x = normals(seed, static_cast<std::size_t>(n * width));
   const auto common = normals(seed + 100, static_cast<std::size_t>(width));
   const auto second = normals(seed + 101, static_cast<std::size_t>(width));
@@ -33,14 +34,21 @@ std::vector<float> rows_of(std::uint64_t seed, std::int64_t n, std::int64_t widt
       x[static_cast<std::size_t>(t * width + c)] +=
           2 * common[static_cast<std::size_t>(c)] +
           3 * along[static_cast<std::size_t>(t)] * second[static_cast<std::size_t>(c)];
+  for (int more = 2; more < directions; ++more) {
+    const auto s = static_cast<std::uint64_t>(more);
+    const auto direction = normals(seed + 200 + s, static_cast<std::size_t>(width));
+    const auto weight = normals(seed + 300 + s, static_cast<std::size_t>(n));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      x[i] += 2 * weight[i / direction.size()] * direction[i % direction.size()];
+  }
   return x;
 }
 
 struct Inputs {
   explicit Inputs(const Case& c)
       : q(normals(1, static_cast<std::size_t>(c.n * c.heads * c.d))),
-        k(rows_of(2, c.n, c.kv_heads * c.d)),
-        v(rows_of(3, c.n, c.kv_heads * c.d)) {}
+        k(rows_of(2, c.n, c.kv_heads * c.d, c.directions)),
+        v(rows_of(3, c.n, c.kv_heads * c.d, c.directions)) {}
   std::vector<float> q, k, v;
 };
 
@@ -271,6 +279,11 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
   EXPECT_EQ(a.k.sealed_entries, b.k.sealed_entries);
   EXPECT_DOUBLE_EQ(a.k.paper_bits, b.k.paper_bits);
   EXPECT_DOUBLE_EQ(a.v.paper_bits, b.v.paper_bits);
+  if (c.directions > 2) {  // the factors' bits: rank (n + d) 4 / (n d), and n is 128
+    const double bits = c.k[12] - '0',
+                 each = 4.0 * static_cast<double>(128 + c.d) / static_cast<double>(128 * c.d);
+    EXPECT_GT((a.k.paper_bits - bits) / each, 8) << "the case has no more than eight ranks";
+  }
   const test::TempFolder folder;
   const std::string x = contents(save(cpu.cache, folder, "cpu")), y = contents(save(cache, folder, "device"));
   ASSERT_EQ(x.size(), y.size());
@@ -298,6 +311,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{5, 1, 64, 200, "eoptshrinkq:2,block=16,sink=15,window=1", "f16"},
                     Case{3, 1, 64, 280, "eoptshrinkq:2,factor_bits=3,sink=3",
                          "eoptshrinkq:2,factor_bits=2,sink=3"},
+                    // More ranks than are multiplied together:
+                    Case{2, 1, 256, 290, "eoptshrinkq:3", "eoptshrinkq:2", 0, 13},
                     // By the plain kernel alone:
                     Case{2, 1, 64, 300, "kivi:2", "kivi:2"}, Case{3, 1, 80, 290, "kivi:8", "kivi:3"},
                     Case{1, 1, 96, 280, "kivi:5,block=48,sink=3", "kivi:7,block=48,sink=3"},
