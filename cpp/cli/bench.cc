@@ -91,8 +91,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
                  [&o](const std::string& text) { o.format = parse_format(text); }},
                 {{"--profile"},
                  "",
-                 "show which share of the time each part of the forward pass took (of the CPU's; a GPU runs its "
-                 "parts side by side and has no such times)",
+                 "show which share of the time each part of the forward pass took (of the CPU alone)",
                  set_flag(o.profile)},
             });
   return rows;

@@ -25,7 +25,8 @@ std::string_view row_scale_name(RowScale scale) {
 RowScale row_scale_from_name(std::string_view name) {
   for (const RowScale scale : kAllRowScales)
     if (row_scale_name(scale) == name) return scale;
-  fail(ErrorKind::value, "quant", "unknown row scale '", name, "': expected norm, least_squares,"
+  fail(ErrorKind::value, "quant", "unknown row scale '", name,
+       "': expected norm, least_squares,"
        " unbiased or length");
 }
 

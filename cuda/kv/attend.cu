@@ -34,7 +34,8 @@ void read_plain(const AttendArgs& args, device::Stream stream) {
   launch_plain<kMostRows, exact>(args, stream);
 }
 
-// Sealed blocks by the tensor cores, where both sides are of that kind (CodecTables::view). False: not of this kind.
+// Sealed blocks by the tensor cores, where both sides are of that kind (CodecTables::view). False: not of
+// this kind.
 bool read_tiles(const AttendArgs& args, device::Stream stream) {
   for (const auto& side : args.layer.side)
     if (!side.codec.tiles) return false;

@@ -31,8 +31,8 @@ def turboquant(
     x: ArrayLike, bits: int, rotation: str = "haar", seed: int = 0, scale: str = "norm"
 ) -> NDArray[np.float32]:
     """What the mean-square quantiser makes of vectors [n, d], in their own unit. scale: "norm" (the paper's),
-    "least_squares", "unbiased" or "length" (decoded rows as long as x). ValueError for NaN, infinity and
-    arguments out of range."""
+    "least_squares", "unbiased" or "length" (decoded rows as long as x). ValueError for NaN, infinity and arguments out
+    of range."""
     return _core.turboquant(_rows(x), bits, rotation, seed, scale)
 
 

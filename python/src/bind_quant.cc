@@ -82,7 +82,8 @@ void bind_quant(nb::module_& m) {
                 "\"norm\") -> numpy.typing.NDArray[numpy.float32]"),
         "float32 [n, d] through TurboQuant's mean-square quantiser and back (arXiv 2504.19874). scale: "
         "\"norm\" as the paper,\n"
-        "\"least_squares\", \"unbiased\" or \"length\". ValueError for NaN, infinity and arguments out of range.");
+        "\"least_squares\", \"unbiased\" or \"length\". ValueError for NaN, infinity and arguments out of "
+        "range.");
   m.def("turboquant_ip", turboquant_ip, nb::arg("x"), nb::arg("bits"), nb::arg("rotation") = "haar",
         nb::arg("seed") = 0,
         nb::sig("def turboquant_ip(x: numpy.typing.NDArray[numpy.float32], bits: int, rotation: str = "
