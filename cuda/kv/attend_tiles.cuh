@@ -257,7 +257,7 @@ struct TileWarp {
 
 // Grid: items, KV heads, rows / 8.
 template <int D>
-__global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT AttendArgs args) {
+__global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONSTANT AttendArgs args) {
   const LayerView& layer = args.layer;
   const int head = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x);
   const int first_row = static_cast<int>(blockIdx.z) * kQueries, left = args.rows - first_row;
