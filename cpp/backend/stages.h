@@ -17,6 +17,12 @@ struct Stages {
   std::int64_t weight_bytes =
       0;  // of all matmuls: a forward pass reads a weight once, however many its tokens
 
+  // False: a backend whose parts run later than they are asked for, and side by side, has no times of them.
+  bool timed() const {
+    for (const double s : seconds)
+      if (s > 0) return true;
+    return false;
+  }
   double& operator[](Stage stage) { return seconds[static_cast<std::size_t>(stage)]; }
 };
 

@@ -91,7 +91,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
                  [&o](const std::string& text) { o.format = parse_format(text); }},
                 {{"--profile"},
                  "",
-                 "show which share of the time each part of the forward pass took",
+                 "show which share of the time each part of the forward pass took (of the CPU alone)",
                  set_flag(o.profile)},
             });
   return rows;

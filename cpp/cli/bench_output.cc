@@ -15,6 +15,8 @@ struct Cell {
   bool number;
 };
 
+constexpr const char* kNotMeasured = "null";  // as JSON has it; an empty field of CSV
+
 double gigabytes(const BenchResult& r) {
   return r.bytes / r.seconds / 1e9;
 }
@@ -31,7 +33,10 @@ std::vector<std::pair<std::string, std::string>> columns(bool profile, const Ben
   out.emplace_back("GB/s", r ? fixed(gigabytes(*r), 1) : "");
   out.emplace_back("of bandwidth", r ? fixed(1e11 * gigabytes(*r) / s.bandwidth, 0) + " %" : "");
   for (std::size_t i = 0; profile && i < kStageNames.size(); ++i)
-    out.emplace_back(kStageNames[i], r ? fixed(100 * r->stages.seconds[i] / r->seconds, 1) + " %" : "");
+    out.emplace_back(kStageNames[i], !r ? ""
+                                     : r->stages.timed()
+                                         ? fixed(100 * r->stages.seconds[i] / r->seconds, 1) + " %"
+                                         : "CPU only");
   return out;
 }
 
@@ -56,12 +61,13 @@ std::vector<Cell> cells(const BenchSetup& s, const BenchResult& r) {
   number("gb_per_s", gigabytes(r));
   number("bandwidth_gb_per_s", s.bandwidth / 1e9);
   for (std::size_t i = 0; i < kStageNames.size(); ++i)
-    out.push_back({concat(kStageNames[i], "_s"), json_number(r.stages.seconds[i]), true});
+    out.push_back({concat(kStageNames[i], "_s"),
+                   r.stages.timed() ? json_number(r.stages.seconds[i]) : kNotMeasured, true});
   return out;
 }
 
 std::string csv_text(const Cell& cell) {
-  if (cell.number) return cell.text;
+  if (cell.number) return cell.text == kNotMeasured ? "" : cell.text;
   std::string quoted(1, '"');
   for (const char c : cell.text) quoted.append(c == '"' ? 2 : 1, c);
   quoted.push_back('"');

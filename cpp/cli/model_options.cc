@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -19,8 +20,9 @@ std::vector<Option> model_rows(ModelOptions& options) {
        set_int(options.engine.n_threads, 0, 1024)},
       {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
        "N",
-       "layers on the GPU: 0 none (default), -1 all",
-       set_int(options.engine.n_gpu_layers, -1, 100000)},
+       "layers on the GPU: 0 none (default), any negative number all",
+       set_int(options.engine.n_gpu_layers, std::numeric_limits<int>::min(),
+               std::numeric_limits<int>::max())},
       {{"--activations"},
        "TYPE",
        "what quantised weights are multiplied with: q8_0, activations in 8 bits (default), or f32, exact and "

@@ -94,6 +94,7 @@ void Session::check_fit(std::span<const Token> tokens) const {
 void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
   try {
     engine_.model().forward(engine_.backend(), work_->scratch, *cache_, batch, n_logits);
+    engine_.backend().finish();  // a device's errors come here
   } catch (...) {
     reset();  // some layers have taken the batch and others not
     throw;
@@ -101,7 +102,6 @@ void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
   tokens_.insert(tokens_.end(), batch.begin(), batch.end());
   logits_.clear();
   unread_ = nullptr;
-  engine_.backend().finish();
   if (n_logits == 0) return;
   const auto vocab = static_cast<std::size_t>(engine_.config().n_vocab);
   const auto rows = static_cast<std::size_t>(n_logits);
@@ -175,11 +175,11 @@ void Session::eval_rows(std::span<const Token> tokens, const TakeRows& take,
 }
 
 void Session::reset() {
-  cache_->reset();
   tokens_.clear();
   logits_.clear();
   unread_ = nullptr;
   work_->all_logits.clear();
+  cache_->reset();  // last: a device that has failed may refuse this too
 }
 
 void Session::truncate(std::int64_t n) {

@@ -23,7 +23,7 @@ class Model;
 
 struct EngineOptions {
   int n_threads = 0;     // 0: all processors of this process
-  int n_gpu_layers = 0;  // 0: CPU; -1 or at least the number of layers: CUDA
+  int n_gpu_layers = 0;  // 0: CPU; negative or at least the number of layers: CUDA
   bool allow_unknown_pre = false;
   bool f32_activations =
       false;  // quantised weights meet activations in f32, which is slow, instead of 8 bits

@@ -9,12 +9,13 @@ namespace spectralkv {
 
 struct CodecForm {
   // other: one that only its own object knows. codes: eoptshrinkq and, at rank 0, turboquant.
-  enum class Kind { other, f32, f16, q8_0, q4_0, codes };
+  enum class Kind { other, f32, f16, q8_0, q4_0, kivi, codes };
   Kind kind = Kind::other;
   bool rotated = false;
   RotationKind rotation = RotationKind::haar;
+  int bits = 0;  // of kivi and codes
   // Of codes:
-  int bits = 0, factor_bits = 0;
+  int factor_bits = 0;
   bool factor = false;  // may have a low-rank part
   Loss loss = Loss::truncate;
   bool closed_loop = true;

@@ -155,7 +155,9 @@ class CudaBackend final : public Backend {
   struct Recorded {
     PassKey key;
     device::Graph graph;
-    bool ready = false;  // else it ran once, which made all memory that it needs
+    // Work memory held when it was recorded; -1: it ran once, which made all memory that it needs. Buffers
+    // only grow, so as long as the sum is the same, none has been replaced and the graph's pointers hold.
+    std::int64_t work_bytes = -1;
     std::int64_t weight_bytes = 0;
   };
   Recorded* recorded(const PassKey& key);
@@ -197,12 +199,13 @@ CudaBackend::Recorded* CudaBackend::recorded(const PassKey& key) {
         r.key.n_logits == key.n_logits)
       return &r;
   if (graphs_.size() == kMost) graphs_.pop_front();
-  graphs_.push_back({key, {}, false, 0});
+  graphs_.push_back({key, {}, -1, 0});
   return nullptr;
 }
 
 void CudaBackend::pass(const PassKey& key, const std::function<void()>& operations) {
-  static_cast<DeviceCache&>(*key.cache).prepare(key.n, stream_);
+  auto& cache = static_cast<DeviceCache&>(*key.cache);
+  cache.prepare(key.n, stream_);
   activations_.forget();  // a record must not count on what happened before it
   struct Inside {
     bool& flag;
@@ -213,12 +216,13 @@ void CudaBackend::pass(const PassKey& key, const std::function<void()>& operatio
   if (found == nullptr) {
     operations();
   } else {
-    if (!found->ready) {
+    const std::int64_t held = work_bytes() + cache.work_bytes();
+    if (found->work_bytes != held) {
       const std::int64_t before = weight_bytes_;
       found->graph.record(stream_, operations);
       found->weight_bytes = weight_bytes_ - before;
       weight_bytes_ = before;
-      found->ready = true;
+      found->work_bytes = held;
     }
     found->graph.launch(stream_);
     weight_bytes_ += found->weight_bytes;

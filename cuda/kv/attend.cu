@@ -34,10 +34,11 @@ void read_plain(const AttendArgs& args, device::Stream stream) {
   launch_plain<kMostRows, exact>(args, stream);
 }
 
-// Sealed blocks by the tensor cores, where both sides are codes. False: not of this kind.
+// Sealed blocks by the tensor cores, where both sides are of that kind (CodecTables::view). False: not of
+// this kind.
 bool read_tiles(const AttendArgs& args, device::Stream stream) {
   for (const auto& side : args.layer.side)
-    if (side.codec.kind != CodecForm::Kind::codes) return false;
+    if (!side.codec.tiles) return false;
   switch (args.layer.d) {
     case 64:
       return device_kv::launch_tiles<64>(args, stream);

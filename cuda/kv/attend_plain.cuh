@@ -126,7 +126,8 @@ struct PlainWarp {
 
 // Grid: items, KV heads, rows / G. exact: the exact tokens; else the sealed blocks, by item.
 template <int G, bool exact>
-__global__ void __launch_bounds__(kThreads) attend_plain(const SKV_GRID_CONSTANT AttendArgs args) {
+__global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
+    attend_plain(const SKV_GRID_CONSTANT AttendArgs args) {
   const LayerView& layer = args.layer;
   const int d = layer.d, head = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x);
   const int first_row = static_cast<int>(blockIdx.z) * G, left = args.rows - first_row;

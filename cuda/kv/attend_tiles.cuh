@@ -6,150 +6,30 @@
 
 #include "cuda/kv/attend.h"
 #include "cuda/kv/attend_plain.cuh"
-#include "cuda/kv/low_rank.cuh"
-#include "cuda/kv/tiles.cuh"
+#include "cuda/kv/coded_products.cuh"
 
 namespace spectralkv::device_kv {
 
-constexpr int kQueries = 8;
-constexpr int kTokens = 16 * kSixteens;      // that are read together
-constexpr int kPairWords = kTokens / 2 + 1;  // of two 16-bit weights; odd, against bank conflicts
+constexpr float kLog2E = 1.44269504f;
 
-// Shared memory, in floats: queries [8, d], states [warps, 8, d + 2], factor levels of K and V in f16 [2,
-// 256], and a warp's weights, whole and f16 [2, 8, kPairWords] and scratch [16, 9].
-SKV_HD inline int tiles_warp_floats() {
-  return 2 * kQueries * kPairWords + 16 * 9;
+// Shared memory, in words: queries as `project` multiplies them [steps, 32, 4], those of ByteQueries, states
+// [warps, 8, d + 2], pairs of factor levels of K and V [2, kFactorPairs], their levels in bytes [2, 4], the
+// queries' steps [8], and a warp's weights, whole and f16 [2, 8, kWeightWords].
+SKV_HD constexpr int query_groups(int d) {
+  return (d + 63) / 64;
 }
-SKV_HD inline int tiles_shared_floats(int d) {
-  return kQueries * d + kWarps * kQueries * (d + 2) + 256 + kWarps * tiles_warp_floats();
+SKV_HD constexpr int query_words(int d) {
+  return query_groups(d) * 4 * 32 * 4;
 }
-
-// A stored block.
-struct CodedReader {
-  const std::uint8_t* base;
-  int weights_at, left_at, right_at, norms_at,
-      codes_at;  // bytes from base: half the registers of SkvCodedBlock
-  int left_row, right_row, rank;
-  float unit;
-  __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
-      : base(block), rank(block[0]), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
-    const SkvCodedBlock parts =
-        skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
-    weights_at = static_cast<int>(parts.weights);
-    left_at = static_cast<int>(parts.left);
-    right_at = static_cast<int>(parts.right);
-    norms_at = static_cast<int>(parts.norms);
-    codes_at = static_cast<int>(parts.codes);
-    left_row = static_cast<int>(parts.left_row);
-    right_row = static_cast<int>(parts.right_row);
-  }
-  __device__ float norm(int token) const {
-    return device::f16_to_f32(__ldg(reinterpret_cast<const std::uint16_t*>(base + norms_at) + token)) * unit;
-  }
-  __device__ const std::uint16_t* weights() const {
-    return reinterpret_cast<const std::uint16_t*>(base + weights_at);
-  }
-  __device__ FactorRows left(const CodecView& codec, int n, const std::uint16_t* levels) const {
-    return {base + left_at, left_row, (n + 15) / 16 * 16, codec.coded.factor_bits, rank, levels};
-  }
-  __device__ FactorRows right(const CodecView& codec, int d, const std::uint16_t* levels) const {
-    return {base + right_at, right_row, d, codec.coded.factor_bits, rank, levels};
-  }
-};
-
-// Sums of whole numbers: tokens' codes times the queries' bytes.
-template <int D, int bits>
-__device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool there,
-                                   const std::uint32_t (&levels)[4],
-                                   const std::uint32_t (&queries)[(D + 31) / 32][2],
-                                   int (&sums)[kProducts][4]) {
-  constexpr int kGroups = D / 4;
-  const int t = static_cast<int>(threadIdx.x) % 4;
-  const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * kGroups * 8 * bits;
-  SKV_UNROLL
-  for (int step = 0; step < (D + 31) / 32; ++step) {
-    Tile<bits> first, second;
-    const int at = 8 * step + 2 * t;
-    const bool inside = there && at < kGroups;
-    first.load(row + at * 8 * bits, inside);
-    second.load(row + (at + 1) * 8 * bits, inside);
-    SKV_UNROLL
-    for (int pair = 0; pair < 2; ++pair) {
-      std::uint32_t a[4][4];
-      first.expand(levels, 2 * pair, a[0]);
-      first.expand(levels, 2 * pair + 1, a[1]);
-      second.expand(levels, 2 * pair, a[2]);
-      second.expand(levels, 2 * pair + 1, a[3]);
-      SKV_UNROLL
-      for (int m = 0; m < 4; ++m) {
-        const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
-        device::mma_s8(sums[4 * pair + m], operand, queries[step]);
-      }
-    }
-  }
+SKV_HD constexpr int byte_query_words(int d) {
+  return d > 128 ? (d + 31) / 32 * 32 * 2 : 0;
 }
-
-// out += step times the sums of whole numbers: channels' codes times weights. first_token: of these kTokens.
-template <int D, int bits>
-__device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_token,
-                                 const std::uint32_t (&levels)[4], const std::uint32_t* weights,
-                                 const float (&steps)[2], float (&out)[(D + 127) / 128][kProducts][4]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4, groups = (n + 3) / 4;
-  SKV_UNROLL
-  for (int part = 0; part < (D + 127) / 128; ++part) {
-    const int sixteen = kSixteens * part + g;
-    const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * groups * 8 * bits;
-    const auto load = [&](int step, Tile<bits>(&two)[2]) {
-      SKV_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        const int at = first_token / 4 + 8 * step + 2 * t + i;
-        two[i].load(row + static_cast<std::int64_t>(at) * 8 * bits, 16 * sixteen < D && at < groups);
-      }
-    };
-    // 2 bits: all loads are under way together. More would fill the registers; they are loaded twice.
-    constexpr bool kAhead = bits == 2 && D <= 128;
-    Tile<bits> ahead[4][2];
-    if constexpr (kAhead) {
-      SKV_UNROLL
-      for (int step = 0; step < 4; ++step) load(step, ahead[step]);
-    }
-    SKV_UNROLL
-    for (int pair = 0; pair < 2; ++pair) {
-      int high[4][4] = {}, low[4][4] = {};
-      const auto multiply = [&](int step, const Tile<bits>(&two)[2]) {
-        std::uint32_t a[4][4];
-        two[0].expand(levels, 2 * pair, a[0]);
-        two[0].expand(levels, 2 * pair + 1, a[1]);
-        two[1].expand(levels, 2 * pair, a[2]);
-        two[1].expand(levels, 2 * pair + 1, a[3]);
-        const std::uint32_t* const w = weights + g * kPairWords + 16 * step + 4 * t;
-        const std::uint32_t w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
-        const std::uint32_t upper[2] = {__byte_perm(w0, w1, 0x7531), __byte_perm(w2, w3, 0x7531)};
-        const std::uint32_t lower[2] = {__byte_perm(w0, w1, 0x6420), __byte_perm(w2, w3, 0x6420)};
-        SKV_UNROLL
-        for (int m = 0; m < 4; ++m) {
-          const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
-          device::mma_s8(high[m], operand, upper);
-          device::mma_s8(low[m], operand, lower);
-        }
-      };
-      if constexpr (kAhead) {
-        SKV_UNROLL
-        for (int step = 0; step < 4; ++step) multiply(step, ahead[step]);
-      } else {
-        SKV_UNROLL_NOT
-        for (int step = 0; step < 4; ++step) {
-          Tile<bits> two[2];
-          load(step, two);
-          multiply(step, two);
-        }
-      }
-      SKV_UNROLL
-      for (int m = 0; m < 4; ++m)
-        for (int i = 0; i < 4; ++i)
-          out[part][4 * pair + m][i] += steps[i % 2] * static_cast<float>(256 * high[m][i] + low[m][i]);
-    }
-  }
+SKV_HD inline int tiles_warp_words() {
+  return 2 * kQueries * kWeightWords;
+}
+SKV_HD inline int tiles_shared_words(int d) {
+  return query_words(d) + byte_query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + 8 +
+         kQueries + kWarps * tiles_warp_words();
 }
 
 // The largest, or the sum, over the lanes that hold the same queries.
@@ -162,71 +42,50 @@ __device__ __forceinline__ float over_tokens(float x, const Join& join) {
 // One warp's state: column i % 2 of a product's fragment is query 2 t + i % 2.
 template <int D>
 struct TileWarp {
-  static constexpr int kParts = (D + 127) / 128, kSteps = (D + 31) / 32;
-  float top[2], sum[2], out[kParts][kProducts][4];
-  std::uint32_t queries[kSteps][2];
-  float query_steps[2];
-  const float* plain_queries;      // [8, d] in shared memory, zeros behind the last row
-  const std::uint16_t* levels[2];  // of K's and V's factors
-  std::uint32_t *whole, *halves;   // weights [8, kPairWords]
-  float* scratch;
-
-  // Where the weights of product p for query 2 t + i stand.
-  __device__ __forceinline__ static int word_of(int p, int i) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    return (2 * (lane % 4) + i) * kPairWords + (16 * (lane / 4) + tile_row(p, 0)) / 2;
-  }
+  static constexpr int kParts = (D + 127) / 128;
+  float top[2], sum[2], out[kParts][kProducts][4];  // sum: this lane's share
+  ByteQueries<D> queries;
+  const float* query_steps;       // [8] in shared memory
+  const uint4* split_queries;     // [steps, 32] in shared memory: high and low of two pairs, twice
+  const std::uint32_t* pairs[2];  // of K's and V's factor levels, in shared memory
+  // [2, 4] of K's and V's levels in shared memory: from constants the compiler moves them before each use.
+  const std::uint32_t* level_bytes;
+  // Weights [8, kWeightWords] by weights_at: the high and the low bytes of four whole numbers; four f16.
+  std::uint32_t *whole, *halves;
 
   // A block of n tokens. visible(column, token): whether query 2 t + column sees it; everything: all do.
   template <class Visible>
   __device__ void read(const CodecView& kc, const CodecView& vc, const std::uint8_t* k_block,
                        const std::uint8_t* v_block, int n, bool everything, const Visible& visible) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     const CodedReader k(kc, k_block, n), v(vc, v_block, n);
-    float k_along[4], v_along[4];
-    if (k.rank > 0)
-      project(
-          k.right(kc, D, levels[0]),
-          [&](int first, SplitPair(&pairs)[2]) {
-            const float* const q = plain_queries + g * D + first;
-            pairs[0] = SplitPair(q[0], q[1]);
-            pairs[1] = SplitPair(q[2], q[3]);
-          },
-          k_along);
     for (int begin = 0; begin < n; begin += kTokens) {
       const int sixteen = begin / 16 + g;
       const bool there = 16 * sixteen < n;
       float s[kProducts][4];
       {
         int sums[kProducts][4] = {};
+        const std::uint32_t levels[4] = {level_bytes[0], level_bytes[1], level_bytes[2], level_bytes[3]};
         const std::uint8_t* const codes = k.base + k.codes_at;
         if (kc.coded.bits == 2)
-          score_codes<D, 2>(codes, sixteen, there, kc.level_bytes, queries, sums);
+          score_codes<D, 2>(codes, sixteen, there, levels, queries, sums);
         else if (kc.coded.bits == 3)
-          score_codes<D, 3>(codes, sixteen, there, kc.level_bytes, queries, sums);
+          score_codes<D, 3>(codes, sixteen, there, levels, queries, sums);
         else
-          score_codes<D, 4>(codes, sixteen, there, kc.level_bytes, queries, sums);
+          score_codes<D, 4>(codes, sixteen, there, levels, queries, sums);
+        std::uint32_t norms[8];
+        k.norms(sixteen, n, norms);
+        const float unit = k.unit * kc.level_unit;
+        const float steps[2] = {unit * query_steps[2 * t], unit * query_steps[2 * t + 1]};
         SKV_UNROLL
-        for (int p = 0; p < kProducts; ++p)
-          for (int half = 0; half < 2; ++half) {
-            const int token = 16 * sixteen + tile_row(p, half);
-            const float norm = token < n ? k.norm(token) * kc.level_unit : 0;
-            SKV_UNROLL
-            for (int i = 0; i < 2; ++i)
-              s[p][2 * half + i] = static_cast<float>(sums[p][2 * half + i]) * (norm * query_steps[i]);
-          }
-      }
-      if (k.rank > 0) {
-        const Turned turned(k_along, k.weights(), k.rank, k.unit, scratch);
-        SKV_UNROLL
-        for (int m = 0; m < 4; ++m) {
-          float low[2][4];
-          expand_factor(k.left(kc, n, levels[0]), turned, 16 * sixteen, m, low);
+        for (int p = 0; p < kProducts; ++p) {
+          const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
           SKV_UNROLL
-          for (int pair = 0; pair < 2; ++pair)
-            for (int i = 0; i < 4; ++i) s[4 * pair + m][i] += turned.scale * low[pair][i];
+          for (int i = 0; i < 4; ++i)
+            s[p][i] = static_cast<float>(sums[p][i]) * ((i < 2 ? norm.x : norm.y) * steps[i % 2]);
         }
       }
+      add_scores(k, kc, n, sixteen, s);
       if (!everything || begin + kTokens > n) {
         SKV_UNROLL
         for (int p = 0; p < kProducts; ++p) {
@@ -243,35 +102,41 @@ struct TileWarp {
         SKV_UNROLL
         for (int i = 0; i < 4; ++i) here[i % 2] = fmaxf(here[i % 2], s[p][i]);
       }
-      float shrink[2];
+      float shrink[2], base[2];
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
         here[i] = over_tokens(here[i], [](float a, float b) { return fmaxf(a, b); });
         const float next = fmaxf(top[i], here[i]);
-        shrink[i] = next > -INFINITY ? device::fast_exp(top[i] - next) : 1;
+        shrink[i] = next > -INFINITY ? device::fast_exp2((top[i] - next) * kLog2E) : 1;
+        base[i] = next > -INFINITY ? next * kLog2E : 0;
         top[i] = next;
       }
       if (!__any_sync(0xffffffffu, here[0] > -INFINITY || here[1] > -INFINITY)) continue;
-      // Weights; then the same times the values' norms.
-      float largest[2] = {0, 0}, total[2] = {0, 0};
+      // Weights, four tokens of a query at a time; then the same times the values' norms, in whole numbers.
+      float largest[2] = {0, 0};
+      std::uint32_t norms[8];
+      v.norms(sixteen, n, norms);
       SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) {
+      for (int i = 0; i < 2; ++i) sum[i] *= shrink[i];
+      SKV_UNROLL
+      for (int m = 0; m < 4; ++m) {
+        const float2 norm[2] = {device::f16x2_to_f32x2(norms[2 * m]),
+                                device::f16x2_to_f32x2(norms[2 * m + 1])};
         SKV_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          s[p][i] = s[p][i] > -INFINITY ? device::fast_exp(s[p][i] - top[i % 2]) : 0;
-          total[i % 2] += s[p][i];
-        }
-        SKV_UNROLL
-        for (int i = 0; i < 2; ++i)  // rows g and g + 8 are neighbours
-          if (v.rank > 0) halves[word_of(p, i)] = device::f32x2_to_f16x2(s[p][i], s[p][2 + i]);
-        SKV_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          const int token = 16 * sixteen + tile_row(p, half);
-          const float norm = token < n ? v.norm(token) : 0;
+        for (int i = 0; i < 2; ++i) {
+          float* const four[4] = {&s[m][i], &s[m][2 + i], &s[4 + m][i], &s[4 + m][2 + i]};
           SKV_UNROLL
-          for (int i = 0; i < 2; ++i) {
-            s[p][2 * half + i] *= norm;
-            largest[i] = fmaxf(largest[i], fabsf(s[p][2 * half + i]));
+          for (float* const x : four) {
+            *x = device::fast_exp2(fmaf(*x, kLog2E, -base[i]));
+            sum[i] += *x;
+          }
+          if (v.rank > 0)
+            *reinterpret_cast<uint2*>(halves + weights_at(2 * t + i, 4 * g + m)) = make_uint2(
+                device::f32x2_to_f16x2(*four[0], *four[1]), device::f32x2_to_f16x2(*four[2], *four[3]));
+          SKV_UNROLL
+          for (int j = 0; j < 4; ++j) {
+            *four[j] *= j % 2 == 0 ? norm[j / 2].x : norm[j / 2].y;
+            largest[i] = fmaxf(largest[i], fabsf(*four[j]));
           }
         }
       }
@@ -279,73 +144,93 @@ struct TileWarp {
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
         largest[i] = fmaxf(over_tokens(largest[i], [](float a, float b) { return fmaxf(a, b); }), 1e-30f);
-        sum[i] = sum[i] * shrink[i] + over_tokens(total[i], [](float a, float b) { return a + b; });
-        steps[i] = largest[i] / 32512.0f * vc.level_unit;
+        steps[i] = largest[i] * (v.unit * vc.level_unit / 32512.0f);
         inverse[i] = 32512.0f / largest[i];
       }
+      if (__any_sync(0xffffffffu, shrink[0] != 1 || shrink[1] != 1)) {
+        SKV_UNROLL
+        for (int part = 0; part < kParts; ++part)
+          for (int p = 0; p < kProducts; ++p)
+            for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
+      }
       SKV_UNROLL
-      for (int part = 0; part < kParts; ++part)
-        for (int p = 0; p < kProducts; ++p)
-          for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
-      SKV_UNROLL
-      for (int p = 0; p < kProducts; ++p) {
+      for (int m = 0; m < 4; ++m) {
         SKV_UNROLL
         for (int i = 0; i < 2; ++i) {
-          std::uint32_t pair = 0;
+          // 256 high + low, both signed. Added to this, a number is rounded and its low 16 bits are those of
+          // a float; 128 more, and the high byte is what it must be and the low one 128 too large.
+          constexpr float kWhole = 12582912.0f + 128.0f;
+          const float four[4] = {s[m][i], s[m][2 + i], s[4 + m][i], s[4 + m][2 + i]};
+          std::uint32_t bits[4];
           SKV_UNROLL
-          for (int half = 0; half < 2; ++half) {
-            const int number =
-                __float2int_rn(s[p][2 * half + i] * inverse[i]);  // 256 high + low, both signed
-            pair |= static_cast<std::uint32_t>((number & 0xff) | ((number + 128) & 0xff00)) << 16 * half;
-          }
-          whole[word_of(p, i)] = pair;
+          for (int j = 0; j < 4; ++j) bits[j] = __float_as_uint(fmaf(four[j], inverse[i], kWhole));
+          const std::uint32_t first = __byte_perm(bits[0], bits[1], 0x5140),
+                              second = __byte_perm(bits[2], bits[3], 0x5140);
+          *reinterpret_cast<uint2*>(whole + weights_at(2 * t + i, 4 * g + m)) = make_uint2(
+              __byte_perm(first, second, 0x7632), __byte_perm(first, second, 0x5410) ^ 0x80808080u);
         }
       }
       __syncwarp();
       const std::uint8_t* const codes = v.base + v.codes_at;
+      const std::uint32_t levels[4] = {level_bytes[4], level_bytes[5], level_bytes[6], level_bytes[7]};
       if (vc.coded.bits == 2)
-        mix_codes<D, 2>(codes, n, begin, vc.level_bytes, whole, steps, out);
+        mix_codes<D, 2>(codes, n, begin, levels, whole, steps, out);
       else if (vc.coded.bits == 3)
-        mix_codes<D, 3>(codes, n, begin, vc.level_bytes, whole, steps, out);
+        mix_codes<D, 3>(codes, n, begin, levels, whole, steps, out);
       else
-        mix_codes<D, 4>(codes, n, begin, vc.level_bytes, whole, steps, out);
-      if (v.rank > 0) {
-        FactorRows left = v.left(vc, n, levels[1]);
-        project_tokens(left, begin, v_along);
-        const Turned turned(v_along, v.weights(), v.rank, v.unit, scratch);
-        SKV_UNROLL
-        for (int part = 0; part < kParts; ++part)
-          for (int m = 0; m < 4; ++m) {
-            float low[2][4];
-            expand_factor(v.right(vc, D, levels[1]), turned, 16 * (kSixteens * part + g), m, low);
-            SKV_UNROLL
-            for (int pair = 0; pair < 2; ++pair)
-              for (int i = 0; i < 4; ++i) out[part][4 * pair + m][i] += turned.scale * low[pair][i];
-          }
-      }
+        mix_codes<D, 4>(codes, n, begin, levels, whole, steps, out);
+      add_values(v, vc, n, begin / 16);
       __syncwarp();
     }
   }
 
-  // The weights of tokens [begin, begin + kTokens) along the left factor.
-  __device__ void project_tokens(const FactorRows& rows, int begin, float (&along)[4]) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-    for (float& value : along) value = 0;
+  // The low-rank part of a block's keys into scores of its tokens from sixteen - g sixteens on.
+  __device__ __forceinline__ void add_scores(const CodedReader& k, const CodecView& codec, int n, int sixteen,
+                                             float (&s)[kProducts][4]) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
     SKV_UNROLL_NOT
-    for (int step = 0; step < kTokens / 16; ++step) {
-      const int first = 16 * step + 4 * t;
-      if (begin + 16 * step >= rows.length) break;
-      std::uint32_t a[4] = {};
+    for (int first = 0; first < k.rank; first += kRanks) {
+      float along[2];
+      project<query_groups(D)>(
+          k.right(codec, D, pairs[0]), first, 0,
+          [&](int step, std::uint32_t(&a)[4]) {
+            const uint4 four = split_queries[32 * step + lane];
+            a[0] = four.x, a[1] = four.y, a[2] = four.z, a[3] = four.w;
+          },
+          along);
+      const Weighted weighted(along, k.weights(), first, k.rank, k.unit);
+      expand_factor(k.left(codec, n, pairs[0]), first, sixteen, weighted, [&](int p, const float(&sums)[4]) {
+        SKV_UNROLL
+        for (int i = 0; i < 4; ++i) s[p][i] += weighted.scale * sums[i];
+      });
+    }
+  }
+
+  // The low-rank part of values into `out`, with the weights of kTokens tokens from sixteen `begin` on.
+  __device__ __forceinline__ void add_values(const CodedReader& v, const CodecView& codec, int n, int begin) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+    SKV_UNROLL_NOT
+    for (int first = 0; first < v.rank; first += kRanks) {
+      float along[2];
+      uint4 two;  // fours of weights, for two steps
+      project<kSixteens / 4>(
+          v.left(codec, n, pairs[1]), first, begin,
+          [&](int step, std::uint32_t(&a)[4]) {
+            if (step % 2 == 0)
+              two = *reinterpret_cast<const uint4*>(halves + weights_at(g, projected_place(step, t) / 4));
+            a[0] = step % 2 == 0 ? two.x : two.z;
+            a[2] = step % 2 == 0 ? two.y : two.w;
+            a[1] = a[3] = 0;
+          },
+          along);
+      const Weighted weighted(along, v.weights(), first, v.rank, v.unit);
       SKV_UNROLL
-      for (int half = 0; half < 2; ++half)
-        if (g + 8 * half < rows.rank) {
-          const std::uint32_t codes = four_codes(rows, g + 8 * half, begin + first);
-          a[half] = level_of(rows, codes, 0) | level_of(rows, codes, 1) << 16;
-          a[half + 2] = level_of(rows, codes, 2) | level_of(rows, codes, 3) << 16;
-        }
-      const std::uint32_t* const w = halves + g * kPairWords + first / 2;
-      const std::uint32_t b[2] = {w[0], w[1]};
-      device::mma_f16(along, a, b);
+      for (int part = 0; part < kParts; ++part)
+        expand_factor(v.right(codec, D, pairs[1]), first, kSixteens * part + g, weighted,
+                      [&](int p, const float(&sums)[4]) {
+                        SKV_UNROLL
+                        for (int i = 0; i < 4; ++i) out[part][p][i] += weighted.scale * sums[i];
+                      });
     }
   }
 
@@ -353,11 +238,13 @@ struct TileWarp {
   __device__ void store(float* state) {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     SKV_UNROLL
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
+      const float whole_sum = over_tokens(sum[i], [](float a, float b) { return a + b; });
       if (g == 0) {
         state[(2 * t + i) * (D + 2)] = top[i];
-        state[(2 * t + i) * (D + 2) + 1] = sum[i];
+        state[(2 * t + i) * (D + 2) + 1] = whole_sum;
       }
+    }
     SKV_UNROLL
     for (int part = 0; part < kParts; ++part)
       for (int p = 0; p < kProducts; ++p)
@@ -370,51 +257,63 @@ struct TileWarp {
 
 // Grid: items, KV heads, rows / 8.
 template <int D>
-__global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT AttendArgs args) {
+__global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONSTANT AttendArgs args) {
   const LayerView& layer = args.layer;
   const int head = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x);
   const int first_row = static_cast<int>(blockIdx.z) * kQueries, left = args.rows - first_row;
   const int count = left < kQueries ? left : kQueries, thread = static_cast<int>(threadIdx.x),
             warp = thread / 32;
   const int lane = thread % 32, g = lane / 4, t = lane % 4;
-  float* const q = device::dynamic_shared<float>();
-  float* const states = q + kQueries * D;
-  auto* const levels = reinterpret_cast<std::uint16_t*>(states + kWarps * kQueries * (D + 2));
-  float* const own = reinterpret_cast<float*>(levels + 512) + warp * tiles_warp_floats();
+  auto* const queries = device::dynamic_shared<uint4>();
+  auto* const byte_queries = reinterpret_cast<uint2*>(queries + query_words(D) / 4);
+  float* const states = reinterpret_cast<float*>(byte_queries) + byte_query_words(D);
+  auto* const pairs = reinterpret_cast<std::uint32_t*>(states + kWarps * kQueries * (D + 2));
+  std::uint32_t* const levels = pairs + 2 * kFactorPairs;
+  auto* const query_steps = reinterpret_cast<float*>(levels + 8);
+  std::uint32_t* const own = levels + 8 + kQueries + warp * tiles_warp_words();
   const CodecView &kc = layer.side[0].codec, &vc = layer.side[1].codec;
   const std::int64_t row0 = static_cast<std::int64_t>(head) * args.rows + first_row;
-  for (int i = thread; i < kQueries * D; i += kThreads) q[i] = i < count * D ? args.entered[row0 * D + i] : 0;
-  for (int i = thread; i < 512; i += kThreads) {
-    const CodecView& codec = i < 256 ? kc : vc;
-    levels[i] = i % 256 < 1 << codec.coded.factor_bits ? device::f32_to_f16(codec.factor_levels[i % 256])
-                                                       : std::uint16_t{0};
+  for (int i = thread; i < query_words(D) / 4; i += kThreads) {
+    const int row = i % 32 / 4, channel = projected_place(i / 32, i % 4);
+    float4 x = make_float4(0, 0, 0, 0);
+    if (row < count && channel < D)
+      x = *reinterpret_cast<const float4*>(args.entered + (row0 + row) * D + channel);
+    const SplitPair first(x.x, x.y), second(x.z, x.w);
+    queries[i] = make_uint4(first.high, first.low, second.high, second.low);
   }
+  for (int i = thread; i < 2 * kFactorPairs; i += kThreads) {
+    const CodecView& codec = i < kFactorPairs ? kc : vc;
+    pairs[i] = factor_pair(codec.factor_levels, codec.coded.factor_bits, i % kFactorPairs);
+  }
+  if (thread < kQueries) query_steps[thread] = thread < count ? args.steps[row0 + thread] : 0;
+  if (thread < 8) levels[thread] = layer.side[thread / 4].codec.level_bytes[thread % 4];
   TileWarp<D> state;
-  state.plain_queries = q;
-  state.levels[0] = levels;
-  state.levels[1] = levels + 256;
-  state.whole = reinterpret_cast<std::uint32_t*>(own);
-  state.halves = state.whole + kQueries * kPairWords;
-  state.scratch = own + 2 * kQueries * kPairWords;
+  state.level_bytes = levels;
+  state.query_steps = query_steps;
+  state.queries.shared = byte_queries;
+  state.split_queries = queries;
+  state.pairs[0] = pairs;
+  state.pairs[1] = pairs + kFactorPairs;
+  state.whole = own;
+  state.halves = own + kQueries * kWeightWords;
   const std::int8_t* const bytes = args.bytes + (row0 + g) * byte_stride(D);
   SKV_UNROLL
-  for (int step = 0; step < TileWarp<D>::kSteps; ++step) {
+  for (int step = 0; step < ByteQueries<D>::kSteps; ++step) {
     uint2 two = make_uint2(0, 0);
     if (g < count) two = *reinterpret_cast<const uint2*>(bytes + 32 * step + 8 * t);
-    state.queries[step][0] = two.x;
-    state.queries[step][1] = two.y;
+    state.queries.store(step, two);
   }
   const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
   const std::int64_t sealed = layer.sealed_for(t1);
-  std::int64_t position[2], sealed_for[2];
+  int position[2], sealed_for[2];  // a context has at most 2^31 tokens; registers are scarce
   SKV_UNROLL
   for (int i = 0; i < 2; ++i) {
     const int row = 2 * t + i;
     state.top[i] = -INFINITY;
     state.sum[i] = 0;
-    state.query_steps[i] = row < count ? args.steps[row0 + row] : 0;
-    position[i] = row < count ? args.position_of(first_row + row) : t0;
-    sealed_for[i] = row < count ? layer.sealed_for(position[i]) : sealed;  // nobody looks at what it gets
+    position[i] = static_cast<int>(row < count ? args.position_of(first_row + row) : t0);
+    sealed_for[i] = static_cast<int>(row < count ? layer.sealed_for(position[i])
+                                                 : sealed);  // nobody looks at what it gets
   }
   SKV_UNROLL
   for (int part = 0; part < TileWarp<D>::kParts; ++part)
@@ -423,8 +322,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(const SKV_GRID_CONSTANT
   __syncthreads();
 
   const std::int64_t each = (sealed + args.sealed_items - 1) / args.sealed_items;
-  const std::int64_t end = (item + 1) * each < sealed ? (item + 1) * each : sealed;
-  for (std::int64_t b = item * each + warp; b < end; b += kWarps) {
+  const int end = static_cast<int>((item + 1) * each < sealed ? (item + 1) * each : sealed);
+  for (int b = static_cast<int>(item * each) + warp; b < end; b += kWarps) {
     if (args.sliding > 0 && (b + 1) * layer.block <= t0 + 1 - args.sliding) continue;
     const int n = layer.block_tokens(b);
     const std::int64_t begin = (b + 1) * layer.block - n, at = b * layer.heads + head;

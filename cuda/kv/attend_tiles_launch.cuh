@@ -11,7 +11,7 @@ bool launch_tiles(const AttendArgs& args, device::Stream stream) {
   device::launch(attend_tiles<D>,
                  dim3(static_cast<unsigned>(args.sealed_items), static_cast<unsigned>(args.layer.heads),
                       static_cast<unsigned>((args.rows + kQueries - 1) / kQueries)),
-                 dim3(kThreads), static_cast<std::size_t>(tiles_shared_floats(D)) * 4, stream, args);
+                 dim3(kThreads), static_cast<std::size_t>(tiles_shared_words(D)) * 4, stream, args);
   return true;
 }
 

@@ -12,7 +12,7 @@ struct RowReader {
   CodecForm::Kind kind;
   const std::uint8_t* base;
   int n, d;
-  const CodecView* codec = nullptr;  // of codes, and these:
+  const CodecView* codec = nullptr;  // of kivi and codes; of codes these too:
   SkvCodedBlock parts{};
   int rank = 0;
   float unit = 1;
@@ -38,6 +38,8 @@ struct RowReader {
       load_group<Q8Group>(row, channel, x);
     } else if (kind == CodecForm::Kind::q4_0) {
       load_group<Q4Group>(row, channel, x);
+    } else if (kind == CodecForm::Kind::kivi) {
+      for (int i = 0; i < 8; ++i) x[i] = codec->kivi.value(base, n, row, channel + i);
     } else {
       load_codes(row, channel, x);
     }
@@ -80,8 +82,8 @@ struct RowReader {
 // A stored block of n tokens.
 __device__ inline RowReader read_block(const CodecView& codec, const std::uint8_t* block, int n, int d) {
   RowReader reader{codec.kind, block, n, d};
+  reader.codec = &codec;
   if (codec.kind == CodecForm::Kind::codes) {
-    reader.codec = &codec;
     reader.rank = block[0];
     reader.unit = ldexpf(1.0f, static_cast<std::int8_t>(block[1]));
     reader.parts =

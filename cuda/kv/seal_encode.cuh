@@ -173,6 +173,12 @@ __device__ inline void encode_codes(const SealArgs& args, int item, const CodecV
   }
   __syncthreads();
 
+  if (codec.coded.order == kSkvCodeRows) {
+    for (int t = thread; t < n; t += kThreads)
+      skv_pack_codes(codes + t * d, d, codec.coded.bits,
+                     slot + parts.codes + t * skv_packed_bytes(d, codec.coded.bits));
+    return;
+  }
   const bool keys = codec.coded.order == kSkvTokenTiles;
   const int tile_rows = keys ? n : d, depth = keys ? d : n, groups = (depth + 3) / 4;
   const int row_step = keys ? d : 1, depth_step = keys ? 1 : d;
@@ -197,6 +203,22 @@ __device__ inline std::uint32_t encode_groups(const SealArgs& args, int item, st
   return static_cast<std::uint32_t>(groups * Group::bytes(g));
 }
 
+__device__ inline std::uint32_t encode_kivi(const SealArgs& args, int item, const KiviFormat& format,
+                                            std::uint8_t* slot) {
+  const int n = args.n, d = format.d, thread = static_cast<int>(threadIdx.x);
+  const float* const rows = args.rows_of(item);
+  std::uint8_t* const groups = slot + n * format.row_bytes();
+  for (int g = thread; g < format.groups(n); g += kThreads) format.take_range(rows, d, n, g, groups);
+  __syncthreads();
+  std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
+  for (int t = thread; t < n; t += kThreads) {
+    for (int c = 0; c < d; ++c)
+      codes[t * d + c] = format.code(format.range_of(groups, format.group_of(t, c)), rows[t * d + c]);
+    skv_pack_codes(codes + t * d, d, format.bits, slot + t * format.row_bytes());
+  }
+  return static_cast<std::uint32_t>(format.bytes(n));
+}
+
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_encode(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), values = args.n * args.layer.d;
@@ -211,6 +233,8 @@ __global__ void __launch_bounds__(kThreads) seal_encode(const SKV_GRID_CONSTANT 
     used = encode_groups<Q8Group>(args, item, slot);
   } else if (codec.kind == CodecForm::Kind::q4_0) {
     used = encode_groups<Q4Group>(args, item, slot);
+  } else if (codec.kind == CodecForm::Kind::kivi) {
+    used = encode_kivi(args, item, codec.kivi, slot);
   } else {
     const bool f32 = codec.kind == CodecForm::Kind::f32;
     for (int i = static_cast<int>(threadIdx.x); i < values; i += kThreads) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "kv/codecs/kivi.h"
 #include "kv/codecs/residual_codes.h"
 #include "kv/codecs/shared_tables.h"
 #include "spectral/edge.h"
@@ -24,8 +25,6 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
   const CodecForm form = codec.form();
   const int d = static_cast<int>(codec.head_dim());
   check(form.kind != CodecForm::Kind::other, "cuda", "cache type '", text, "' does not run on the GPU");
-  check(form.kind != CodecForm::Kind::codes || (form.bits >= 2 && form.bits <= 4), "cuda", "cache type '",
-        text, "': the GPU takes 2 to 4 bits");
   check(d % 16 == 0 && d <= kMostHeadDim, "cuda", "a head dim of ", d,
         ": the GPU takes multiples of 16 up to ", kMostHeadDim);
   CodecView view{};
@@ -40,6 +39,7 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
     view.enter = keep(name + " columns", columns.span(), stream);
     view.leave = keep(name + " rows", rows.span(), stream);
   }
+  if (form.kind == CodecForm::Kind::kivi) view.kivi = kivi_format(d, form.bits, side);
   if (form.kind != CodecForm::Kind::codes) return view;
   view.coded = {d, form.bits, form.factor_bits, code_order(form.bits, side)};
   view.window = form.factor ? edge_window(d) : 0;
@@ -53,6 +53,8 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
   view.boundaries = keep(concat("boundaries ", form.bits), codebook.boundaries, stream);
   view.factor_levels = keep(concat("factor levels ", form.factor_bits), factors.levels, stream);
   view.factor_boundaries = keep(concat("factor boundaries ", form.factor_bits), factors.boundaries, stream);
+  view.tiles = view.coded.order != kSkvCodeRows && form.factor_bits <= 4;
+  if (!view.tiles) return view;
   const ByteLevels bytes = byte_levels(codebook);
   std::memcpy(view.level_bytes, bytes.bytes, sizeof view.level_bytes);
   view.level_unit = bytes.unit;

@@ -14,6 +14,7 @@ class CodecTables {
  public:
   // The view of a codec of K or V. A codec that the device does not take is a value error that names it;
   // `text`: its spec.
+  // The tensor cores read codes of 2 to 4 bits whose factors have at most 4.
   CodecView view(const Codec& codec, const std::string& text, KvSide side, device::Stream stream);
   std::int64_t bytes() const;
 

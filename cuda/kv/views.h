@@ -5,6 +5,7 @@
 
 #include "formats/coded_block.h"
 #include "kv/cache.h"
+#include "kv/codecs/kivi_groups.h"
 
 namespace spectralkv::device_kv {
 
@@ -16,6 +17,7 @@ constexpr int kThreads = 32 * kWarps;
 // A codec: all pointers lie in device memory.
 struct CodecView {
   CodecForm::Kind kind;
+  KiviFormat kivi;       // of kivi
   SkvCodedFormat coded;  // of codes
   int window;            // of the bulk edge: edge_window(d), the largest rank; 0: no factors
   Loss loss;
@@ -24,6 +26,7 @@ struct CodecView {
   float distortion;
   const float *levels, *boundaries;  // [2^bits], [2^bits - 1]
   const float *factor_levels, *factor_boundaries;
+  bool tiles;                    // the tensor cores read it, and these are set:
   std::uint32_t level_bytes[4];  // the levels as signed bytes, in units of level_unit
   float level_unit;
   const float *enter, *leave;  // [d, d], row j: what coordinate j becomes; null: no rotation

@@ -18,11 +18,11 @@ from spectralkv.logprobs import Echo, Recorder, add_prompt
 class Llama(Context):
     """A model and its context.
 
-    model_path: a GGUF file. n_gpu_layers: 0 for the CPU, -1 for everything on CUDA. seed: of the calls that give none;
-    None or -1 draws one. n_ctx: tokens that fit, 0 for the model's own context. n_batch: tokens in one forward pass.
-    n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`. type_k,
-    type_v: how keys and values are cached: "eoptshrinkq:2" (the default), "turboquant:3", "q8_0", or "f16" for an
-    exact cache. activations: what quantised weights are multiplied with, "q8_0" for 8 bits or "f32", exact and slow.
+    model_path: a GGUF file. n_gpu_layers: 0 for the CPU, below 0 for everything on CUDA. seed: of the calls that give
+    none; None or -1 draws one. n_ctx: tokens that fit, 0 for the model's own context. n_batch: tokens in one forward
+    pass. n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`.
+    type_k, type_v: how keys and values are cached: "eoptshrinkq:2" (the default), "turboquant:3", "q8_0", or "f16" for
+    an exact cache. activations: what quantised weights are multiplied with, "q8_0" for 8 bits or "f32", exact and slow.
     allow_unknown_pre: go on with gpt-2's pre-tokenizer when the file names one that is not known. verbose: print model
     and cache on stderr.
 

@@ -108,8 +108,10 @@ void bind_engine(nb::module_& m) {
   nb::class_<SharedEngine>(
       m, "Engine",
       "A loaded model: weights, tokenizer and backend. Immutable, so threads may share it; sessions of one\n"
-      "engine work one at a time. n_threads 0: all processors of the process. n_gpu_layers 0: CPU, -1: all\n"
-      "on CUDA. allow_unknown_pre: an unknown pre-tokenizer becomes gpt-2's. activations: \"q8_0\", or\n"
+      "engine work one at a time. n_threads 0: all processors of the process. n_gpu_layers 0: CPU, any "
+      "negative\n"
+      "number: all on CUDA. allow_unknown_pre: an unknown pre-tokenizer becomes gpt-2's. activations: "
+      "\"q8_0\", or\n"
       "\"f32\" for exact products with quantised weights. Raises FileNotFoundError,\n"
       "OSError, MemoryError, or ValueError for a file that is damaged or not supported.")
       .def("__init__", make_engine, nb::arg("path"), nb::kw_only(), nb::arg("n_threads") = 0,

@@ -4,6 +4,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -31,6 +32,7 @@ struct SharedEngine {
   Engine engine;
   std::mutex mutex;
   std::atomic<std::thread::id> owner{};
+  std::atomic<pid_t> process{0};  // of the owner
 
   SharedEngine(const std::string& path, const EngineOptions& options) : engine(path, options) {}
 
@@ -40,12 +42,34 @@ struct SharedEngine {
     nb::gil_scoped_release released;
     check(owner.load() != std::this_thread::get_id(), "python",
           "a session was called from inside its own call");
+    return locked(work);
+  }
+
+  // The same for what ends a session: its memory may be what another one records or launches. Python may end
+  // one within a call of this engine (a signal's handler did, or the collector): no pass is under way then.
+  // And in a forked child the lock may be held for ever by a thread that the child has not.
+  template <class Work>
+  void at_the_end(const Work& work) {
+    const bool inside = owner.load() == std::this_thread::get_id();
+    const pid_t holder = process.load();
+    if (inside || (holder != 0 && holder != ::getpid())) return work();
+    nb::gil_scoped_release released;
+    locked(work);
+  }
+
+ private:
+  template <class Work>
+  auto locked(const Work& work) {
     std::lock_guard lock(mutex);
     owner.store(std::this_thread::get_id());
+    process.store(::getpid());
     struct Clear {
-      std::atomic<std::thread::id>& owner;
-      ~Clear() { owner.store({}); }
-    } clear{owner};
+      SharedEngine& self;
+      ~Clear() {
+        self.process.store(0);
+        self.owner.store({});
+      }
+    } clear{*this};
     return work();
   }
 };
@@ -53,11 +77,16 @@ struct SharedEngine {
 // A session that counts its changes, so that a generation notices when somebody else moved it.
 struct SharedSession {
   SharedEngine& shared;
-  Session session;
+  std::unique_ptr<Session> held;
+  Session& session;
   std::uint64_t changes = 0;
 
   SharedSession(SharedEngine& engine, const SessionOptions& options)
-      : shared(engine), session(engine.engine, options) {}
+      : shared(engine), held(std::make_unique<Session>(engine.engine, options)), session(*held) {}
+  ~SharedSession() {
+    shared.at_the_end([this] { held.reset(); });
+  }
+  SharedSession(const SharedSession&) = delete;
 };
 
 // Asks Python for signals that arrived; holds the exception that a handler raised (KeyboardInterrupt) until

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from common import finish
 
-MUST_NOT_SPILL = re.compile(r"\b(gemv|attend|attention)\w*")
+MUST_NOT_SPILL = re.compile(r"\b(gemv|attend|attention|append_rows|enter_queries|merge_states)\w*")
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")

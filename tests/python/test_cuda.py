@@ -41,10 +41,11 @@ def test_a_part_of_the_layers_is_refused(tiny_model):
         Llama(tiny_model, n_gpu_layers=1, verbose=False)
 
 
-def test_a_library_that_does_not_exist_is_named(tiny_model, monkeypatch):
+@pytest.mark.parametrize("all_layers", [-1, -5])
+def test_a_library_that_does_not_exist_is_named(tiny_model, monkeypatch, all_layers):
     monkeypatch.setenv("SPECTRALKV_CUDA_LIBRARY", "/nowhere/libspectralkv_cuda.so")
     with pytest.raises(ValueError, match="/nowhere/libspectralkv_cuda.so"):
-        Llama(tiny_model, n_gpu_layers=-1, verbose=False)
+        Llama(tiny_model, n_gpu_layers=all_layers, verbose=False)
 
 
 def test_the_gpu_gives_the_cpus_scores(tiny_model):

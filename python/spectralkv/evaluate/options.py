@@ -54,7 +54,14 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-m", "--model", metavar="PATH", help="a GGUF file (default: the demo model)")
     add("-t", "--threads", type=whole_number(0, 1024), default=0, metavar="N", help="CPU threads (default: all)")
-    add("-ngl", "--n-gpu-layers", type=int, default=0, metavar="N", help="0: CPU (default), -1: all on the GPU")
+    add(
+        "-ngl",
+        "--n-gpu-layers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="0: CPU (default), any negative number: all on the GPU",
+    )
     add("-b", "--batch-size", type=whole_number(1, 65536), default=512, metavar="N", help="tokens in one pass, at most")
     add(
         "--cache",

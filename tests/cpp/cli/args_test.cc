@@ -157,6 +157,12 @@ TEST(RunOptions, ParsesTheUsualLine) {
   EXPECT_EQ(o.model.engine.n_gpu_layers, -1);
 }
 
+TEST(RunOptions, AnyNegativeNumberIsAllLayers) {
+  RunOptions o;
+  parse_run({"-m", "x.gguf", "-p", "hi", "-ngl", "-5"}, o);
+  EXPECT_EQ(o.model.engine.n_gpu_layers, -5);
+}
+
 TEST(RunOptions, RefusesWhatDoesNotGoTogether) {
   const std::vector<std::vector<std::string>> wrong = {{"-p", "a", "-p", "b"},
                                                        {"-p", "a", "-f", "b"},

@@ -20,10 +20,11 @@ struct Case {
   std::int64_t heads, kv_heads, d, n;
   const char *k, *v;
   std::int64_t sliding = 0;
+  int directions = 2;  // strong ones: the rank that blocks have
 };
 
 // Rows with a common direction, a few strong ones and noise, so that blocks have low-rank parts.
-std::vector<float> rows_of(std::uint64_t seed, std::int64_t n, std::int64_t width) {
+std::vector<float> rows_of(std::uint64_t seed, std::int64_t n, std::int64_t width, int directions) {
   auto x = normals(seed, static_cast<std::size_t>(n * width));
   const auto common = normals(seed + 100, static_cast<std::size_t>(width));
   const auto second = normals(seed + 101, static_cast<std::size_t>(width));
@@ -33,14 +34,21 @@ std::vector<float> rows_of(std::uint64_t seed, std::int64_t n, std::int64_t widt
       x[static_cast<std::size_t>(t * width + c)] +=
           2 * common[static_cast<std::size_t>(c)] +
           3 * along[static_cast<std::size_t>(t)] * second[static_cast<std::size_t>(c)];
+  for (int more = 2; more < directions; ++more) {
+    const auto s = static_cast<std::uint64_t>(more);
+    const auto direction = normals(seed + 200 + s, static_cast<std::size_t>(width));
+    const auto weight = normals(seed + 300 + s, static_cast<std::size_t>(n));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      x[i] += 2 * weight[i / direction.size()] * direction[i % direction.size()];
+  }
   return x;
 }
 
 struct Inputs {
   explicit Inputs(const Case& c)
       : q(normals(1, static_cast<std::size_t>(c.n * c.heads * c.d))),
-        k(rows_of(2, c.n, c.kv_heads * c.d)),
-        v(rows_of(3, c.n, c.kv_heads * c.d)) {}
+        k(rows_of(2, c.n, c.kv_heads * c.d, c.directions)),
+        v(rows_of(3, c.n, c.kv_heads * c.d, c.directions)) {}
   std::vector<float> q, k, v;
 };
 
@@ -205,10 +213,14 @@ Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
   return result;
 }
 
-// Both sides are codes: queries are rounded to 8 bits then, here as on the CPU.
+// Both sides are codes of 2 to 4 bits, with factors of at most 4: queries are rounded to 8 bits then, here as
+// on the CPU.
 bool in_bytes(const Case& c) {
-  const auto coded = [](const char* type) {
-    return std::string_view(type).find(':') != std::string_view::npos;
+  const auto coded = [](std::string_view type) {
+    const std::size_t colon = type.find(':'), factor = type.find("factor_bits=");
+    if (factor != std::string_view::npos && type[factor + 12] > '4') return false;
+    return colon != std::string_view::npos && !type.starts_with("kivi") && type[colon + 1] >= '2' &&
+           type[colon + 1] <= '4';
   };
   return coded(c.k) && coded(c.v);
 }
@@ -267,6 +279,11 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
   EXPECT_EQ(a.k.sealed_entries, b.k.sealed_entries);
   EXPECT_DOUBLE_EQ(a.k.paper_bits, b.k.paper_bits);
   EXPECT_DOUBLE_EQ(a.v.paper_bits, b.v.paper_bits);
+  if (c.directions > 2) {  // the factors' bits: rank (n + d) 4 / (n d), and n is 128
+    const double bits = c.k[12] - '0',
+                 each = 4.0 * static_cast<double>(128 + c.d) / static_cast<double>(128 * c.d);
+    EXPECT_GT((a.k.paper_bits - bits) / each, 8) << "the case has no more than eight ranks";
+  }
   const test::TempFolder folder;
   const std::string x = contents(save(cpu.cache, folder, "cpu")), y = contents(save(cache, folder, "device"));
   ASSERT_EQ(x.size(), y.size());
@@ -291,7 +308,22 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{9, 1, 256, 270, "turboquant:2", "f16"}, Case{2, 2, 64, 300, "f16", "f16", 100},
                     Case{2, 2, 64, 300, "f32", "q8_0"},
                     Case{4, 2, 64, 270, "eoptshrinkq:2", "eoptshrinkq:2", 60},
-                    Case{5, 1, 64, 200, "eoptshrinkq:2,block=16,sink=15,window=1", "f16"}));
+                    Case{5, 1, 64, 200, "eoptshrinkq:2,block=16,sink=15,window=1", "f16"},
+                    Case{3, 1, 64, 280, "eoptshrinkq:2,factor_bits=3,sink=3",
+                         "eoptshrinkq:2,factor_bits=2,sink=3"},
+                    // More ranks than are multiplied together:
+                    Case{2, 1, 256, 290, "eoptshrinkq:3", "eoptshrinkq:2", 0, 13},
+                    // By the plain kernel alone:
+                    Case{2, 1, 64, 300, "kivi:2", "kivi:2"}, Case{3, 1, 80, 290, "kivi:8", "kivi:3"},
+                    Case{1, 1, 96, 280, "kivi:5,block=48,sink=3", "kivi:7,block=48,sink=3"},
+                    Case{1, 1, 112, 280, "kivi:3", "turboquant:8"},
+                    Case{4, 1, 128, 300, "eoptshrinkq:1", "eoptshrinkq:5"},
+                    Case{1, 1, 256, 270, "kivi:4", "eoptshrinkq:6"},
+                    Case{2, 2, 80, 300, "turboquant:1,block=48", "turboquant:7,block=48"},
+                    Case{1, 1, 96, 280, "eoptshrinkq:8,sink=3", "eoptshrinkq:2,sink=3"},
+                    Case{1, 1, 112, 280, "turboquant:6", "turboquant:5"},
+                    Case{1, 1, 256, 270, "eoptshrinkq:7", "eoptshrinkq:1"},
+                    Case{2, 1, 64, 290, "eoptshrinkq:5", "turboquant:6"}));
 
 // Going back and reading on gives what reading straight does, as far as the CPU's cache can go back.
 TEST(DeviceCacheTruncation, GoesBackWhereTheCpuDoes) {
@@ -353,13 +385,22 @@ std::string refusal(const char* k, const char* v, std::int64_t d) {
 }
 
 TEST(DeviceCacheRefusal, NamesWhatItDoesNotTake) {
-  EXPECT_NE(refusal("eoptshrinkq:6", "f16", 64).find("'eoptshrinkq:6': the GPU takes 2 to 4 bits"),
-            std::string::npos)
-      << refusal("eoptshrinkq:6", "f16", 64);
-  EXPECT_NE(refusal("f16", "turboquant:1", 64).find("turboquant:1"), std::string::npos);
   EXPECT_NE(refusal("f16", "f16", 40).find("head dim of 40"), std::string::npos);
   EXPECT_NE(refusal("f16", "f16", 512).find("head dim of 512"), std::string::npos);
   EXPECT_EQ(refusal("f16", "q4_0", 48), "none");
+}
+
+// What the command line accepts runs here, whatever the pair.
+TEST(DeviceCacheRefusal, RefusesNoTypeOfTheCpus) {
+  std::vector<std::string> types{"f32", "f16", "q8_0", "q4_0"};
+  for (int bits = 1; bits <= 8; ++bits)
+    for (const char* codec : {"turboquant:", "eoptshrinkq:", "kivi:"})
+      if (bits > 1 || std::string_view(codec) != "kivi:") types.push_back(codec + std::to_string(bits));
+  for (const std::int64_t d : {64, 80, 96, 112, 128, 256})
+    for (const std::string& type : types) {
+      EXPECT_EQ(refusal(type.c_str(), "f16", d), "none");
+      EXPECT_EQ(refusal("q8_0", type.c_str(), d), "none");
+    }
 }
 
 TEST(DeviceCacheRows, NamesARowThatDoesNotFit) {

@@ -150,6 +150,42 @@ TEST_F(CudaEngine, RecordedPassesKeepToTheirSession) {
   }
 }
 
+// A longer prompt replaces work space of attention that the recorded pass of one token points into.
+TEST_P(CudaModel, RecordedPassesOutliveALongerPrompt) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  Session a(cpu, session(GetParam())), b(gpu, session(GetParam()));
+  const auto text = model().text(120);
+  const double bound = std::string_view(GetParam()) == "f32" ? 1e-5 : 2e-2;
+  std::size_t at = 0;
+  for (const std::size_t prompt : {10u, 100u}) {
+    const auto tokens = std::span<const Token>(text).subspan(at, prompt);
+    a.eval(tokens);
+    b.eval(tokens);
+    at += prompt;
+    for (int i = 0; i < 3; ++i, ++at) {
+      a.eval_next(text[at]);
+      b.eval_next(text[at]);
+      ASSERT_LT(distance(b.logits(), a.logits()), bound) << "token " << at;
+    }
+  }
+}
+
+// What the device did not finish was not read: the session is empty, as after any pass that failed.
+TEST_F(CudaEngine, ADeviceThatFailsLeavesNoTokensBehind) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  Session a(cpu, session("f32")), b(gpu, session("f32"));
+  const auto text = model().text(12);
+  b.eval(text);
+  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "1", 1);
+  EXPECT_THROW(b.eval_next(5), Error);
+  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
+  EXPECT_TRUE(b.tokens().empty());
+  EXPECT_EQ(b.cache_report().n_tokens, 0);
+  a.eval(text);
+  b.eval(text);
+  EXPECT_LT(distance(b.logits(), a.logits()), 1e-5);
+}
+
 TEST_F(CudaEngine, APartOfTheLayersIsRefused) {
   EngineOptions some = options(true);
   some.n_gpu_layers = 1;
@@ -159,8 +195,10 @@ TEST_F(CudaEngine, APartOfTheLayersIsRefused) {
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("a part of the layers"), std::string::npos) << e.what();
   }
-  some.n_gpu_layers = 99;
-  Engine engine(path_, some);
+  for (const int all : {99, -5}) {
+    some.n_gpu_layers = all;
+    EXPECT_EQ(Engine(path_, some).backend().description().rfind("cuda ", 0), 0u) << all;
+  }
 }
 
 TEST_F(CudaEngine, ErrorsCrossTheLibrarysBorder) {

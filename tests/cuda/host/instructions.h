@@ -262,6 +262,10 @@ inline std::uint32_t f16x2_fma(std::uint32_t a, std::uint32_t b, std::uint32_t c
   const float2 x = f16x2_to_f32x2(a), y = f16x2_to_f32x2(b), z = f16x2_to_f32x2(c);
   return f32x2_to_f16x2(std::fma(x.x, y.x, z.x), std::fma(x.y, y.y, z.y));
 }
+inline float fast_exp2(float x) {
+  const float y = std::exp2(x);
+  return y < 1.17549435e-38f ? 0.0f : y;
+}
 inline float fast_exp(float x) {
   return std::exp(x);
 }

@@ -126,6 +126,8 @@ void fill_bytes(void* device, int value, std::size_t bytes, Stream) {
 }
 void synchronize(Stream) {
   refuse_recording("synchronize");
+  if (std::getenv("SPECTRALKV_HOST_DEVICE_FAILS") != nullptr)  // as a launch that failed shows itself
+    fail(ErrorKind::value, "cuda", "the device failed");
 }
 
 }  // namespace spectralkv::device

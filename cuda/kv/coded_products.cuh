@@ -1,0 +1,187 @@
+// Products of a stored block's codes in tiles with queries and with weights, in whole numbers on the tensor
+// cores: what attend_tiles.cuh is made of.
+#pragma once
+
+#include "cuda/kv/low_rank.cuh"
+#include "cuda/kv/tiles.cuh"
+#include "cuda/kv/views.h"
+
+namespace spectralkv::device_kv {
+
+constexpr int kQueries = 8;
+constexpr int kTokens = 16 * kSixteens;    // that are read together
+constexpr int kWeightWords = kTokens / 2;  // of a query: two 16-bit weights each
+
+// Where the two words with the weights of four tokens stand, in a warp's [8, kWeightWords]; those of an even
+// four and of the next stand together. Twisted so that neither writing (lane 4 g + t: queries 2 t and 2 t +
+// 1, fours of sixteen g) nor reading (query g, fours 2 t and on) meets in a bank more than it must.
+__device__ __forceinline__ int weights_at(int query, int four) {
+  return query * kWeightWords + ((four / 2 ^ ((query & 1) << 2 | (query >> 1 & 1))) * 4 + four % 2 * 2);
+}
+
+// A stored block.
+struct CodedReader {
+  const std::uint8_t* base;
+  int weights_at, left_at, right_at, norms_at,
+      codes_at;  // bytes from base: half the registers of SkvCodedBlock
+  int left_row, right_row, rank;
+  float unit;
+  __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
+      : base(block), rank(block[0]), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
+    const SkvCodedBlock parts =
+        skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
+    weights_at = static_cast<int>(parts.weights);
+    left_at = static_cast<int>(parts.left);
+    right_at = static_cast<int>(parts.right);
+    norms_at = static_cast<int>(parts.norms);
+    codes_at = static_cast<int>(parts.codes);
+    left_row = static_cast<int>(parts.left_row);
+    right_row = static_cast<int>(parts.right_row);
+  }
+  // Norms (f16, times unit) of sixteen tokens in pairs, zeros from token n on.
+  __device__ __forceinline__ void norms(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
+    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + norms_at) + 16 * sixteen;
+    if (16 * sixteen + 16 <= n && reinterpret_cast<std::uintptr_t>(at) % 8 == 0) {
+      SKV_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const uint2 four = __ldg(reinterpret_cast<const uint2*>(at) + i);
+        pairs[2 * i] = four.x;
+        pairs[2 * i + 1] = four.y;
+      }
+      return;
+    }
+    SKV_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      const int token = 16 * sixteen + 2 * i;
+      pairs[i] = token < n ? __ldg(at + 2 * i) : 0u;
+      if (token + 1 < n) pairs[i] |= static_cast<std::uint32_t>(__ldg(at + 2 * i + 1)) << 16;
+    }
+  }
+  __device__ const std::uint16_t* weights() const {
+    return reinterpret_cast<const std::uint16_t*>(base + weights_at);
+  }
+  __device__ FactorRows left(const CodecView& codec, int n, const std::uint32_t* pairs) const {
+    return {base + left_at, left_row, (n + 15) / 16 * 16, codec.coded.factor_bits, rank, pairs};
+  }
+  __device__ FactorRows right(const CodecView& codec, int d, const std::uint32_t* pairs) const {
+    return {base + right_at, right_row, d, codec.coded.factor_bits, rank, pairs};
+  }
+};
+
+// What this lane multiplies of the queries in whole numbers: in registers, or in shared memory where those do
+// not suffice.
+template <int D>
+struct ByteQueries {
+  static constexpr int kSteps = (D + 31) / 32;
+  static constexpr bool kShared = D > 128;
+  uint2* shared;  // [steps, 32], the same for all warps
+  uint2 held[kShared ? 1 : kSteps];
+  __device__ __forceinline__ uint2 load(int step) const {
+    if constexpr (kShared)
+      return shared[32 * step + static_cast<int>(threadIdx.x) % 32];
+    else
+      return held[step];
+  }
+  __device__ __forceinline__ void store(int step, uint2 two) {
+    if constexpr (kShared)
+      shared[32 * step + static_cast<int>(threadIdx.x) % 32] = two;
+    else
+      held[step] = two;
+  }
+};
+
+// Sums of whole numbers: tokens' codes times the queries' bytes.
+template <int D, int bits>
+__device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool there,
+                                   const std::uint32_t (&levels)[4], const ByteQueries<D>& queries,
+                                   int (&sums)[kProducts][4]) {
+  constexpr int kGroups = D / 4;
+  const int t = static_cast<int>(threadIdx.x) % 4;
+  const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * kGroups * 8 * bits;
+  SKV_UNROLL
+  for (int step = 0; step < (D + 31) / 32; ++step) {
+    Tile<bits> first, second;
+    const int at = 8 * step + 2 * t;
+    const bool inside = there && at < kGroups;
+    const uint2 two = queries.load(step);
+    const std::uint32_t query[2] = {two.x, two.y};
+    first.load(row + at * 8 * bits, inside);
+    second.load(row + (at + 1) * 8 * bits, inside);
+    SKV_UNROLL
+    for (int pair = 0; pair < 2; ++pair) {
+      std::uint32_t a[4][4];
+      first.expand(levels, 2 * pair, a[0]);
+      first.expand(levels, 2 * pair + 1, a[1]);
+      second.expand(levels, 2 * pair, a[2]);
+      second.expand(levels, 2 * pair + 1, a[3]);
+      SKV_UNROLL
+      for (int m = 0; m < 4; ++m) {
+        const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
+        device::mma_s8(sums[4 * pair + m], operand, query);
+      }
+    }
+  }
+}
+
+// out += step times the sums of whole numbers: channels' codes times weights. first_token: of these kTokens.
+template <int D, int bits>
+__device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_token,
+                                 const std::uint32_t (&levels)[4], const std::uint32_t* weights,
+                                 const float (&steps)[2], float (&out)[(D + 127) / 128][kProducts][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4, groups = (n + 3) / 4;
+  SKV_UNROLL
+  for (int part = 0; part < (D + 127) / 128; ++part) {
+    const int sixteen = kSixteens * part + g;
+    const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * groups * 8 * bits;
+    const auto load = [&](int step, Tile<bits>(&two)[2]) {
+      SKV_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        const int at = first_token / 4 + 8 * step + 2 * t + i;
+        two[i].load(row + static_cast<std::int64_t>(at) * 8 * bits, 16 * sixteen < D && at < groups);
+      }
+    };
+    // 2 bits: all loads are under way together. More would fill the registers; they are loaded twice.
+    constexpr bool kAhead = bits == 2 && D <= 128;
+    Tile<bits> ahead[4][2];
+    if constexpr (kAhead) {
+      SKV_UNROLL
+      for (int step = 0; step < 4; ++step) load(step, ahead[step]);
+    }
+    SKV_UNROLL
+    for (int pair = 0; pair < 2; ++pair) {
+      int high[4][4] = {}, low[4][4] = {};
+      const auto multiply = [&](int step, const Tile<bits>(&two)[2]) {
+        std::uint32_t a[4][4];
+        two[0].expand(levels, 2 * pair, a[0]);
+        two[0].expand(levels, 2 * pair + 1, a[1]);
+        two[1].expand(levels, 2 * pair, a[2]);
+        two[1].expand(levels, 2 * pair + 1, a[3]);
+        const uint4 w = *reinterpret_cast<const uint4*>(weights + weights_at(g, 8 * step + 2 * t));
+        const std::uint32_t upper[2] = {w.x, w.z}, lower[2] = {w.y, w.w};
+        SKV_UNROLL
+        for (int m = 0; m < 4; ++m) {
+          const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
+          device::mma_s8(high[m], operand, upper);
+          device::mma_s8(low[m], operand, lower);
+        }
+      };
+      if constexpr (kAhead) {
+        SKV_UNROLL
+        for (int step = 0; step < 4; ++step) multiply(step, ahead[step]);
+      } else {
+        SKV_UNROLL_NOT
+        for (int step = 0; step < 4; ++step) {
+          Tile<bits> two[2];
+          load(step, two);
+          multiply(step, two);
+        }
+      }
+      SKV_UNROLL
+      for (int m = 0; m < 4; ++m)
+        for (int i = 0; i < 4; ++i)
+          out[part][4 * pair + m][i] += steps[i % 2] * static_cast<float>(256 * high[m][i] + low[m][i]);
+    }
+  }
+}
+
+}  // namespace spectralkv::device_kv
