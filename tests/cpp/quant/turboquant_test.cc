@@ -1,9 +1,10 @@
-// TurboQuant on random vectors: distortion, contraction, the three scales, the inner-product form, and odd
+// TurboQuant on random vectors: distortion, contraction, the scales, the inner-product form, and odd
 // rows.
 #include "quant/turboquant.h"
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -115,24 +116,27 @@ TEST(TurboQuant, InnerProductFormHasItsKnownError) {
   }
 }
 
-TEST(TurboQuant, LeastSquaresIsTheBestScale) {
+TEST(TurboQuant, LeastSquaresIsTheBestScaleAndLengthKeepsLengths) {
   const int d = 96;
   const auto x = gaussian(50, d, 5);
   for (int bits = 1; bits <= 8; ++bits) {
     const Codebook book = unit_vector_codebook(d, bits);
     for (int r = 0; r < 50; ++r) {
       const float* row = x.data() + r * d;
-      double errors[3];
+      std::array<double, kAllRowScales.size()> errors{};
       for (const RowScale scale : kAllRowScales) {
         std::vector<std::uint8_t> codes(static_cast<std::size_t>(d));
         std::vector<float> hat(static_cast<std::size_t>(d));
         dequantize_row(quantize_row(row, d, book, scale, codes.data()), codes.data(), d, book, hat.data());
-        errors[static_cast<int>(scale)] =
+        errors[static_cast<std::size_t>(scale)] =
             dot(row, row, d) - 2 * dot(row, hat.data(), d) + dot(hat.data(), hat.data(), d);
+        if (scale == RowScale::length)  // the scale is rounded to f16, each product to f32
+          EXPECT_NEAR(std::sqrt(dot(hat.data(), hat.data(), d) / dot(row, row, d)), 1,
+                      kHalfRounding + 0x1p-23);
       }
       const double rounding = kHalfRounding * kHalfRounding * dot(row, row, d);
-      EXPECT_LE(errors[1], errors[0] + rounding);
-      EXPECT_LE(errors[1], errors[2] + rounding);
+      const double least = errors[static_cast<std::size_t>(RowScale::least_squares)];
+      for (const double error : errors) EXPECT_LE(least, error + rounding);
     }
   }
 }
