@@ -130,9 +130,10 @@ TEST(TurboQuant, LeastSquaresIsTheBestScaleAndLengthKeepsLengths) {
         dequantize_row(quantize_row(row, d, book, scale, codes.data()), codes.data(), d, book, hat.data());
         errors[static_cast<std::size_t>(scale)] =
             dot(row, row, d) - 2 * dot(row, hat.data(), d) + dot(hat.data(), hat.data(), d);
-        if (scale == RowScale::length)  // the scale is rounded to f16, each product to f32
+        if (scale == RowScale::length) {  // the scale is rounded to f16, each product to f32
           EXPECT_NEAR(std::sqrt(dot(hat.data(), hat.data(), d) / dot(row, row, d)), 1,
                       kHalfRounding + 0x1p-23);
+        }
       }
       const double rounding = kHalfRounding * kHalfRounding * dot(row, row, d);
       const double least = errors[static_cast<std::size_t>(RowScale::least_squares)];
