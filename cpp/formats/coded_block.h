@@ -8,15 +8,47 @@
 // How the codes of a block lie: tiles with tokens as rows, tiles with channels as rows, or rows of bitpack.h.
 enum SkvCodeOrder { kSkvTokenTiles, kSkvChannelTiles, kSkvCodeRows };
 
+// factor_bits: of every factor entry in a block that does not say otherwise.
 typedef struct {
   int d, bits, factor_bits;
   enum SkvCodeOrder order;
 } SkvCodedFormat;
 
+// What the first bytes of a block say of its components: byte 0 is the rank, its highest bit set where each
+// component has a width of its own. Then these widths, a byte each and an even number of bytes, stand behind
+// the shares (2 + 2 rank), falling.
+enum { kSkvOwnWidths = 0x80 };
+typedef struct {
+  int rank, all;          // all: the width where there are none
+  const uint8_t* widths;  // [rank], or null
+} SkvFactors;
+
+SKV_HD static inline SkvFactors skv_factors(SkvCodedFormat f, const uint8_t* block) {
+  SkvFactors factors = {block[0] & (kSkvOwnWidths - 1), f.factor_bits, 0};
+  if (block[0] & kSkvOwnWidths) factors.widths = block + 2 + 2 * factors.rank;
+  return factors;
+}
+SKV_HD static inline int skv_factor_width(SkvFactors f, int i) {
+  return f.widths ? f.widths[i] : f.all;
+}
+// Of the components before number i. A column of m entries, m a multiple of 16, takes m / 8 bytes a bit.
+SKV_HD static inline size_t skv_factor_bits_before(SkvFactors f, int i) {
+  if (!f.widths) return (size_t)(i * f.all);
+  size_t sum = 0;
+  for (int j = 0; j < i; ++j) sum += f.widths[j];
+  return sum;
+}
+// Codes of a component's own width from here on are whole numbers: code c of b bits stands for
+// (c - 2^(b-1)) / 2^(b-1). All others are indices into the Gaussian codebook of their width.
+enum { kSkvWholeWidth = 8 };
+SKV_HD static inline int skv_factor_is_whole(SkvFactors f, int i) {
+  return f.widths && f.widths[i] >= kSkvWholeWidth;
+}
+
 // Offsets from the start of a block, in bytes.
 typedef struct {
   size_t weights, left, right, norms, codes, end;
-  size_t left_row, right_row;  // bytes of a factor's codes
+  size_t left_bit, right_bit;  // bytes that a bit of each code of a column takes
 } SkvCodedBlock;
 
 SKV_HD static inline size_t skv_code_bytes(SkvCodedFormat f, size_t n) {
@@ -25,15 +57,17 @@ SKV_HD static inline size_t skv_code_bytes(SkvCodedFormat f, size_t n) {
   return n * skv_packed_bytes(f.d, f.bits);
 }
 
-// Of n tokens at that rank.
-SKV_HD static inline SkvCodedBlock skv_coded_block(SkvCodedFormat f, size_t n, size_t rank) {
+// Of n tokens with these components. Component i's columns start at left + left_bit * bits_before(i) and
+// right + right_bit * bits_before(i).
+SKV_HD static inline SkvCodedBlock skv_coded_block(SkvCodedFormat f, size_t n, SkvFactors factors) {
   SkvCodedBlock b;
-  b.left_row = skv_packed_bytes((int)((n + 15) / 16 * 16), f.factor_bits);
-  b.right_row = skv_packed_bytes(f.d, f.factor_bits);
+  const size_t rank = (size_t)factors.rank, bits = skv_factor_bits_before(factors, factors.rank);
+  b.left_bit = (n + 15) / 16 * 2;
+  b.right_bit = (size_t)f.d / 8;
   b.weights = 2;
-  b.left = b.weights + 2 * rank;
-  b.right = b.left + rank * b.left_row;
-  b.norms = b.right + rank * b.right_row;
+  b.left = b.weights + 2 * rank + (factors.widths ? (rank + 1) / 2 * 2 : 0);
+  b.right = b.left + bits * b.left_bit;
+  b.norms = b.right + bits * b.right_bit;
   b.codes = b.norms + 2 * n;
   b.end = b.codes + skv_code_bytes(f, n);
   return b;

@@ -53,11 +53,18 @@ CodecSpec::CodecSpec(std::string_view text) : text_(trim(text)) {
 
 std::int64_t CodecSpec::take_int(std::string_view option, std::int64_t fallback, std::int64_t min,
                                  std::int64_t max) {
+  return take_int_or(option, "", 0, fallback, min, max);
+}
+
+std::int64_t CodecSpec::take_int_or(std::string_view option, std::string_view word, std::int64_t means,
+                                    std::int64_t fallback, std::int64_t min, std::int64_t max) {
   const auto it = options_.find(option);
   if (it == options_.end()) return fallback;
-  const auto value = to_int(it->second);
-  if (!value || *value < min || *value > max)
-    refuse(concat("option '", option, "' must be ", min, " to ", max, ", got '", it->second, "'"));
+  const bool is_word = !word.empty() && it->second == word;
+  const auto value = is_word ? std::optional(means) : to_int(it->second);
+  if (!value || (!is_word && (*value < min || *value > max)))
+    refuse(concat("option '", option, "' must be ", min, " to ", max, word.empty() ? "" : " or ", word,
+                  ", got '", it->second, "'"));
   options_.erase(it);
   return *value;
 }

@@ -37,6 +37,9 @@ class CodecSpec {
 
   // Each takes an option out; the fallback serves when it is absent.
   std::int64_t take_int(std::string_view option, std::int64_t fallback, std::int64_t min, std::int64_t max);
+  // The same, and `word` stands for `means`.
+  std::int64_t take_int_or(std::string_view option, std::string_view word, std::int64_t means,
+                           std::int64_t fallback, std::int64_t min, std::int64_t max);
   std::string take_choice(std::string_view option, std::string_view fallback,
                           std::span<const std::string_view> choices);
   bool take_flag(std::string_view option);

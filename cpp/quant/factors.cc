@@ -1,28 +1,37 @@
 // The factor quantiser behind factors.h.
 #include "quant/factors.h"
 
-#include <vector>
+#include <algorithm>
+#include <array>
 
 #include "quant/row_math.h"
 
 namespace spectralkv {
 
-std::uint16_t quantize_factor(const float* column, int n, const Codebook& codebook, std::uint8_t* codes) {
-  if (n == 0) return 0;
-  const double deviation = std::sqrt(dot_in_double(column, column, n) / n);
-  std::vector<float> values(static_cast<std::size_t>(n), 0.0f);
-  for (int i = 0; i < n && deviation > 0; ++i)
-    values[static_cast<std::size_t>(i)] = static_cast<float>(static_cast<double>(column[i]) / deviation);
-  nearest_codes(codebook, values.data(), n, codes);
-  for (int i = 0; i < n; ++i) values[static_cast<std::size_t>(i)] = codebook.levels[codes[i]];
-  return saturating_f16(dot_in_double(column, values.data(), n) /
-                        dot_in_double(values.data(), values.data(), n));
-}
-
-void dequantize_factor(std::uint16_t scale, const std::uint8_t* codes, int n, const Codebook& codebook,
-                       float* column) {
-  const float factor = skv_f16_to_f32(scale);
-  for (int i = 0; i < n; ++i) column[i] = factor * codebook.levels[codes[i]];
+QuantizedColumn quantize_factor(std::span<const float> column, const Codebook& codebook,
+                                std::vector<std::uint16_t>& codes) {
+  const int n = static_cast<int>(column.size());
+  codes.resize(column.size());
+  if (n == 0) return {};
+  const double squares = dot_in_double(column.data(), column.data(), n), deviation = std::sqrt(squares / n);
+  constexpr std::size_t kStep = 256;
+  std::vector<float> levels(column.size());
+  for (std::size_t first = 0; first < column.size(); first += kStep) {
+    const std::size_t count = std::min(kStep, column.size() - first);
+    std::array<float, kStep> values;
+    std::array<std::uint8_t, kStep> found;
+    for (std::size_t i = 0; i < count; ++i)
+      values[i] =
+          deviation > 0 ? static_cast<float>(static_cast<double>(column[first + i]) / deviation) : 0.0f;
+    nearest_codes(codebook, values.data(), static_cast<int>(count), found.data());
+    for (std::size_t i = 0; i < count; ++i) {
+      codes[first + i] = found[i];
+      levels[first + i] = codebook.levels[found[i]];
+    }
+  }
+  const double along = dot_in_double(column.data(), levels.data(), n),
+               length = dot_in_double(levels.data(), levels.data(), n);
+  return {saturating_f16(along / length), std::max(0.0, squares - along * along / length)};
 }
 
 }  // namespace spectralkv

@@ -3,6 +3,8 @@
 
 namespace {
 
+using spectralkv::simd::CodeRow;
+
 constexpr int64_t kUnpackedColumns = 256;
 
 // Four rows times T tokens; the first `rows` (1 to 4) results a token are stored.
@@ -105,6 +107,42 @@ void decode_codes(const uint8_t* row, int64_t d, const float* levels, float scal
   const CodeLevels<bits> table(levels);
   const Vec factor = vec_set1(scale);
   for (int64_t k = 0; k < d; k += 16) vec_store(out + k, vec_mul(factor, table.at(row, d, k)));
+}
+
+template <int bits>
+void decode_whole(const uint8_t* row, int64_t d, float scale, float* out) {
+  const Vec factor = vec_set1(scale), middle = vec_set1((float)(1 << (bits - 1)));
+  for (int64_t k = 0; k < d; k += 16)
+    vec_store(out + k, vec_mul(factor, vec_sub(vec_code_numbers<bits>(row, d, k), middle)));
+}
+
+void decode_rows(const CodeRow* rows, int64_t count, int64_t d, float* out) {
+  for (const CodeRow* row = rows; row < rows + count; ++row, out += d) {
+    if (row->levels == nullptr) {
+      if (row->bits == 8) decode_whole<8>(row->codes, d, row->scale, out);
+      if (row->bits == 10) decode_whole<10>(row->codes, d, row->scale, out);
+      if (row->bits == 12) decode_whole<12>(row->codes, d, row->scale, out);
+      if (row->bits == 16) decode_whole<16>(row->codes, d, row->scale, out);
+      continue;
+    }
+    switch (row->bits) {
+#define CASE(b)                                                       \
+  case b:                                                             \
+    decode_codes<b>(row->codes, d, row->levels, row->scale, out); \
+    break;
+      CASE(1)
+      CASE(2)
+      CASE(3)
+      CASE(4)
+      CASE(5)
+      CASE(6)
+      CASE(7)
+      CASE(8)
+#undef CASE
+      default:
+        break;
+    }
+  }
 }
 
 }  // namespace

@@ -48,6 +48,15 @@ struct WeightRows {
   int64_t count;
 };
 
+// A row of codes of formats/bitpack.h, 1 to 8, 10, 12 or 16 bits each: levels[code], or whole numbers (code -
+// 2^(bits - 1)) where levels is null; times scale. Whole numbers have 8 bits or more, others 8 or fewer.
+struct CodeRow {
+  const uint8_t* codes;
+  const float* levels;
+  float scale;
+  int32_t bits;
+};
+
 struct Kernels {
   const char* name;
 
@@ -81,6 +90,9 @@ struct Kernels {
   // out[i] = scale * levels[code[i]] for one row of d codes.
   void (*decode_codes[kCodeBits])(const uint8_t* row, int64_t d, const float* levels, float scale,
                                   float* out);
+
+  // Rows of any widths: out[r * d + i], d a multiple of 16.
+  void (*decode_rows)(const CodeRow* rows, int64_t count, int64_t d, float* out);
 
   // y[t * ldy + r] += unit * steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r <
   // a.rows, b = index + 2. The sum is an exact integer, groups <= kMostGroups. scale: [a.rows], or null

@@ -44,6 +44,7 @@ constexpr Kernels kTable = {
     EACH(mix_codes),
     EACH(decode_codes),
 #undef EACH
+    decode_rows,
     {add_tiles<2, ByteRows>, add_tiles<3, ByteRows>, add_tiles<4, ByteRows>},
     {add_tiles<2, WeightRows>, add_tiles<3, WeightRows>, add_tiles<4, WeightRows>},
     to_bytes,

@@ -203,4 +203,25 @@ struct CodeLevels {
   Vec at(const uint8_t* row, int64_t d, int64_t i) const { return {half(row, d, i, 0), half(row, d, i, 1)}; }
 };
 
+template <int bits>
+inline __m256 vec_code_numbers_half(const uint8_t* row, int64_t d, int64_t i, int half) {
+  const auto bytes = [&](const uint8_t* plane) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(plane + i + 8 * half)));
+  };
+  __m256i code = bytes(row);
+  if constexpr (bits > 8) {
+    __m256i upper;
+    if constexpr (bits == 16) upper = bytes(row + d);
+    if constexpr (bits == 12) upper = vec_code_lanes(row + d + i / 2 + 4 * half, 4, 0);
+    if constexpr (bits == 10) upper = vec_code_lanes(row + d + i / 4, 2, 8 * half);
+    const __m256i mask = _mm256_set1_epi32((1 << (bits - 8)) - 1);
+    code = _mm256_or_si256(code, _mm256_slli_epi32(_mm256_and_si256(upper, mask), 8));
+  }
+  return _mm256_cvtepi32_ps(code);
+}
+template <int bits>
+inline Vec vec_code_numbers(const uint8_t* row, int64_t d, int64_t i) {
+  return {vec_code_numbers_half<bits>(row, d, i, 0), vec_code_numbers_half<bits>(row, d, i, 1)};
+}
+
 }  // namespace

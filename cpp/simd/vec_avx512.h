@@ -190,4 +190,21 @@ struct CodeLevels {
   }
 };
 
+template <int bits>
+inline Vec vec_code_numbers(const uint8_t* row, int64_t d, int64_t i) {
+  const auto bytes = [&](const uint8_t* plane) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)(plane + i)));
+  };
+  __m512i code = bytes(row);
+  if constexpr (bits > 8) {
+    __m512i upper;
+    if constexpr (bits == 16) upper = bytes(row + d);
+    if constexpr (bits == 12) upper = vec_codes4(row + d + i / 2);
+    if constexpr (bits == 10) upper = vec_codes2(row + d + i / 4);
+    const __m512i mask = _mm512_set1_epi32((1 << (bits - 8)) - 1);
+    code = _mm512_or_si512(code, _mm512_slli_epi32(_mm512_and_si512(upper, mask), 8));
+  }
+  return {_mm512_cvtepi32_ps(code)};
+}
+
 }  // namespace

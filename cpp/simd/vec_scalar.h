@@ -149,4 +149,10 @@ struct CodeLevels {
   }
 };
 
+// Codes i to i + 15 of such a row as numbers: 8, 10, 12 or 16 bits.
+template <int bits>
+inline Vec vec_code_numbers(const uint8_t* row, int64_t d, int64_t i) {
+  return vec_make([&](int lane) { return (float)skv_packed_code(row, (int)d, bits, (int)i + lane); });
+}
+
 }  // namespace

@@ -2,17 +2,19 @@
 //
 //     Y Pi^T  =  2^e ( sum over i < r of g_i a_i b_i^T  +  N C )
 //
-// a_i [n] and b_i [d] are levels of the Gaussian codebook of factor_bits bits, C [n, d] levels of the
-// codebook of a unit vector's coordinates of `bits` bits, N one number a row. Everything lives in codec
-// space: the right singular vectors are those of the rotated block.
+// a_i [n] and b_i [d] are a component's columns, levels of the Gaussian codebook of its width or whole numbers
+// (formats/coded_block.h), C [n, d] levels of the codebook of a unit vector's coordinates of `bits` bits, N one
+// number a row. Everything lives in codec space: the right singular vectors are those of the rotated block.
 //
 //     offset      bytes                     what
-//     0           1                         r, the rank
+//     0           1                         r, the rank; 0x80 more where components have widths of their own
 //     1           1                         e, signed: brings the largest row norm into [2^12, 2^13), so that
 //                                           neither g nor N leaves the range of f16, at 1e4 or at 1e-6
-//     2           2 r                       g (f16): the singular value times the scales of both columns
-//     ...         r n' factor_bits / 8      codes of a_i, n' = n rounded up to 16 (codes 0 behind the last)
-//     ...         r d factor_bits / 8       codes of b_i
+//     2           2 r                       g (f16), the shares: the singular value times the scales of both
+//                                           columns
+//     ...         r, and 1 if r is odd      w_i, the widths; not there where all have `factor_bits`
+//     ...         sum of n' w_i / 8         codes of a_i, n' = n rounded up to 16 (anything behind the last)
+//     ...         sum of d w_i / 8          codes of b_i
 //     ...         2 n                       N (f16)
 //     ...                                   codes of C (residual_codes.h)
 //
@@ -28,9 +30,9 @@
 
 #include "base/error.h"
 #include "formats/coded_block.h"
+#include "kv/codecs/factor_codes.h"
 #include "kv/codecs/residual_codes.h"
 #include "kv/codecs/shared_tables.h"
-#include "quant/factors.h"
 #include "quant/row_math.h"
 #include "simd/dispatch.h"
 #include "spectral/edge.h"
@@ -39,16 +41,11 @@
 namespace spectralkv {
 namespace {
 
-constexpr int kMaxRank = 64;       // edge_window of any head dim is at most its square root
 constexpr int kNormExponent = 13;  // the largest row norm is scaled below 2^13
 constexpr std::int64_t kHeader = 2;
 
 std::int64_t padded(std::int64_t n) {
   return (n + 15) / 16 * 16;
-}
-
-std::int64_t packed(std::int64_t d, int bits) {
-  return static_cast<std::int64_t>(skv_packed_bytes(static_cast<int>(d), bits));
 }
 
 double row_norm(const float* row, std::int64_t d) {
@@ -63,9 +60,9 @@ class EOptShrinkQCodec final : public Codec {
         text_(std::move(text)),
         rotation_(shared_rotation(options.rotation, static_cast<int>(head_dim))),
         codebook_(shared_unit_codebook(static_cast<int>(head_dim), options.bits)),
-        factor_codebook_(shared_gaussian_codebook(options.factor_bits)),
+        factors_(options.factor_bits),
         residual_(make_residual_codes(codebook_, head_dim, side)),
-        format_{static_cast<int>(head_dim), options.bits, options.factor_bits,
+        format_{static_cast<int>(head_dim), options.bits, factors_.plain_width(),
                 code_order(options.bits, side)} {}
 
   std::string spec() const override { return text_; }
@@ -74,16 +71,27 @@ class EOptShrinkQCodec final : public Codec {
             options_.factor,        options_.loss, options_.closed_loop, options_.scale};
   }
 
-  std::int64_t max_bytes(std::int64_t n) const override { return bytes(n, max_rank(n)); }
+  std::int64_t max_bytes(std::int64_t n) const override {
+    const std::vector<std::uint8_t> widths(static_cast<std::size_t>(max_rank(n)),
+                                           static_cast<std::uint8_t>(factors_.most_width()));
+    return bytes(n, {static_cast<int>(max_rank(n)), factors_.plain_width(),
+                     factors_.own_widths() ? widths.data() : nullptr});
+  }
 
   bool valid(const std::byte* in, std::int64_t n, std::int64_t size) const override {
-    return size >= kHeader && static_cast<std::int64_t>(in[0]) <= max_rank(n) &&
-           size == bytes(n, static_cast<std::int64_t>(in[0]));
+    if (size < kHeader) return false;
+    const SkvFactors factors = factors_of(in);
+    if (factors.rank > max_rank(n) || size < kHeader + 3 * factors.rank) return false;
+    for (int i = 0; factors.widths != nullptr && i < factors.rank; ++i)
+      if (!factors_.knows_width(factors.widths[i])) return false;
+    return size == bytes(n, factors);
   }
 
   double paper_bits(const std::byte* in, std::int64_t n, std::int64_t) const override {
-    return static_cast<double>(n * head_dim() * options_.bits +
-                               view(in, n).rank * (n + head_dim()) * options_.factor_bits);
+    const SkvFactors factors = factors_of(in);
+    return static_cast<double>(n * head_dim() * options_.bits) +
+           static_cast<double>(n + head_dim()) *
+               static_cast<double>(skv_factor_bits_before(factors, factors.rank));
   }
 
   void enter(ConstMatrix x, Matrix out) const override { rotation_.enter(x, out); }
@@ -99,19 +107,19 @@ class EOptShrinkQCodec final : public Codec {
  private:
   // The parts of a stored block.
   struct View {
-    int rank = 0;
+    SkvFactors factors{};
+    SkvCodedBlock at{};
     float unit = 1;  // 2^e
-    const std::uint16_t* weights = nullptr;
     const std::uint8_t *left = nullptr, *right = nullptr;
-    const std::uint16_t* norms = nullptr;
+    const std::uint16_t *shares = nullptr, *norms = nullptr;
     const std::uint8_t* codes = nullptr;
   };
 
-  SkvCodedBlock parts(std::int64_t n, std::int64_t rank) const {
-    return skv_coded_block(format_, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
+  SkvFactors factors_of(const std::byte* in) const {
+    return skv_factors(format_, reinterpret_cast<const std::uint8_t*>(in));
   }
-  std::int64_t bytes(std::int64_t n, std::int64_t rank) const {
-    return static_cast<std::int64_t>(parts(n, rank).end);
+  std::int64_t bytes(std::int64_t n, SkvFactors factors) const {
+    return static_cast<std::int64_t>(skv_coded_block(format_, static_cast<std::size_t>(n), factors).end);
   }
   std::int64_t max_rank(std::int64_t n) const {
     const int k = edge_window(static_cast<int>(head_dim()));
@@ -120,21 +128,24 @@ class EOptShrinkQCodec final : public Codec {
 
   View view(const std::byte* in, std::int64_t n) const {
     View v;
-    v.rank = static_cast<int>(in[0]);
+    v.factors = factors_of(in);
+    v.at = skv_coded_block(format_, static_cast<std::size_t>(n), v.factors);
     v.unit = std::ldexp(1.0f, static_cast<std::int8_t>(in[1]));
     const auto* start = reinterpret_cast<const std::uint8_t*>(in);
-    const SkvCodedBlock at = parts(n, v.rank);
-    v.weights = reinterpret_cast<const std::uint16_t*>(start + at.weights);
-    v.left = start + at.left;
-    v.right = start + at.right;
-    v.norms = reinterpret_cast<const std::uint16_t*>(start + at.norms);
-    v.codes = start + at.codes;
+    v.shares = reinterpret_cast<const std::uint16_t*>(start + v.at.weights);
+    v.left = start + v.at.left;
+    v.right = start + v.at.right;
+    v.norms = reinterpret_cast<const std::uint16_t*>(start + v.at.norms);
+    v.codes = start + v.at.codes;
     return v;
   }
 
-  // g_i 2^e.
-  void weights(const View& v, float* out) const {
-    for (int i = 0; i < v.rank; ++i) out[i] = skv_f16_to_f32(v.weights[i]) * v.unit;
+  // a_i as rows [r, n'], and g_i 2^e b_i as rows [r, d].
+  void left_rows(const View& v, std::int64_t n, float* out) const {
+    factors_.decode(v.factors, v.left, v.at.left_bit, padded(n), nullptr, 1, out);
+  }
+  void right_rows(const View& v, float* out) const {
+    factors_.decode(v.factors, v.right, v.at.right_bit, head_dim(), v.shares, v.unit, out);
   }
   // N 2^e, [n].
   static const float* norms(const View& v, std::int64_t n, float* out) {
@@ -142,56 +153,52 @@ class EOptShrinkQCodec final : public Codec {
     return out;
   }
 
-  void scale_by_weights(const View& v, Matrix along) const {
-    std::array<float, kMaxRank> g;
-    weights(v, g.data());
-    for (std::int64_t i = 0; i < along.rows; ++i)
-      for (std::int64_t r = 0; r < along.cols; ++r) along(i, r) *= g[static_cast<std::size_t>(r)];
+  struct Columns {
+    ConstMatrix left, right;  // [r, n] and [r, d], as left_rows and right_rows have them
+  };
+  Columns decode_columns(const View& v, std::int64_t n, CodecWork& work) const {
+    const std::int64_t rank = v.factors.rank, wide = padded(n);
+    float *const left = work.floats(5, rank * (wide + head_dim())), *const right = left + rank * wide;
+    left_rows(v, n, left);
+    right_rows(v, right);
+    return {ConstMatrix(left, rank, wide).cols_range(0, n), ConstMatrix(right, rank, head_dim())};
   }
-  void multiply_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width, ConstMatrix x,
-                        Matrix along, CodecWork& work) const;
-  void mix_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width, ConstMatrix along,
-                   Matrix out, CodecWork& work) const;
+  // out [m, rank] = x [m, width] rows^T, rows [rank, width].
+  static void multiply(ConstMatrix x, ConstMatrix rows, Matrix out, CodecWork& work) {
+    kernels().matmul[static_cast<std::size_t>(DType::f32)](
+        rows.data, rows.stride * 4, rows.rows, rows.cols, x.data, x.stride, x.rows, out.data, out.stride,
+        work.floats(1, simd::matmul_work(rows.cols)));
+  }
 
   void encode_run(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
                   std::span<std::int64_t> used, CodecWork& work) const;
   int exponent_of(ConstMatrix block) const;
   std::int64_t encode_rows(Matrix rows, const EOptShrinkResult& low, Matrix spare, std::byte* out) const;
+  double allowed_error(const EOptShrinkResult& low, std::int64_t n) const;
+  void store_factors(const EOptShrinkResult& low, std::int64_t n, std::byte* out) const;
 
   // out [n, d] -= or += the low-rank part as stored.
   void add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const;
-
-  std::size_t factor_kernel() const { return static_cast<std::size_t>(options_.factor_bits - 1); }
-  const float* factor_levels() const { return factor_codebook_.levels.data(); }
 
   EOptShrinkQOptions options_;
   std::string text_;
   const CacheRotation& rotation_;
   const Codebook& codebook_;
-  const Codebook& factor_codebook_;
+  FactorCodes factors_;
   std::unique_ptr<const ResidualCodes> residual_;
   SkvCodedFormat format_;
 };
 
 void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const {
-  if (v.rank == 0) return;
-  constexpr std::int64_t kRows = 16;  // so many share the lookups of b
-  std::array<float, kMaxRank> g;
-  std::array<float, kRows * kMaxRank> shares;
-  weights(v, g.data());
-  const std::int64_t left_bytes = packed(padded(n), options_.factor_bits);
-  for (std::int64_t first = 0; first < n; first += kRows) {
-    const std::int64_t count = std::min(kRows, n - first);
-    float* share = shares.data();
-    for (std::int64_t t = first; t < first + count; ++t)
-      for (int i = 0; i < v.rank; ++i) {
-        const unsigned code = skv_packed_code(v.left + i * left_bytes, static_cast<int>(padded(n)),
-                                              options_.factor_bits, static_cast<int>(t));
-        *share++ = sign * g[static_cast<std::size_t>(i)] * factor_levels()[code];
-      }
-    kernels().mix_codes[factor_kernel()](shares.data(), v.rank, count, v.right, v.rank, head_dim(),
-                                         factor_levels(), out.row(first), out.stride);
-  }
+  const std::int64_t rank = v.factors.rank, wide = padded(n);
+  if (rank == 0) return;
+  Buffer<float> memory(static_cast<std::size_t>(rank * (wide + n + head_dim())));
+  float *const left = memory.data(), *const by_token = left + rank * wide, *const right = by_token + rank * n;
+  left_rows(v, n, left);
+  right_rows(v, right);
+  for (std::int64_t t = 0; t < n; ++t)
+    for (std::int64_t i = 0; i < rank; ++i) by_token[t * rank + i] = sign * left[i * wide + t];
+  kernels().mix_f32(by_token, rank, n, right, head_dim(), rank, head_dim(), out.data, out.stride);
 }
 
 std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWork& work) const {
@@ -253,33 +260,60 @@ int EOptShrinkQCodec::exponent_of(ConstMatrix block) const {
   return std::clamp(exponent - kNormExponent, -100, 120);
 }
 
+// What a component's columns may miss: twice the optimum of factor_codes.cc, so that widths, which rise by a
+// bit or more, lie around it. In an open loop nothing takes up what they miss, and the residual's own error
+// stands in the place of its energy.
+double EOptShrinkQCodec::allowed_error(const EOptShrinkResult& low, std::int64_t n) const {
+  double rest = 0;
+  for (std::size_t i = 0; i < low.singular_values.size(); ++i) {
+    const double kept = i < low.shrunken.size() ? low.shrunken[i] : 0, left = low.singular_values[i] - kept;
+    rest += left * left;
+  }
+  if (!options_.closed_loop) rest *= codebook_.distortion;
+  const auto tokens = static_cast<double>(n), d = static_cast<double>(head_dim());
+  return 2 * rest * (tokens + d) / (tokens * d);
+}
+
+// Header, shares, widths and columns.
+void EOptShrinkQCodec::store_factors(const EOptShrinkResult& low, std::int64_t n, std::byte* out) const {
+  assert(low.rank <= max_rank(n));
+  const double allowed = allowed_error(low, n);
+  std::vector<CodedFactor> coded;
+  bool plain = true;
+  for (int i = 0; i < low.rank; ++i) {
+    coded.push_back(
+        factors_.encode(low.left(i), low.right(i), low.shrunken[static_cast<std::size_t>(i)], allowed));
+    plain &= coded.back().width == factors_.plain_width() && !coded.back().whole;
+  }
+  auto* const bytes = reinterpret_cast<std::uint8_t*>(out);
+  bytes[0] = static_cast<std::uint8_t>(low.rank | (plain ? 0 : kSkvOwnWidths));
+  std::uint8_t* const widths = bytes + kHeader + 2 * low.rank;
+  for (std::size_t i = 0; i < coded.size(); ++i) {
+    std::memcpy(bytes + kHeader + 2 * i, &coded[i].share, 2);
+    if (!plain) widths[i] = static_cast<std::uint8_t>(coded[i].width);
+  }
+  if (!plain && low.rank % 2 == 1) widths[low.rank] = 0;
+  const SkvFactors factors = factors_of(out);
+  const SkvCodedBlock at = skv_coded_block(format_, static_cast<std::size_t>(n), factors);
+  std::uint8_t *left = bytes + at.left, *right = bytes + at.right;
+  for (CodedFactor& one : coded) {
+    one.left.resize(static_cast<std::size_t>(padded(n)));
+    skv_pack_codes(one.left.data(), static_cast<int>(padded(n)), one.width, left);
+    skv_pack_codes(one.right.data(), static_cast<int>(head_dim()), one.width, right);
+    left += at.left_bit * static_cast<std::size_t>(one.width);
+    right += at.right_bit * static_cast<std::size_t>(one.width);
+  }
+}
+
 // The block behind its exponent. rows [n, d]: rotated and scaled, lost; spare: [n, d].
 std::int64_t EOptShrinkQCodec::encode_rows(Matrix rows, const EOptShrinkResult& low, Matrix spare,
                                            std::byte* out) const {
   const std::int64_t n = rows.rows, d = head_dim();
-  assert(low.rank <= max_rank(n) && low.rank <= kMaxRank);
-  out[0] = static_cast<std::byte>(low.rank);
+  store_factors(low, n, out);
   const View v = view(out, n);
   const auto at = [out](const void* part) {  // the same place, to write to
     return out + (static_cast<const std::byte*>(part) - out);
   };
-
-  std::vector<std::uint8_t> codes(static_cast<std::size_t>(std::max(padded(n), n * d)));
-  const auto store = [&](std::span<const float> column, const std::uint8_t* row) {
-    std::fill(codes.begin(), codes.end(), std::uint8_t{0});
-    const std::uint16_t scale =
-        quantize_factor(column.data(), static_cast<int>(column.size()), factor_codebook_, codes.data());
-    skv_pack_codes(codes.data(), static_cast<int>(padded(static_cast<std::int64_t>(column.size()))),
-                   options_.factor_bits, reinterpret_cast<std::uint8_t*>(at(row)));
-    return static_cast<double>(skv_f16_to_f32(scale));
-  };
-  for (int i = 0; i < low.rank; ++i) {
-    const double a = store(low.left(i), v.left + i * packed(padded(n), options_.factor_bits));
-    const double b = store(low.right(i), v.right + i * packed(d, options_.factor_bits));
-    const std::uint16_t g = saturating_f16(low.shrunken[static_cast<std::size_t>(i)] * a * b);
-    std::memcpy(at(v.weights + i), &g, 2);
-  }
-
   if (options_.closed_loop) {
     View in_these_units = v;
     in_these_units.unit = 1;
@@ -289,13 +323,14 @@ std::int64_t EOptShrinkQCodec::encode_rows(Matrix rows, const EOptShrinkResult& 
     for (std::int64_t t = 0; t < n; ++t)
       for (std::int64_t c = 0; c < d; ++c) rows(t, c) -= spare(t, c);
   }
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(n * d));
   for (std::int64_t t = 0; t < n; ++t) {
     const std::uint16_t norm =
         quantize_row(rows.row(t), static_cast<int>(d), codebook_, options_.scale, codes.data() + t * d);
     std::memcpy(at(v.norms + t), &norm, 2);
   }
   residual_->store(codes.data(), n, reinterpret_cast<std::uint8_t*>(at(v.codes)));
-  return bytes(n, low.rank);
+  return bytes(n, v.factors);
 }
 
 void EOptShrinkQCodec::decode(const std::byte* in, std::int64_t n, Matrix out) const {
@@ -305,63 +340,36 @@ void EOptShrinkQCodec::decode(const std::byte* in, std::int64_t n, Matrix out) c
   add_low_rank(v, n, 1, out);
 }
 
-// along [m, rank] = x [m, width] times the factors' columns.
-void EOptShrinkQCodec::multiply_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width,
-                                        ConstMatrix x, Matrix along, CodecWork&) const {
-  kernels().score_codes[factor_kernel()](codes, rank, width, factor_levels(), x.data, x.stride, x.rows,
-                                         along.data, along.stride);
-}
-
-// out [m, width] += along [m, rank] times the factors' columns.
-void EOptShrinkQCodec::mix_factors(const std::uint8_t* codes, std::int64_t rank, std::int64_t width,
-                                   ConstMatrix along, Matrix out, CodecWork&) const {
-  kernels().mix_codes[factor_kernel()](along.data, along.stride, along.rows, codes, rank, width,
-                                       factor_levels(), out.data, out.stride);
-}
-
-// s = ((q B) g) A^T + (q C^T) N.
+// s = (q (g B)^T) A + (q C^T) N.
 void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s,
                              CodecWork& work) const {
   if (!residual_->scores()) return Codec::score(in, n, q, s, work);
   const View v = view(in, n);
-  const std::int64_t m = s.rows, width = padded(n);
-  if (v.rank == 0) {
-    for (std::int64_t i = 0; i < m; ++i)
-      std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
-  } else {
-    const Matrix along(work.floats(4, m * v.rank), m, v.rank);
-    multiply_factors(v.right, v.rank, head_dim(), q.rows, along, work);
-    scale_by_weights(v, along);
-    const Matrix low = n == width ? s : Matrix(work.floats(5, m * width), m, width);
-    for (std::int64_t i = 0; i < m; ++i)
-      std::memset(low.row(i), 0, static_cast<std::size_t>(width) * sizeof(float));
-    mix_factors(v.left, v.rank, width, along, low, work);
-    for (std::int64_t i = 0; i < m && n != width; ++i)
-      std::memcpy(s.row(i), low.row(i), static_cast<std::size_t>(n) * sizeof(float));
+  const std::int64_t m = s.rows, rank = v.factors.rank;
+  for (std::int64_t i = 0; i < m; ++i)
+    std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
+  if (rank > 0) {
+    const Columns columns = decode_columns(v, n, work);
+    const Matrix along(work.floats(4, m * rank), m, rank);
+    multiply(q.rows, columns.right, along, work);
+    kernels().mix_f32(along.data, along.stride, m, columns.left.data, columns.left.stride, rank, n, s.data,
+                      s.stride);
   }
   residual_->add_score(v.codes, n, norms(v, n, work.floats(3, n)), q, s, work);
 }
 
-// acc += ((p A) g) B^T + (p N) C.
+// acc += (p A^T) (g B) + (p N) C.
 void EOptShrinkQCodec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc,
                            CodecWork& work) const {
   if (!residual_->mixes()) return Codec::mix(in, n, p, acc, work);
   const View v = view(in, n);
-  const std::int64_t m = p.rows, width = padded(n);
-  if (v.rank > 0) {
-    ConstMatrix weighted = p;
-    if (n != width) {  // zeros against the codes behind the last token
-      const Matrix wide(work.floats(5, m * width), m, width);
-      for (std::int64_t i = 0; i < m; ++i) {
-        std::memcpy(wide.row(i), p.row(i), static_cast<std::size_t>(n) * sizeof(float));
-        std::memset(wide.row(i) + n, 0, static_cast<std::size_t>(width - n) * sizeof(float));
-      }
-      weighted = wide;
-    }
-    const Matrix along(work.floats(4, m * v.rank), m, v.rank);
-    multiply_factors(v.left, v.rank, width, weighted, along, work);
-    scale_by_weights(v, along);
-    mix_factors(v.right, v.rank, head_dim(), along, acc, work);
+  const std::int64_t m = p.rows, rank = v.factors.rank;
+  if (rank > 0) {
+    const Columns columns = decode_columns(v, n, work);
+    const Matrix along(work.floats(4, m * rank), m, rank);
+    multiply(p, columns.left, along, work);
+    kernels().mix_f32(along.data, along.stride, m, columns.right.data, columns.right.stride, rank, head_dim(),
+                      acc.data, acc.stride);
   }
   residual_->add_mix(v.codes, n, norms(v, n, work.floats(3, n)), p, acc, work);
 }

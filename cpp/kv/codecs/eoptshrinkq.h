@@ -12,7 +12,7 @@ namespace spectralkv {
 struct EOptShrinkQOptions {
   bool factor = true;   // false: TurboQuant
   int bits = 2;         // a residual entry, 1..8
-  int factor_bits = 4;  // an entry of u and v, 1..8 (the paper has 4)
+  int factor_bits = 4;  // an entry of u and v, 1..8 (the paper has 4); 0: as many as a component needs
   Loss loss = Loss::truncate;
   bool closed_loop = true;  // the residual is what the stored factors leave; else what the exact ones leave
   RotationKind rotation = RotationKind::haar;

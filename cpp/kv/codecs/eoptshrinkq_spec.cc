@@ -25,7 +25,7 @@ Settings defaults(bool factor, bool paper, std::int64_t head_dim) {
   s.codec.factor = factor;
   if (factor && !paper) {
     s.codec.rotation = usable_rotation(RotationKind::hadamard, static_cast<int>(head_dim));
-    s.codec.factor_bits = 3;
+    s.codec.factor_bits = 0;
     s.codec.scale = RowScale::length;
     s.layout.sink = 4;
     s.layout.window = 128;
@@ -61,9 +61,9 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool facto
         loss_from_name(spec.take_choice("loss", loss_name(base.codec.loss), names_of(kAllLosses, loss_name)));
     s.codec.closed_loop =
         spec.take_choice("loop", base.codec.closed_loop ? "closed" : "open", kLoops) == "closed";
-    s.codec.factor_bits =
-        static_cast<int>(spec.take_int("factor_bits", base.codec.factor_bits, 1, kMaxCodeBits));
-    known = "loss=frobenius|operator|nuclear|truncate, loop=closed|open, factor_bits, " + known;
+    s.codec.factor_bits = static_cast<int>(
+        spec.take_int_or("factor_bits", "auto", 0, base.codec.factor_bits, 1, kMaxCodeBits));
+    known = "loss=frobenius|operator|nuclear|truncate, loop=closed|open, factor_bits=auto|1...8, " + known;
   }
   const RotationKind asked = rotation_kind_from_name(spec.take_choice(
       "rotation", rotation_kind_name(base.codec.rotation), names_of(kAllRotationKinds, rotation_kind_name)));
@@ -77,7 +77,8 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool facto
   if (s.codec.loss != base.codec.loss) text += concat(",loss=", loss_name(s.codec.loss));
   if (s.codec.closed_loop != base.codec.closed_loop)
     text += s.codec.closed_loop ? ",loop=closed" : ",loop=open";
-  if (s.codec.factor_bits != base.codec.factor_bits) text += concat(",factor_bits=", s.codec.factor_bits);
+  if (s.codec.factor_bits != base.codec.factor_bits)
+    text += s.codec.factor_bits == 0 ? ",factor_bits=auto" : concat(",factor_bits=", s.codec.factor_bits);
   if (s.codec.rotation != base.codec.rotation)
     text += concat(",rotation=", rotation_kind_name(s.codec.rotation));
   if (s.codec.scale != base.codec.scale) text += concat(",scale=", row_scale_name(s.codec.scale));

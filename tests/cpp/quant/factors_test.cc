@@ -20,15 +20,16 @@ TEST(Factors, RandomColumnsHaveTheGaussianDistortion) {
     double sum = 0, squares = 0;
     for (int i = 0; i < columns; ++i) {
       std::vector<float> u(n), hat(n);
-      std::vector<std::uint8_t> codes(n);
+      std::vector<std::uint16_t> codes;
       double length = 0;
       for (std::size_t t = 0; t < n; ++t) {
         u[t] = static_cast<float>(random_normal(static_cast<std::uint64_t>(i), t));
         length += static_cast<double>(u[t]) * static_cast<double>(u[t]);
       }
       for (float& value : u) value = static_cast<float>(static_cast<double>(value) / std::sqrt(length));
-      const auto scale = quantize_factor(u.data(), n, book, codes.data());
-      dequantize_factor(scale, codes.data(), n, book, hat.data());
+      const QuantizedColumn q = quantize_factor(u, book, codes);
+      const float scale = skv_f16_to_f32(q.scale);
+      for (std::size_t t = 0; t < n; ++t) hat[t] = scale * book.levels[codes[t]];
       double error = 0, cross = 0, levels = 0;
       for (std::size_t t = 0; t < n; ++t) {
         error += std::pow(static_cast<double>(u[t] - hat[t]), 2);
@@ -37,7 +38,9 @@ TEST(Factors, RandomColumnsHaveTheGaussianDistortion) {
       }
       sum += error;
       squares += error * error;
-      EXPECT_NEAR(static_cast<double>(skv_f16_to_f32(scale)), cross / levels, cross / levels * 0x1p-11);
+      EXPECT_NEAR(static_cast<double>(scale), cross / levels, cross / levels * 0x1p-11);
+      // The error that it returns has the scale before it became f16.
+      EXPECT_NEAR(q.error, error, std::pow(cross / levels * 0x1p-11, 2) * levels + 1e-6 * error + 1e-12);
     }
     const double mean = sum / columns, error = std::sqrt((squares / columns - mean * mean) / columns);
     // Coordinates of a unit vector of 128 dimensions fall a little short of normal: 2% at 4 bits, table of
@@ -51,11 +54,11 @@ TEST(Factors, OddColumns) {
   const Codebook book = gaussian_codebook(4);
   for (const int n : {1, 2, 7, 128}) {
     std::vector<float> u(static_cast<std::size_t>(n), 0.0f), hat(u.size());
-    std::vector<std::uint8_t> codes(u.size());
-    EXPECT_EQ(quantize_factor(u.data(), n, book, codes.data()), 0);
+    std::vector<std::uint16_t> codes;
+    EXPECT_EQ(quantize_factor(u, book, codes).scale, 0);
     u[0] = -1.0f;  // all on one token
-    const auto scale = quantize_factor(u.data(), n, book, codes.data());
-    dequantize_factor(scale, codes.data(), n, book, hat.data());
+    const float scale = skv_f16_to_f32(quantize_factor(u, book, codes).scale);
+    for (std::size_t t = 0; t < u.size(); ++t) hat[t] = scale * book.levels[codes[t]];
     double error = 0;
     for (std::size_t t = 0; t < u.size(); ++t) error += std::pow(static_cast<double>(u[t] - hat[t]), 2);
     EXPECT_LT(error, 1.0);  // never worse than leaving the column out
