@@ -23,9 +23,7 @@ Rope make_rope(const RopeConfig& config, const std::vector<float>& factors) {
 class Decoder final : public Model {
  public:
   Decoder(const ModelConfig& config, Weights weights)
-      : config_(config),
-        weights_(std::move(weights)),
-        rope_(make_rope(config.rope, weights_.rope_factors)) {}
+      : config_(config), weights_(std::move(weights)), rope_(make_rope(config.rope, weights_.rope_factors)) {}
 
   void forward(Backend& backend, Scratch& scratch, KvCache& cache, std::span<const std::int32_t> tokens,
                std::int64_t n_logits) const override {

@@ -131,11 +131,16 @@ std::size_t match_tekken(const Chars& chars, std::size_t begin, std::size_t end)
 
 constexpr PreTokenizer kRows[] = {
     // name, match, digits_first, ignore_merges
-    {"gpt-2", match_gpt2, false, false},        {"phi-2", match_gpt2, false, false},
-    {"llama-bpe", match_llama<3>, false, true}, {"llama3", match_llama<3>, false, true},
-    {"llama-v3", match_llama<3>, false, true},  {"smollm", match_gpt2, true, false},
-    {"starcoder", match_gpt2, true, false},     {"refact", match_gpt2, true, false},
-    {"tekken", match_tekken, false, true},      {"qwen2", match_llama<1>, false, false},
+    {"gpt-2", match_gpt2, false, false},
+    {"phi-2", match_gpt2, false, false},
+    {"llama-bpe", match_llama<3>, false, true},
+    {"llama3", match_llama<3>, false, true},
+    {"llama-v3", match_llama<3>, false, true},
+    {"smollm", match_gpt2, true, false},
+    {"starcoder", match_gpt2, true, false},
+    {"refact", match_gpt2, true, false},
+    {"tekken", match_tekken, false, true},
+    {"qwen2", match_llama<1>, false, false},
     {"deepseek-r1-qwen", match_llama<1>, false, false},
 };
 

@@ -184,8 +184,8 @@ class CudaBackend final : public Backend {
   Activations activations_;
   Products products_;
   Best best_;
-  // By tensor: a tied embedding is asked for twice. The place alone would not do, as that of a turned copy may
-  // be another's later.
+  // By tensor: a tied embedding is asked for twice. The place alone would not do, as that of a turned copy
+  // may be another's later.
   std::map<std::pair<std::string, const std::byte*>, std::unique_ptr<DeviceWeight>> weights_;
   bool quantised_ = false;  // any of them
   device::DeviceBuffer<std::uint8_t> staging_;

@@ -90,7 +90,7 @@ def pairs_of_halves(w: dict[str, np.ndarray], model: TinyModel) -> dict[str, np.
     return out
 
 
-@pytest.mark.parametrize("activations", ["auto", "f32"])  # rows in panels, and in memory of the model's own
+@pytest.mark.parametrize("activations", ["q8_0", "f32"])  # rows in panels, and in memory of the model's own
 @pytest.mark.parametrize("rope_dims", [None, 32])
 @pytest.mark.parametrize("weight_type", ["f32", "f16", "bf16", "q8_0", "q4_1", "Q4_K_M", "Q3_K_M", "Q2_K"])
 def test_qwen2_is_llama_with_its_rows_turned(
@@ -123,11 +123,12 @@ def test_qwen2_states_are_its_own(tmp_path: Path) -> None:
     paths.append(write_tiny_model(tmp_path / "other.gguf", model, other))
     first, *rest = (Llama(str(path), n_ctx=64, verbose=False) for path in paths)
     first.eval(IDS[:20])
-    state = first.save_state()
+    state = str(tmp_path / "state")
+    first.save_state(state)
     first.load_state(state)
-    for model in rest:
+    for stranger in rest:
         with pytest.raises(ValueError, match="another model"):
-            model.load_state(state)
+            stranger.load_state(state)
 
 
 def test_qwen2_without_biases_is_refused(tmp_path: Path) -> None:

@@ -40,9 +40,7 @@ def rotate(x: np.ndarray, angles: np.ndarray, magnitude: float, halves: bool) ->
     c, s = np.cos(angles)[:, None] * magnitude, np.sin(angles)[:, None] * magnitude
     out = x.copy()
     dims = 2 * angles.shape[1]
-    first, second = (
-        (slice(0, dims // 2), slice(dims // 2, dims)) if halves else (slice(0, dims, 2), slice(1, dims, 2))
-    )
+    first, second = (slice(0, dims // 2), slice(dims // 2, dims)) if halves else (slice(0, dims, 2), slice(1, dims, 2))
     a, b = x[..., first], x[..., second]
     out[..., first], out[..., second] = a * c - b * s, a * s + b * c
     return out

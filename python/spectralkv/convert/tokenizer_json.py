@@ -103,9 +103,8 @@ def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Voca
     normalizer = flat_steps(data.get("normalizer"), "normalizers")
     composes = [step.get("type") for step in normalizer] == ["NFC"]
     if normalizer and not composes:
-        raise ConvertError(
-            f"{path}: a byte-level tokenizer with a normalizer other than NFC is not supported: {json.dumps(normalizer)}"
-        )
+        shown = json.dumps(normalizer)
+        raise ConvertError(f"{path}: a byte-level tokenizer with a normalizer other than NFC is not supported: {shown}")
     pre = byte_level_name(data["pre_tokenizer"], path)
     vocab, pairs = model["vocab"], read_merges(model, path)
     added = added_tokens(data, path)

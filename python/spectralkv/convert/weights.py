@@ -70,8 +70,8 @@ def _walk(tensors: dict[str, TensorEntry], shape: Shape, consolidated: bool) -> 
         "q": shape.n_heads * shape.head_dim,
         "k": shape.n_kv_heads * shape.head_dim,
     }
-    # Hugging Face keeps a head's halves apart for RoPE, and so does GGUF for qwen2; for llama GGUF has its pairs side by
-    # side, as Mistral's own files have.
+    # Hugging Face keeps a head's halves apart for RoPE, and so does GGUF for qwen2. For llama GGUF has its pairs side
+    # by side, as Mistral's own files have.
     heads = {"q": shape.n_heads, "k": shape.n_kv_heads} if shape.arch == "llama" and not consolidated else {}
 
     def part(gguf: str, source: str, letters: str, permuted: str) -> Iterator[Part]:

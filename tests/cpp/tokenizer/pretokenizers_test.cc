@@ -39,8 +39,7 @@ TEST(PreTokenizers, Llama) {
 TEST(PreTokenizers, Qwen2) {
   EXPECT_EQ(split("qwen2", "don'T (we'lL)\r\n\n x"),
             (Pieces{"don", "'T", " (", "we", "'lL", ")\r\n\n", " x"}));
-  EXPECT_EQ(split("qwen2", "a 1234\n \n  b"),
-            (Pieces{"a", " ", "1", "2", "3", "4", "\n \n", " ", " b"}));
+  EXPECT_EQ(split("qwen2", "a 1234\n \n  b"), (Pieces{"a", " ", "1", "2", "3", "4", "\n \n", " ", " b"}));
   EXPECT_EQ(split("qwen2", "x1y\u0663\u2167 2"), (Pieces{"x", "1", "y", "\u0663", "\u2167", " ", "2"}));
   EXPECT_EQ(split("qwen2", "e\u0301t ._1!\n"), (Pieces{"e", "\u0301t", " ._", "1", "!\n"}));
   EXPECT_FALSE(find_pretokenizer("qwen2")->ignore_merges);
