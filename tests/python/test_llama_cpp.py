@@ -147,13 +147,19 @@ def test_qwen2_tokens(llama_cpp_python: str, qwen2_model: str, shared_reference:
 
 @pytest.mark.parametrize("text", PROMPTS)
 def test_qwen2_greedy(text: str, llama_cpp_python: str, qwen2_model: str, tmp_path: Path) -> None:
-    """The cache is f16 in both. llama.cpp rounds activations to 8 bits, ours are exact here."""
+    """With an f16 cache in both. llama.cpp rounds activations to 8 bits, ours are exact here: a choice may only differ
+    where llama.cpp's own stands out by less than that moves logits."""
     with Llama(qwen2_model, n_ctx=64, verbose=False) as model:
         prompt = model.tokenize(text.encode(), add_bos=False, special=True)
     [(ids, logits)] = theirs(llama_cpp_python, [Path(qwen2_model)], prompt, tmp_path, cache="f16")
     own_ids, own_logits = ours(Path(qwen2_model), prompt, cache="f16", activations="f32")
-    print(f"logits differ by {relative_error(own_logits, logits):.4f}")
-    assert own_ids == ids
+    same = next((i for i in range(N) if own_ids[i] != ids[i]), N)
+    read = min(same + 1, N)  # these logits have the same tokens before them
+    moved = own_logits[:read] - logits[:read]
+    assert relative_error(own_logits[:read], logits[:read]) < 0.06
+    if same < N:
+        gap = logits[same][ids[same]] - logits[same][own_ids[same]]
+        assert gap < 2 * np.sqrt((moved[same] ** 2).mean()), f"token {same}: {own_ids[same]} in place of {ids[same]}"
 
 
 ENCODED = ("q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k")
