@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "formats/formats.h"
 #include "tensor/shape_check.h"
 
 namespace spectralkv {
@@ -70,11 +71,11 @@ class Loader {
 
     if (file_.find_tensor(name + ".bias") == nullptr) return result;
     WeightView bias = find(name + ".bias", shape.substr(0, 1));
-    const std::int64_t block = dtype_info(bias.type).block_values;
-    check(block == 1, "model", "'", file_.path(), "': tensor '", bias.name, "' is ",
-          dtype_info(bias.type).name, ", expected f32, f16 or bf16: its values change places");
-    const Buffer<std::byte> values =
-        pair_rows(bias.data, bias.cols, dtype_info(bias.type).block_bytes, c.head_dim, c.rope.dims);
+    Buffer<float> plain(static_cast<std::size_t>(bias.cols));  // in some types a value is not a whole byte
+    kDecode[static_cast<std::size_t>(bias.type)](bias.data, plain.data(), bias.cols);
+    const Buffer<std::byte> values = pair_rows(reinterpret_cast<const std::byte*>(plain.data()), bias.cols,
+                                               sizeof(float), c.head_dim, c.rope.dims);
+    bias.type = DType::f32;
     bias.data = values.data();
     result.bias = backend_.upload_vector(bias);
     return result;
