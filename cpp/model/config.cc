@@ -1,9 +1,10 @@
-// Reads the configuration of a llama-architecture file: HF's Llama and Mistral alike.
+// Reads the configuration of a file; its keys begin with the architecture's name.
 #include "model/config.h"
 
 #include <cmath>
 
 #include "base/error.h"
+#include "model/architectures.h"
 
 namespace spectralkv {
 namespace {
@@ -74,9 +75,7 @@ void read_sliding_window(const Gguf& file, const std::string& prefix, ModelConfi
 
 ModelConfig read_config(const Gguf& file) {
   ModelConfig c;
-  c.arch = file.get_string("general.architecture");
-  check(c.arch == "llama", "model", "'", file.path(), "': architecture '", c.arch,
-        "' is not supported; supported: llama (Llama and Mistral models)");
+  c.arch = architecture_of(file).name;
   c.name = file.get_string("general.name", "");
   const std::string prefix = c.arch + ".";
   const auto size = [&](const char* name) { return file.get_int(prefix + name, 1, kMaxSize); };

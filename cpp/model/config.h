@@ -23,7 +23,7 @@ struct RopeConfig {
 };
 
 struct ModelConfig {
-  std::string arch;  // "llama"
+  std::string arch;  // as in model/architectures.h
   std::string name;  // general.name, may be empty
   std::int64_t n_layers = 0, n_embd = 0, n_ff = 0, n_vocab = 0;
   std::int64_t n_heads = 0, n_kv_heads = 0, head_dim = 0;

@@ -17,7 +17,7 @@ class Model {
                        std::span<const std::int32_t> tokens, std::int64_t n_logits) const = 0;
 };
 
-// Makes the model that config.arch names.
+// Makes the model of the file's architecture; config: read_config of the file.
 std::unique_ptr<Model> load_model(const Gguf& file, const ModelConfig& config, Backend& backend);
 
 }  // namespace spectralkv

@@ -82,14 +82,15 @@ std::size_t match_others(const Chars& chars, std::size_t begin, std::size_t end,
   });
 }
 
-// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
 // ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+template <std::size_t digits>
 std::size_t match_llama(const Chars& chars, std::size_t begin, std::size_t end) {
   if (const std::size_t stop = match_contraction(chars, begin, end, true); stop > begin) return stop;
   const std::size_t first = begin + (may_lead_a_word(chars, begin) ? 1 : 0);
   if (const std::size_t stop = skip_mask(chars, first, end, kLetter); stop > first) return stop;
   if ((chars.masks[begin] & kNumber) != 0) {
-    return skip_mask(chars, begin, end - begin > 3 ? begin + 3 : end, kNumber);
+    return skip_mask(chars, begin, end - begin > digits ? begin + digits : end, kNumber);
   }
   if (const std::size_t stop = match_others(chars, begin, end, false); stop > begin) return stop;
   return match_space_lines(chars, begin, end);
@@ -130,11 +131,17 @@ std::size_t match_tekken(const Chars& chars, std::size_t begin, std::size_t end)
 
 constexpr PreTokenizer kRows[] = {
     // name, match, digits_first, ignore_merges
-    {"gpt-2", match_gpt2, false, false},     {"phi-2", match_gpt2, false, false},
-    {"llama-bpe", match_llama, false, true}, {"llama3", match_llama, false, true},
-    {"llama-v3", match_llama, false, true},  {"smollm", match_gpt2, true, false},
-    {"starcoder", match_gpt2, true, false},  {"refact", match_gpt2, true, false},
+    {"gpt-2", match_gpt2, false, false},
+    {"phi-2", match_gpt2, false, false},
+    {"llama-bpe", match_llama<3>, false, true},
+    {"llama3", match_llama<3>, false, true},
+    {"llama-v3", match_llama<3>, false, true},
+    {"smollm", match_gpt2, true, false},
+    {"starcoder", match_gpt2, true, false},
+    {"refact", match_gpt2, true, false},
     {"tekken", match_tekken, false, true},
+    {"qwen2", match_llama<1>, false, false},
+    {"deepseek-r1-qwen", match_llama<1>, false, false},
 };
 
 }  // namespace

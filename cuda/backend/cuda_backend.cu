@@ -50,8 +50,11 @@ class CudaBackend final : public Backend {
     return {held->data(), [this, held](float*) { graphs_.clear(); }};  // they may name this memory
   }
   WeightView upload(const WeightView& w, Use) override {
-    auto& held = weights_[{w.data, w.type}];
-    if (held == nullptr) held = std::make_unique<DeviceWeight>(w, staging_, stream_);
+    auto& held = weights_[{w.name, w.data}];
+    if (held == nullptr) {
+      held = std::make_unique<DeviceWeight>(w, staging_, stream_);
+      device::synchronize(stream_);  // the caller's copy may go now
+    }
     quantised_ = quantised_ || held->quantised();
     WeightView view = w;
     view.device = held.get();
@@ -181,8 +184,9 @@ class CudaBackend final : public Backend {
   Activations activations_;
   Products products_;
   Best best_;
-  std::map<std::pair<const std::byte*, DType>, std::unique_ptr<DeviceWeight>>
-      weights_;             // by place in the file
+  // By tensor: a tied embedding is asked for twice. The place alone would not do, as that of a turned copy
+  // may be another's later.
+  std::map<std::pair<std::string, const std::byte*>, std::unique_ptr<DeviceWeight>> weights_;
   bool quantised_ = false;  // any of them
   device::DeviceBuffer<std::uint8_t> staging_;
   std::deque<device::DeviceBuffer<float>> vectors_;

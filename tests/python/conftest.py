@@ -42,6 +42,15 @@ def demo_model() -> str:
 
 
 @pytest.fixture(scope="session")
+def qwen2_model() -> str:
+    """Path of Qwen2.5-Coder-1.5B-Instruct as Q4_K_M, which SPECTRALKV_QWEN2 names."""
+    path = os.environ.get("SPECTRALKV_QWEN2")
+    if path is None:
+        pytest.skip("SPECTRALKV_QWEN2 names no file of Qwen2.5-Coder-1.5B-Instruct (1.1 GB)")
+    return path
+
+
+@pytest.fixture(scope="session")
 def shared_reference() -> Path:
     """The folder of reference results that are too large for the project."""
     path = ROOT.parent / "shared" / "reference"

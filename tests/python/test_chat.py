@@ -103,6 +103,22 @@ def test_bytes_that_are_no_utf8_pass_through():
     assert render("{{ messages[0].content }}", [{"role": "user", "content": "caf\udce9"}]) == "caf\udce9"
 
 
+def test_qwen2_5(root):
+    """The template of Qwen2.5's instruct models; tests/cpp/cli/chat_test.cc has the same chats without Jinja."""
+    source = (root / "tests" / "support" / "qwen2_5_chat.jinja").read_text(encoding="utf-8")
+    system = "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+    one = [{"role": "user", "content": "Hi"}]
+    three = [*one, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": " What? "}]
+    asked = "<|im_start|>user\nHi<|im_end|>\n"
+    answered = asked + "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\n What? <|im_end|>\n"
+    assert render(source, one) == system + asked + "<|im_start|>assistant\n"
+    assert render(source, three, False) == system + answered
+    kind = [{"role": "system", "content": "Be kind."}, *three]
+    assert render(source, kind, False) == "<|im_start|>system\nBe kind.<|im_end|>\n" + answered
+    empty = [{"role": "system", "content": ""}, *one]
+    assert render(source, empty, False) == "<|im_start|>system\n<|im_end|>\n" + asked
+
+
 def test_no_template():
     with pytest.raises(ValueError, match="no chat template"):
         render("")

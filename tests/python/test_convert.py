@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import hf_llama
+from reference import hf_llama, llama
 from support.hf_checkpoint import HfModel, from_stored, hf_config, hf_tensors, write_hf, write_json, write_mistral
+from support.tiny_model import TinyModel
 
 from spectralkv import Llama, _core
 from spectralkv.convert import ConvertOptions, convert
 from spectralkv.convert.safetensors import SafetensorsFile
+from spectralkv.quantize import QuantizeOptions, quantize
 
 IDS = [int(t) for t in np.random.default_rng(5).integers(0, 320, 300)]
 QUIET = ConvertOptions(outtype="f32", quiet=True)
+
+QWEN2 = {"architecture": "Qwen2ForCausalLM"}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "grouped": {},
@@ -67,11 +71,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
         },
     },
     "no_window_for_llama": {"config": {"sliding_window": 20}},
+    "qwen2": QWEN2,
+    "qwen2_tied": QWEN2 | {"tied": True, "n_heads": 8, "n_kv_heads": 1},
+    "qwen2_shards": QWEN2 | {"dtype": "BF16", "shards": 2},
+    "qwen2_yarn": QWEN2
+    | {"config": {"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}}},
+    "qwen2_window_off": QWEN2 | {"config": {"use_sliding_window": False, "sliding_window": 20, "max_window_layers": 1}},
+    "qwen2_window": QWEN2
+    | {"n_layers": 3, "config": {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}},
+    "qwen2_window_by_layer_types": QWEN2
+    | {
+        "config": {
+            "use_sliding_window": True,
+            "sliding_window": 40,
+            "layer_types": ["sliding_attention", "full_attention"],
+        }
+    },
 }
 
 
-def logits(path: Path | str, ids: list[int] = IDS) -> np.ndarray:
-    with Llama(str(path), n_ctx=512, logits_all=True, type_k="f32", type_v="f32", verbose=False) as model:
+def logits(path: Path | str, ids: list[int] = IDS, **options: Any) -> np.ndarray:
+    options |= {"n_ctx": 512, "logits_all": True, "type_k": "f32", "type_v": "f32", "verbose": False}
+    with Llama(str(path), **options) as model:
         model.eval(ids)
         return np.array(model.scores)
 
@@ -101,6 +122,48 @@ def test_the_window_matters(tmp_path: Path) -> None:
     with_window, without = (hf_llama.forward(config | {"sliding_window": w}, weights, IDS) for w in (96, None))
     assert np.abs(with_window[:96] - without[:96]).max() < 1e-9
     assert relative_error(with_window[150:], without[150:]) > 0.01
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M"])
+def test_qwen2_quantised(kind: str, tmp_path: Path) -> None:
+    """Against the twin on what the file's tensors decode to, with rows as the file has them."""
+    from gguf import GGUFReader
+    from gguf.quants import dequantize
+
+    model = HfModel(n_embd=256, n_ff=256, **QWEN2)
+    outtype = "q8_0" if kind == "Q8_0" else "f32"
+    [path] = convert(write_hf(tmp_path / "m", model), tmp_path / "m.gguf", ConvertOptions(outtype=outtype, quiet=True))
+    if kind != "Q8_0":
+        [path] = quantize(path, tmp_path / "q.gguf", kind, QuantizeOptions(quiet=True))
+    weights = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(path).tensors}
+    kinds = {t["name"]: t["type"] for t in _core.gguf_info(str(path))["tensors"]}
+    assert kinds["blk.0.attn_k.weight"] == ("q8_0" if kind == "Q8_0" else "q4_k")
+    assert kinds["blk.0.attn_k.bias"] == "f32"
+    twin = TinyModel(arch="qwen2", n_embd=256, n_ff=256, tied=False)
+    expected = llama.forward(twin, weights, IDS)
+    assert relative_error(logits(path, activations="f32"), expected) < 1e-4
+
+
+def test_qwen2_is_written_as_llama_cpp_has_it(tmp_path: Path) -> None:
+    """Rows as the checkpoint has them, biases in f32, no BOS in front though there is one."""
+    model = HfModel(dtype="BF16", **QWEN2)
+    folder = write_hf(tmp_path / "m", model)
+    write_json(folder / "generation_config.json", {"eos_token_id": [2, 0], "bos_token_id": 0})
+    [path] = convert(folder, tmp_path / "m.gguf", ConvertOptions(quiet=True))
+    info = _core.gguf_info(str(path))
+    metadata = info["metadata"]
+    assert metadata["general.architecture"] == "qwen2"
+    assert metadata["qwen2.attention.head_count_kv"] == 2
+    assert not [key for key in metadata if key.startswith("llama.")]
+    assert metadata["tokenizer.ggml.add_bos_token"] is False
+    assert metadata["tokenizer.ggml.eos_token_ids"] == [2, 0]
+    tensors = {t["name"]: t for t in info["tensors"]}
+    data = path.read_bytes()
+    for name, source in {"blk.1.attn_q.weight": "q_proj.weight", "blk.1.attn_k.bias": "k_proj.bias"}.items():
+        tensor, stored = tensors[name], hf_tensors(model)[f"model.layers.1.self_attn.{source}"]
+        expected = stored if tensor["type"] == "bf16" else from_stored(stored)
+        assert tensor["type"] == ("f32" if name.endswith("bias") else "bf16")
+        assert data[tensor["offset"] : tensor["offset"] + tensor["bytes"]] == expected.tobytes()
 
 
 def stored_frequencies(folder: Path, rounded: bool) -> np.ndarray:

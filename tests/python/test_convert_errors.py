@@ -38,7 +38,16 @@ def refuse(folder: Path, words: str, options: ConvertOptions = OPTIONS) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architectures": ["Qwen2ForCausalLM"]}, "Qwen2ForCausalLM is not supported; supported: LlamaForCausalLM"),
+        (
+            {"architectures": ["Qwen3ForCausalLM"]},
+            "Qwen3ForCausalLM is not supported; supported: LlamaForCausalLM,.* Qwen2ForCausalLM",
+        ),
+        ({"architectures": ["Qwen2ForCausalLM"]}, "has no tensor 'model.layers.0.self_attn.q_proj.bias'"),
+        ({"use_mrope": True}, "'use_mrope' is set: positions of several dimensions are not supported"),
+        (
+            {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 0},
+            "'sliding_window' must be a whole number from 1",
+        ),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "'longrope' is not supported; there are default, linear"),
         ({"rope_scaling": {"rope_type": "linear", "factor": -1}}, "factor of RoPE must be a positive number"),
@@ -120,7 +129,7 @@ def test_tokenizers_that_are_not_understood(tmp_path: Path) -> None:
     level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
     for change, words in (
         ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]}}, "mystery.*known are those of gpt-2"),
-        ({"normalizer": {"type": "NFC"}}, "normalizer is not supported"),
+        ({"normalizer": {"type": "NFKC"}}, "a normalizer other than NFC is not supported.*NFKC"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "neither byte-level BPE"),
         ({"model": {"type": "Unigram", "vocab": []}}, "'Unigram' is not supported"),
         ({"post_processor": {"type": "BertProcessing"}}, "post_processor is not understood"),

@@ -23,7 +23,7 @@ from tokenizers import (
 
 from spectralkv import _core
 from spectralkv.convert import ConvertOptions, convert, plan_conversion
-from spectralkv.convert.pretokenizers import GPT2, LLAMA3, TEKKEN
+from spectralkv.convert.pretokenizers import GPT2, LLAMA3, QWEN2, TEKKEN
 
 TEXTS = [
     "The quick brown fox's 12 dogs can't jump over 34567 lazy cats, can they?",
@@ -48,6 +48,7 @@ PRE = {
     "smollm": (pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)]), False),
     "llama-bpe": (split_of(LLAMA3), True),
     "tekken": (split_of(TEKKEN), True),
+    "qwen2": (split_of(QWEN2), False),
 }
 
 
@@ -106,6 +107,27 @@ def test_byte_level(name: str, tmp_path: Path) -> None:
     own = core_tokenizer(path)
     for text in [*TEXTS, "a<tool>b"]:
         assert own.encode(text.encode(), parse_special=True) == tokenizer.encode(text).ids
+
+
+def test_composing_is_left_out_with_a_note(tmp_path: Path) -> None:
+    """Qwen2 normalizes to NFC, which no GGUF says: text that is composed already has the same ids."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = split_of(QWEN2)
+    trainer = trainers.BpeTrainer(
+        vocab_size=420, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    folder = folder_for(tmp_path, tokenizer.get_vocab_size())
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {"add_bos_token": False, "bos_token": None})
+    plan = plan_conversion(folder, tmp_path / "v.gguf", VOCAB_ONLY)
+    assert [note for note in plan.notes if "NFC" in note]
+    [path] = convert(folder, tmp_path / "v.gguf", VOCAB_ONLY)
+    own = core_tokenizer(path)
+    for text in TEXTS:
+        assert own.encode(text.encode(), parse_special=True) == tokenizer.encode(text).ids
+    assert own.encode("e\u0301".encode(), parse_special=True) != tokenizer.encode("e\u0301").ids
 
 
 def test_sentencepiece(tmp_path: Path) -> None:

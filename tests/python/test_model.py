@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from reference import llama as reference
-from support.tiny_model import TinyModel, tensors
+from support.tiny_model import TinyModel, tensors, write_tiny_model
 
 from spectralkv import Llama
+from spectralkv.quantize import QuantizeOptions, quantize
 
 IDS = [int(t) for t in np.random.default_rng(5).integers(0, 320, 150)]
 
@@ -31,6 +33,14 @@ VARIANTS: dict[str, dict[str, object]] = {
     "llama3": {"rope_freqs": True},
     "sliding_window": {"sliding_window": 20},
     "odd_ff": {"n_ff": 72},
+    "qwen2": {"arch": "qwen2"},
+    "qwen2_untied_yarn": {
+        "arch": "qwen2",
+        "tied": False,
+        "rope_scaling": {"type": "yarn", "factor": 4.0, "original": 64},
+    },
+    "qwen2_partial_rope": {"arch": "qwen2", "rope_dims": 8},
+    "qwen2_window": {"arch": "qwen2", "head_dim": 24, "sliding_window": 20},
 }
 
 
@@ -66,6 +76,78 @@ def test_weight_types_follow_their_error(weight_type: str, make_tiny: Callable[.
     got = logits(make_tiny(weight_type=weight_type), IDS, type_k="f32", type_v="f32", activations="f32")
     error = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert error.max() < 3e-4
+
+
+def pairs_of_halves(w: dict[str, np.ndarray], model: TinyModel) -> dict[str, np.ndarray]:
+    """The weights of a qwen2 model as a llama file has them: row i + dims / 2 of a head behind row i."""
+    dims = model.rope_dims or model.d
+    order = [*np.arange(dims).reshape(2, -1).T.reshape(-1), *range(dims, model.d)]
+    out = dict(w)
+    for name, x in w.items():
+        if ".attn_q." in name or ".attn_k." in name:
+            heads = x.reshape(-1, model.d, *x.shape[1:])
+            out[name] = np.ascontiguousarray(heads[:, order]).reshape(x.shape)
+    return out
+
+
+@pytest.mark.parametrize("activations", ["q8_0", "f32"])  # rows in panels, and in memory of the model's own
+@pytest.mark.parametrize("rope_dims", [None, 32])
+@pytest.mark.parametrize("weight_type", ["f32", "f16", "bf16", "q8_0", "q4_1", "Q4_K_M", "Q3_K_M", "Q2_K"])
+def test_qwen2_is_llama_with_its_rows_turned(
+    weight_type: str, rope_dims: int | None, activations: str, tmp_path: Path
+) -> None:
+    """Whole rows move at load, of whatever type: the same logits, bit for bit, as of a file that has them turned."""
+    plain = weight_type.islower()
+    shape: dict[str, Any] = {"n_embd": 256, "n_heads": 4, "n_kv_heads": 2, "n_ff": 256, "rope_dims": rope_dims}
+    model = TinyModel(arch="qwen2", weight_type=weight_type if plain else "f32", **shape)
+    files = {"qwen2": tensors(model), "llama": pairs_of_halves(tensors(model), model)}
+    assert not np.array_equal(files["llama"]["blk.1.attn_k.bias"], files["qwen2"]["blk.1.attn_k.bias"])
+    got = {}
+    for arch, weights in files.items():
+        if weight_type == "f16":
+            weights |= {name: x.astype(np.float16) for name, x in weights.items() if name.endswith(".bias")}
+        path = write_tiny_model(tmp_path / f"{arch}.gguf", replace(model, arch=arch), weights)
+        if not plain:
+            [path] = quantize(path, tmp_path / f"{arch}-{weight_type}.gguf", weight_type, QuantizeOptions(quiet=True))
+        got[arch] = logits(str(path), IDS[:40], activations=activations)
+    assert np.isfinite(got["llama"]).all()
+    np.testing.assert_array_equal(got["qwen2"], got["llama"])
+
+
+def test_qwen2_states_are_its_own(tmp_path: Path) -> None:
+    """The same weights read as llama are another model: its states are refused."""
+    model = TinyModel(arch="qwen2")
+    paths = [
+        write_tiny_model(tmp_path / f"{arch}.gguf", replace(model, arch=arch), tensors(model))
+        for arch in ("qwen2", "llama")
+    ]
+    other = {name: x + 1 if name == "blk.0.attn_k.bias" else x for name, x in tensors(model).items()}
+    paths.append(write_tiny_model(tmp_path / "other.gguf", model, other))
+    first, *rest = (Llama(str(path), n_ctx=64, verbose=False) for path in paths)
+    first.eval(IDS[:20])
+    state = str(tmp_path / "state")
+    first.save_state(state)
+    first.load_state(state)
+    for stranger in rest:
+        with pytest.raises(ValueError, match="another model"):
+            stranger.load_state(state)
+
+
+def test_qwen2_without_biases_is_refused(tmp_path: Path) -> None:
+    model = TinyModel(arch="qwen2")
+    for name in ("blk.1.attn_v.bias", "blk.0.attn_q.bias"):
+        weights = {key: x for key, x in tensors(model).items() if key != name}
+        path = write_tiny_model(tmp_path / f"{name}.gguf", model, weights)
+        with pytest.raises(ValueError, match=f"{path}.*tensor '{name}' is missing"):
+            Llama(str(path), verbose=False)
+    weights = tensors(model) | {"blk.1.attn_k.bias": np.zeros(16, np.float32)}
+    with pytest.raises(ValueError, match=r"'blk.1.attn_k.bias' is \[1, 16\], expected \[1, 32\]"):
+        Llama(str(write_tiny_model(tmp_path / "short.gguf", model, weights)), verbose=False)
+
+
+def test_unknown_architectures_are_told_the_known_ones(make_tiny: Callable[..., str]) -> None:
+    with pytest.raises(ValueError, match=r"architecture 'qwen3' is not supported; supported: llama \(.*, qwen2 \("):
+        Llama(make_tiny(arch="qwen3"), verbose=False)
 
 
 def test_batches_and_threads_change_nothing(make_tiny: Callable[..., str]) -> None:

@@ -23,7 +23,8 @@ TEKKEN = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-PRE_TOKENIZERS = ["gpt-2", "llama-bpe", "smollm", "tekken"]
+QWEN2 = LLAMA.replace(r"\p{N}{1,3}", r"\p{N}")
+PRE_TOKENIZERS = ["gpt-2", "llama-bpe", "qwen2", "smollm", "tekken"]
 CONTROLS = ["<|end|>", "<|end|>>", "<|start|>"]
 USERS = ["<user>", "    ", "<us"]
 
@@ -162,6 +163,9 @@ def byte_level(name):
             ),
             "llama-bpe": lambda: split.Sequence(
                 [split.Split(hf.Regex(LLAMA), "isolated"), split.ByteLevel(add_prefix_space=False, use_regex=False)]
+            ),
+            "qwen2": lambda: split.Sequence(
+                [split.Split(hf.Regex(QWEN2), "isolated"), split.ByteLevel(add_prefix_space=False, use_regex=False)]
             ),
             "tekken": lambda: split.Sequence(
                 [split.Split(hf.Regex(TEKKEN), "isolated"), split.ByteLevel(add_prefix_space=False, use_regex=False)]

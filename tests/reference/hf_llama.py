@@ -64,7 +64,10 @@ def visible(config: dict[str, Any], layer: int, n: int) -> np.ndarray:
     """[n, n]: which keys a query sees; a window counts the query itself."""
     i, j = np.arange(n)[:, None], np.arange(n)[None]
     window, types = config.get("sliding_window"), config.get("layer_types")
-    slides = window and config["architectures"][0] != "LlamaForCausalLM"
+    architecture = config["architectures"][0]
+    slides = window and architecture != "LlamaForCausalLM"
+    if architecture == "Qwen2ForCausalLM":
+        slides = window and config.get("use_sliding_window") and (types or layer >= config["max_window_layers"])
     if slides and (types is None or types[layer] == "sliding_attention"):
         return (j <= i) & (i - j < window)
     return j <= i

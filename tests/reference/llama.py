@@ -1,7 +1,8 @@
 """A slow Llama in numpy, double precision, written from the papers: the truth for the C++ forward pass.
 
 Sources: Llama (arXiv 2302.13971), grouped-query attention (2305.13245), RoPE (2104.09864), linear scaling (2306.15595),
-YaRN (2309.00071), sliding window (Mistral, 2310.06825). Weights come as GGUF has them: RoPE pairs are (2i, 2i + 1).
+YaRN (2309.00071), sliding window (Mistral, 2310.06825). Weights come as GGUF has them: RoPE pairs are (2i, 2i + 1) in
+llama, (i, i + dims / 2) in qwen2.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ def rope_angles(model: TinyModel, factors: np.ndarray | None, n: int) -> tuple[n
     return np.arange(n)[:, None] * freq[None], magnitude
 
 
-def rotate(x: np.ndarray, angles: np.ndarray, magnitude: float) -> np.ndarray:
+def rotate(x: np.ndarray, angles: np.ndarray, magnitude: float, halves: bool) -> np.ndarray:
     """x [n, heads, d]: turns the first 2 * angles.shape[1] values of each head."""
     c, s = np.cos(angles)[:, None] * magnitude, np.sin(angles)[:, None] * magnitude
     out = x.copy()
     dims = 2 * angles.shape[1]
-    a, b = x[..., 0:dims:2], x[..., 1:dims:2]
-    out[..., 0:dims:2], out[..., 1:dims:2] = a * c - b * s, a * s + b * c
+    first, second = (slice(0, dims // 2), slice(dims // 2, dims)) if halves else (slice(0, dims, 2), slice(1, dims, 2))
+    a, b = x[..., first], x[..., second]
+    out[..., first], out[..., second] = a * c - b * s, a * s + b * c
     return out
 
 
@@ -52,6 +54,7 @@ def forward(model: TinyModel, tensors: dict[str, np.ndarray], ids: list[int], ep
     """Logits [n, n_vocab] of all positions."""
     w = {name: values.astype(np.float64) for name, values in tensors.items()}
     n, d, heads, kv = len(ids), model.d, model.n_heads, model.kv_heads
+    halves = model.arch == "qwen2"
 
     def linear(name: str, x: np.ndarray) -> np.ndarray:
         return x @ w[name + ".weight"].T + w.get(name + ".bias", 0.0)
@@ -65,8 +68,8 @@ def forward(model: TinyModel, tensors: dict[str, np.ndarray], ids: list[int], ep
     for layer in range(model.n_layers):
         p = f"blk.{layer}."
         h = norm(x, w[p + "attn_norm.weight"], eps)
-        q = rotate(linear(p + "attn_q", h).reshape(n, heads, d), angles, magnitude)
-        k = rotate(linear(p + "attn_k", h).reshape(n, kv, d), angles, magnitude)
+        q = rotate(linear(p + "attn_q", h).reshape(n, heads, d), angles, magnitude, halves)
+        k = rotate(linear(p + "attn_k", h).reshape(n, kv, d), angles, magnitude, halves)
         v = linear(p + "attn_v", h).reshape(n, kv, d)
         k, v = (np.repeat(t, heads // kv, axis=1) for t in (k, v))
         logits = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(d)

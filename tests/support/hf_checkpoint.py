@@ -85,7 +85,8 @@ def hf_tensors(model: HfModel) -> dict[str, np.ndarray]:
         shapes |= {"self_attn.o_proj": (e, q), "mlp.gate_proj": (f, e), "mlp.up_proj": (f, e), "mlp.down_proj": (e, f)}
         for name, shape in shapes.items():
             out[f"{prefix}{name}.weight"] = weight(*shape)
-            if model.biases:
+            qkv = name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+            if model.biases or (qkv and model.architecture == "Qwen2ForCausalLM"):
                 out[f"{prefix}{name}.bias"] = weight(shape[0])
         out[f"{prefix}input_layernorm.weight"] = gain(e)
         out[f"{prefix}post_attention_layernorm.weight"] = gain(e)

@@ -1,8 +1,9 @@
 """llama.cpp for the tests, in an interpreter that has llama-cpp-python: `python llama_cpp_side.py`.
 
-Reads one JSON object: prompt (ids), n (tokens to generate), models (paths). Writes to each model a greedy continuation
-as ids and the logits that it came from, [n, n_vocab] float32, into the .npz file named by `out`, as ids0, logits0, ...
-The cache is f32, nothing samples and nothing ends a generation.
+Reads one JSON object: models (paths), prompt (ids), n (tokens to generate), cache ("f32" or "f16"), texts. Writes to
+each model a greedy continuation as ids and the logits that it came from, [n, n_vocab] float32, into the .npz file named
+by `out`, as ids0, logits0, ... Nothing samples and nothing ends a generation. Where texts are given, writes in place of
+that what the first model's tokenizer makes of each, special tokens read, no BOS in front: tokens0, ...
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 
 
-def greedy(path: str, prompt: list[int], n: int) -> tuple[list[int], Any]:
+def greedy(path: str, prompt: list[int], n: int, cache: str) -> tuple[list[int], Any]:
     import llama_cpp
 
-    options: dict[str, Any] = {"n_ctx": len(prompt) + n + 1, "type_k": 0, "type_v": 0, "flash_attn": False}
+    kind = {"f32": 0, "f16": 1}[cache]
+    options: dict[str, Any] = {"n_ctx": len(prompt) + n + 1, "type_k": kind, "type_v": kind, "flash_attn": False}
     model = llama_cpp.Llama(path, n_threads=1, n_threads_batch=1, verbose=False, **options)
     ids, logits, fed = list[int](), [], prompt
     for _ in range(n):
@@ -34,11 +36,24 @@ def greedy(path: str, prompt: list[int], n: int) -> tuple[list[int], Any]:
     return ids, np.array(logits)
 
 
+def tokens(path: str, texts: list[str]) -> list[list[int]]:
+    import llama_cpp
+
+    model = llama_cpp.Llama(path, vocab_only=True, verbose=False)
+    ids = [model.tokenize(text.encode(), add_bos=False, special=True) for text in texts]
+    model.close()
+    return ids
+
+
 def main() -> None:
     given = json.load(sys.stdin)
-    arrays = {}
-    for i, path in enumerate(given["models"]):
-        arrays[f"ids{i}"], arrays[f"logits{i}"] = greedy(path, given["prompt"], given["n"])
+    arrays: dict[str, Any] = {}
+    if texts := given.get("texts"):
+        arrays = {f"tokens{i}": ids for i, ids in enumerate(tokens(given["models"][0], texts))}
+    else:
+        for i, path in enumerate(given["models"]):
+            continuation = greedy(path, given["prompt"], given["n"], given.get("cache", "f32"))
+            arrays[f"ids{i}"], arrays[f"logits{i}"] = continuation
     np.savez(given["out"], **arrays)
 
 

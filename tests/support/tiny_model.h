@@ -1,4 +1,4 @@
-// A llama model small enough for unit tests, with random weights, as the bytes of a GGUF file.
+// A llama or qwen2 model small enough for unit tests, with random weights, as the bytes of a GGUF file.
 #pragma once
 
 #include <cmath>
@@ -16,14 +16,15 @@ struct TinyModel {
   std::uint32_t context_length = 512;
   std::uint64_t seed = 1;
   std::string name = "tiny";
+  std::string arch = "llama";  // or qwen2: with biases
 
   std::string bytes() const {
     GgufBuilder b;
-    b.str("general.architecture", "llama").str("general.name", name);
-    b.u32("llama.block_count", n_layers).u32("llama.embedding_length", n_embd);
-    b.u32("llama.context_length", context_length).u32("llama.feed_forward_length", n_ff);
-    b.u32("llama.attention.head_count", n_heads).u32("llama.attention.head_count_kv", n_kv_heads);
-    b.f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    b.str("general.architecture", arch).str("general.name", name);
+    b.u32(arch + ".block_count", n_layers).u32(arch + ".embedding_length", n_embd);
+    b.u32(arch + ".context_length", context_length).u32(arch + ".feed_forward_length", n_ff);
+    b.u32(arch + ".attention.head_count", n_heads).u32(arch + ".attention.head_count_kv", n_kv_heads);
+    b.f32(arch + ".attention.layer_norm_rms_epsilon", 1e-5f);
     std::vector<std::string> tokens{"<unk>", "<s>", "</s>"};
     std::vector<std::int32_t> types{2, 3, 3};
     for (std::uint32_t i = 3; i < n_vocab; ++i) {
@@ -45,6 +46,11 @@ struct TinyModel {
     const auto gain = [&](const std::string& tensor) {
       b.f32_tensor(tensor + ".weight", {n_embd}, std::vector<float>(n_embd, 1.0f));
     };
+    const auto bias = [&](const std::string& tensor, std::uint32_t n) {
+      std::vector<float> values(n);
+      for (float& v : values) v = static_cast<float>(random_normal(seed, counter++));
+      b.f32_tensor(tensor + ".bias", {n}, values);
+    };
     const std::uint32_t kv_width = n_embd / n_heads * n_kv_heads;
     matrix("token_embd", n_vocab, n_embd);
     gain("output_norm");
@@ -55,6 +61,11 @@ struct TinyModel {
       matrix(prefix + "attn_q", n_embd, n_embd);
       matrix(prefix + "attn_k", kv_width, n_embd);
       matrix(prefix + "attn_v", kv_width, n_embd);
+      if (arch == "qwen2") {
+        bias(prefix + "attn_q", n_embd);
+        bias(prefix + "attn_k", kv_width);
+        bias(prefix + "attn_v", kv_width);
+      }
       matrix(prefix + "attn_output", n_embd, n_embd);
       matrix(prefix + "ffn_gate", n_ff, n_embd);
       matrix(prefix + "ffn_up", n_ff, n_embd);

@@ -1,4 +1,4 @@
-"""Writes tiny llama GGUF files with random weights and a byte-level BPE vocabulary."""
+"""Writes tiny GGUF files with random weights and a byte-level BPE vocabulary."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 @dataclass
 class TinyModel:
-    """What to write. The default is a grouped-query model with tied embeddings."""
+    """What to write. The default is a grouped-query llama with tied embeddings."""
 
+    arch: str = "llama"  # or qwen2: biases on q, k and v, RoPE turns the halves of a head
     n_layers: int = 2
     n_embd: int = 64
     n_heads: int = 4
@@ -104,7 +105,7 @@ def tensors(model: TinyModel) -> dict[str, np.ndarray]:
         }
         for name, shape in shapes.items():
             out[f"blk.{i}.{name}.weight"] = weight(*shape)
-            if model.biases:
+            if model.biases or (model.arch == "qwen2" and name in ("attn_q", "attn_k", "attn_v")):
                 out[f"blk.{i}.{name}.bias"] = weight(shape[0])
         out[f"blk.{i}.attn_norm.weight"] = norm(model.n_embd)
         out[f"blk.{i}.ffn_norm.weight"] = norm(model.n_embd)
@@ -117,13 +118,16 @@ def tensors(model: TinyModel) -> dict[str, np.ndarray]:
     return out
 
 
-def write_tiny_model(path: str | Path, model: TinyModel | None = None, **changes: Any) -> Path:
-    """Writes the GGUF file; `changes` are fields of TinyModel. Returns the path."""
+def write_tiny_model(
+    path: str | Path, model: TinyModel | None = None, weights: dict[str, np.ndarray] | None = None, **changes: Any
+) -> Path:
+    """Writes the GGUF file; `changes` are fields of TinyModel, `weights` are other ones than its own. Returns the
+    path."""
     m = model or TinyModel(**changes)
-    writer = GGUFWriter(str(path), "llama")
+    writer = GGUFWriter(str(path), m.arch)
     _write_metadata(writer, m)
     wanted = WEIGHT_TYPES[m.weight_type]
-    for name, values in tensors(m).items():
+    for name, values in (tensors(m) if weights is None else weights).items():
         is_matrix = values.ndim == 2
         fits = wanted in (GGMLQuantizationType.F16, GGMLQuantizationType.BF16) or values.shape[-1] % 32 == 0
         if is_matrix and wanted != GGMLQuantizationType.F32 and fits:
@@ -153,7 +157,8 @@ def _write_metadata(writer: GGUFWriter, m: TinyModel) -> None:
         writer.add_key_length(m.head_dim)
         writer.add_value_length(m.head_dim)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(m.rope_dims or m.d)
+    if m.rope_dims or m.arch == "llama":  # files of qwen2 have none
+        writer.add_rope_dimension_count(m.rope_dims or m.d)
     if m.freq_base is not None:
         writer.add_rope_freq_base(m.freq_base)
     if m.rope_scaling:

@@ -10,7 +10,12 @@ from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.forms import check_form, shown
 from spectralkv.convert.rope import Rope, read_rope
 
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "MinistralForCausalLM")
+ARCHITECTURES = {  # Hugging Face's name: GGUF's
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "llama",
+    "MinistralForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+}
 REFUSED = {  # keys that change the forward pass in a way that the runtime does not know
     "quantization_config": "quantised checkpoints",
     "num_local_experts": "mixture of experts",
@@ -20,6 +25,7 @@ REFUSED = {  # keys that change the forward pass in a way that the runtime does 
     "quantization": "quantised checkpoints",
     "vision_encoder": "multimodal models",
     "llama_4_scaling": "temperature by position",
+    "use_mrope": "positions of several dimensions",
 }
 MOST_SIZE, MOST_LAYERS = (1 << 31) - 1, 4096  # GGUF's 32 bits; the runtime takes no more layers
 CONFIG = {
@@ -29,6 +35,7 @@ CONFIG = {
     "rms_norm_eps": float,
     "layer_types": [str],
     "tie_word_embeddings": bool,
+    "use_sliding_window": bool,
     "rope_parameters": {},
     "rope_scaling": {},
     "rope_theta": float,
@@ -47,6 +54,7 @@ PARAMS = {
 class Shape:
     """The model's sizes and constants. layer_slides: per layer whether the sliding window holds; None: in all."""
 
+    arch: str  # in GGUF
     path: Path  # where it was read, for messages
     n_layers: int
     n_embd: int
@@ -70,14 +78,14 @@ class _Reader:
     def __init__(self, values: dict[str, Any], path: Path) -> None:
         self.values, self.path = values, path
 
-    def size(self, *keys: str, default: int | None = None, most: int = MOST_SIZE) -> int:
-        """A whole number of at least 1: the first of the keys that is there and not null."""
+    def size(self, *keys: str, default: int | None = None, least: int = 1, most: int = MOST_SIZE) -> int:
+        """A whole number: the first of the keys that is there and not null."""
         found = next((self.values[key] for key in keys if self.values.get(key) is not None), default)
         if found is None:
             raise ConvertError(f"{self.path}: '{keys[0]}' is missing")
-        if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= most:
+        if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
             raise ConvertError(
-                f"{self.path}: '{keys[0]}' must be a whole number from 1 to {most}, found {shown(found)}"
+                f"{self.path}: '{keys[0]}' must be a whole number from {least} to {most}, found {shown(found)}"
             )
         return found
 
@@ -109,9 +117,13 @@ def read_hf_config(config: dict[str, Any], path: Path) -> Shape:
     )
     context = read.size("max_position_embeddings", default=2048)
     head_dim = _head_dim(read, n_embd, n_heads)
-    slides = names[0] != "LlamaForCausalLM" and config.get("sliding_window") is not None
-    window = read.size("sliding_window") if slides else 0
+    window = read.size("sliding_window") if _has_window(config, names[0]) else 0
+    types = config.get("layer_types")
+    if window and types is None and "use_sliding_window" in config:  # Qwen2: the first layers see everything
+        full = read.size("max_window_layers", default=28, least=0)
+        types = ["full_attention" if layer < full else "sliding_attention" for layer in range(n_layers)]
     return Shape(
+        arch=ARCHITECTURES[names[0]],
         path=path,
         n_layers=n_layers,
         n_embd=n_embd,
@@ -124,7 +136,7 @@ def read_hf_config(config: dict[str, Any], path: Path) -> Shape:
         rms_eps=_epsilon(read, "rms_norm_eps", 1e-6),
         rope=read_rope(config, path, head_dim, context),
         sliding_window=window,
-        layer_slides=_layer_types(config.get("layer_types"), n_layers, window, path),
+        layer_slides=_layer_types(types, n_layers, window, path),
         tied=read.flag("tie_word_embeddings", False),
     )
 
@@ -152,6 +164,7 @@ def read_mistral_params(params: dict[str, Any], path: Path) -> Shape:
         }
     window, slides = _mistral_window(params.get("sliding_window") or params.get("_sliding_window"), n_layers, path)
     return Shape(
+        arch="llama",
         path=path,
         n_layers=n_layers,
         n_embd=n_embd,
@@ -168,6 +181,13 @@ def read_mistral_params(params: dict[str, Any], path: Path) -> Shape:
         tied=read.flag("tied_embeddings", False),
         notes=tuple(notes),
     )
+
+
+def _has_window(config: dict[str, Any], architecture: str) -> bool:
+    """Llama has none, whatever its file says; Qwen2's holds only where a switch says so."""
+    if architecture == "LlamaForCausalLM" or config.get("sliding_window") is None:
+        return False
+    return architecture != "Qwen2ForCausalLM" or bool(config.get("use_sliding_window"))
 
 
 def _head_dim(read: _Reader, n_embd: int, n_heads: int) -> int:

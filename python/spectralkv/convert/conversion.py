@@ -75,7 +75,7 @@ class Plan:
             [
                 f"from:      {self.folder}",
                 f"to:        {files[0]}{more}",
-                f"model:     {self.metadata.name}, {shape.n_layers} layers, width {shape.n_embd}, "
+                f"model:     {self.metadata.name}, {shape.arch}, {shape.n_layers} layers, width {shape.n_embd}, "
                 f"{shape.n_heads} heads, {shape.n_kv_heads} KV heads, head dim {shape.head_dim}",
                 f"tokenizer: {vocabulary.model}, {vocabulary.pre}, {len(vocabulary.tokens)} tokens",
                 f"tensors:   {len(self.tensors)}, {human_bytes(self.nbytes)}: "
@@ -99,7 +99,9 @@ def convert(folder: str | Path, outfile: str | Path | None = None, options: Conv
             print(f"note: {note}", file=sys.stderr)
     output = OutputOptions(options.force, options.split_max_size, options.quiet, plan.sources)
     try:
-        return write_gguf(plan.outfile, "llama", lambda writer: _fill(writer, plan), plan.tensors, output, "converting")
+        return write_gguf(
+            plan.outfile, plan.shape.arch, lambda writer: _fill(writer, plan), plan.tensors, output, "converting"
+        )
     except ValueError as error:  # of the core: a weight that is not finite, or does not fit the type
         raise ConvertError(str(error)) from error
 
@@ -207,16 +209,16 @@ def _fill(writer: GGUFWriter, plan: Plan) -> None:
     writer.add_rope_dimension_count(shape.head_dim)
     writer.add_rope_freq_base(rope.theta)
     if rope.scaling != "none":
-        writer.add_string("llama.rope.scaling.type", rope.scaling)
+        writer.add_string(f"{shape.arch}.rope.scaling.type", rope.scaling)
         writer.add_rope_scaling_factor(rope.factor)
     if rope.scaling == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope.original_context)
-        writer.add_float32("llama.rope.scaling.yarn_beta_fast", rope.beta_fast)
-        writer.add_float32("llama.rope.scaling.yarn_beta_slow", rope.beta_slow)
+        writer.add_float32(f"{shape.arch}.rope.scaling.yarn_beta_fast", rope.beta_fast)
+        writer.add_float32(f"{shape.arch}.rope.scaling.yarn_beta_slow", rope.beta_slow)
         if rope.attn_factor != 1.0:
-            writer.add_float32("llama.rope.scaling.attn_factor", rope.attn_factor)
+            writer.add_float32(f"{shape.arch}.rope.scaling.attn_factor", rope.attn_factor)
     if shape.sliding_window:
         writer.add_sliding_window(shape.sliding_window)
         if shape.layer_slides is not None:
-            writer.add_array("llama.attention.sliding_window_pattern", list(shape.layer_slides))
+            writer.add_array(f"{shape.arch}.attention.sliding_window_pattern", list(shape.layer_slides))
     plan.vocabulary.write(writer)

@@ -13,6 +13,7 @@ LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
@@ -25,8 +26,9 @@ KNOWN = {
     ((("digits",),), True): "smollm",
     ((("split", LLAMA3),), False): "llama-bpe",
     ((("split", TEKKEN),), False): "tekken",
+    ((("split", QWEN2),), False): "qwen2",
 }
-IGNORES_MERGES = {"gpt-2": False, "smollm": False, "llama-bpe": True, "tekken": True}
+IGNORES_MERGES = {"gpt-2": False, "smollm": False, "llama-bpe": True, "tekken": True, "qwen2": False}
 
 
 def byte_level_name(rules: Any, path: Path) -> str:

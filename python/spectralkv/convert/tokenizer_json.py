@@ -100,10 +100,11 @@ def _lay_out(
 
 
 def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Vocabulary:
-    if normalizer := flat_steps(data.get("normalizer"), "normalizers"):
-        raise ConvertError(
-            f"{path}: a byte-level tokenizer with a normalizer is not supported: {json.dumps(normalizer)}"
-        )
+    normalizer = flat_steps(data.get("normalizer"), "normalizers")
+    composes = [step.get("type") for step in normalizer] == ["NFC"]
+    if normalizer and not composes:
+        shown = json.dumps(normalizer)
+        raise ConvertError(f"{path}: a byte-level tokenizer with a normalizer other than NFC is not supported: {shown}")
     pre = byte_level_name(data["pre_tokenizer"], path)
     vocab, pairs = model["vocab"], read_merges(model, path)
     added = added_tokens(data, path)
@@ -112,6 +113,8 @@ def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Voca
     _check_ignore_merges(bool(model.get("ignore_merges")), IGNORES_MERGES[pre], who, plain, pairs, path)
     texts, types = _lay_out(vocab, added, path)
     notes = space_notes(data)
+    if composes:  # GGUF cannot say so, and llama.cpp does not either
+        notes.append("the original composes characters (NFC) before it splits a text; here a text is taken as it is")
     return Vocabulary(
         source=str(path),
         model="gpt2",

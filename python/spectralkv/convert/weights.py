@@ -1,4 +1,4 @@
-"""The tensors of a llama model: names in checkpoints and in GGUF, shapes, and what happens to their rows."""
+"""The tensors of a model: names in checkpoints and in GGUF, shapes, and what happens to their rows."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ ENDS = {
     "output_norm": ("model.norm", "norm", "e", ""),
     "output": ("lm_head", "output", "ve", ""),
 }
+REQUIRED_BIASES = {"llama": (), "qwen2": ("attn_q", "attn_k", "attn_v")}
 COMPUTED = re.compile(r".*rotary_emb\.inv_freq")  # saved by old versions; follows from the configuration
 
 
@@ -55,7 +56,7 @@ def find_parts(tensors: dict[str, TensorEntry], shape: Shape, consolidated: bool
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise ConvertError(
-            f"{tensors[unknown[0]].file.path}: tensor '{unknown[0]}'{more} is not part of a Llama or Mistral model of "
+            f"{tensors[unknown[0]].file.path}: tensor '{unknown[0]}'{more} is not part of a {shape.arch} model of "
             f"{shape.n_layers} layers"
         )
     return parts
@@ -69,13 +70,15 @@ def _walk(tensors: dict[str, TensorEntry], shape: Shape, consolidated: bool) -> 
         "q": shape.n_heads * shape.head_dim,
         "k": shape.n_kv_heads * shape.head_dim,
     }
-    # Hugging Face keeps a head's halves apart for RoPE, Mistral's own files have its pairs side by side, as GGUF has.
-    heads = {"q": shape.n_heads, "k": shape.n_kv_heads} if not consolidated else {}
+    # Hugging Face keeps a head's halves apart for RoPE, and so does GGUF for qwen2. For llama GGUF has its pairs side
+    # by side, as Mistral's own files have.
+    heads = {"q": shape.n_heads, "k": shape.n_kv_heads} if shape.arch == "llama" and not consolidated else {}
 
     def part(gguf: str, source: str, letters: str, permuted: str) -> Iterator[Part]:
         for kind in ("weight", "bias"):
             name = f"{source}.{kind}"
-            if kind == "bias" and name not in tensors:
+            required = kind == "weight" or gguf.rpartition(".")[2] in REQUIRED_BIASES[shape.arch]
+            if not required and name not in tensors:
                 continue
             expected = tuple(sizes[letter] for letter in (letters if kind == "weight" else letters[0]))
             yield Part(f"{gguf}.{kind}", _take(tensors, name, expected, shape), expected, heads.get(permuted, 0))

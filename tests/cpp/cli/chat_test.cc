@@ -1,6 +1,9 @@
 // The builtin chat formats against texts written by hand from the models' own templates.
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+
 #include "base/error.h"
 #include "cli/chat_template.h"
 #include "cli/cli.h"
@@ -49,6 +52,26 @@ TEST(ChatFormats, Chatml) {
       format("{{ bos_token }}{{ '<|im_start|>' + m.role + '\\n' + m.content | trim + '<|im_end|>\\n' }}",
              {{"user", " Hi "}}, false),
       "<s><|im_start|>user\nHi<|im_end|>\n");
+}
+
+// The template of Qwen2.5's instruct models, whole; tests/python/test_chat.py runs it on the same chats.
+TEST(ChatFormats, Qwen25) {
+  std::ostringstream source;
+  source << std::ifstream(SPECTRALKV_TESTS_DIR "/support/qwen2_5_chat.jinja").rdbuf();
+  ASSERT_NE(source.str(), "");
+  const std::string system =
+      "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n";
+  EXPECT_EQ(format(source.str(), kOne), system + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(format(source.str(), kThree, false),
+            system +
+                "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
+                "<|im_start|>user\n What? <|im_end|>\n");
+  EXPECT_EQ(format(source.str(), kSystem),
+            "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+            "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\nWhat?<|im_end|>\n"
+            "<|im_start|>assistant\n");
+  EXPECT_EQ(format(source.str(), {{"system", ""}, {"user", "Hi"}}, false),
+            "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n");
 }
 
 TEST(ChatFormats, Llama3) {

@@ -150,6 +150,20 @@ TEST_F(CudaEngine, RecordedPassesKeepToTheirSession) {
   }
 }
 
+// The rows of q and k are turned in a copy that is gone once it is on the device, where the next one may lie
+// at its place.
+TEST_F(CudaEngine, Qwen2IsTheCpus) {
+  test::TinyModel qwen2 = model();
+  qwen2.arch = "qwen2";
+  qwen2.n_layers = 4;
+  const std::string path = folder_.write("qwen2.gguf", qwen2.bytes());
+  Engine cpu(path, options(false)), gpu(path, options(true));
+  Session a(cpu, session("f32")), b(gpu, session("f32"));
+  a.eval(qwen2.text(60));
+  b.eval(qwen2.text(60));
+  EXPECT_LT(distance(b.logits(), a.logits()), 1e-5);
+}
+
 // A longer prompt replaces work space of attention that the recorded pass of one token points into.
 TEST_P(CudaModel, RecordedPassesOutliveALongerPrompt) {
   Engine cpu(path_, options(false)), gpu(path_, options(true));

@@ -35,6 +35,16 @@ TEST(PreTokenizers, Llama) {
   EXPECT_EQ(split("llama-bpe", "! \n!\n"), (Pieces{"!", " \n", "!\n"}));
 }
 
+// As llama-bpe, but a number is a piece of its own; no merges are ignored.
+TEST(PreTokenizers, Qwen2) {
+  EXPECT_EQ(split("qwen2", "don'T (we'lL)\r\n\n x"),
+            (Pieces{"don", "'T", " (", "we", "'lL", ")\r\n\n", " x"}));
+  EXPECT_EQ(split("qwen2", "a 1234\n \n  b"), (Pieces{"a", " ", "1", "2", "3", "4", "\n \n", " ", " b"}));
+  EXPECT_EQ(split("qwen2", "x1y\u0663\u2167 2"), (Pieces{"x", "1", "y", "\u0663", "\u2167", " ", "2"}));
+  EXPECT_EQ(split("qwen2", "e\u0301t ._1!\n"), (Pieces{"e", "\u0301t", " ._", "1", "!\n"}));
+  EXPECT_FALSE(find_pretokenizer("qwen2")->ignore_merges);
+}
+
 TEST(PreTokenizers, Smollm) {
   EXPECT_EQ(split("smollm", "a 12  3b"), (Pieces{"a", " ", "1", "2", "  ", "3", "b"}));
   EXPECT_EQ(split("smollm", "\u2167x\u00b2"), (Pieces{"\u2167", "x", "\u00b2"}));
@@ -69,6 +79,7 @@ TEST(PreTokenizers, PiecesAreTheTextAndBadBytesAreOfNoClass) {
 
 TEST(PreTokenizers, AliasesAndUnknownNames) {
   EXPECT_EQ(find_pretokenizer("llama3")->match, find_pretokenizer("llama-bpe")->match);
+  EXPECT_EQ(find_pretokenizer("deepseek-r1-qwen")->match, find_pretokenizer("qwen2")->match);
   EXPECT_EQ(find_pretokenizer("llama"), nullptr);
   EXPECT_EQ(find_pretokenizer(""), nullptr);
 }
