@@ -38,6 +38,7 @@ void add_error(JsonWriter& out, const HeadError& e, bool keys) {
   out.add_raw("ip_error", keys ? json_number(e.ip_error) : "null");
   out.add_raw("ip_bias", keys ? json_number(e.ip_bias) : "null");
   out.add("attention_error", e.attention_error);
+  out.add("factor_width", e.factor_width);
   out.add("bits_paper", e.bits_paper);
   out.add("bits_honest", e.bits_honest);
 }

@@ -31,12 +31,14 @@ struct Row {
 };
 
 const char* const kHeader =
-    "layer  side   rank       edge   rel. MSE  logit err logit bias   attn err  with K, V max|r|/|r|   "
+    "layer  side   rank  width       edge   rel. MSE  logit err logit bias   attn err  with K, V max|r|/|r|  "
+    " "
     "paper  honest\n";
 
 std::string line(const Row& r) {
   const auto of_keys = [&](double value) { return r.keys ? column(value, 11) : words("-", 11); };
   return words(r.name, 5) + words(r.side, 6) + words(fixed(r.spectrum.rank, 2), 7) +
+         words(r.error.factor_width > 0 ? fixed(r.error.factor_width, 2) : "-", 7) +
          column(r.spectrum.edge, 11) + column(r.error.relative_mse, 11) + of_keys(r.error.ip_error) +
          of_keys(r.error.ip_bias) + column(r.error.attention_error, 11) + column(r.attention_error, 11) +
          words(fixed(r.spectrum.delocalisation, 4), 11) + words(fixed(r.error.bits_paper, 3), 8) +

@@ -49,6 +49,7 @@ struct HeadError {
   // its regression on the exact logit s, sum(e s) / sum(s^2). A contraction by 1 - D shows as a bias of -D.
   double ip_error = 0, ip_bias = 0;
   double attention_error = 0;  // |out - exact|^2 / |exact|^2 with only this side decoded, over the queries
+  double factor_width = 0;     // bits an entry of the stored factors, 0 where there are none
   double bits_paper = 0, bits_honest = 0;  // per entry of the blocks
 };
 

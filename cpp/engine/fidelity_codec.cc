@@ -148,16 +148,19 @@ class CodecMeasurement {
   // As CacheReport counts: a block's table of offsets is shared by its heads.
   void count_bits(const CacheSide& side, std::int64_t head, HeadError& out) const {
     const auto h = static_cast<std::size_t>(head);
-    double paper = 0, bytes = 0, entries = 0;
+    double paper = 0, bytes = 0, entries = 0, rank = 0, widths = 0;
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
       const SealedBlock& block = side.blocks[b];
       const std::int64_t size = std::ssize(block.head(h)), n = blocks_[b].n;
       paper += side.built.codec->paper_bits(block.head(h).data(), n, size);
+      const Codec::LowRank low = side.built.codec->low_rank(block.head(h).data());
+      rank += low.rank, widths += low.widths;
       bytes +=
           static_cast<double>(size) +
           static_cast<double>(block.offsets.size() * sizeof(block.offsets[0])) / static_cast<double>(heads_);
       entries += static_cast<double>(n * d_);
     }
+    out.factor_width = ratio(widths, rank);
     out.bits_paper = ratio(paper, entries);
     out.bits_honest = ratio(8 * bytes, entries);
   }

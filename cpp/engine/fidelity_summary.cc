@@ -57,7 +57,10 @@ double head_mean(std::span<const double> heads) {
 HeadError head_mean(std::span<const HeadError> heads) {
   HeadError mean;
   const auto n = static_cast<double>(heads.size());
+  double with_factors = 0;
   for (const HeadError& h : heads) {
+    mean.factor_width += h.factor_width;
+    with_factors += h.factor_width > 0 ? 1 : 0;
     mean.relative_mse += h.relative_mse / n;
     mean.ip_error += h.ip_error / n;
     mean.ip_bias += h.ip_bias / n;
@@ -65,6 +68,7 @@ HeadError head_mean(std::span<const HeadError> heads) {
     mean.bits_paper += h.bits_paper / n;
     mean.bits_honest += h.bits_honest / n;
   }
+  if (with_factors > 0) mean.factor_width /= with_factors;
   return mean;
 }
 

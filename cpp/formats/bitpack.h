@@ -2,7 +2,8 @@
 //
 // A row holds d codes, d a multiple of 8, in d * b / 8 bytes, without padding. The bits of b split into
 // planes of 8, 4, 2 and 1 bits, widest first:
-//     b = 1: 1    2: 2    3: 2+1    4: 4    5: 4+1    6: 4+2    7: 4+2+1    8: 8    10: 8+2    12: 8+4    16: 8+8
+//     b = 1: 1    2: 2    3: 2+1    4: 4    5: 4+1    6: 4+2    7: 4+2+1    8: 8    10: 8+2    12: 8+4    16:
+//     8+8
 // The first plane holds the lowest bits of every code, the next plane the bits above, and so on: at 3 bits,
 // plane one holds code & 3 and plane two code >> 2. A plane of width w is d * w / 8 bytes; in it code i
 // occupies the w bits that start at bit (i * w) mod 8 of byte (i * w) / 8, bit 0 the least significant.
@@ -32,8 +33,8 @@ SKV_HD static inline int skv_plane_width(int bits, int low) {
   return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-// codes: [d] uint8_t or uint16_t, each below 2^bits (higher bits are ignored). row: [skv_packed_bytes(d, bits)]
-// out.
+// codes: [d] uint8_t or uint16_t, each below 2^bits (higher bits are ignored). row: [skv_packed_bytes(d,
+// bits)] out.
 template <class Code>
 SKV_HD static inline void skv_pack_codes(const Code* codes, int d, int bits, uint8_t* row) {
   for (int low = 0; low < bits;) {

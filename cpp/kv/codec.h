@@ -84,6 +84,12 @@ class Codec {
   // encode returned.
   virtual double paper_bits(const std::byte* in, std::int64_t n, std::int64_t bytes) const = 0;
 
+  // The components of the low-rank part of a stored block, and the bits an entry of their columns, added up.
+  struct LowRank {
+    int rank = 0, widths = 0;
+  };
+  virtual LowRank low_rank(const std::byte*) const { return {}; }
+
   // Rows in and out of codec space: x and out [m, head_dim], never the same memory.
   virtual void enter(ConstMatrix x, Matrix out) const;
   virtual void leave(ConstMatrix x, Matrix out) const;

@@ -126,8 +126,8 @@ void decode_rows(const CodeRow* rows, int64_t count, int64_t d, float* out) {
       continue;
     }
     switch (row->bits) {
-#define CASE(b)                                                       \
-  case b:                                                             \
+#define CASE(b)                                                   \
+  case b:                                                         \
     decode_codes<b>(row->codes, d, row->levels, row->scale, out); \
     break;
       CASE(1)

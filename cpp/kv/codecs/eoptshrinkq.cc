@@ -2,9 +2,10 @@
 //
 //     Y Pi^T  =  2^e ( sum over i < r of g_i a_i b_i^T  +  N C )
 //
-// a_i [n] and b_i [d] are a component's columns, levels of the Gaussian codebook of its width or whole numbers
-// (formats/coded_block.h), C [n, d] levels of the codebook of a unit vector's coordinates of `bits` bits, N one
-// number a row. Everything lives in codec space: the right singular vectors are those of the rotated block.
+// a_i [n] and b_i [d] are a component's columns, levels of the Gaussian codebook of its width or whole
+// numbers (formats/coded_block.h), C [n, d] levels of the codebook of a unit vector's coordinates of `bits`
+// bits, N one number a row. Everything lives in codec space: the right singular vectors are those of the
+// rotated block.
 //
 //     offset      bytes                     what
 //     0           1                         r, the rank; 0x80 more where components have widths of their own
@@ -94,6 +95,11 @@ class EOptShrinkQCodec final : public Codec {
                static_cast<double>(skv_factor_bits_before(factors, factors.rank));
   }
 
+  LowRank low_rank(const std::byte* in) const override {
+    const SkvFactors factors = factors_of(in);
+    return {factors.rank, static_cast<int>(skv_factor_bits_before(factors, factors.rank))};
+  }
+
   void enter(ConstMatrix x, Matrix out) const override { rotation_.enter(x, out); }
   void leave(ConstMatrix x, Matrix out) const override { rotation_.leave(x, out); }
 
@@ -165,9 +171,9 @@ class EOptShrinkQCodec final : public Codec {
   }
   // out [m, rank] = x [m, width] rows^T, rows [rank, width].
   static void multiply(ConstMatrix x, ConstMatrix rows, Matrix out, CodecWork& work) {
-    kernels().matmul[static_cast<std::size_t>(DType::f32)](
-        rows.data, rows.stride * 4, rows.rows, rows.cols, x.data, x.stride, x.rows, out.data, out.stride,
-        work.floats(1, simd::matmul_work(rows.cols)));
+    kernels().matmul[static_cast<std::size_t>(DType::f32)](rows.data, rows.stride * 4, rows.rows, rows.cols,
+                                                           x.data, x.stride, x.rows, out.data, out.stride,
+                                                           work.floats(1, simd::matmul_work(rows.cols)));
   }
 
   void encode_run(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
@@ -346,8 +352,7 @@ void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, const Queries&
   if (!residual_->scores()) return Codec::score(in, n, q, s, work);
   const View v = view(in, n);
   const std::int64_t m = s.rows, rank = v.factors.rank;
-  for (std::int64_t i = 0; i < m; ++i)
-    std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
+  for (std::int64_t i = 0; i < m; ++i) std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
   if (rank > 0) {
     const Columns columns = decode_columns(v, n, work);
     const Matrix along(work.floats(4, m * rank), m, rank);

@@ -61,8 +61,8 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool facto
         loss_from_name(spec.take_choice("loss", loss_name(base.codec.loss), names_of(kAllLosses, loss_name)));
     s.codec.closed_loop =
         spec.take_choice("loop", base.codec.closed_loop ? "closed" : "open", kLoops) == "closed";
-    s.codec.factor_bits = static_cast<int>(
-        spec.take_int_or("factor_bits", "auto", 0, base.codec.factor_bits, 1, kMaxCodeBits));
+    s.codec.factor_bits =
+        static_cast<int>(spec.take_int_or("factor_bits", "auto", 0, base.codec.factor_bits, 1, kMaxCodeBits));
     known = "loss=frobenius|operator|nuclear|truncate, loop=closed|open, factor_bits=auto|1...8, " + known;
   }
   const RotationKind asked = rotation_kind_from_name(spec.take_choice(

@@ -51,7 +51,8 @@ void round_column(std::span<const float> column, double unit, int width, std::ve
 
 }  // namespace
 
-FactorCodes::FactorCodes(int bits) : own_widths_(bits == 0), plain_width_(bits == 0 ? kFactorWidths[0] : bits) {
+FactorCodes::FactorCodes(int bits)
+    : own_widths_(bits == 0), plain_width_(bits == 0 ? kFactorWidths[0] : bits) {
   for (int width = 1; width <= kMaxCodeBits; ++width)
     if (width == plain_width_ || (knows_width(width) && width < kSkvWholeWidth))
       books_[static_cast<std::size_t>(width)] = &shared_gaussian_codebook(width);
@@ -67,7 +68,8 @@ CodedFactor FactorCodes::encode(std::span<const float> left, std::span<const flo
   const double energy = size * size;
   const auto by_codebook = [&](int width) {  // returns the error
     const Codebook& book = *books_[static_cast<std::size_t>(width)];
-    const QuantizedColumn a = quantize_factor(left, book, coded.left), b = quantize_factor(right, book, coded.right);
+    const QuantizedColumn a = quantize_factor(left, book, coded.left),
+                          b = quantize_factor(right, book, coded.right);
     coded.width = width;
     coded.share = saturating_f16(size * static_cast<double>(skv_f16_to_f32(a.scale)) *
                                  static_cast<double>(skv_f16_to_f32(b.scale)));
@@ -88,15 +90,17 @@ CodedFactor FactorCodes::encode(std::span<const float> left, std::span<const flo
     if (width < kSkvWholeWidth) continue;
     coded.width = width;
     const double most = largest_whole(width);
-    if (energy * (rounding_error(top_left / most, left.size()) +
-                  rounding_error(top_right / most, right.size())) <= allowed)
+    if (energy *
+            (rounding_error(top_left / most, left.size()) + rounding_error(top_right / most, right.size())) <=
+        allowed)
       break;
   }
   // The share is f16, rounded up; the left column's unit takes back what that adds, so that the product is as
   // exact as the codes are.
   coded.whole = true;
   const double most = largest_whole(coded.width), middle = 1 << (coded.width - 1);
-  const double unit_right = top_right / most, wanted = size * (top_left / most) * unit_right * middle * middle;
+  const double unit_right = top_right / most,
+               wanted = size * (top_left / most) * unit_right * middle * middle;
   coded.share = saturating_f16(wanted);
   if (static_cast<double>(skv_f16_to_f32(coded.share)) < wanted && coded.share < 0x7bff) ++coded.share;
   const double shared = size * unit_right * middle * middle;

@@ -22,7 +22,7 @@ inline constexpr std::array<int, 8> kFactorWidths = {3, 4, 5, 6, 8, 10, 12, 16};
 struct CodedFactor {
   int width = 0;
   bool whole = false;
-  std::uint16_t share = 0;                // f16
+  std::uint16_t share = 0;                 // f16
   std::vector<std::uint16_t> left, right;  // codes, [n] and [d]
 };
 
@@ -44,8 +44,9 @@ class FactorCodes {
   CodedFactor encode(std::span<const float> left, std::span<const float> right, double size,
                      double allowed) const;
 
-  // Columns of stored components as rows: left [rank, n' or fewer], times their share and `unit`; right [rank,
-  // d]. d: codes of a column, a multiple of 16; bytes: its bytes a bit of width; shares: f16 [rank], or null.
+  // Columns of stored components as rows: left [rank, n' or fewer], times their share and `unit`; right
+  // [rank, d]. d: codes of a column, a multiple of 16; bytes: its bytes a bit of width; shares: f16 [rank],
+  // or null.
   void decode(SkvFactors factors, const std::uint8_t* codes, std::size_t bytes, std::int64_t d,
               const std::uint16_t* shares, float unit, float* out) const;
 

@@ -44,6 +44,30 @@ TEST(BitPack, RoundTripAndLayout) {
     }
 }
 
+TEST(BitPack, WideCodesAreAByteAndTheRestAbove) {
+  for (const int bits : {10, 12, 16})
+    for (const int d : {8, 16, 80, 272}) {
+      std::vector<std::uint16_t> codes(static_cast<std::size_t>(d));
+      for (std::size_t i = 0; i < codes.size(); ++i)
+        codes[i] = static_cast<std::uint16_t>(spectralkv::random_bits(static_cast<std::uint64_t>(bits), i) >>
+                                              (64 - bits));
+      const std::size_t size = skv_packed_bytes(d, bits), low = static_cast<std::size_t>(d);
+      std::vector<std::uint8_t> row(size + 1, 0xaa), lower(low), upper(size - low);
+      skv_pack_codes(codes.data(), d, bits, row.data());
+      EXPECT_EQ(row[size], 0xaa);
+      std::vector<std::uint8_t> low_codes, high_codes;
+      for (const std::uint16_t code : codes) {
+        low_codes.push_back(static_cast<std::uint8_t>(code & 255));
+        high_codes.push_back(static_cast<std::uint8_t>(code >> 8));
+      }
+      skv_pack_codes(low_codes.data(), d, 8, lower.data());
+      skv_pack_codes(high_codes.data(), d, bits - 8, upper.data());
+      for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(row[i], i < low ? lower[i] : upper[i - low]);
+      for (int i = 0; i < d; ++i)
+        ASSERT_EQ(skv_packed_code(row.data(), d, bits, i), codes[static_cast<std::size_t>(i)]);
+    }
+}
+
 TEST(BitPack, ThreeBitsByHand) {
   const std::uint8_t codes[8] = {0, 1, 2, 3, 4, 5, 6, 7};
   std::uint8_t row[3];

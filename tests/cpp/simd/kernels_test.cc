@@ -11,6 +11,8 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "base/random.h"
+#include "formats/bitpack.h"
 #include "formats/formats.h"
 #include "simd/dispatch.h"
 #include "support/compare.h"
@@ -166,6 +168,40 @@ TEST_P(EveryKernel, MixOfGroupsIsTheMixOfDecodedRows) {
           EXPECT_EQ(std::memcmp(acc.data(), expected.data(), acc.size() * 4), 0)
               << format.name << " d=" << d << " n=" << n << " tokens=" << tokens;
         }
+  }
+}
+
+// Rows of all widths in one call, exactly: a level or a whole number times the scale, rounded once.
+TEST_P(EveryKernel, RowsOfCodesOfAnyWidth) {
+  const simd::Kernels& k = *GetParam();
+  for (const int d : {16, 48, 80, 128, 272}) {
+    std::vector<std::vector<std::uint8_t>> packed;
+    std::vector<simd::CodeRow> rows;
+    std::vector<float> expected;
+    const auto levels = normals(31, 256);
+    const auto add = [&](int bits, bool whole) {
+      const float scale = 0.37f / static_cast<float>(1 + rows.size());
+      std::vector<std::uint16_t> codes(static_cast<std::size_t>(d));
+      for (std::size_t i = 0; i < codes.size(); ++i) {
+        codes[i] =
+            static_cast<std::uint16_t>(random_bits(static_cast<std::uint64_t>(bits + d), i) >> (64 - bits));
+        if (i == 0) codes[i] = 0;  // both ends of the range
+        if (i == 1) codes[i] = static_cast<std::uint16_t>((1 << bits) - 1);
+        expected.push_back(scale *
+                           (whole ? static_cast<float>(codes[i] - (1 << (bits - 1))) : levels[codes[i]]));
+      }
+      packed.emplace_back(skv_packed_bytes(d, bits));
+      packed.back().shrink_to_fit();
+      skv_pack_codes(codes.data(), d, bits, packed.back().data());
+      rows.push_back({packed.back().data(), whole ? nullptr : levels.data(), scale, bits});
+    };
+    for (const int bits : {16, 12, 10, 8}) add(bits, true);
+    for (int bits = 8; bits >= 1; --bits) add(bits, false);
+    std::vector<float> out(expected.size() + 1, 7.0f);
+    k.decode_rows(rows.data(), static_cast<std::int64_t>(rows.size()), d, out.data());
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      ASSERT_EQ(out[i], expected[i]) << k.name << ", d=" << d << ", row " << i / static_cast<std::size_t>(d);
+    EXPECT_EQ(out.back(), 7.0f);
   }
 }
 
