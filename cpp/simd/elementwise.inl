@@ -155,18 +155,18 @@ template <int R, int C, class T>
 inline void mix_columns(const float* p, int64_t ldp, const T* v, int64_t ldv, int64_t n, float* acc,
                         int64_t lda, int last) {
   Vec sum[R][C];
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) sum[r][c] = load_some(acc + r * lda + 16 * c, c + 1 < C ? 16 : last);
+  SKV_FLAT for (int r = 0; r < R; ++r) SKV_FLAT for (int c = 0; c < C; ++c) sum[r][c] =
+      load_some(acc + r * lda + 16 * c, c + 1 < C ? 16 : last);
   for (int64_t j = 0; j < n; ++j) {
     Vec value[C];
-    for (int c = 0; c < C; ++c) value[c] = load_value(v + j * ldv + 16 * c, c + 1 < C ? 16 : last);
-    for (int r = 0; r < R; ++r) {
+    SKV_FLAT for (int c = 0; c < C; ++c) value[c] = load_value(v + j * ldv + 16 * c, c + 1 < C ? 16 : last);
+    SKV_FLAT for (int r = 0; r < R; ++r) {
       const Vec weight = vec_set1(p[r * ldp + j]);
-      for (int c = 0; c < C; ++c) sum[r][c] = vec_fma(weight, value[c], sum[r][c]);
+      SKV_FLAT for (int c = 0; c < C; ++c) sum[r][c] = vec_fma(weight, value[c], sum[r][c]);
     }
   }
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) store_some(acc + r * lda + 16 * c, sum[r][c], c + 1 < C ? 16 : last);
+  SKV_FLAT for (int r = 0; r < R; ++r) SKV_FLAT for (int c = 0; c < C; ++c)
+      store_some(acc + r * lda + 16 * c, sum[r][c], c + 1 < C ? 16 : last);
 }
 
 template <int R, class T>

@@ -11,7 +11,6 @@
 namespace spectralkv::simd {
 
 enum { kTypes = 13 };    // lines of formats/list.def, in its order
-enum { kCodeBits = 8 };  // codes of the cache have 1 to 8 bits
 enum { kTileBits = 3 };  // those in tiles 2, 3 or 4
 
 // y[t * ldy + r] = sum over k < n of W[r][k] * x[t * ldx + k], for r < rows, t < tokens.
@@ -48,14 +47,9 @@ struct WeightRows {
   int64_t count;
 };
 
-// A row of codes of formats/bitpack.h, 1 to 8, 10, 12 or 16 bits each: levels[code], or whole numbers (code -
-// 2^(bits - 1)) where levels is null; times scale. Whole numbers have 8 bits or more, others 8 or fewer.
-struct CodeRow {
-  const uint8_t* codes;
-  const float* levels;
-  float scale;
-  int32_t bits;
-};
+// How rows of codes of formats/bitpack.h are read: b = 1 to 8 bits as indices into a table of 2^b levels, at
+// b - 1; or as whole numbers, 0 in the middle: code - 2^(b - 1), at kWhole8 and on.
+enum { kCodeBits = 8, kWhole8 = kCodeBits, kWhole10, kWhole12, kWhole16, kCodeKinds };
 
 struct Kernels {
   const char* name;
@@ -78,21 +72,19 @@ struct Kernels {
   void (*mix_q4_0)(const float* p, int64_t ldp, int64_t tokens, const void* rows, int64_t row_bytes,
                    int64_t n, int64_t d, float* acc, int64_t lda);
 
-  // Matrices of b-bit codes, b = index + 1: rows [n, d] of formats/bitpack.h back to back, d a multiple of
-  // 16, a code standing for levels[code], levels [2^b]. y[t * ldy + r] = sum over k < d of levels[code[r][k]]
+  // Matrices of codes of one kind: rows [n, d] back to back, d a multiple of 16, a code standing for
+  // levels[code], levels [2^b], or for a whole number (levels is not read). y[t * ldy + r] = sum over k < d
+  // of levels[code[r][k]]
   // * x[t * ldx + k]: x [tokens, d], y [tokens, n].
-  void (*score_codes[kCodeBits])(const uint8_t* codes, int64_t n, int64_t d, const float* levels,
-                                 const float* x, int64_t ldx, int64_t tokens, float* y, int64_t ldy);
+  void (*score_codes[kCodeKinds])(const uint8_t* codes, int64_t n, int64_t d, const float* levels,
+                                  const float* x, int64_t ldx, int64_t tokens, float* y, int64_t ldy);
   // acc[t][c] += sum over j < n, in rising j, of p[t * ldp + j] * levels[code[j][c]]: p [tokens, n], acc
   // [tokens, d] rows lda apart.
-  void (*mix_codes[kCodeBits])(const float* p, int64_t ldp, int64_t tokens, const uint8_t* codes, int64_t n,
-                               int64_t d, const float* levels, float* acc, int64_t lda);
+  void (*mix_codes[kCodeKinds])(const float* p, int64_t ldp, int64_t tokens, const uint8_t* codes, int64_t n,
+                                int64_t d, const float* levels, float* acc, int64_t lda);
   // out[i] = scale * levels[code[i]] for one row of d codes.
-  void (*decode_codes[kCodeBits])(const uint8_t* row, int64_t d, const float* levels, float scale,
-                                  float* out);
-
-  // Rows of any widths: out[r * d + i], d a multiple of 16.
-  void (*decode_rows)(const CodeRow* rows, int64_t count, int64_t d, float* out);
+  void (*decode_codes[kCodeKinds])(const uint8_t* row, int64_t d, const float* levels, float scale,
+                                   float* out);
 
   // y[t * ldy + r] += unit * steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r <
   // a.rows, b = index + 2. The sum is an exact integer, groups <= kMostGroups. scale: [a.rows], or null

@@ -2,6 +2,9 @@
 // name of the accessor. Everything has internal linkage.
 #include "formats/decode.h"
 #include "simd/kernels.h"
+// In front of a loop with a fixed count over an array of vectors: unrolled early, or the array lies in
+// memory.
+#define SKV_FLAT _Pragma("GCC unroll 8")
 // clang-format off
 #include "simd/rows.inl"
 #include "simd/matmul.inl"
@@ -38,13 +41,16 @@ constexpr Kernels kTable = {
     mix<uint16_t>,
     mix_groups<Q8_0Rows>,
     mix_groups<Q4_0Rows>,
-#define EACH(f) \
-  { f<1>, f<2>, f<3>, f<4>, f<5>, f<6>, f<7>, f<8> }
+#define EACH(f)                                                                                    \
+  {                                                                                                \
+    f<TableCodes<1>>, f<TableCodes<2>>, f<TableCodes<3>>, f<TableCodes<4>>, f<TableCodes<5>>,      \
+        f<TableCodes<6>>, f<TableCodes<7>>, f<TableCodes<8>>, f<WholeCodes<8>>, f<WholeCodes<10>>, \
+        f<WholeCodes<12>>, f<WholeCodes<16>>                                                       \
+  }
     EACH(score_codes),
     EACH(mix_codes),
     EACH(decode_codes),
 #undef EACH
-    decode_rows,
     {add_tiles<2, ByteRows>, add_tiles<3, ByteRows>, add_tiles<4, ByteRows>},
     {add_tiles<2, WeightRows>, add_tiles<3, WeightRows>, add_tiles<4, WeightRows>},
     to_bytes,

@@ -10,28 +10,27 @@ constexpr int64_t kTokenBlock = 96;  // activations of so many tokens stay in th
 template <int T, class Rows>
 inline void tile(const Rows& w, int rows, int64_t n, const float* x, int64_t ldx, float* y, int64_t ldy) {
   Vec acc[4][T];
-  for (int r = 0; r < 4; ++r)
-    for (int t = 0; t < T; ++t) acc[r][t] = vec_set1(0.0f);
+  SKV_FLAT for (int r = 0; r < 4; ++r) SKV_FLAT for (int t = 0; t < T; ++t) acc[r][t] = vec_set1(0.0f);
   const int64_t blocks = n / 32;
   for (int64_t b = 0; b < blocks; ++b) {
     Vec low[4], high[4];
-    for (int r = 0; r < 4; ++r) w.block(r, b, &low[r], &high[r]);
-    for (int t = 0; t < T; ++t) {
+    SKV_FLAT for (int r = 0; r < 4; ++r) w.block(r, b, &low[r], &high[r]);
+    SKV_FLAT for (int t = 0; t < T; ++t) {
       const Vec xl = vec_load(x + t * ldx + 32 * b), xh = vec_load(x + t * ldx + 32 * b + 16);
-      for (int r = 0; r < 4; ++r) acc[r][t] = vec_fma(low[r], xl, acc[r][t]);
-      for (int r = 0; r < 4; ++r) acc[r][t] = vec_fma(high[r], xh, acc[r][t]);
+      SKV_FLAT for (int r = 0; r < 4; ++r) acc[r][t] = vec_fma(low[r], xl, acc[r][t]);
+      SKV_FLAT for (int r = 0; r < 4; ++r) acc[r][t] = vec_fma(high[r], xh, acc[r][t]);
     }
   }
   if constexpr (Rows::kAnyLength) {
     for (int64_t k = 32 * blocks; k < n; k += 16) {
       const int left = n - k < 16 ? (int)(n - k) : 16;
-      for (int t = 0; t < T; ++t) {
+      SKV_FLAT for (int t = 0; t < T; ++t) {
         const Vec xs = vec_load_n(x + t * ldx + k, left);
-        for (int r = 0; r < 4; ++r) acc[r][t] = vec_fma(vec_load_n(w.p[r] + k, left), xs, acc[r][t]);
+        SKV_FLAT for (int r = 0; r < 4; ++r) acc[r][t] = vec_fma(vec_load_n(w.p[r] + k, left), xs, acc[r][t]);
       }
     }
   }
-  for (int t = 0; t < T; ++t) {
+  SKV_FLAT for (int t = 0; t < T; ++t) {
     float sums[4];
     vec_reduce4(acc[0][t], acc[1][t], acc[2][t], acc[3][t], sums);
     for (int r = 0; r < rows; ++r) y[t * ldy + r] = sums[r];

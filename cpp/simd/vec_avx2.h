@@ -189,9 +189,15 @@ struct CodeLevels {
   Vec table;  // up to 4 bits
   explicit CodeLevels(const float* all) : levels(all), table(vec_set1(0.0f)) {
     if constexpr (bits <= 4) {
-      float wide[16];
-      for (int i = 0; i < 16; ++i) wide[i] = all[i & ((1 << bits) - 1)];
-      table = vec_load(wide);
+      if constexpr (bits == 1) {
+        table.a = table.b = _mm256_castpd_ps(_mm256_broadcast_sd((const double*)all));
+      } else if constexpr (bits == 2) {
+        table.a = table.b = _mm256_broadcast_ps((const __m128*)all);
+      } else if constexpr (bits == 3) {
+        table.a = table.b = _mm256_loadu_ps(all);
+      } else {
+        table = vec_load(all);
+      }
     }
   }
   __m256 half(const uint8_t* row, int64_t d, int64_t i, int h) const {

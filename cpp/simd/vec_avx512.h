@@ -156,13 +156,13 @@ struct CodeLevels {
   __m512 low, high;
   explicit CodeLevels(const float* all) : levels(all), low(_mm512_setzero_ps()), high(low) {
     if constexpr (bits <= 5) {
-      float wide[32];
-      for (int i = 0; i < 16; ++i) {
-        wide[i] = all[i % kTable];
-        wide[16 + i] = all[bits % 2 == 1 ? kTable + i % kTable : i % kTable];
-      }
-      low = _mm512_loadu_ps(wide);
-      high = _mm512_loadu_ps(wide + 16);
+      const auto repeated = [](const float* table) {
+        if constexpr (kTable == 1) return _mm512_set1_ps(*table);
+        if constexpr (kTable == 4) return _mm512_broadcast_f32x4(_mm_loadu_ps(table));
+        return _mm512_loadu_ps(table);
+      };
+      low = repeated(all);
+      if constexpr (bits % 2 == 1) high = repeated(all + kTable);
     }
   }
   Vec at(const uint8_t* row, int64_t d, int64_t i) const {

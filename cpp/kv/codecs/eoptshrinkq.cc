@@ -146,34 +146,18 @@ class EOptShrinkQCodec final : public Codec {
     return v;
   }
 
-  // a_i as rows [r, n'], and g_i 2^e b_i as rows [r, d].
-  void left_rows(const View& v, std::int64_t n, float* out) const {
-    factors_.decode(v.factors, v.left, v.at.left_bit, padded(n), nullptr, 1, out);
-  }
-  void right_rows(const View& v, float* out) const {
-    factors_.decode(v.factors, v.right, v.at.right_bit, head_dim(), v.shares, v.unit, out);
-  }
   // N 2^e, [n].
   static const float* norms(const View& v, std::int64_t n, float* out) {
     kernels().from_f16(v.norms, v.unit, out, n);
     return out;
   }
 
-  struct Columns {
-    ConstMatrix left, right;  // [r, n] and [r, d], as left_rows and right_rows have them
-  };
-  Columns decode_columns(const View& v, std::int64_t n, CodecWork& work) const {
-    const std::int64_t rank = v.factors.rank, wide = padded(n);
-    float *const left = work.floats(5, rank * (wide + head_dim())), *const right = left + rank * wide;
-    left_rows(v, n, left);
-    right_rows(v, right);
-    return {ConstMatrix(left, rank, wide).cols_range(0, n), ConstMatrix(right, rank, head_dim())};
-  }
-  // out [m, rank] = x [m, width] rows^T, rows [rank, width].
-  static void multiply(ConstMatrix x, ConstMatrix rows, Matrix out, CodecWork& work) {
-    kernels().matmul[static_cast<std::size_t>(DType::f32)](rows.data, rows.stride * 4, rows.rows, rows.cols,
-                                                           x.data, x.stride, x.rows, out.data, out.stride,
-                                                           work.floats(1, simd::matmul_work(rows.cols)));
+  // along [m, r], in units of the columns, to what it stands for.
+  void scale(const View& v, Matrix along) const {
+    std::array<float, kMostComponents> scales;
+    factor_scales(v.factors, v.shares, v.unit, scales.data());
+    for (std::int64_t i = 0; i < along.rows; ++i)
+      for (std::int64_t r = 0; r < along.cols; ++r) along(i, r) *= scales[static_cast<std::size_t>(r)];
   }
 
   void encode_run(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
@@ -198,13 +182,14 @@ class EOptShrinkQCodec final : public Codec {
 void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const {
   const std::int64_t rank = v.factors.rank, wide = padded(n);
   if (rank == 0) return;
-  Buffer<float> memory(static_cast<std::size_t>(rank * (wide + n + head_dim())));
-  float *const left = memory.data(), *const by_token = left + rank * wide, *const right = by_token + rank * n;
-  left_rows(v, n, left);
-  right_rows(v, right);
+  Buffer<float> memory(static_cast<std::size_t>(rank * (wide + n)));
+  const Matrix left(memory.data(), rank, wide), by_token(memory.data() + rank * wide, n, rank);
+  const FactorRuns runs = factors_.runs(v.factors);
+  runs.decode(v.left, left);
   for (std::int64_t t = 0; t < n; ++t)
-    for (std::int64_t i = 0; i < rank; ++i) by_token[t * rank + i] = sign * left[i * wide + t];
-  kernels().mix_f32(by_token, rank, n, right, head_dim(), rank, head_dim(), out.data, out.stride);
+    for (std::int64_t i = 0; i < rank; ++i) by_token(t, i) = sign * left(i, t);
+  scale(v, by_token);
+  runs.mix(v.right, by_token, out);
 }
 
 std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWork& work) const {
@@ -346,35 +331,53 @@ void EOptShrinkQCodec::decode(const std::byte* in, std::int64_t n, Matrix out) c
   add_low_rank(v, n, 1, out);
 }
 
-// s = (q (g B)^T) A + (q C^T) N.
+// s = ((q B^T) g) A + (q C^T) N.
 void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s,
                              CodecWork& work) const {
   if (!residual_->scores()) return Codec::score(in, n, q, s, work);
   const View v = view(in, n);
-  const std::int64_t m = s.rows, rank = v.factors.rank;
-  for (std::int64_t i = 0; i < m; ++i) std::memset(s.row(i), 0, static_cast<std::size_t>(n) * sizeof(float));
-  if (rank > 0) {
-    const Columns columns = decode_columns(v, n, work);
+  const std::int64_t m = s.rows, rank = v.factors.rank, width = padded(n);
+  const auto clear = [m](Matrix rows) {
+    for (std::int64_t i = 0; i < m; ++i)
+      std::memset(rows.row(i), 0, static_cast<std::size_t>(rows.cols) * sizeof(float));
+  };
+  if (rank == 0) {
+    clear(s);
+  } else {
     const Matrix along(work.floats(4, m * rank), m, rank);
-    multiply(q.rows, columns.right, along, work);
-    kernels().mix_f32(along.data, along.stride, m, columns.left.data, columns.left.stride, rank, n, s.data,
-                      s.stride);
+    const FactorRuns runs = factors_.runs(v.factors);
+    runs.multiply(v.right, q.rows, along);
+    scale(v, along);
+    const Matrix low = n == width ? s : Matrix(work.floats(5, m * width), m, width);
+    clear(low);
+    runs.mix(v.left, along, low);
+    for (std::int64_t i = 0; i < m && n != width; ++i)
+      std::memcpy(s.row(i), low.row(i), static_cast<std::size_t>(n) * sizeof(float));
   }
   residual_->add_score(v.codes, n, norms(v, n, work.floats(3, n)), q, s, work);
 }
 
-// acc += (p A^T) (g B) + (p N) C.
+// acc += ((p A^T) g) B + (p N) C.
 void EOptShrinkQCodec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc,
                            CodecWork& work) const {
   if (!residual_->mixes()) return Codec::mix(in, n, p, acc, work);
   const View v = view(in, n);
-  const std::int64_t m = p.rows, rank = v.factors.rank;
+  const std::int64_t m = p.rows, rank = v.factors.rank, width = padded(n);
   if (rank > 0) {
-    const Columns columns = decode_columns(v, n, work);
+    ConstMatrix weighted = p;
+    if (n != width) {  // zeros against the codes behind the last token
+      const Matrix wide(work.floats(5, m * width), m, width);
+      for (std::int64_t i = 0; i < m; ++i) {
+        std::memcpy(wide.row(i), p.row(i), static_cast<std::size_t>(n) * sizeof(float));
+        std::memset(wide.row(i) + n, 0, static_cast<std::size_t>(width - n) * sizeof(float));
+      }
+      weighted = wide;
+    }
     const Matrix along(work.floats(4, m * rank), m, rank);
-    multiply(p, columns.left, along, work);
-    kernels().mix_f32(along.data, along.stride, m, columns.right.data, columns.right.stride, rank, head_dim(),
-                      acc.data, acc.stride);
+    const FactorRuns runs = factors_.runs(v.factors);
+    runs.multiply(v.left, weighted, along);
+    scale(v, along);
+    runs.mix(v.right, along, acc);
   }
   residual_->add_mix(v.codes, n, norms(v, n, work.floats(3, n)), p, acc, work);
 }

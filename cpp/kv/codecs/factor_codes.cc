@@ -19,14 +19,9 @@
 namespace spectralkv {
 namespace {
 
-constexpr int kMostRank = 64;  // edge_window of any head dim is at most its square root
-
-// What whole numbers of a width lie within, and the value of the code 1 above the middle.
+// What whole numbers of a width lie within.
 constexpr int largest_whole(int width) {
   return (1 << (width - 1)) - 1;
-}
-constexpr float whole_unit(int width) {
-  return 1.0f / static_cast<float>(1 << (width - 1));
 }
 
 float largest(std::span<const float> column) {
@@ -110,22 +105,64 @@ CodedFactor FactorCodes::encode(std::span<const float> left, std::span<const flo
   return coded;
 }
 
-void FactorCodes::decode(SkvFactors factors, const std::uint8_t* codes, std::size_t bytes, std::int64_t d,
-                         const std::uint16_t* shares, float unit, float* out) const {
-  std::array<simd::CodeRow, kMostRank> rows;
-  assert(factors.rank <= kMostRank);
-  for (int i = 0; i < factors.rank; ++i) {
-    const int width = skv_factor_width(factors, i);
-    float scale = unit * (shares == nullptr ? 1.0f : skv_f16_to_f32(shares[i]));
-    const float* levels = nullptr;
-    if (skv_factor_is_whole(factors, i))
-      scale *= whole_unit(width);
-    else
-      levels = books_[static_cast<std::size_t>(width)]->levels.data();
-    rows[static_cast<std::size_t>(i)] = {codes, levels, scale, width};
-    codes += bytes * static_cast<std::size_t>(width);
+FactorRuns FactorCodes::runs(SkvFactors factors) const {
+  FactorRuns runs;
+  for (int i = 0; i < factors.rank;) {
+    FactorRuns::Run& run = runs.list[static_cast<std::size_t>(runs.n++)];
+    run = {i, 1, skv_factor_width(factors, i), 0, nullptr};
+    if (factors.widths == nullptr) run.count = factors.rank;
+    while (i + run.count < factors.rank && skv_factor_width(factors, i + run.count) == run.width) ++run.count;
+    if (!skv_factor_is_whole(factors, i)) {
+      run.kernel = static_cast<std::size_t>(run.width - 1);
+      run.levels = books_[static_cast<std::size_t>(run.width)]->levels.data();
+    } else {
+      run.kernel = run.width == 8    ? simd::kWhole8
+                   : run.width == 10 ? simd::kWhole10
+                   : run.width == 12 ? simd::kWhole12
+                                     : simd::kWhole16;
+    }
+    i += run.count;
   }
-  kernels().decode_rows(rows.data(), factors.rank, d, out);
+  return runs;
+}
+
+// Calls take(run, its first column) for all of them.
+template <class Take>
+static void in_runs(const FactorRuns& runs, const std::uint8_t* codes, std::int64_t d, Take take) {
+  for (int r = 0; r < runs.n; ++r) {
+    const FactorRuns::Run& run = runs.list[static_cast<std::size_t>(r)];
+    take(run, codes);
+    codes += d / 8 * run.width * run.count;
+  }
+}
+
+void FactorRuns::multiply(const std::uint8_t* codes, ConstMatrix x, Matrix along) const {
+  in_runs(*this, codes, x.cols, [&](const Run& run, const std::uint8_t* from) {
+    kernels().score_codes[run.kernel](from, run.count, x.cols, run.levels, x.data, x.stride, x.rows,
+                                      along.data + run.first, along.stride);
+  });
+}
+
+void FactorRuns::mix(const std::uint8_t* codes, ConstMatrix along, Matrix out) const {
+  in_runs(*this, codes, out.cols, [&](const Run& run, const std::uint8_t* from) {
+    kernels().mix_codes[run.kernel](along.data + run.first, along.stride, along.rows, from, run.count,
+                                    out.cols, run.levels, out.data, out.stride);
+  });
+}
+
+void FactorRuns::decode(const std::uint8_t* codes, Matrix out) const {
+  in_runs(*this, codes, out.cols, [&](const Run& run, const std::uint8_t* from) {
+    for (int i = 0; i < run.count; ++i, from += out.cols / 8 * run.width)
+      kernels().decode_codes[run.kernel](from, out.cols, run.levels, 1, out.row(run.first + i));
+  });
+}
+
+void factor_scales(SkvFactors factors, const std::uint16_t* shares, float unit, float* out) {
+  for (int i = 0; i < factors.rank; ++i) {
+    out[i] = skv_f16_to_f32(shares[i]) * unit;
+    if (skv_factor_is_whole(factors, i))  // both columns are in units of 2^-(width - 1)
+      out[i] *= std::ldexp(1.0f, -2 * (skv_factor_width(factors, i) - 1));
+  }
 }
 
 }  // namespace spectralkv

@@ -9,7 +9,6 @@
 
 #include "formats/coded_block.h"
 #include "quant/lloyd_max.h"
-#include "simd/kernels.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
@@ -18,6 +17,8 @@ namespace spectralkv {
 // numbers.
 inline constexpr std::array<int, 8> kFactorWidths = {3, 4, 5, 6, 8, 10, 12, 16};
 
+inline constexpr std::size_t kMostComponents = 64;  // edge_window of any head dim is at most its square root
+
 // One component, share * left * right^T.
 struct CodedFactor {
   int width = 0;
@@ -25,6 +26,29 @@ struct CodedFactor {
   std::uint16_t share = 0;                 // f16
   std::vector<std::uint16_t> left, right;  // codes, [n] and [d]
 };
+
+// The columns of a block by neighbours of one width, and products with the left ones or the right ones: each
+// [d], d a multiple of 16, one behind the other from `codes` on. Levels and whole numbers are taken as they
+// are; what a component stands for is factor_scales times the product of its two.
+struct FactorRuns {
+  struct Run {
+    int first, count, width;
+    std::size_t kernel;   // of simd::Kernels
+    const float* levels;  // [2^width], null for whole numbers
+  };
+  int n = 0;
+  std::array<Run, kMostComponents> list;  // n of them
+
+  // along [m, rank] = x [m, d] times the columns.
+  void multiply(const std::uint8_t* codes, ConstMatrix x, Matrix along) const;
+  // out [m, d] += along [m, rank] times the columns.
+  void mix(const std::uint8_t* codes, ConstMatrix along, Matrix out) const;
+  // out [rank, d]: the columns as rows.
+  void decode(const std::uint8_t* codes, Matrix out) const;
+};
+
+// out [rank]. shares: f16 [rank]; unit: of the block.
+void factor_scales(SkvFactors factors, const std::uint16_t* shares, float unit, float* out);
 
 class FactorCodes {
  public:
@@ -44,11 +68,7 @@ class FactorCodes {
   CodedFactor encode(std::span<const float> left, std::span<const float> right, double size,
                      double allowed) const;
 
-  // Columns of stored components as rows: left [rank, n' or fewer], times their share and `unit`; right
-  // [rank, d]. d: codes of a column, a multiple of 16; bytes: its bytes a bit of width; shares: f16 [rank],
-  // or null.
-  void decode(SkvFactors factors, const std::uint8_t* codes, std::size_t bytes, std::int64_t d,
-              const std::uint16_t* shares, float unit, float* out) const;
+  FactorRuns runs(SkvFactors factors) const;
 
  private:
   bool own_widths_;

@@ -28,23 +28,25 @@ double stored_error(const FactorCodes& codes, const CodedFactor& coded, const st
                     const std::vector<float>& right, double size) {
   const auto width = static_cast<std::uint8_t>(coded.width);
   const SkvFactors factors{1, codes.plain_width(), codes.own_widths() ? &width : nullptr};
-  const auto columns = [&](const std::vector<std::uint16_t>& column, const std::uint16_t* share) {
+  const auto columns = [&](const std::vector<std::uint16_t>& column) {
     std::vector<std::uint16_t> wide = column;
     wide.resize((column.size() + 15) / 16 * 16);
     std::vector<std::uint8_t> packed(skv_packed_bytes(static_cast<int>(wide.size()), coded.width));
     skv_pack_codes(wide.data(), static_cast<int>(wide.size()), coded.width, packed.data());
     std::vector<float> out(wide.size());
-    codes.decode(factors, packed.data(), wide.size() / 8, static_cast<std::int64_t>(wide.size()), share, 1,
-                 out.data());
+    codes.runs(factors).decode(packed.data(), {out.data(), 1, std::ssize(out)});
     return out;
   };
-  const auto a = columns(coded.left, nullptr), b = columns(coded.right, &coded.share);
+  const auto a = columns(coded.left), b = columns(coded.right);
+  float scale = 0;
+  factor_scales(factors, &coded.share, 1, &scale);
   double error = 0;
   for (std::size_t t = 0; t < left.size(); ++t)
     for (std::size_t c = 0; c < right.size(); ++c)
-      error += std::pow(size * static_cast<double>(left[t]) * static_cast<double>(right[c]) -
-                            static_cast<double>(a[t]) * static_cast<double>(b[c]),
-                        2);
+      error +=
+          std::pow(size * static_cast<double>(left[t]) * static_cast<double>(right[c]) -
+                       static_cast<double>(scale) * static_cast<double>(a[t]) * static_cast<double>(b[c]),
+                   2);
   return error;
 }
 

@@ -171,37 +171,79 @@ TEST_P(EveryKernel, MixOfGroupsIsTheMixOfDecodedRows) {
   }
 }
 
-// Rows of all widths in one call, exactly: a level or a whole number times the scale, rounded once.
-TEST_P(EveryKernel, RowsOfCodesOfAnyWidth) {
+// Rows of codes of every kind: decoded exactly, and products as of the decoded rows, in doubles.
+TEST_P(EveryKernel, RowsOfCodes) {
   const simd::Kernels& k = *GetParam();
-  for (const int d : {16, 48, 80, 128, 272}) {
-    std::vector<std::vector<std::uint8_t>> packed;
-    std::vector<simd::CodeRow> rows;
-    std::vector<float> expected;
-    const auto levels = normals(31, 256);
-    const auto add = [&](int bits, bool whole) {
-      const float scale = 0.37f / static_cast<float>(1 + rows.size());
-      std::vector<std::uint16_t> codes(static_cast<std::size_t>(d));
-      for (std::size_t i = 0; i < codes.size(); ++i) {
-        codes[i] =
-            static_cast<std::uint16_t>(random_bits(static_cast<std::uint64_t>(bits + d), i) >> (64 - bits));
-        if (i == 0) codes[i] = 0;  // both ends of the range
-        if (i == 1) codes[i] = static_cast<std::uint16_t>((1 << bits) - 1);
-        expected.push_back(scale *
-                           (whole ? static_cast<float>(codes[i] - (1 << (bits - 1))) : levels[codes[i]]));
-      }
-      packed.emplace_back(skv_packed_bytes(d, bits));
-      packed.back().shrink_to_fit();
-      skv_pack_codes(codes.data(), d, bits, packed.back().data());
-      rows.push_back({packed.back().data(), whole ? nullptr : levels.data(), scale, bits});
-    };
-    for (const int bits : {16, 12, 10, 8}) add(bits, true);
-    for (int bits = 8; bits >= 1; --bits) add(bits, false);
-    std::vector<float> out(expected.size() + 1, 7.0f);
-    k.decode_rows(rows.data(), static_cast<std::int64_t>(rows.size()), d, out.data());
-    for (std::size_t i = 0; i < expected.size(); ++i)
-      ASSERT_EQ(out[i], expected[i]) << k.name << ", d=" << d << ", row " << i / static_cast<std::size_t>(d);
-    EXPECT_EQ(out.back(), 7.0f);
+  const auto levels = normals(31, 256);
+  for (int kind = 0; kind < simd::kCodeKinds; ++kind) {
+    constexpr int kWhole[] = {8, 10, 12, 16};
+    const bool whole = kind >= simd::kWhole8;
+    const int bits = whole ? kWhole[kind - simd::kWhole8] : kind + 1;
+    for (const std::int64_t d : {16, 48, 80, 128, 272})
+      for (const std::int64_t n : {1, 2, 3, 5, 9})
+        for (const std::int64_t m : {1, 3, 5, 13}) {
+          const auto size = static_cast<std::size_t>(n * d);
+          const std::size_t row_bytes = skv_packed_bytes(static_cast<int>(d), bits);
+          std::vector<std::uint16_t> codes(size);
+          std::vector<std::uint8_t> packed(static_cast<std::size_t>(n) * row_bytes);
+          packed.shrink_to_fit();  // so that the sanitizer sees a read behind the end
+          std::vector<float> rows(size);
+          for (std::size_t i = 0; i < size; ++i) {
+            codes[i] =
+                static_cast<std::uint16_t>(random_bits(static_cast<std::uint64_t>(kind), i) >> (64 - bits));
+            if (i % static_cast<std::size_t>(d) < 2)  // both ends of the range
+              codes[i] = static_cast<std::uint16_t>(i % 2 == 0 ? 0 : (1 << bits) - 1);
+            rows[i] = whole ? static_cast<float>(codes[i] - (1 << (bits - 1))) : levels[codes[i]];
+          }
+          for (std::int64_t r = 0; r < n; ++r) {
+            std::uint8_t* const row = packed.data() + static_cast<std::size_t>(r) * row_bytes;
+            skv_pack_codes(codes.data() + r * d, static_cast<int>(d), bits, row);
+            std::vector<float> out(static_cast<std::size_t>(d) + 1, 7.0f);
+            k.decode_codes[kind](row, d, levels.data(), 0.37f, out.data());
+            for (std::size_t i = 0; i < static_cast<std::size_t>(d); ++i)
+              ASSERT_EQ(out[i], 0.37f * rows[static_cast<std::size_t>(r * d) + i])
+                  << k.name << ", kind " << kind;
+            EXPECT_EQ(out.back(), 7.0f);
+          }
+          const std::int64_t ldx = d + 3, ldy = n + 2, lda = d + 5;
+          const auto x = normals(7, static_cast<std::size_t>(m * ldx)),
+                     p = normals(8, static_cast<std::size_t>(m * ldy));
+          std::vector<float> y(static_cast<std::size_t>(m * ldy), 7.0f),
+              acc(static_cast<std::size_t>(m * lda), 2.0f);
+          k.score_codes[kind](packed.data(), n, d, levels.data(), x.data(), ldx, m, y.data(), ldy);
+          k.mix_codes[kind](p.data(), ldy, m, packed.data(), n, d, levels.data(), acc.data(), lda);
+          const auto row_at = [&](std::int64_t r, std::int64_t c) {
+            return static_cast<double>(rows[static_cast<std::size_t>(r * d + c)]);
+          };
+          for (std::int64_t t = 0; t < m; ++t) {
+            for (std::int64_t r = 0; r < ldy; ++r) {
+              const auto got = static_cast<double>(y[static_cast<std::size_t>(t * ldy + r)]);
+              if (r >= n) {
+                ASSERT_EQ(got, 7.0) << "not a result more";
+                continue;
+              }
+              double sum = 0, sizes = 0;
+              for (std::int64_t c = 0; c < d; ++c) {
+                const double part =
+                    row_at(r, c) * static_cast<double>(x[static_cast<std::size_t>(t * ldx + c)]);
+                sum += part, sizes += std::fabs(part);
+              }
+              ASSERT_NEAR(got, sum, sizes * kEps * static_cast<double>(d / 16 + 5))
+                  << k.name << ", kind " << kind;
+            }
+            for (std::int64_t c = 0; c < lda; ++c) {
+              const auto got = static_cast<double>(acc[static_cast<std::size_t>(t * lda + c)]);
+              double sum = 2, sizes = 2;
+              for (std::int64_t r = 0; r < n && c < d; ++r) {
+                const double part =
+                    row_at(r, c) * static_cast<double>(p[static_cast<std::size_t>(t * ldy + r)]);
+                sum += part, sizes += std::fabs(part);
+              }
+              ASSERT_NEAR(got, sum, c < d ? sizes * kEps * static_cast<double>(n + 1) : 0)
+                  << k.name << ", kind " << kind;
+            }
+          }
+        }
   }
 }
 
