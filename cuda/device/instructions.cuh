@@ -71,6 +71,12 @@ __device__ __forceinline__ float fast_exp2(float x) {
   return y;
 }
 
+// x, of which the compiler knows nothing before this point: what is computed from it is not moved to before.
+__device__ __forceinline__ int not_before(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 // Dynamic shared memory of the block, aligned to 128 bytes.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {

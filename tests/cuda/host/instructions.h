@@ -269,6 +269,9 @@ inline float fast_exp2(float x) {
 inline float fast_exp(float x) {
   return std::exp(x);
 }
+inline int not_before(int x) {
+  return x;
+}
 template <class T>
 T* dynamic_shared() {
   return reinterpret_cast<T*>(host::dynamic_shared());
