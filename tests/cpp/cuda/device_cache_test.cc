@@ -218,6 +218,41 @@ TEST(DeviceCacheGrowth, ReadsBlocksOfManyPages) {
   EXPECT_GT(cache.report().k.sealed_bytes, 1 << 20);
 }
 
+// The next page is begun while the last one is still being filled, and going back gives both up.
+TEST(DeviceCacheGrowth, FillsPagesWithBlocksMuchSmallerThanTheLargest) {
+  const Case c{2, 2, 256, 2700, "eoptshrinkq:8", "eoptshrinkq:8", 0, 2, Rows::constant, Rows::turning};
+  const Inputs in(c);
+  const std::int64_t width = c.kv_heads * c.d;
+  Cpu cpu(c);
+  DeviceCache cache({1, c.kv_heads, c.d, c.n}, c.k, c.v, nullptr);
+  device::DeviceBuffer<float> k(in.k.size()), v(in.v.size());
+  k.write(in.k, nullptr);
+  v.write(in.v, nullptr);
+  const auto take = [&](std::int64_t from, std::int64_t to) {
+    cache.prepare(to - from, nullptr);
+    take_rows(cache, 0, {k.data() + from * width, to - from, width},
+              {v.data() + from * width, to - from, width}, nullptr);
+    cache.commit(to - from);
+  };
+  for (std::int64_t at = 0; at < c.n; at += 300) {
+    take(at, at + 300);
+    if (at == 1500) {
+      cache.truncate(cache.nearest_below(1700));
+      take(cache.n_tokens(), at + 300);
+    }
+    cpu.cache.append(0, {in.k.data() + at * width, 300, width}, {in.v.data() + at * width, 300, width});
+    cpu.cache.settle(0, 300);
+    cpu.cache.commit(300);
+  }
+  EXPECT_GT(cache.report().k.sealed_bytes, 1 << 20);
+  const test::TempFolder folder;
+  const std::string x = contents(save(cpu.cache, folder, "cpu")), y = contents(save(cache, folder, "device"));
+  ASSERT_EQ(x.size(), y.size());
+  std::size_t differ = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) differ += x[i] != y[i];
+  EXPECT_LT(static_cast<double>(differ), 0.002 * static_cast<double>(x.size()));
+}
+
 std::string refusal(const char* k, const char* v, std::int64_t d) {
   try {
     DeviceCache cache({1, 1, d, 128}, k, v, nullptr);
