@@ -57,20 +57,25 @@ SKV_HD static inline size_t skv_code_bytes(SkvCodedFormat f, size_t n) {
   return n * skv_packed_bytes(f.d, f.bits);
 }
 
-// Of n tokens with these components. Component i's columns start at left + left_bit * bits_before(i) and
-// right + right_bit * bits_before(i).
-SKV_HD static inline SkvCodedBlock skv_coded_block(SkvCodedFormat f, size_t n, SkvFactors factors) {
+// Of n tokens with `rank` components of `bits` bits in all, with widths of their own or without.
+SKV_HD static inline SkvCodedBlock skv_coded_block_of(SkvCodedFormat f, size_t n, size_t rank, int own_widths,
+                                                      size_t bits) {
   SkvCodedBlock b;
-  const size_t rank = (size_t)factors.rank, bits = skv_factor_bits_before(factors, factors.rank);
   b.left_bit = (n + 15) / 16 * 2;
   b.right_bit = (size_t)f.d / 8;
   b.weights = 2;
-  b.left = b.weights + 2 * rank + (factors.widths ? (rank + 1) / 2 * 2 : 0);
+  b.left = b.weights + 2 * rank + (own_widths ? (rank + 1) / 2 * 2 : 0);
   b.right = b.left + bits * b.left_bit;
   b.norms = b.right + bits * b.right_bit;
   b.codes = b.norms + 2 * n;
   b.end = b.codes + skv_code_bytes(f, n);
   return b;
+}
+// Of n tokens with these components. Component i's columns start at left + left_bit * bits_before(i) and
+// right + right_bit * bits_before(i).
+SKV_HD static inline SkvCodedBlock skv_coded_block(SkvCodedFormat f, size_t n, SkvFactors factors) {
+  return skv_coded_block_of(f, n, (size_t)factors.rank, factors.widths != 0,
+                            skv_factor_bits_before(factors, factors.rank));
 }
 
 // Code of channel c of token t of a block of n tokens; codes: where they begin.

@@ -29,9 +29,8 @@ QuantizedColumn quantize_factor(std::span<const float> column, const Codebook& c
       levels[first + i] = codebook.levels[found[i]];
     }
   }
-  const double along = dot_in_double(column.data(), levels.data(), n),
-               length = dot_in_double(levels.data(), levels.data(), n);
-  return {saturating_f16(along / length), std::max(0.0, squares - along * along / length)};
+  return quantized_column(squares, dot_in_double(column.data(), levels.data(), n),
+                          dot_in_double(levels.data(), levels.data(), n));
 }
 
 }  // namespace spectralkv

@@ -5,14 +5,10 @@
 #include <span>
 #include <vector>
 
+#include "quant/factor_math.h"
 #include "quant/lloyd_max.h"
 
 namespace spectralkv {
-
-struct QuantizedColumn {
-  std::uint16_t scale = 0;  // f16, saturating; 0 for a column of zeros
-  double error = 0;         // |column - scale levels|^2, with a scale that is not rounded
-};
 
 // eOptShrinkQ ([E], arXiv 2605.02905) stores u_i and v_i with 4 bits an entry. Entries of a unit vector of
 // length n are about normal with variance 1/n: codes come from sqrt(n) column / |column| in the Gaussian

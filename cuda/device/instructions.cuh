@@ -71,6 +71,21 @@ __device__ __forceinline__ float fast_exp2(float x) {
   return y;
 }
 
+// Byte i of the result is byte (selector nibble i, its lower three bits) of y:x; its sign, eight times, where
+// the nibble's fourth bit is set. That bit is what __byte_perm leaves out.
+__device__ __forceinline__ std::uint32_t permute_bytes(std::uint32_t x, std::uint32_t y,
+                                                       std::uint32_t selector) {
+  std::uint32_t result;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(x), "r"(y), "r"(selector));
+  return result;
+}
+
+// x, of which the compiler knows nothing before this point: what is computed from it is not moved to before.
+__device__ __forceinline__ int not_before(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 // Dynamic shared memory of the block, aligned to 128 bytes.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {

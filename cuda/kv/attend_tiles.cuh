@@ -14,7 +14,9 @@ constexpr float kLog2E = 1.44269504f;
 
 // Shared memory, in words: queries as `project` multiplies them [steps, 32, 4], those of ByteQueries, states
 // [warps, 8, d + 2], pairs of factor levels of K and V [2, kFactorPairs], their levels in bytes [2, 4], the
-// queries' steps [8], and a warp's weights, whole and f16 [2, 8, kWeightWords].
+// queries' steps, positions and how many blocks each reads as sealed [3, 8], and a warp's weights, whole and
+// f16 [2, 8, kWeightWords]; the first of the two also holds the columns of a wide component [256] and
+// [kTokens].
 SKV_HD constexpr int query_groups(int d) {
   return (d + 63) / 64;
 }
@@ -29,7 +31,7 @@ SKV_HD inline int tiles_warp_words() {
 }
 SKV_HD inline int tiles_shared_words(int d) {
   return query_words(d) + byte_query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + 8 +
-         kQueries + kWarps * tiles_warp_words();
+         3 * kQueries + kWarps * tiles_warp_words();
 }
 
 // The largest, or the sum, over the lanes that hold the same queries.
@@ -45,6 +47,8 @@ struct TileWarp {
   static constexpr int kParts = (D + 127) / 128;
   float top[2], sum[2], out[kParts][kProducts][4];  // sum: this lane's share
   ByteQueries<D> queries;
+  const float* entered;           // [rows, D], the queries
+  int last;                       // of those rows
   const float* query_steps;       // [8] in shared memory
   const uint4* split_queries;     // [steps, 32] in shared memory: high and low of two pairs, twice
   const std::uint32_t* pairs[2];  // of K's and V's factor levels, in shared memory
@@ -53,10 +57,10 @@ struct TileWarp {
   // Weights [8, kWeightWords] by weights_at: the high and the low bytes of four whole numbers; four f16.
   std::uint32_t *whole, *halves;
 
-  // A block of n tokens. visible(column, token): whether query 2 t + column sees it; everything: all do.
-  template <class Visible>
+  // A block of n tokens. seen_from(column): the first that query 2 t + column sees, or before; n: none.
+  template <class SeenFrom>
   __device__ void read(const CodecView& kc, const CodecView& vc, const std::uint8_t* k_block,
-                       const std::uint8_t* v_block, int n, bool everything, const Visible& visible) {
+                       const std::uint8_t* v_block, int n, const SeenFrom& seen_from) {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     const CodedReader k(kc, k_block, n), v(vc, v_block, n);
     for (int begin = 0; begin < n; begin += kTokens) {
@@ -85,14 +89,16 @@ struct TileWarp {
             s[p][i] = static_cast<float>(sums[p][i]) * ((i < 2 ? norm.x : norm.y) * steps[i % 2]);
         }
       }
-      add_scores(k, kc, n, sixteen, s);
-      if (!everything || begin + kTokens > n) {
+      add_scores(k, n, sixteen, s);
+      add_wide_scores(k, kc, n, begin, s);
+      const int from[2] = {seen_from(0), seen_from(1)};
+      if (from[0] > begin || from[1] > begin || begin + kTokens > n) {
         SKV_UNROLL
         for (int p = 0; p < kProducts; ++p) {
           SKV_UNROLL
           for (int i = 0; i < 4; ++i) {
             const int token = 16 * sixteen + tile_row(p, i / 2);
-            if (token >= n || !visible(i % 2, token)) s[p][i] = -INFINITY;
+            if (token >= n || token < from[i % 2]) s[p][i] = -INFINITY;
           }
         }
       }
@@ -112,16 +118,17 @@ struct TileWarp {
         top[i] = next;
       }
       if (!__any_sync(0xffffffffu, here[0] > -INFINITY || here[1] > -INFINITY)) continue;
+      if (__any_sync(0xffffffffu, shrink[0] != 1 || shrink[1] != 1)) {
+        SKV_UNROLL
+        for (int part = 0; part < kParts; ++part)
+          for (int p = 0; p < kProducts; ++p)
+            for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
+      }
       // Weights, four tokens of a query at a time; then the same times the values' norms, in whole numbers.
-      float largest[2] = {0, 0};
-      std::uint32_t norms[8];
-      v.norms(sixteen, n, norms);
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) sum[i] *= shrink[i];
       SKV_UNROLL
       for (int m = 0; m < 4; ++m) {
-        const float2 norm[2] = {device::f16x2_to_f32x2(norms[2 * m]),
-                                device::f16x2_to_f32x2(norms[2 * m + 1])};
         SKV_UNROLL
         for (int i = 0; i < 2; ++i) {
           float* const four[4] = {&s[m][i], &s[m][2 + i], &s[4 + m][i], &s[4 + m][2 + i]};
@@ -130,13 +137,23 @@ struct TileWarp {
             *x = device::fast_exp2(fmaf(*x, kLog2E, -base[i]));
             sum[i] += *x;
           }
-          if (v.rank > 0)
+          if (v.narrow() != 0)
             *reinterpret_cast<uint2*>(halves + weights_at(2 * t + i, 4 * g + m)) = make_uint2(
                 device::f32x2_to_f16x2(*four[0], *four[1]), device::f32x2_to_f16x2(*four[2], *four[3]));
+        }
+      }
+      add_wide_values(v, vc, n, begin, s);
+      float largest[2] = {0, 0};
+      {
+        std::uint32_t norms[8];
+        v.norms(sixteen, n, norms);
+        SKV_UNROLL
+        for (int p = 0; p < kProducts; ++p) {
+          const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
           SKV_UNROLL
-          for (int j = 0; j < 4; ++j) {
-            *four[j] *= j % 2 == 0 ? norm[j / 2].x : norm[j / 2].y;
-            largest[i] = fmaxf(largest[i], fabsf(*four[j]));
+          for (int i = 0; i < 4; ++i) {
+            s[p][i] *= i < 2 ? norm.x : norm.y;
+            largest[i % 2] = fmaxf(largest[i % 2], fabsf(s[p][i]));
           }
         }
       }
@@ -146,12 +163,6 @@ struct TileWarp {
         largest[i] = fmaxf(over_tokens(largest[i], [](float a, float b) { return fmaxf(a, b); }), 1e-30f);
         steps[i] = largest[i] * (v.unit * vc.level_unit / 32512.0f);
         inverse[i] = 32512.0f / largest[i];
-      }
-      if (__any_sync(0xffffffffu, shrink[0] != 1 || shrink[1] != 1)) {
-        SKV_UNROLL
-        for (int part = 0; part < kParts; ++part)
-          for (int p = 0; p < kProducts; ++p)
-            for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
       }
       SKV_UNROLL
       for (int m = 0; m < 4; ++m) {
@@ -179,42 +190,128 @@ struct TileWarp {
         mix_codes<D, 3>(codes, n, begin, levels, whole, steps, out);
       else
         mix_codes<D, 4>(codes, n, begin, levels, whole, steps, out);
-      add_values(v, vc, n, begin / 16);
+      add_values(v, n, begin / 16);
       __syncwarp();
     }
   }
 
-  // The low-rank part of a block's keys into scores of its tokens from sixteen - g sixteens on.
-  __device__ __forceinline__ void add_scores(const CodedReader& k, const CodecView& codec, int n, int sixteen,
+  // The narrow components of a block's keys into scores of its tokens from sixteen - g sixteens on.
+  __device__ __forceinline__ void add_scores(const CodedReader& k, int n, int sixteen,
                                              float (&s)[kProducts][4]) const {
+    if (k.narrow() == 0) return;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     SKV_UNROLL_NOT
-    for (int first = 0; first < k.rank; first += kRanks) {
+    for (int first = __ffs(static_cast<int>(k.narrow())) - 1; k.narrow() >> first != 0; first += kRanks) {
       float along[2];
       project<query_groups(D)>(
-          k.right(codec, D, pairs[0]), first, 0,
+          k.right(D, pairs[0]), first, 0,
           [&](int step, std::uint32_t(&a)[4]) {
             const uint4 four = split_queries[32 * step + lane];
             a[0] = four.x, a[1] = four.y, a[2] = four.z, a[3] = four.w;
           },
           along);
-      const Weighted weighted(along, k.weights(), first, k.rank, k.unit);
-      expand_factor(k.left(codec, n, pairs[0]), first, sixteen, weighted, [&](int p, const float(&sums)[4]) {
+      const Weighted weighted(along, k.shares(), first, k.narrow(), k.unit);
+      expand_factor(k.left(n, pairs[0]), first, sixteen, weighted, [&](int p, const float(&sums)[4]) {
         SKV_UNROLL
         for (int i = 0; i < 4; ++i) s[p][i] += weighted.scale * sums[i];
       });
     }
   }
 
-  // The low-rank part of values into `out`, with the weights of kTokens tokens from sixteen `begin` on.
-  __device__ __forceinline__ void add_values(const CodedReader& v, const CodecView& codec, int n, int begin) {
+  // The wide ones, of kTokens tokens from `begin` on.
+  __device__ __forceinline__ void add_wide_scores(const CodedReader& k, const CodecView& codec, int n,
+                                                  int begin, float (&s)[kProducts][4]) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+    auto* const right = reinterpret_cast<float*>(whole);
+    float* const left = right + 128 * kParts;
+    SKV_UNROLL_NOT
+    for (unsigned rest = k.wide(); rest != 0; rest &= rest - 1) {
+      const int component = __ffs(static_cast<int>(rest)) - 1;
+      stage_component(codec, k, component, n, begin, D, right, left);
+      __syncwarp();
+      const float* const query = entered + (g < last ? g : last) * D;
+      float along = 0;  // of query g
+      SKV_UNROLL_NOT
+      for (int c = 4 * t; c < D; c += 16) {
+        const float4 x = *reinterpret_cast<const float4*>(query + c),
+                     y = *reinterpret_cast<const float4*>(right + c);
+        along = fmaf(x.x, y.x, fmaf(x.y, y.y, fmaf(x.z, y.z, fmaf(x.w, y.w, along))));
+      }
+      along += __shfl_xor_sync(0xffffffffu, along, 1);
+      along += __shfl_xor_sync(0xffffffffu, along, 2);
+      along *= k.share(component);
+      const float two[2] = {__shfl_sync(0xffffffffu, along, 8 * t),
+                            __shfl_sync(0xffffffffu, along, 8 * t + 4)};
+      SKV_UNROLL
+      for (int m = 0; m < 4; ++m) {
+        const float4 four = *reinterpret_cast<const float4*>(left + 16 * g + 4 * m);
+        SKV_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          s[m][i] = fmaf(two[i], four.x, s[m][i]);
+          s[m][2 + i] = fmaf(two[i], four.y, s[m][2 + i]);
+          s[4 + m][i] = fmaf(two[i], four.z, s[4 + m][i]);
+          s[4 + m][2 + i] = fmaf(two[i], four.w, s[4 + m][2 + i]);
+        }
+      }
+      __syncwarp();
+    }
+  }
+
+  // The wide components of values into `out`, with the weights of kTokens tokens from `begin` on.
+  __device__ __forceinline__ void add_wide_values(const CodedReader& v, const CodecView& codec, int n,
+                                                  int begin, const float (&weights)[kProducts][4]) {
+    const int g = static_cast<int>(threadIdx.x) % 32 / 4;
+    auto* const right = reinterpret_cast<float*>(whole);
+    float* const left = right + 128 * kParts;
+    SKV_UNROLL_NOT
+    for (unsigned rest = v.wide(); rest != 0; rest &= rest - 1) {
+      const int component = __ffs(static_cast<int>(rest)) - 1;
+      stage_component(codec, v, component, n, begin, D, right, left);
+      __syncwarp();
+      float along[2] = {0, 0};
+      SKV_UNROLL
+      for (int m = 0; m < 4; ++m) {
+        const float4 four = *reinterpret_cast<const float4*>(left + 16 * g + 4 * m);
+        SKV_UNROLL
+        for (int i = 0; i < 2; ++i)
+          along[i] =
+              fmaf(weights[m][i], four.x,
+                   fmaf(weights[m][2 + i], four.y,
+                        fmaf(weights[4 + m][i], four.z, fmaf(weights[4 + m][2 + i], four.w, along[i]))));
+      }
+      SKV_UNROLL
+      for (int i = 0; i < 2; ++i)
+        along[i] = v.share(component) * over_tokens(along[i], [](float a, float b) { return a + b; });
+      SKV_UNROLL
+      for (int part = 0; part < kParts; ++part) {
+        const int channel = 16 * (kSixteens * part + g);
+        if (channel >= D) continue;
+        SKV_UNROLL
+        for (int m = 0; m < 4; ++m) {
+          const float4 four = *reinterpret_cast<const float4*>(right + channel + 4 * m);
+          SKV_UNROLL
+          for (int i = 0; i < 2; ++i) {
+            out[part][m][i] = fmaf(along[i], four.x, out[part][m][i]);
+            out[part][m][2 + i] = fmaf(along[i], four.y, out[part][m][2 + i]);
+            out[part][4 + m][i] = fmaf(along[i], four.z, out[part][4 + m][i]);
+            out[part][4 + m][2 + i] = fmaf(along[i], four.w, out[part][4 + m][2 + i]);
+          }
+        }
+      }
+      __syncwarp();
+    }
+  }
+
+  // The narrow components of values into `out`, with the weights of kTokens tokens from sixteen `begin` on.
+  __device__ __forceinline__ void add_values(const CodedReader& v, int n, int begin) {
+    if (v.narrow() == 0) return;
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     SKV_UNROLL_NOT
-    for (int first = 0; first < v.rank; first += kRanks) {
+    for (int first = __ffs(static_cast<int>(v.narrow())) - 1; v.narrow() >> first != 0; first += kRanks) {
       float along[2];
       uint4 two;  // fours of weights, for two steps
       project<kSixteens / 4>(
-          v.left(codec, n, pairs[1]), first, begin,
+          v.left(n, pairs[1]), first, begin,
           [&](int step, std::uint32_t(&a)[4]) {
             if (step % 2 == 0)
               two = *reinterpret_cast<const uint4*>(halves + weights_at(g, projected_place(step, t) / 4));
@@ -223,10 +320,10 @@ struct TileWarp {
             a[1] = a[3] = 0;
           },
           along);
-      const Weighted weighted(along, v.weights(), first, v.rank, v.unit);
+      const Weighted weighted(along, v.shares(), first, v.narrow(), v.unit);
       SKV_UNROLL
       for (int part = 0; part < kParts; ++part)
-        expand_factor(v.right(codec, D, pairs[1]), first, kSixteens * part + g, weighted,
+        expand_factor(v.right(D, pairs[1]), first, kSixteens * part + g, weighted,
                       [&](int p, const float(&sums)[4]) {
                         SKV_UNROLL
                         for (int i = 0; i < 4; ++i) out[part][p][i] += weighted.scale * sums[i];
@@ -270,7 +367,9 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
   auto* const pairs = reinterpret_cast<std::uint32_t*>(states + kWarps * kQueries * (D + 2));
   std::uint32_t* const levels = pairs + 2 * kFactorPairs;
   auto* const query_steps = reinterpret_cast<float*>(levels + 8);
-  std::uint32_t* const own = levels + 8 + kQueries + warp * tiles_warp_words();
+  int* const positions = reinterpret_cast<int*>(levels + 8 + kQueries);
+  int* const sealed_for = positions + kQueries;
+  std::uint32_t* const own = levels + 8 + 3 * kQueries + warp * tiles_warp_words();
   const CodecView &kc = layer.side[0].codec, &vc = layer.side[1].codec;
   const std::int64_t row0 = static_cast<std::int64_t>(head) * args.rows + first_row;
   for (int i = thread; i < query_words(D) / 4; i += kThreads) {
@@ -281,14 +380,16 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
     const SplitPair first(x.x, x.y), second(x.z, x.w);
     queries[i] = make_uint4(first.high, first.low, second.high, second.low);
   }
-  for (int i = thread; i < 2 * kFactorPairs; i += kThreads) {
-    const CodecView& codec = i < kFactorPairs ? kc : vc;
-    pairs[i] = factor_pair(codec.factor_levels, codec.coded.factor_bits, i % kFactorPairs);
+  for (int i = thread; i < 2 * kFactorPairs / 4; i += kThreads) {
+    const auto* const from =
+        reinterpret_cast<const uint4*>(i < kFactorPairs / 4 ? kc.factor_pairs : vc.factor_pairs);
+    reinterpret_cast<uint4*>(pairs)[i] = __ldg(from + i % (kFactorPairs / 4));
   }
-  if (thread < kQueries) query_steps[thread] = thread < count ? args.steps[row0 + thread] : 0;
   if (thread < 8) levels[thread] = layer.side[thread / 4].codec.level_bytes[thread % 4];
   TileWarp<D> state;
   state.level_bytes = levels;
+  state.entered = args.entered + row0 * D;
+  state.last = count - 1;
   state.query_steps = query_steps;
   state.queries.shared = byte_queries;
   state.split_queries = queries;
@@ -305,15 +406,18 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
   }
   const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
   const std::int64_t sealed = layer.sealed_for(t1);
-  int position[2], sealed_for[2];  // a context has at most 2^31 tokens; registers are scarce
+  // In shared memory, as registers are scarce; a context has at most 2^31 tokens.
+  if (thread < kQueries) {
+    const std::int64_t position = args.position_of(first_row + (thread < count ? thread : 0));
+    query_steps[thread] = thread < count ? args.steps[row0 + thread] : 0;
+    positions[thread] = static_cast<int>(position);
+    sealed_for[thread] = static_cast<int>(thread < count ? layer.sealed_for(position)
+                                                         : sealed);  // nobody looks at what it gets
+  }
   SKV_UNROLL
   for (int i = 0; i < 2; ++i) {
-    const int row = 2 * t + i;
     state.top[i] = -INFINITY;
     state.sum[i] = 0;
-    position[i] = static_cast<int>(row < count ? args.position_of(first_row + row) : t0);
-    sealed_for[i] = static_cast<int>(row < count ? layer.sealed_for(position[i])
-                                                 : sealed);  // nobody looks at what it gets
   }
   SKV_UNROLL
   for (int part = 0; part < TileWarp<D>::kParts; ++part)
@@ -321,17 +425,22 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
       for (int i = 0; i < 4; ++i) state.out[part][p][i] = 0;
   __syncthreads();
 
-  const std::int64_t each = (sealed + args.sealed_items - 1) / args.sealed_items;
+  const int each = (static_cast<int>(sealed) + args.sealed_items - 1) / args.sealed_items;
   const int end = static_cast<int>((item + 1) * each < sealed ? (item + 1) * each : sealed);
-  for (int b = static_cast<int>(item * each) + warp; b < end; b += kWarps) {
-    if (args.sliding > 0 && (b + 1) * layer.block <= t0 + 1 - args.sliding) continue;
+  int start = item * each;
+  const std::int64_t unseen = (t0 + 1 - args.sliding) / layer.block;  // blocks that no query sees
+  if (args.sliding > 0 && start < unseen) start = static_cast<int>(unseen);
+  for (int b = start + warp; b < end; b += kWarps) {
     const int n = layer.block_tokens(b);
-    const std::int64_t begin = (b + 1) * layer.block - n, at = b * layer.heads + head;
-    const auto sees = [&](int i, int token) {
-      return b < sealed_for[i] && (args.sliding == 0 || begin + token > position[i] - args.sliding);
+    const std::int64_t at = b * layer.heads + head;
+    // The first token that query 2 t + i sees.
+    const auto seen_from = [&](int i) {
+      const int row = 2 * t + i;
+      if (b >= sealed_for[row]) return n;
+      const std::int64_t first = positions[row] + 1 - args.sliding - ((b + 1) * layer.block - n);
+      return args.sliding == 0 || first < 0 ? 0 : static_cast<int>(first);
     };
-    const bool everything = __all_sync(0xffffffffu, sees(0, 0) && sees(1, 0)) != 0;
-    state.read(kc, vc, layer.side[0].blocks[at], layer.side[1].blocks[at], n, everything, sees);
+    state.read(kc, vc, layer.side[0].blocks[at], layer.side[1].blocks[at], n, seen_from);
   }
   state.store(states + warp * kQueries * (D + 2));
   __syncthreads();

@@ -26,6 +26,10 @@ struct DeviceSide {
   std::int64_t row_bytes = 0;   // of an exact row
 
   std::uint64_t page_bytes() const { return pages.empty() ? 0 : pages.back().size(); }
+  // A page that takes at least two times `most` bytes.
+  void add_page(std::uint64_t most);
+  // The next block goes into the last page, behind `used` bytes.
+  void write_cursor(std::uint64_t used, device::Stream stream);
 };
 
 struct DeviceLayer {
@@ -38,8 +42,9 @@ struct DeviceLayer {
 struct SealMemory {
   device::DeviceBuffer<float> rows, factors;
   device::DeviceBuffer<int> exponents, ranks;
-  device::DeviceBuffer<double> gram, eigenvalues, phi, long_vectors;
-  device::DeviceBuffer<std::uint8_t> factor_codes, codes, slots;
+  device::DeviceBuffer<double> gram, eigenvalues, phi, allowed, long_vectors;
+  device::DeviceBuffer<std::uint16_t> factor_codes;
+  device::DeviceBuffer<std::uint8_t> codes, slots;
   device::DeviceBuffer<std::uint32_t> used;
   std::int64_t bytes() const;
 };
@@ -76,7 +81,8 @@ struct DeviceCache::State {
   // Encodes all complete blocks, beside what else runs.
   void seal_complete();
   void wait_for_sealing(device::Stream stream);
-  // A page of a side with room for `most` bytes more.
+  // Room for blocks of `most` bytes more, in the page that is being filled or in another one behind it.
+  // Blocks are usually much smaller; what they leave is taken by the next.
   void make_room(device_kv::DeviceSide& side, std::uint64_t most, device::Stream stream);
   void drop_blocks(std::size_t l, std::int64_t keep);
   void restore_rows(std::size_t l, std::int64_t b, std::int64_t rows);

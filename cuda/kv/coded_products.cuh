@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/kv/low_rank.cuh"
+#include "cuda/kv/rows.cuh"
 #include "cuda/kv/tiles.cuh"
 #include "cuda/kv/views.h"
 
@@ -19,28 +20,47 @@ __device__ __forceinline__ int weights_at(int query, int four) {
   return query * kWeightWords + ((four / 2 ^ ((query & 1) << 2 | (query >> 1 & 1))) * 4 + four % 2 * 2);
 }
 
-// A stored block.
+// A stored block. All lanes of a warp make one together.
 struct CodedReader {
   const std::uint8_t* base;
-  int weights_at, left_at, right_at, norms_at,
-      codes_at;  // bytes from base: half the registers of SkvCodedBlock
-  int left_row, right_row, rank;
+  int left_at, right_at, codes_at;  // bytes from base: half the registers of SkvCodedBlock
+  int component;                    // lane i knows number i
+  unsigned narrow_and_wide;         // a bit a component, the wide ones from bit 16 on
   float unit;
   __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
-      : base(block), rank(block[0]), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
-    const SkvCodedBlock parts =
-        skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
-    weights_at = static_cast<int>(parts.weights);
+      : base(block), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
+    const SkvFactors factors = skv_factors(codec.coded, block);
+    const int rank = factors.rank;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int width = lane < rank ? skv_factor_width(factors, lane) : 0;
+    int bits = width;  // up to this component
+    SKV_UNROLL
+    for (int step = 1; step < kMostRank; step *= 2) {
+      const int before = __shfl_up_sync(0xffffffffu, bits, static_cast<unsigned>(step));
+      if (lane >= step) bits += before;
+    }
+    narrow_and_wide = __ballot_sync(0xffffffffu, width > 0 && width <= kNarrow) |
+                      __ballot_sync(0xffffffffu, width > kNarrow) << 16;
+    component = 0;
+    if (lane < rank) {
+      component = (bits - width) << 8 | width;
+      if (skv_factor_is_whole(factors, lane)) component |= kComponentWhole;
+      if (width > factors.all) component |= kComponentSecondBook;
+    }
+    const SkvCodedBlock parts = skv_coded_block_of(
+        codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank), factors.widths != nullptr,
+        static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
     left_at = static_cast<int>(parts.left);
     right_at = static_cast<int>(parts.right);
-    norms_at = static_cast<int>(parts.norms);
     codes_at = static_cast<int>(parts.codes);
-    left_row = static_cast<int>(parts.left_row);
-    right_row = static_cast<int>(parts.right_row);
   }
+  // A bit a component.
+  __device__ __forceinline__ unsigned narrow() const { return narrow_and_wide & 0xffffu; }
+  __device__ __forceinline__ unsigned wide() const { return narrow_and_wide >> 16; }
+  __device__ __forceinline__ float share(int i) const { return device::f16_to_f32(shares()[i]) * unit; }
   // Norms (f16, times unit) of sixteen tokens in pairs, zeros from token n on.
   __device__ __forceinline__ void norms(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
-    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + norms_at) + 16 * sixteen;
+    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + codes_at) - n + 16 * sixteen;
     if (16 * sixteen + 16 <= n && reinterpret_cast<std::uintptr_t>(at) % 8 == 0) {
       SKV_UNROLL
       for (int i = 0; i < 4; ++i) {
@@ -57,16 +77,38 @@ struct CodedReader {
       if (token + 1 < n) pairs[i] |= static_cast<std::uint32_t>(__ldg(at + 2 * i + 1)) << 16;
     }
   }
-  __device__ const std::uint16_t* weights() const {
-    return reinterpret_cast<const std::uint16_t*>(base + weights_at);
+  __device__ const std::uint16_t* shares() const { return reinterpret_cast<const std::uint16_t*>(base + 2); }
+  __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
+    return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
   }
-  __device__ FactorRows left(const CodecView& codec, int n, const std::uint32_t* pairs) const {
-    return {base + left_at, left_row, (n + 15) / 16 * 16, codec.coded.factor_bits, rank, pairs};
-  }
-  __device__ FactorRows right(const CodecView& codec, int d, const std::uint32_t* pairs) const {
-    return {base + right_at, right_row, d, codec.coded.factor_bits, rank, pairs};
+  __device__ FactorRows right(int d, const std::uint32_t* pairs) const {
+    return {base + right_at, d / 8, d, component, pairs};
   }
 };
+
+// The columns of one component in f32, into shared memory by a warp: `right` [d], and `left` [kTokens] of the
+// tokens from `begin` on, zeros where the column has none.
+__device__ inline void stage_component(const CodecView& codec, const CodedReader& block, int i, int n,
+                                       int begin, int d, float* right, float* left) {
+  const int component = __shfl_sync(0xffffffffu, block.component, i),
+            before = component_bits_before(component);
+  const int width = component & kComponentWidth;
+  const FactorLevels levels(codec, width, (component & kComponentWhole) != 0);
+  const auto stage = [&](const FactorRows& rows, int first, int count, float* out) {
+    const std::uint8_t* const codes = rows.codes + before * rows.bit_bytes;
+    for (int at = 4 * (static_cast<int>(threadIdx.x) % 32); at < count; at += 128) {
+      float4 four = make_float4(0, 0, 0, 0);
+      if (first + at < rows.length) {
+        unsigned code[4];
+        four_codes(codes, rows.length, width, first + at, code);
+        four = make_float4(levels.at(code[0]), levels.at(code[1]), levels.at(code[2]), levels.at(code[3]));
+      }
+      *reinterpret_cast<float4*>(out + at) = four;
+    }
+  };
+  stage(block.right(d, nullptr), 0, d, right);
+  stage(block.left(n, nullptr), begin, kTokens, left);
+}
 
 // What this lane multiplies of the queries in whole numbers: in registers, or in shared memory where those do
 // not suffice.
@@ -97,7 +139,7 @@ __device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool 
                                    int (&sums)[kProducts][4]) {
   constexpr int kGroups = D / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
-  const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * kGroups * 8 * bits;
+  const std::uint8_t* const row = codes + sixteen * kGroups * 8 * bits;
   SKV_UNROLL
   for (int step = 0; step < (D + 31) / 32; ++step) {
     Tile<bits> first, second;
@@ -128,16 +170,18 @@ template <int D, int bits>
 __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_token,
                                  const std::uint32_t (&levels)[4], const std::uint32_t* weights,
                                  const float (&steps)[2], float (&out)[(D + 127) / 128][kProducts][4]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4, groups = (n + 3) / 4;
+  // Places that follow from it would be registers from the kernel's beginning on.
+  const int lane = device::not_before(static_cast<int>(threadIdx.x) % 32), g = lane / 4, t = lane % 4,
+            groups = (n + 3) / 4;
   SKV_UNROLL
   for (int part = 0; part < (D + 127) / 128; ++part) {
     const int sixteen = kSixteens * part + g;
-    const std::uint8_t* const row = codes + static_cast<std::int64_t>(sixteen) * groups * 8 * bits;
+    const std::uint8_t* const row = codes + sixteen * groups * 8 * bits;
     const auto load = [&](int step, Tile<bits>(&two)[2]) {
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
         const int at = first_token / 4 + 8 * step + 2 * t + i;
-        two[i].load(row + static_cast<std::int64_t>(at) * 8 * bits, 16 * sixteen < D && at < groups);
+        two[i].load(row + at * 8 * bits, 16 * sixteen < D && at < groups);
       }
     };
     // 2 bits: all loads are under way together. More would fill the registers; they are loaded twice.

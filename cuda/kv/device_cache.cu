@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cuda/kv/attend_ends.cuh"
 #include "cuda/kv/cache_state.h"
+#include "cuda/kv/seal_encode.cuh"
 
 namespace spectralkv {
 
@@ -99,19 +100,36 @@ void DeviceCache::State::wait_for_sealing(device::Stream stream) {
 }
 
 void DeviceCache::State::make_room(DeviceSide& side, std::uint64_t most, device::Stream stream) {
-  if (!side.pages.empty()) {
-    if (side.most_used + most > side.page_bytes()) side.most_used = read_one(side.cursor, 0, stream).used;
-    if (side.most_used + most <= side.page_bytes()) {
-      side.most_used += most;
-      return;
+  if (!side.pages.empty() && side.most_used + most > side.page_bytes()) {
+    PageCursor cursor = read_one(side.cursor, 0, stream);
+    const bool in_last = cursor.page == side.pages.back().data();
+    side.most_used = in_last ? cursor.used : 0;
+    if (in_last && side.most_used + most > side.page_bytes()) {
+      // What is left of this page is still filled.
+      side.add_page(most);
+      cursor.next = side.pages.back().data();
+      cursor.next_size = side.page_bytes();
+      side.cursor.write({&cursor, 1}, stream);
+      device::synchronize(stream);
     }
+  } else if (side.pages.empty()) {
+    side.add_page(most);
+    side.write_cursor(0, stream);
   }
+  side.most_used += most;
+}
+
+void DeviceSide::add_page(std::uint64_t most) {
   constexpr std::uint64_t kPageBytes = 1 << 20;
-  side.pages.emplace_back(static_cast<std::size_t>(std::max(kPageBytes, 2 * most)));
-  const PageCursor cursor{side.pages.back().data(), 0};
-  side.cursor.write({&cursor, 1}, stream);
+  pages.emplace_back(static_cast<std::size_t>(std::max(kPageBytes, 2 * most)));
+  most_used = 0;
+}
+
+void DeviceSide::write_cursor(std::uint64_t used, device::Stream stream) {
+  const PageCursor at{pages.back().data(), used, page_bytes(), nullptr, 0};
+  cursor.write({&at, 1}, stream);
   device::synchronize(stream);
-  side.most_used = most;
+  most_used = used;
 }
 
 // Keeps the first `keep` blocks of a layer, and the pages that they are in.
@@ -130,11 +148,7 @@ void DeviceCache::State::drop_blocks(std::size_t l, std::int64_t keep) {
     const std::uint8_t* const end = read_one(side.blocks, size_of(keep * shape.n_kv_heads), main);
     while (end < side.pages.back().data() || end >= side.pages.back().data() + side.pages.back().size())
       side.pages.pop_back();
-    const PageCursor cursor{side.pages.back().data(),
-                            static_cast<std::uint64_t>(end - side.pages.back().data())};
-    side.cursor.write({&cursor, 1}, main);
-    device::synchronize(main);
-    side.most_used = cursor.used;
+    side.write_cursor(static_cast<std::uint64_t>(end - side.pages.back().data()), main);
   }
 }
 
@@ -223,8 +237,9 @@ void DeviceCache::check_rows(device::Stream stream) const {
 
 std::int64_t device_kv::SealMemory::bytes() const {
   return static_cast<std::int64_t>(rows.bytes() + factors.bytes() + exponents.bytes() + ranks.bytes() +
-                                   gram.bytes() + eigenvalues.bytes() + phi.bytes() + long_vectors.bytes() +
-                                   factor_codes.bytes() + codes.bytes() + slots.bytes() + used.bytes());
+                                   gram.bytes() + eigenvalues.bytes() + phi.bytes() + allowed.bytes() +
+                                   long_vectors.bytes() + factor_codes.bytes() + codes.bytes() +
+                                   slots.bytes() + used.bytes());
 }
 
 std::int64_t DeviceCache::work_bytes() const {
@@ -255,23 +270,23 @@ CacheReport DeviceCache::report() const {
       const Codec& codec = *s.type_side(l, which).built.codec;
       out.exact_bytes += static_cast<std::int64_t>(side.ring.bytes() + side.sinks.bytes());
       const std::int64_t n_blocks = s.sealed_for(l, s.n_tokens);
-      std::vector<std::uint32_t> sizes(size_of(n_blocks * view.heads));
+      const std::size_t n_heads = size_of(n_blocks * view.heads);
+      if (n_heads == 0) continue;
+      std::vector<std::uint32_t> sizes(n_heads);
+      std::vector<std::uint8_t> heads(n_heads * device_kv::kHeadBytes);
+      DeviceBuffer<std::uint8_t> of_blocks(heads.size());
+      device::launch(device_kv::read_heads<0>, dim3(static_cast<unsigned>(n_heads)), dim3(64), 0, s.main,
+                     side.blocks.data(), side.sizes.data(), of_blocks.data());
       side.sizes.read(sizes, s.main);
+      of_blocks.read(heads, s.main);
       device::synchronize(s.main);
       for (std::size_t i = 0; i < sizes.size(); ++i) {
         const int n = view.block_tokens(static_cast<std::int64_t>(i) / view.heads);
         // With its entries in two tables and what aligns its codes.
         out.sealed_bytes += (sizes[i] + 15) / 16 * 16 + 12;
         out.sealed_entries += static_cast<std::int64_t>(n) * view.d;
-        // The paper's count needs the rank alone, which the size tells.
-        std::byte head[2] = {};
-        const auto& coded = view.side[which].codec.coded;
-        if (view.side[which].codec.window > 0) {
-          const auto none = skv_coded_block(coded, size_of(n), 0).end;
-          head[0] =
-              static_cast<std::byte>((sizes[i] - none) / (skv_coded_block(coded, size_of(n), 1).end - none));
-        }
-        paper += codec.paper_bits(head, n, sizes[i]);
+        paper += codec.paper_bits(
+            reinterpret_cast<const std::byte*>(heads.data() + i * device_kv::kHeadBytes), n, sizes[i]);
       }
     }
     if (out.sealed_entries > 0) {

@@ -7,14 +7,29 @@
 
 namespace spectralkv::device_kv {
 
+// What the codes of a component stand for.
+struct FactorLevels {
+  const float* levels;  // null: whole numbers
+  float step;           // of those
+  __device__ __forceinline__ FactorLevels(const CodecView& codec, int width, bool whole)
+      : levels(whole ? nullptr : codec.factor_levels + factor_book(width)),
+        step(1.0f / static_cast<float>(1 << (width - 1))) {}
+  __device__ __forceinline__ FactorLevels(const CodecView& codec, SkvFactors factors, int r)
+      : FactorLevels(codec, skv_factor_width(factors, r), skv_factor_is_whole(factors, r) != 0) {}
+  __device__ __forceinline__ float at(unsigned code) const {
+    if (levels != nullptr) return __ldg(levels + code);
+    return static_cast<float>(code) * step - 1;  // exact: at most 16 bits
+  }
+};
+
 // n rows of d values.
 struct RowReader {
   CodecForm::Kind kind;
   const std::uint8_t* base;
   int n, d;
   const CodecView* codec = nullptr;  // of kivi and codes; of codes these too:
-  SkvCodedBlock parts{};
-  int rank = 0;
+  SkvFactors factors{};
+  int left_at = 0, right_at = 0, norms_at = 0, codes_at = 0;  // bytes from base
   float unit = 1;
 
   // x: channels [channel, channel + 8) of a row, channel a multiple of 8.
@@ -54,27 +69,28 @@ struct RowReader {
     for (int i = 0; i < 8; ++i) x[i] = Group::value(group, g, channel % g + i);
   }
 
-  __device__ float f16_at(std::size_t offset) const {
+  __device__ float f16_at(int offset) const {
     return device::f16_to_f32(*reinterpret_cast<const std::uint16_t*>(base + offset));
   }
 
   __device__ void load_codes(int row, int channel, float (&x)[8]) const {
     const CodecView& c = *codec;
     const auto t = static_cast<std::size_t>(row);
-    const float norm = f16_at(parts.norms + 2 * t) * unit;
+    const float norm = f16_at(norms_at + 2 * row) * unit;
     for (int i = 0; i < 8; ++i)
-      x[i] = norm * c.levels[skv_coded_code(c.coded, base + parts.codes, static_cast<std::size_t>(n), t,
+      x[i] = norm * c.levels[skv_coded_code(c.coded, base + codes_at, static_cast<std::size_t>(n), t,
                                             static_cast<std::size_t>(channel + i))];
-    for (int r = 0; r < rank; ++r) {
-      const auto at = static_cast<std::size_t>(r);
-      const int wide = (n + 15) / 16 * 16, bits = c.coded.factor_bits;
+    const std::uint8_t *left_codes = base + left_at, *right_codes = base + right_at;
+    const int padded = (n + 15) / 16 * 16;
+    for (int r = 0; r < factors.rank; ++r) {
+      const int width = skv_factor_width(factors, r);
+      const FactorLevels levels(c, factors, r);
       const float left =
-          f16_at(parts.weights + 2 * at) * unit *
-          c.factor_levels[skv_packed_code(base + parts.left + at * parts.left_row, wide, bits, row)];
+          f16_at(2 + 2 * r) * unit * levels.at(skv_packed_code(left_codes, padded, width, row));
       for (int i = 0; i < 8; ++i)
-        x[i] +=
-            left *
-            c.factor_levels[skv_packed_code(base + parts.right + at * parts.right_row, d, bits, channel + i)];
+        x[i] += left * levels.at(skv_packed_code(right_codes, d, width, channel + i));
+      left_codes += padded / 8 * width;
+      right_codes += d / 8 * width;
     }
   }
 };
@@ -84,10 +100,13 @@ __device__ inline RowReader read_block(const CodecView& codec, const std::uint8_
   RowReader reader{codec.kind, block, n, d};
   reader.codec = &codec;
   if (codec.kind == CodecForm::Kind::codes) {
-    reader.rank = block[0];
+    reader.factors = skv_factors(codec.coded, block);
     reader.unit = ldexpf(1.0f, static_cast<std::int8_t>(block[1]));
-    reader.parts =
-        skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(reader.rank));
+    const SkvCodedBlock parts = skv_coded_block(codec.coded, static_cast<std::size_t>(n), reader.factors);
+    reader.left_at = static_cast<int>(parts.left);
+    reader.right_at = static_cast<int>(parts.right);
+    reader.norms_at = static_cast<int>(parts.norms);
+    reader.codes_at = static_cast<int>(parts.codes);
   }
   return reader;
 }

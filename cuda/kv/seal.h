@@ -14,18 +14,21 @@ struct SealArgs {
   int n;               // its tokens
   int p, longer;       // the shorter and the longer side of [n, d]
   std::int64_t slot_bytes;
-  float* rows;                 // [items, n, d]: scaled, in codec space
-  int* exponents;              // [items]
-  double* gram;                // [items, p, p]; then eigenvectors, one a row, eigenvalues rising
-  double* eigenvalues;         // [items, p]
-  int* ranks;                  // [items]
-  double* phi;                 // [items, kMostRank], in the unit of rows
-  double* long_vectors;        // [items, kMostRank, longer]
-  float* factors;              // [items, 2, kMostRank, longer]: left and right
-  std::uint8_t* factor_codes;  // the same shape
-  std::uint8_t* codes;         // [items, n, d]
-  std::uint8_t* slots;         // [items, slot_bytes]: blocks before they have a place
-  std::uint32_t* used;         // [items], bytes
+  float* rows;                  // [items, n, d]: scaled, in codec space
+  int* exponents;               // [items]
+  double* gram;                 // [items, p, p]; then eigenvectors, one a row, eigenvalues rising
+  double* eigenvalues;          // [items, p]
+  int* ranks;                   // [items]
+  double* phi;                  // [items, kMostRank], in the unit of rows
+  double* allowed;              // [items]: what the columns of a component may miss (quant/factor_math.h)
+  double* long_vectors;         // [items, kMostRank, longer]
+  float* factors;               // [items, 2, kMostRank, longer]: left and right
+  std::uint16_t* factor_codes;  // the same shape
+  std::uint8_t* codes;          // [items, n, d]
+  std::uint8_t* slots;          // [items, slot_bytes]: blocks before they have a place
+  std::uint32_t* used;          // [items], bytes
+  // Of the Gaussian codebook of each width.
+  double distortion[kSkvWholeWidth];
 
   SKV_HD const SideView& side_of(int item) const { return layer.side[item / layer.heads]; }
   SKV_HD float* rows_of(int item) const { return rows + static_cast<std::int64_t>(item) * n * layer.d; }

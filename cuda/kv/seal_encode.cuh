@@ -6,6 +6,7 @@
 #include "cuda/kv/seal_rows.cuh"
 #include "kv/codecs/quant_groups.h"
 #include "quant/code_math.h"
+#include "quant/factor_math.h"
 
 namespace spectralkv::device_kv {
 
@@ -72,28 +73,81 @@ __device__ inline void store_f16(std::uint8_t* at, std::uint16_t half) {
   at[1] = static_cast<std::uint8_t>(half >> 8);
 }
 
-// Codes of a factor's column [count], zeros behind it up to `padded`; returns its least-squares scale as f16
-// has it (quant/factors.h).
-__device__ inline double encode_factor(const float* column, int count, int padded, const CodecView& codec,
-                                       std::uint8_t* codes, double* scratch) {
-  double squares = 0, column_levels = 0, levels = 0;
+// Codes of a factor's column [count] in a codebook, zeros behind it up to `padded` (quant/factors.h).
+__device__ inline QuantizedColumn encode_factor(const float* column, int count, int padded,
+                                                const CodecView& codec, int bits, std::uint16_t* codes,
+                                                double* scratch) {
+  double squares = 0, along = 0, length = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
     squares += static_cast<double>(column[i]) * static_cast<double>(column[i]);
-  const double deviation = sqrt(block_sum(squares, scratch) / count);
+  squares = block_sum(squares, scratch);
+  const double deviation = sqrt(squares / count);
+  const float* const levels = codec.factor_levels + factor_book(bits);
   for (int i = static_cast<int>(threadIdx.x); i < padded; i += kThreads) {
     if (i >= count) {
       codes[i] = 0;
       continue;
     }
     const float value = deviation > 0 ? static_cast<float>(static_cast<double>(column[i]) / deviation) : 0.0f;
-    const unsigned code = nearest_code(codec.factor_boundaries, codec.coded.factor_bits, value);
-    const double level = codec.factor_levels[code];
-    codes[i] = static_cast<std::uint8_t>(code);
-    column_levels += static_cast<double>(column[i]) * level;
-    levels += level * level;
+    const unsigned code = nearest_code(codec.factor_boundaries + factor_book(bits), bits, value);
+    const double level = levels[code];
+    codes[i] = static_cast<std::uint16_t>(code);
+    along += static_cast<double>(column[i]) * level;
+    length += level * level;
   }
-  const double dot = block_sum(column_levels, scratch);
-  return static_cast<double>(skv_f16_to_f32(saturating_f16(dot / block_sum(levels, scratch))));
+  along = block_sum(along, scratch);
+  return quantized_column(squares, along, block_sum(length, scratch));
+}
+
+// The same in whole numbers of a unit (quant/factor_math.h).
+__device__ inline void round_factor(const float* column, int count, int padded, double unit, int width,
+                                    std::uint16_t* codes) {
+  for (int i = static_cast<int>(threadIdx.x); i < padded; i += kThreads)
+    codes[i] = i < count ? whole_code(column[i], unit, width) : std::uint16_t{0};
+}
+__device__ inline double largest_of(const float* column, int count, double* scratch) {
+  double top = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
+    top = larger(top, fabs(static_cast<double>(column[i])));
+  return block_max(top, scratch);
+}
+
+// One component: codes, and how they are to be read (kv/codecs/factor_codes.h). All threads call, all get it.
+struct CodedComponent {
+  int width;
+  bool whole;
+  std::uint16_t share;
+};
+__device__ inline CodedComponent encode_component(const SealArgs& args, int item, int r,
+                                                  const CodecView& codec, double* scratch) {
+  const int n = args.n, d = args.layer.d, wide = (n + 15) / 16 * 16;
+  const std::int64_t at = (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * args.longer,
+                     other = at + kMostRank * args.longer;
+  const float *const left = args.factors + at, *const right = args.factors + other;
+  const double size = args.phi[item * kMostRank + r], energy = size * size, allowed = args.allowed[item];
+  CodedComponent coded{codec.coded.factor_bits, false, 0};
+  const auto by_codebook = [&](int width) {
+    const QuantizedColumn a = encode_factor(left, n, wide, codec, width, args.factor_codes + at, scratch);
+    const QuantizedColumn b = encode_factor(right, d, d, codec, width, args.factor_codes + other, scratch);
+    coded.width = width;
+    coded.share = saturating_f16(size * static_cast<double>(skv_f16_to_f32(a.scale)) *
+                                 static_cast<double>(skv_f16_to_f32(b.scale)));
+    return a.error + b.error;
+  };
+  if (!codec.own_widths) {
+    by_codebook(coded.width);
+    return coded;
+  }
+  const auto distortion = [&](int width) { return args.distortion[width]; };
+  if (codebook_width(energy, allowed, distortion, by_codebook) != 0) return coded;
+  const double top_left = largest_of(left, n, scratch), top_right = largest_of(right, d, scratch);
+  coded.whole = true;
+  coded.width = whole_width(energy, allowed, top_left, n, top_right, d);
+  const WholeComponent whole = whole_component(size, top_left, top_right, coded.width);
+  coded.share = whole.share;
+  round_factor(left, n, wide, whole.unit_left, coded.width, args.factor_codes + at);
+  round_factor(right, d, d, whole.unit_right, coded.width, args.factor_codes + other);
+  return coded;
 }
 
 // A warp's row [d]: codes, and its scale in f16 (quant/turboquant.h).
@@ -112,61 +166,78 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const CodecV
     levels += level * level;
   }
   if (codec.scale == RowScale::norm) return saturating_f16(norm);
-  if (codec.scale == RowScale::unbiased)
-    return saturating_f16(norm / (1.0 - static_cast<double>(codec.distortion)));
+  if (codec.scale == RowScale::unbiased) return saturating_f16(norm / (1.0 - codec.distortion));
   const double levels_levels = warp_sum_double(levels);
   if (codec.scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
   return saturating_f16(warp_sum_double(row_levels) / levels_levels);
 }
 
-// A block of codes into its slot. Grid: items. Shared: doubles [kWarps], g [kMostRank] floats.
+// The components of a block of codes into its slot, and what stands before them; `components` [rank] in
+// shared memory gets how they are to be read. Returns where the parts are.
+__device__ inline SkvCodedBlock encode_components(const SealArgs& args, int item, const CodecView& codec,
+                                                  std::uint8_t* slot, CodedComponent* components,
+                                                  double* scratch) {
+  const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
+  int bits = 0;
+  bool plain = true;
+  for (int r = 0; r < rank; ++r) {
+    const CodedComponent coded = encode_component(args, item, r, codec, scratch);
+    bits += coded.width;
+    plain &= coded.width == codec.coded.factor_bits && !coded.whole;
+    if (thread == 0) components[r] = coded;
+  }
+  const SkvCodedBlock parts =
+      skv_coded_block_of(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank),
+                         plain ? 0 : 1, static_cast<std::size_t>(bits));
+  __syncthreads();
+  if (thread == 0) {
+    slot[0] = static_cast<std::uint8_t>(plain ? rank : rank | kSkvOwnWidths);
+    slot[1] = static_cast<std::uint8_t>(static_cast<std::int8_t>(args.exponents[item]));
+    args.used[item] = static_cast<std::uint32_t>(parts.end);
+    for (int r = 0; r < rank; ++r) store_f16(slot + parts.weights + 2 * r, components[r].share);
+    std::uint8_t* const widths = slot + parts.weights + 2 * rank;
+    for (int r = 0; !plain && r < (rank + 1) / 2 * 2; ++r)
+      widths[r] = r < rank ? static_cast<std::uint8_t>(components[r].width) : std::uint8_t{0};
+  }
+  if (thread < 2 * rank) {
+    const int r = thread % rank;
+    const bool is_left = thread < rank;
+    std::size_t before = 0;
+    for (int i = 0; i < r; ++i) before += static_cast<std::size_t>(components[i].width);
+    const std::int64_t column = (static_cast<std::int64_t>(item) * 2 + (is_left ? 0 : 1)) * kMostRank + r;
+    skv_pack_codes(
+        args.factor_codes + column * args.longer, is_left ? (n + 15) / 16 * 16 : d, components[r].width,
+        slot + (is_left ? parts.left + before * parts.left_bit : parts.right + before * parts.right_bit));
+  }
+  return parts;
+}
+
+// A block of codes into its slot. Grid: items. Shared: doubles [kWarps], CodedComponents [kMostRank].
 __device__ inline void encode_codes(const SealArgs& args, int item, const CodecView& codec,
                                     std::uint8_t* slot) {
   const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
   double* const scratch = device::dynamic_shared<double>();
-  float* const g = reinterpret_cast<float*>(scratch + kWarps);
-  const SkvCodedBlock parts =
-      skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank));
-  const int wide = (n + 15) / 16 * 16, longer = args.longer;
+  auto* const components = reinterpret_cast<CodedComponent*>(scratch + kWarps);
+  const SkvCodedBlock parts = encode_components(args, item, codec, slot, components, scratch);
+  const int longer = args.longer;
   const std::int64_t first = static_cast<std::int64_t>(item) * 2 * kMostRank * longer,
                      other = kMostRank * longer;
-  for (int r = 0; r < rank; ++r) {
-    const std::int64_t at = first + r * longer;
-    const double a = encode_factor(args.factors + at, n, wide, codec, args.factor_codes + at, scratch);
-    const double b =
-        encode_factor(args.factors + at + other, d, d, codec, args.factor_codes + at + other, scratch);
-    const std::uint16_t half = saturating_f16(args.phi[item * kMostRank + r] * a * b);
-    if (thread == 0) {
-      store_f16(slot + parts.weights + 2 * r, half);
-      g[r] = skv_f16_to_f32(half);
-    }
-  }
-  __syncthreads();
-  if (thread < 2 * rank) {
-    const int r = thread % rank;
-    const bool is_left = thread < rank;
-    const std::uint8_t* const codes = args.factor_codes + first + r * longer + (is_left ? 0 : other);
-    skv_pack_codes(codes, is_left ? wide : d, codec.coded.factor_bits,
-                   slot + (is_left ? parts.left + r * parts.left_row : parts.right + r * parts.right_row));
-  }
-  if (thread == 0) {
-    slot[0] = static_cast<std::uint8_t>(rank);
-    slot[1] = static_cast<std::uint8_t>(static_cast<std::int8_t>(args.exponents[item]));
-    args.used[item] = static_cast<std::uint32_t>(parts.end);
-  }
-
   float* const rows = args.rows_of(item);
   std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
   for (int t = thread / 32; t < n; t += kWarps) {
     float* const row = rows + t * d;
     for (int r = 0; r < rank; ++r) {
       const std::int64_t at = first + r * longer;
-      const float left = codec.closed_loop ? g[r] * codec.factor_levels[args.factor_codes[at + t]]
-                                           : static_cast<float>(args.phi[item * kMostRank + r] *
-                                                                static_cast<double>(args.factors[at + t]));
-      for (int c = thread % 32; c < d; c += 32)
-        row[c] -= left * (codec.closed_loop ? codec.factor_levels[args.factor_codes[at + other + c]]
-                                            : args.factors[at + other + c]);
+      if (codec.closed_loop) {
+        const FactorLevels levels(codec, components[r].width, components[r].whole);
+        const float left = skv_f16_to_f32(components[r].share) * levels.at(args.factor_codes[at + t]);
+        for (int c = thread % 32; c < d; c += 32)
+          row[c] -= left * levels.at(args.factor_codes[at + other + c]);
+      } else {
+        const auto left =
+            static_cast<float>(args.phi[item * kMostRank + r] * static_cast<double>(args.factors[at + t]));
+        for (int c = thread % 32; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
+      }
     }
     const std::uint16_t scale = encode_row(row, d, codec, codes + t * d);
     if (thread % 32 == 0) store_f16(slot + parts.norms + 2 * t, scale);
@@ -250,10 +321,11 @@ __global__ void __launch_bounds__(kThreads) seal_encode(const SKV_GRID_CONSTANT 
 
 // Where an item's bytes begin in a page that is used up to `used`: its codes at a multiple of 16 (of a block
 // without codes: all of it), so that kernels load 16 bytes at once.
-SKV_HD inline std::uint64_t place_of(const CodecView& codec, int n, int rank, std::uint64_t used) {
+SKV_HD inline std::uint64_t place_of(const CodecView& codec, int n, const std::uint8_t* block,
+                                     std::uint64_t used) {
   std::uint64_t codes = 0;
   if (codec.kind == CodecForm::Kind::codes)
-    codes = skv_coded_block(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank)).codes;
+    codes = skv_coded_block(codec.coded, static_cast<std::size_t>(n), skv_factors(codec.coded, block)).codes;
   return (used + codes + 15) / 16 * 16 - codes;
 }
 
@@ -268,7 +340,11 @@ __global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT S
     const int item = which * heads + head;
     const std::uint8_t* const slot = args.slots + item * args.slot_bytes;
     const std::uint32_t bytes = args.used[item];
-    const std::uint64_t at = place_of(side.codec, args.n, slot[0], cursor.used);
+    std::uint64_t at = place_of(side.codec, args.n, slot, cursor.used);
+    if (at + bytes > cursor.size) {
+      cursor = {cursor.next, 0, cursor.next_size, nullptr, 0};
+      at = place_of(side.codec, args.n, slot, 0);
+    }
     for (std::uint32_t i = threadIdx.x; i < bytes; i += kThreads) cursor.page[at + i] = slot[i];
     if (threadIdx.x == 0) {
       side.blocks[args.index * heads + head] = cursor.page + at;
@@ -277,6 +353,16 @@ __global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT S
     cursor.used = at + bytes;
   }
   if (threadIdx.x == 0) *side.cursor = cursor;
+}
+
+// The first bytes of each block, zeros behind its end: heads [blocks, kHeadBytes]. Grid: blocks.
+template <int kUnused>
+__global__ void __launch_bounds__(64)
+    read_heads(const std::uint8_t* const* blocks, const std::uint32_t* sizes, std::uint8_t* heads) {
+  static_assert(kHeadBytes <= 64);
+  const unsigned i = threadIdx.x;
+  if (i < kHeadBytes)
+    heads[blockIdx.x * kHeadBytes + i] = i < sizes[blockIdx.x] ? blocks[blockIdx.x][i] : std::uint8_t{0};
 }
 
 }  // namespace spectralkv::device_kv

@@ -5,6 +5,7 @@
 #include "cuda/kv/reduce.cuh"
 #include "cuda/kv/rows.cuh"
 #include "cuda/kv/seal.h"
+#include "quant/factor_math.h"
 #include "spectral/spectrum_math.h"
 
 namespace spectralkv::device_kv {
@@ -98,16 +99,19 @@ __global__ void __launch_bounds__(kGramThreads) seal_gram(const SKV_GRID_CONSTAN
     }
 }
 
-// Rank and shrunken singular values of each item. Grid: items. Shared: doubles [p], falling eigenvalues.
+// Rank and shrunken singular values of each item, and what its columns may miss. Grid: items. Shared: doubles
+// [kWarps], and [p], falling eigenvalues.
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_spectrum(const SKV_GRID_CONSTANT SealArgs args) {
-  const int item = static_cast<int>(blockIdx.x), p = args.p, k = args.side_of(item).codec.window;
-  const int thread = static_cast<int>(threadIdx.x);
+  const int item = static_cast<int>(blockIdx.x), p = args.p, thread = static_cast<int>(threadIdx.x);
+  const CodecView& codec = args.side_of(item).codec;
+  const int k = codec.window;
   if (k == 0 || p < 3 * k + 1) {
     if (thread == 0) args.ranks[item] = 0;
     return;
   }
-  double* const values = device::dynamic_shared<double>();
+  double* const scratch = device::dynamic_shared<double>();
+  double* const values = scratch + kWarps;
   const double* const rising = args.eigenvalues + static_cast<std::int64_t>(item) * p;
   const double floor = eigenvalue_floor(rising[p - 1], p);
   for (int i = thread; i < p; i += kThreads) values[i] = rising[p - 1 - i] > floor ? rising[p - 1 - i] : 0;
@@ -117,17 +121,28 @@ __global__ void __launch_bounds__(kThreads) seal_spectrum(const SKV_GRID_CONSTAN
   int rank = 0;
   while (rank < kMostRank && values[rank] > threshold) ++rank;
   if (thread == 0) args.ranks[item] = rank;
-  if (thread >= rank) return;
-  const double near = values[rank + k], far = values[rank + 2 * k];
-  const bool cut = imputed_point(near, far, 1, k) >= values[rank - 1];
-  const auto noise = [&](int i) {
-    if (i >= k) return values[rank + i];
-    const double point = imputed_point(near, far, i + 1, k);
-    return cut && edge < point ? edge : point;
-  };
-  const double beta = static_cast<double>(p) / args.longer;
-  const Outlier outlier = d_transform_of(noise, p - rank, beta, values[thread]);
-  args.phi[item * kMostRank + thread] = shrunken_value(outlier, args.side_of(item).codec.loss);
+  double shrunken = 0;
+  if (thread < rank) {
+    const double near = values[rank + k], far = values[rank + 2 * k];
+    const bool cut = imputed_point(near, far, 1, k) >= values[rank - 1];
+    const auto noise = [&](int i) {
+      if (i >= k) return values[rank + i];
+      const double point = imputed_point(near, far, i + 1, k);
+      return cut && edge < point ? edge : point;
+    };
+    const double beta = static_cast<double>(p) / args.longer;
+    const Outlier outlier = d_transform_of(noise, p - rank, beta, values[thread]);
+    shrunken = shrunken_value(outlier, codec.loss);
+    args.phi[item * kMostRank + thread] = shrunken;
+  }
+  double residual = 0;
+  for (int i = thread; i < p; i += kThreads) {
+    const double left = sqrt(values[i]) - (i == thread ? shrunken : 0.0);
+    residual += left * left;
+  }
+  residual = block_sum(residual, scratch);
+  if (!codec.closed_loop) residual *= codec.distortion;
+  if (thread == 0) args.allowed[item] = allowed_factor_error(residual, args.n, args.layer.d);
 }
 
 }  // namespace spectralkv::device_kv

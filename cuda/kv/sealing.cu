@@ -5,6 +5,7 @@
 #include "cuda/kv/cache_state.h"
 #include "cuda/kv/seal_encode.cuh"
 #include "cuda/kv/seal_rows.cuh"
+#include "kv/codecs/shared_tables.h"
 
 namespace spectralkv {
 
@@ -37,6 +38,7 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   m.eigenvalues.reserve(size_of(items * shorter));
   m.ranks.reserve(size_of(items));
   m.phi.reserve(size_of(items * kMostRank));
+  m.allowed.reserve(size_of(items));
   m.long_vectors.reserve(size_of(items * kMostRank * longer));
   m.factors.reserve(size_of(items * 2 * kMostRank * (longer + 16)));
   m.factor_codes.reserve(size_of(items * 2 * kMostRank * (longer + 16)));
@@ -49,12 +51,15 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   args.eigenvalues = m.eigenvalues.data();
   args.ranks = m.ranks.data();
   args.phi = m.phi.data();
+  args.allowed = m.allowed.data();
   args.long_vectors = m.long_vectors.data();
   args.factors = m.factors.data();
   args.factor_codes = m.factor_codes.data();
   args.codes = m.codes.data();
   args.slots = m.slots.data();
   args.used = m.used.data();
+  for (int width = 1; width < kSkvWholeWidth; ++width)
+    args.distortion[width] = shared_gaussian_codebook(width).distortion;
   return args;
 }
 
@@ -84,11 +89,11 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
                   stream);
     }
     device::launch(device_kv::seal_spectrum<0>, dim3(items), dim3(kThreads),
-                   static_cast<std::size_t>(args.p) * sizeof(double), stream, args);
+                   doubles + static_cast<std::size_t>(args.p) * sizeof(double), stream, args);
     if (factor[0] || factor[1])
       device::launch(device_kv::seal_vectors<0>, dim3(items), dim3(kThreads), doubles, stream, args);
     device::launch(device_kv::seal_encode<0>, dim3(items), dim3(kThreads),
-                   doubles + kMostRank * sizeof(float), stream, args);
+                   doubles + kMostRank * sizeof(device_kv::CodedComponent), stream, args);
     device::launch(device_kv::seal_place<0>, dim3(2), dim3(kThreads), 0, stream, args);
   }
 }

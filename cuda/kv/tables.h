@@ -2,7 +2,9 @@
 // codec.
 #pragma once
 
+#include <cstddef>
 #include <map>
+#include <span>
 #include <string>
 
 #include "cuda/device/memory.h"
@@ -14,13 +16,14 @@ class CodecTables {
  public:
   // The view of a codec of K or V. A codec that the device does not take is a value error that names it;
   // `text`: its spec.
-  // The tensor cores read codes of 2 to 4 bits whose factors have at most 4.
+  // The tensor cores read codes of 2 to 4 bits.
   CodecView view(const Codec& codec, const std::string& text, KvSide side, device::Stream stream);
   std::int64_t bytes() const;
 
  private:
-  const float* keep(const std::string& name, std::span<const float> values, device::Stream stream);
-  std::map<std::string, device::DeviceBuffer<float>> kept_;
+  template <class T>
+  const T* keep(const std::string& name, std::span<const T> values, device::Stream stream);
+  std::map<std::string, device::DeviceBuffer<std::byte>> kept_;
 };
 
 }  // namespace spectralkv::device_kv

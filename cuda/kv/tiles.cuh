@@ -78,7 +78,8 @@ struct Tile {
       const std::uint32_t select = low | low >> 12;
       const std::uint32_t first = __byte_perm(__byte_perm(levels[0], levels[1], select), 0, 0x3120);
       const std::uint32_t second = __byte_perm(__byte_perm(levels[2], levels[3], select), 0, 0x3120);
-      const std::uint32_t upper = __byte_perm(codes << 4, 0, 0xba98);  // the fourth bit, eight times
+      const std::uint32_t upper =
+          device::permute_bytes(codes << 4, 0, 0xba98);  // the fourth bit, eight times
       out = (first & ~upper) | (second & upper);
     }
   }

@@ -74,21 +74,13 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
   const auto flush = [&] {
     if (side.pages.empty()) return;
     device::copy_to_device(side.pages.back().data(), image.data(), used, main);
-    const device_kv::PageCursor cursor{side.pages.back().data(), used};
-    side.cursor.write({&cursor, 1}, main);
-    device::synchronize(main);
-    side.most_used = used;
+    side.write_cursor(used, main);
   };
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     const std::uint64_t most = blocks[b].offsets.back() + 16 * heads;
     if (side.pages.empty() || used + most > side.page_bytes()) {
       flush();
-      side.most_used = side.page_bytes();
-      if (!side.pages.empty()) {  // full, whatever the cursor says
-        const device_kv::PageCursor full{side.pages.back().data(), side.page_bytes()};
-        side.cursor.write({&full, 1}, main);
-      }
-      make_room(side, most, main);
+      side.add_page(most);
       image = Buffer<std::uint8_t>::zeros(side.page_bytes());
       used = 0;
     }
@@ -96,7 +88,7 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
       const auto from = blocks[b].head(h);
       const std::uint64_t at =
           device_kv::place_of(view.side[which].codec, view.block_tokens(static_cast<std::int64_t>(b)),
-                              static_cast<int>(from[0]), used);
+                              reinterpret_cast<const std::uint8_t*>(from.data()), used);
       std::memcpy(image.data() + at, from.data(), from.size());
       places.push_back(side.pages.back().data() + at);
       sizes.push_back(static_cast<std::uint32_t>(from.size()));

@@ -251,9 +251,7 @@ int EOptShrinkQCodec::exponent_of(ConstMatrix block) const {
   return std::clamp(exponent - kNormExponent, -100, 120);
 }
 
-// What a component's columns may miss: twice the optimum of factor_codes.cc, so that widths, which rise by a
-// bit or more, lie around it. In an open loop nothing takes up what they miss, and the residual's own error
-// stands in the place of its energy.
+// In an open loop the residual's own error stands in the place of its energy.
 double EOptShrinkQCodec::allowed_error(const EOptShrinkResult& low, std::int64_t n) const {
   double rest = 0;
   for (std::size_t i = 0; i < low.singular_values.size(); ++i) {
@@ -261,8 +259,7 @@ double EOptShrinkQCodec::allowed_error(const EOptShrinkResult& low, std::int64_t
     rest += left * left;
   }
   if (!options_.closed_loop) rest *= codebook_.distortion;
-  const auto tokens = static_cast<double>(n), d = static_cast<double>(head_dim());
-  return 2 * rest * (tokens + d) / (tokens * d);
+  return allowed_factor_error(rest, static_cast<double>(n), static_cast<double>(head_dim()));
 }
 
 // Header, shares, widths and columns.

@@ -1,13 +1,7 @@
-// Widths, codes and columns of factor_codes.h.
-//
-// A component's columns at b bits err by D_b of their energy each, so the stored low-rank part misses about
-// size^2 2 D_b, which the residual has to carry. A bit more for the component costs n + d bits, a bit more
-// for the residual n d: for a given size the error is least where size^2 2 D_b equals the residual's energy
-// times (n + d) / (n d). The caller's `allowed` says so, and the width is the first that gets there.
+// Codes and columns of factor_codes.h. How widths are chosen: quant/factor_math.h.
 #include "kv/codecs/factor_codes.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 
 #include "base/half.h"
@@ -19,89 +13,59 @@
 namespace spectralkv {
 namespace {
 
-// What whole numbers of a width lie within.
-constexpr int largest_whole(int width) {
-  return (1 << (width - 1)) - 1;
-}
-
 float largest(std::span<const float> column) {
   float top = 0;
   for (const float x : column) top = std::max(top, std::fabs(x));
   return top;
 }
 
-// |column - stored|^2 where column / unit is rounded to whole numbers: uniform errors in a step.
-double rounding_error(double unit, std::size_t n) {
-  return unit * unit / 12 * static_cast<double>(n);
-}
-
 void round_column(std::span<const float> column, double unit, int width, std::vector<std::uint16_t>& codes) {
-  const int middle = 1 << (width - 1), most = largest_whole(width);
   codes.resize(column.size());
-  for (std::size_t i = 0; i < column.size(); ++i) {
-    const double whole = unit > 0 ? std::nearbyint(static_cast<double>(column[i]) / unit) : 0;
-    codes[i] = static_cast<std::uint16_t>(middle + std::clamp(static_cast<int>(whole), -most, most));
-  }
+  for (std::size_t i = 0; i < column.size(); ++i) codes[i] = whole_code(column[i], unit, width);
 }
 
 }  // namespace
 
 FactorCodes::FactorCodes(int bits)
-    : own_widths_(bits == 0), plain_width_(bits == 0 ? kFactorWidths[0] : bits) {
+    : own_widths_(bits == 0), plain_width_(bits == 0 ? kPlainFactorWidth : bits) {
   for (int width = 1; width <= kMaxCodeBits; ++width)
     if (width == plain_width_ || (knows_width(width) && width < kSkvWholeWidth))
       books_[static_cast<std::size_t>(width)] = &shared_gaussian_codebook(width);
 }
 
 bool FactorCodes::knows_width(int width) const {
-  return own_widths_ && std::find(kFactorWidths.begin(), kFactorWidths.end(), width) != kFactorWidths.end();
+  int known = kLeastFactorWidth;
+  while (known < width && known < kMostFactorWidth) known = wider_factor(known);
+  return own_widths_ && width == known;
 }
 
 CodedFactor FactorCodes::encode(std::span<const float> left, std::span<const float> right, double size,
                                 double allowed) const {
   CodedFactor coded;
-  const double energy = size * size;
-  const auto by_codebook = [&](int width) {  // returns the error
+  const auto by_codebook = [&](int width) {  // returns the columns' errors
     const Codebook& book = *books_[static_cast<std::size_t>(width)];
     const QuantizedColumn a = quantize_factor(left, book, coded.left),
                           b = quantize_factor(right, book, coded.right);
     coded.width = width;
     coded.share = saturating_f16(size * static_cast<double>(skv_f16_to_f32(a.scale)) *
                                  static_cast<double>(skv_f16_to_f32(b.scale)));
-    return energy * (a.error + b.error);
+    return a.error + b.error;
   };
   if (!own_widths_) {
     by_codebook(plain_width_);
     return coded;
   }
-  for (const int width : kFactorWidths) {
-    if (width >= kSkvWholeWidth) break;
-    // Two columns of normal numbers err by twice this: a half of it is out of reach.
-    if (energy * books_[static_cast<std::size_t>(width)]->distortion > allowed) continue;
-    if (by_codebook(width) <= allowed) return coded;
-  }
-  const double top_left = static_cast<double>(largest(left)), top_right = static_cast<double>(largest(right));
-  for (const int width : kFactorWidths) {
-    if (width < kSkvWholeWidth) continue;
-    coded.width = width;
-    const double most = largest_whole(width);
-    if (energy *
-            (rounding_error(top_left / most, left.size()) + rounding_error(top_right / most, right.size())) <=
-        allowed)
-      break;
-  }
-  // The share is f16, rounded up; the left column's unit takes back what that adds, so that the product is as
-  // exact as the codes are.
+  const double energy = size * size;
+  const auto distortion = [this](int width) { return books_[static_cast<std::size_t>(width)]->distortion; };
+  if (codebook_width(energy, allowed, distortion, by_codebook) != 0) return coded;
+  const auto top_left = static_cast<double>(largest(left)), top_right = static_cast<double>(largest(right));
   coded.whole = true;
-  const double most = largest_whole(coded.width), middle = 1 << (coded.width - 1);
-  const double unit_right = top_right / most,
-               wanted = size * (top_left / most) * unit_right * middle * middle;
-  coded.share = saturating_f16(wanted);
-  if (static_cast<double>(skv_f16_to_f32(coded.share)) < wanted && coded.share < 0x7bff) ++coded.share;
-  const double shared = size * unit_right * middle * middle;
-  const double unit_left = shared > 0 ? static_cast<double>(skv_f16_to_f32(coded.share)) / shared : 0;
-  round_column(left, unit_left, coded.width, coded.left);
-  round_column(right, unit_right, coded.width, coded.right);
+  coded.width = whole_width(energy, allowed, top_left, static_cast<int>(left.size()), top_right,
+                            static_cast<int>(right.size()));
+  const WholeComponent whole = whole_component(size, top_left, top_right, coded.width);
+  coded.share = whole.share;
+  round_column(left, whole.unit_left, coded.width, coded.left);
+  round_column(right, whole.unit_right, coded.width, coded.right);
   return coded;
 }
 

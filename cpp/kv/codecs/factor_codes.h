@@ -8,14 +8,11 @@
 #include <vector>
 
 #include "formats/coded_block.h"
+#include "quant/factor_math.h"
 #include "quant/lloyd_max.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
-
-// The widths that a component of its own width may have: Gaussian codebooks, from kSkvWholeWidth on whole
-// numbers.
-inline constexpr std::array<int, 8> kFactorWidths = {3, 4, 5, 6, 8, 10, 12, 16};
 
 inline constexpr std::size_t kMostComponents = 64;  // edge_window of any head dim is at most its square root
 
@@ -59,7 +56,7 @@ class FactorCodes {
   // Of a block that names no widths. Where components have their own, blocks that need no other width than
   // this one name none, as those of version 0.1.0 did.
   int plain_width() const { return plain_width_; }
-  int most_width() const { return own_widths_ ? kFactorWidths.back() : plain_width_; }
+  int most_width() const { return own_widths_ ? kMostFactorWidth : plain_width_; }
   bool knows_width(int width) const;
 
   // size * left right^T, left [n] and right [d] unit vectors, as codes: of plain_width, or of the smallest

@@ -184,7 +184,9 @@ TEST(HostExecutor, LoadsMatrices) {
 
 TEST(HostExecutor, PermutesBytes) {
   EXPECT_EQ(__byte_perm(0x33221100u, 0x77665544u, 0x7520u), 0x77552200u);
-  EXPECT_EQ(__byte_perm(0x80u, 0, 0x0888u), 0x80ffffffu);
+  EXPECT_EQ(__byte_perm(0x80u, 0, 0x0888u), 0x80808080u);  // as the device's, without signs
+  EXPECT_EQ(device::permute_bytes(0x33221100u, 0x77665544u, 0x7520u), 0x77552200u);
+  EXPECT_EQ(device::permute_bytes(0x80u, 0x7fu, 0x0c88u), 0x8000ffffu);
   EXPECT_EQ(__dp4a(0x01ff7f80, 0x01010203, 5), 5 + 1 - 1 + 254 - 384);
 }
 

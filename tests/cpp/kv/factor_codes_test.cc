@@ -65,7 +65,7 @@ TEST(FactorCodes, TheSmallestWidthThatIsPreciseEnough) {
     // The products of the errors come on top, and the share, an f16 number, may be off by 2^-11 where nothing
     // takes it back. Whole numbers err by a twelfth of a square of their unit in the mean: a sum of some 250
     // such squares stays within a third of it.
-    if (coded.width < kFactorWidths.back()) {
+    if (coded.width < kMostFactorWidth) {
       const double share = coded.whole ? 0 : 0x1p-11;
       EXPECT_LT(std::sqrt(error),
                 std::sqrt(allowed * (coded.whole ? 1.34 : 1.0)) * (1 + std::sqrt(allowed)) + share)

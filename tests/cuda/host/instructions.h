@@ -209,16 +209,12 @@ inline int __dp4a(int a, int b, int c) {
     c += static_cast<std::int8_t>(a >> 8 * i) * static_cast<std::int8_t>(b >> 8 * i);
   return c;
 }
-// Byte i of the result is byte (selector nibble i) of y:x; a nibble of 8 and more repeats that byte's sign.
+// Byte i of the result is byte (selector nibble i, its lower three bits) of y:x.
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
   const std::uint64_t all = static_cast<std::uint64_t>(y) << 32 | x;
   unsigned result = 0;
-  for (int i = 0; i < 4; ++i) {
-    const unsigned nibble = selector >> 4 * i & 15u;
-    unsigned byte = static_cast<unsigned>(all >> 8 * (nibble & 7u)) & 255u;
-    if (nibble & 8u) byte = byte & 128u ? 255u : 0u;
-    result |= byte << 8 * i;
-  }
+  for (int i = 0; i < 4; ++i)
+    result |= (static_cast<unsigned>(all >> 8 * (selector >> 4 * i & 7u)) & 255u) << 8 * i;
   return result;
 }
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
@@ -268,6 +264,18 @@ inline float fast_exp2(float x) {
 }
 inline float fast_exp(float x) {
   return std::exp(x);
+}
+inline std::uint32_t permute_bytes(std::uint32_t x, std::uint32_t y, std::uint32_t selector) {
+  std::uint32_t result = __byte_perm(x, y, selector);
+  for (int i = 0; i < 4; ++i)
+    if (selector >> 4 * i & 8u) {
+      const std::uint32_t byte = 255u << 8 * i, sign = result & 128u << 8 * i;
+      result = (result & ~byte) | (sign != 0 ? byte : 0u);
+    }
+  return result;
+}
+inline int not_before(int x) {
+  return x;
 }
 template <class T>
 T* dynamic_shared() {
