@@ -10,7 +10,7 @@ import pytest
 
 SPEC = ["-ctk", "turboquant:2,block=32,sink=4", "-ctv", "turboquant:2,block=32,sink=4"]
 SPECTRUM = {"rank", "edge", "delocalisation", "delocalisation_raw"}
-ERROR = {"relative_mse", "ip_error", "ip_bias", "attention_error", "bits_paper", "bits_honest"}
+ERROR = {"factor_width", "relative_mse", "ip_error", "ip_bias", "attention_error", "bits_paper", "bits_honest"}
 
 
 def fidelity(*args, status=0):
@@ -36,7 +36,7 @@ def source(tiny_model, tokens):
 def test_table(source):
     result = fidelity(*source)
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:4] == ["layer", "side", "rank", "edge"]
+    assert lines[0].split()[:5] == ["layer", "side", "rank", "width", "edge"]
     assert [line.split()[:2] for line in lines[1:7]] == [[n, s] for n in ("0", "1", "mean") for s in ("K", "V")]
     assert len({len(line) for line in lines[:7]}) == 1, "the columns stand under each other"
     assert lines[7].startswith("max|r|/|r| of a random row: 0.5887")  # d = 16
@@ -151,3 +151,9 @@ def test_known_figures(demo_model, shared_reference):
         assert report["mean"]["v"]["relative_mse"] == pytest.approx(values, rel=0.15)
         ranks = [head["rank"] for layer in report["layers"] for s in ("k", "v") for head in layer[s]["heads"]]
         assert min(ranks) >= 1 and max(ranks) <= 7
+        width = report["mean"]["k"]["factor_width"]
+        assert width == (0 if codec.startswith("turboquant") else 4)
+    report = json.loads(fidelity("-m", demo_model, "--tokens", ids, *layers[:2], "-c", "1024", *layers[4:]).stdout)
+    for side in ("k", "v"):  # widths of their own: 2 and more, of keys more than of values
+        assert 2 < report["mean"][side]["factor_width"] < 6
+    assert report["mean"]["k"]["factor_width"] > report["mean"]["v"]["factor_width"]

@@ -211,3 +211,32 @@ def test_demo_model_greedy(demo_model: str, shared_reference: Path) -> None:
             if len(got) == len(case["greedy_ids"]) or token == model.token_eos():
                 break
         assert got == case["greedy_ids"]
+
+
+def test_states_of_version_0_1_0_load(tmp_path: Path) -> None:
+    """Its default stored every component at 3 bits: the file is one of today's default, and reads as it did then."""
+    shape = {"n_layers": 1, "n_embd": 32, "n_heads": 2, "n_kv_heads": 1, "head_dim": 32, "n_ff": 32, "seed": 7}
+    path = str(write_tiny_model(tmp_path / "tiny.gguf", TinyModel(context_length=512, **shape)))
+    state = Path(__file__).parents[1] / "goldens" / "state-0.1.0.bin"
+    after = IDS[:40]
+
+    def go_on(llama: Llama) -> np.ndarray:
+        llama.eval(after)
+        return np.array(llama._session.logits())
+
+    with Llama(path, n_ctx=512, verbose=False) as llama:
+        llama.load_state(str(state))
+        ids = llama.input_ids.tolist()
+        assert len(ids) > 128 + 128, "the file has a sealed block"
+        got = go_on(llama)
+    then = "eoptshrinkq:2,factor_bits=3"
+    with (
+        Llama(path, n_ctx=512, type_k=then, type_v=then, verbose=False) as same,
+        Llama(path, n_ctx=512, verbose=False) as now,
+    ):
+        for llama in (same, now):
+            llama.eval(ids)
+        expected, other = go_on(same), go_on(now)
+    # Singular vectors may differ in their last digits from processor to processor, and a code with them.
+    np.testing.assert_allclose(got, expected, atol=2e-3 * np.abs(expected).max())
+    assert np.abs(other - expected).max() > np.abs(got - expected).max(), "blocks sealed now are others"
