@@ -49,7 +49,7 @@ SKV_HD static inline void skv_pack_codes(const Code* codes, int d, int bits, uin
   }
 }
 
-// row: [skv_packed_bytes(d, bits)]. codes: [d] out.
+// row: [skv_packed_bytes(d, bits)], bits up to 8. codes: [d] out.
 SKV_HD static inline void skv_unpack_codes(const uint8_t* row, int d, int bits, uint8_t* codes) {
   for (int low = 0; low < bits;) {
     const int width = skv_plane_width(bits, low);

@@ -16,7 +16,7 @@ typedef struct {
 
 // What the first bytes of a block say of its components: byte 0 is the rank, its highest bit set where each
 // component has a width of its own. Then these widths, a byte each and an even number of bytes, stand behind
-// the shares (2 + 2 rank), falling.
+// the shares (2 + 2 rank).
 enum { kSkvOwnWidths = 0x80 };
 typedef struct {
   int rank, all;          // all: the width where there are none
