@@ -11,12 +11,24 @@
 #include "backend/stages.h"
 #include "base/buffer.h"
 #include "kv/attention.h"
+#include "kv/cache.h"
 #include "linalg/matmul.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
 
 using FloatMemory = std::unique_ptr<float, std::function<void(float*)>>;
+
+// The next tokens of one sequence; the last n_logits of them get logits.
+struct StepPart {
+  KvCache* cache = nullptr;              // its length is the position of the first token
+  std::span<const std::int32_t> tokens;  // at least one
+  std::int64_t n_logits = 0;
+
+  std::int64_t n() const { return std::ssize(tokens); }
+};
+// What one forward pass reads, of any number of sequences, each of them once: rows stand in this order.
+using Step = std::span<const StepPart>;
 
 class Backend {
  public:
@@ -49,22 +61,22 @@ class Backend {
   // gate = silu(gate) * up.
   virtual void silu_mul(Matrix gate, ConstMatrix up) = 0;
 
-  virtual std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
-                                              const std::string& type_v) = 0;
-  // Takes k and v [n, kv_heads * head_dim] of the next n tokens into the layer, then attends: out [n, heads *
-  // head_dim].
-  virtual void attend(KvCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
+  // to = from, of equal sizes; the memory must not overlap.
+  virtual void copy(ConstMatrix from, Matrix to) = 0;
+
+  // An empty cache for one sequence of up to n_ctx tokens.
+  virtual std::unique_ptr<KvCache> make_cache(std::shared_ptr<const CacheFormat> format,
+                                              std::int64_t n_ctx) = 0;
+  // Takes k and v [n, kv_heads * head_dim] of a step's n tokens into a layer of its caches, then attends,
+  // each sequence to itself: out [n, heads * head_dim]. Every layer, from the first to the last, before the
+  // next step.
+  virtual void attend(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
                       ConstMatrix k, ConstMatrix v, Matrix out) = 0;
-  // Calls `operations`, which asks this backend for one pass over the next n tokens of a cache, with memory
-  // of `scratch` alone. A pass of the same key may be a replay of what was recorded at an earlier one: what
-  // changes from pass to pass must be in memory, or be the cache's own.
-  struct PassKey {
-    const void* scratch = nullptr;
-    KvCache* cache = nullptr;
-    std::int64_t n = 0, n_logits = 0;
-  };
-  virtual void pass(const PassKey& key, const std::function<void()>& operations) {
-    static_cast<void>(key);
+  // Calls `operations`, which asks this backend for all of a step, with memory of `scratch` alone. A pass of
+  // the same scratch and of steps that differ only in their tokens' ids may be a replay of what was recorded
+  // at an earlier one: what changes from pass to pass must be in memory, or be the cache's own.
+  virtual void pass(const void* scratch, Step step, const std::function<void()>& operations) {
+    static_cast<void>(scratch), static_cast<void>(step);
     operations();
   }
   // Waits for all that was asked for; errors of it come from here or from `read`.

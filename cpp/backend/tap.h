@@ -10,10 +10,10 @@ namespace spectralkv {
 
 class TapBackend final : public Backend {
  public:
-  // What `attend` was called with, before the cache takes it: q [n, n_heads * head_dim], k and v [n,
-  // n_kv_heads * head_dim] of the n next tokens, q and k after RoPE, in the inner backend's memory. What it
+  // What `attend` was called with, before the caches take it: q [n, n_heads * head_dim], k and v [n,
+  // n_kv_heads * head_dim] of the step's n tokens, q and k after RoPE, in the inner backend's memory. What it
   // throws ends the forward pass.
-  using Look = std::function<void(std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
+  using Look = std::function<void(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
                                   ConstMatrix k, ConstMatrix v)>;
 
   // Everything goes to `inner`, which must outlive this.
@@ -39,14 +39,15 @@ class TapBackend final : public Backend {
     inner_.rope(q, k, head_dim, cos_sin);
   }
   void silu_mul(Matrix gate, ConstMatrix up) override { inner_.silu_mul(gate, up); }
-  std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
-                                      const std::string& type_v) override {
-    return inner_.make_cache(shape, type_k, type_v);
+  void copy(ConstMatrix from, Matrix to) override { inner_.copy(from, to); }
+  std::unique_ptr<KvCache> make_cache(std::shared_ptr<const CacheFormat> format,
+                                      std::int64_t n_ctx) override {
+    return inner_.make_cache(std::move(format), n_ctx);
   }
-  void attend(KvCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
+  void attend(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
               ConstMatrix v, Matrix out) override {
-    look_(layer, shape, q, k, v);
-    inner_.attend(cache, layer, shape, q, k, v, out);
+    look_(step, layer, shape, q, k, v);
+    inner_.attend(step, layer, shape, q, k, v, out);
   }
   // No `pass`: a replay would not show what attention is given.
   void finish() override { inner_.finish(); }

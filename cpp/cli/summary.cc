@@ -7,7 +7,8 @@
 
 #include "base/error.h"
 #include "cli/log.h"
-#include "engine/cache_estimate.h"
+#include "kv/cache.h"
+#include "kv/cache_estimate.h"
 
 namespace spectralkv {
 namespace {
@@ -21,20 +22,18 @@ std::string label(const std::string& text) {
 
 std::string cache_opening(const Session& session) {
   const CacheReport report = session.cache_report();
-  const CacheEstimate full = estimate_cache(session);
+  const CacheEstimate full = estimate_cache(session.cache().format(), session.n_ctx());
   const auto side = [](const std::string& codec, const CacheEstimate::Side& s) {
     return concat(codec, s.at_least ? " at least " : " ", fixed(s.bits, 2), " bits per entry");
   };
   return concat("kv cache: K ", side(report.k.codec, full.k), ", V ", side(report.v.codec, full.v),
-                full.at_least ? ", at least " : ", ", fixed(static_cast<double>(full.bytes) / (1 << 20), 2),
+                full.at_least() ? ", at least " : ", ", fixed(static_cast<double>(full.least) / (1 << 20), 2),
                 " MiB for the whole context of ", session.n_ctx(), " tokens");
 }
 
 std::string cache_side_text(const CacheSideReport& side) {
-  if (side.sealed_entries == 0) {
-    const int bits = side.codec.starts_with("f32") ? 32 : 16;  // kv/cache.cc has no third kind of tail
-    return concat(side.codec, " ", bits, ".00 bits per entry (all in the exact tail)");
-  }
+  if (side.sealed_entries == 0)
+    return concat(side.codec, " ", fixed(side.exact_bits, 2), " bits per entry (all in the exact tail)");
   const std::string honest = fixed(side.honest_bits, 2), paper = fixed(side.paper_bits, 2);
   return concat(side.codec, " ", honest, " bits per entry",
                 honest == paper ? "" : concat(" (", paper, " as the paper counts)"));

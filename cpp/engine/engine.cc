@@ -77,8 +77,10 @@ Session::~Session() = default;
 
 std::unique_ptr<KvCache> Session::fresh_cache() const {
   const ModelConfig& c = engine_.config();
-  return engine_.backend().make_cache({c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx}, options_.type_k,
-                                      options_.type_v);
+  return engine_.backend().make_cache(
+      std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim}, options_.type_k,
+                                          options_.type_v, options_.seal_until),
+      options_.n_ctx);
 }
 
 void Session::check_fit(std::span<const Token> tokens) const {
@@ -93,7 +95,8 @@ void Session::check_fit(std::span<const Token> tokens) const {
 
 void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
   try {
-    engine_.model().forward(engine_.backend(), work_->scratch, *cache_, batch, n_logits);
+    const StepPart step{cache_.get(), batch, n_logits};
+    engine_.model().forward(engine_.backend(), work_->scratch, {&step, 1});
     engine_.backend().finish();  // a device's errors come here
   } catch (...) {
     reset();  // some layers have taken the batch and others not
@@ -214,7 +217,7 @@ ConstMatrix Session::all_logits() const {
 
 CacheReport Session::cache_report() const {
   CacheReport report = cache_->report();
-  report.work_bytes += engine_.backend().work_bytes();
+  report.work_bytes = engine_.backend().work_bytes();
   return report;
 }
 

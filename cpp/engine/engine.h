@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gguf/gguf.h"
+#include "kv/layout.h"
 #include "kv/report.h"
 #include "model/config.h"
 #include "tensor/matrix.h"
@@ -56,6 +57,7 @@ struct SessionOptions {
   std::int64_t n_batch = 512;                          // tokens in one forward pass, at most
   std::string type_k = "default", type_v = "default";  // cache specs (kv/codecs.h)
   bool logits_all = false;                             // keep the logits of every token, not only of the last
+  std::int64_t seal_until = CacheLayout::kNowhere;  // for measurements: no block seals behind this position
 };
 
 struct Timings {
@@ -95,13 +97,11 @@ class Session {
   // at hand.
   std::int64_t keep_common(std::span<const Token> prompt);
 
-  // Becomes what `other` is, a session of the same engine and cache types: tokens, cache and logits. A value
-  // error, with nothing changed, when its tokens do not fit into n_ctx.
+  // Becomes what `other` is, a session of the same engine and cache types: tokens, cache and logits. Sealed
+  // blocks are shared. A value error, with nothing changed, when its tokens do not fit into n_ctx.
   void copy_from(const Session& other);
-  // For measurements: takes over the tokens of a session of the same engine with an exact cache, compressed
-  // as this session's cache does; and stops the sealing of blocks until `reset`, for `more` further tokens.
-  void convert_from(const Session& exact);
-  void hold_sealing(std::int64_t more);
+  // Counts tokens that its cache has taken by a step of somebody else's; there are no logits of them.
+  void adopt(std::span<const Token> tokens);
 
   std::span<const float> logits() const;  // [n_vocab] after the last token; empty when no token was read
   bool has_logits() const { return unread_ != nullptr || !logits_.empty(); }

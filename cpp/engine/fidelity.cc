@@ -35,15 +35,16 @@ class Measurement {
     if (options_.all_codecs) result_.all_codecs = comparable_codecs(c.head_dim);
 
     Backend& backend = engine_.backend();
-    const std::unique_ptr<KvCache> cache = backend.make_cache(shape_, "f32", "f32");
-    exact_ = dynamic_cast<const Cache*>(cache.get());
-    check(exact_ != nullptr, "engine", "fidelity needs the CPU backend (-ngl 0)");
+    const std::unique_ptr<KvCache> cache =
+        backend.make_cache(std::make_shared<const CacheFormat>(shape_, "f32", "f32"), options_.n_ctx);
+    exact_ = cache.get();
     Scratch scratch(backend, c, std::max(options_.n_batch, options_.n_queries), 1);
     const auto n_context = static_cast<std::size_t>(options_.n_ctx - options_.n_queries);
     for (std::size_t at = 0; at < n_context;) {
       check_cancelled();
       const std::size_t n = std::min(static_cast<std::size_t>(options_.n_batch), n_context - at);
-      engine_.model().forward(backend, scratch, *cache, tokens_.subspan(at, n), 0);
+      const StepPart part{cache.get(), tokens_.subspan(at, n), 0};
+      engine_.model().forward(backend, scratch, {&part, 1});
       at += n;
       report("tokens", static_cast<std::int64_t>(at), static_cast<std::int64_t>(n_context));
     }
@@ -52,9 +53,10 @@ class Measurement {
     k_ = Buffer<float>(floats);
     v_ = Buffer<float>(floats);
     attended_ = Buffer<float>(static_cast<std::size_t>(options_.n_queries * c.n_heads * c.head_dim));
-    TapBackend tap(backend, [this](std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
+    TapBackend tap(backend, [this](Step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
                                    ConstMatrix k, ConstMatrix v) { look(layer, shape, q, k, v); });
-    engine_.model().forward(tap, scratch, *cache, tokens_.subspan(n_context), 0);
+    const StepPart queries{cache.get(), tokens_.subspan(n_context), 0};
+    engine_.model().forward(tap, scratch, {&queries, 1});
     return std::move(result_);
   }
 
@@ -78,19 +80,19 @@ class Measurement {
       options_.layers.resize(static_cast<std::size_t>(c.n_layers));
       std::iota(options_.layers.begin(), options_.layers.end(), 0);
     }
-    shape_ = {c.n_layers, c.n_kv_heads, c.head_dim, options_.n_ctx};
-    const Cache types(shape_, options_.type_k, options_.type_v, pool_);
+    shape_ = {c.n_layers, c.n_kv_heads, c.head_dim};
+    const CacheFormat format(shape_, options_.type_k, options_.type_v);
     for (const std::int64_t l : options_.layers) {
       check(l >= 0 && l < c.n_layers, "engine", "fidelity: layer ", l, " is not within 0 to ",
             c.n_layers - 1);
-      const CacheLayer& layer = types.layer(l);
-      const std::int64_t need = layer.layout.block + layer.layout.window + options_.n_queries;
+      const CacheLayout& layout = format.layer(l).layout;
+      const std::int64_t need = layout.block + layout.window + options_.n_queries;
       check(options_.n_ctx >= need, "engine", "fidelity: ", options_.n_ctx,
-            " tokens are too few for a block of ", layer.layout.block, " and ", options_.n_queries,
-            " queries", layer.layout.window > 0 ? concat(" behind a window of ", layer.layout.window) : "",
-            ": it takes at least ", need);
-      layouts_.push_back(layer.layout);
-      blocks_.push_back(sealed_ranges(layer, options_.n_ctx - options_.n_queries));
+            " tokens are too few for a block of ", layout.block, " and ", options_.n_queries, " queries",
+            layout.window > 0 ? concat(" behind a window of ", layout.window) : "", ": it takes at least ",
+            need);
+      layouts_.push_back(layout);
+      blocks_.push_back(sealed_ranges(layout, options_.n_ctx - options_.n_queries));
     }
   }
 
@@ -160,7 +162,7 @@ class Measurement {
   CacheShape shape_;
   std::vector<CacheLayout> layouts_;             // of each measured layer
   std::vector<std::vector<BlockRange>> blocks_;  // of each measured layer
-  const Cache* exact_ = nullptr;
+  const KvCache* exact_ = nullptr;
   Buffer<float> k_, v_;     // of one layer, [n_ctx, n_kv_heads * head_dim]
   Buffer<float> attended_;  // of one layer, [n_queries, n_heads * head_dim]
   FidelityResult result_;

@@ -45,22 +45,22 @@ class CodecMeasurement {
         pool_(pool),
         d_(rows.shape.head_dim),
         heads_(rows.shape.n_kv_heads),
-        cache_(rows.shape, type_k, type_v, pool),
-        layer_(cache_.layer(rows.layer)),
+        format_(rows.shape, type_k, type_v),
+        layer_(format_.layer(rows.layer)),
+        work_(pool, BlockPool()),
+        store_(layer_, rows.n_context()),
         exact_(make_f32_codec(d_)),
-        blocks_(sealed_ranges(layer_, rows.n_context())),
-        work_(static_cast<std::size_t>(pool.size())) {
+        blocks_(sealed_ranges(layer_.layout, rows.n_context())) {
     const std::int64_t n = rows.n_context();
-    cache_.append(rows.layer, rows.k.rows_range(0, n), rows.v.rows_range(0, n));
-    cache_.settle(rows.layer, n);
+    const Appended all(store_, rows.k.rows_range(0, n), rows.v.rows_range(0, n), work_);
   }
 
   CodecFidelity run(ConstMatrix attended) {
     CodecFidelity result;
     result.codec_k = layer_.k.built.text;
     result.codec_v = layer_.v.built.text;
-    const Buffer<float> k_memory = rebuild(layer_.k, rows_.k, true, result.k);
-    const Buffer<float> v_memory = rebuild(layer_.v, rows_.v, false, result.v);
+    const Buffer<float> k_memory = rebuild(layer_.k, store_.k, rows_.k, true, result.k);
+    const Buffer<float> v_memory = rebuild(layer_.v, store_.v, rows_.v, false, result.v);
     const ConstMatrix k(k_memory.data(), rows_.k.rows, rows_.k.cols);
     const ConstMatrix v(v_memory.data(), rows_.v.rows, rows_.v.cols);
     const auto of_k = attention_errors(k, rows_.v, attended), of_v = attention_errors(rows_.k, v, attended);
@@ -74,12 +74,14 @@ class CodecMeasurement {
 
  private:
   // The rows of a side with its blocks as they come back, [n, heads * d], and what that says of each head.
-  Buffer<float> rebuild(const CacheSide& side, ConstMatrix own, bool keys, std::vector<HeadError>& heads) {
+  Buffer<float> rebuild(const SideFormat& format, const SideStore& side, ConstMatrix own, bool keys,
+                        std::vector<HeadError>& heads) {
+    const Codec& codec = format.codec();
     Buffer<float> memory(static_cast<std::size_t>(own.rows * own.cols));
     const Matrix rebuilt(memory.data(), own.rows, own.cols);
     for (std::int64_t t = 0; t < own.rows; ++t)
       std::memcpy(rebuilt.row(t), own.row(t), static_cast<std::size_t>(own.cols) * sizeof(float));
-    if (keys) enter_queries(*side.built.codec);
+    if (keys) enter_queries(codec);
 
     const auto n_blocks = static_cast<std::int64_t>(blocks_.size());
     std::vector<ErrorSums> sums(static_cast<std::size_t>(heads_ * n_blocks));
@@ -91,14 +93,14 @@ class CodecMeasurement {
       };
       const SealedBlock& sealed = side.blocks[static_cast<std::size_t>(b)];
       const std::byte* const bytes = sealed.head(static_cast<std::size_t>(h)).data();
-      CodecWork& work = work_[static_cast<std::size_t>(thread)];
+      CodecWork& work = work_.workers[static_cast<std::size_t>(thread)].codec;
       std::vector<float> turned(static_cast<std::size_t>(range.n * d_));
       const Matrix in_codec_space(turned.data(), range.n, d_);
-      side.built.codec->decode(bytes, range.n, in_codec_space);
-      side.built.codec->leave(in_codec_space, part(rebuilt));
+      codec.decode(bytes, range.n, in_codec_space);
+      codec.leave(in_codec_space, part(rebuilt));
       ErrorSums& sum = sums[static_cast<std::size_t>(i)];
       add_squares(part(own), part(rebuilt), sum.error, sum.norm);
-      if (keys) add_logits(*side.built.codec, bytes, part(own), h, work, sum);
+      if (keys) add_logits(codec, bytes, part(own), h, work, sum);
     });
 
     for (std::int64_t h = 0; h < heads_; ++h) {
@@ -108,7 +110,7 @@ class CodecMeasurement {
       head.relative_mse = ratio(total.error, total.norm);
       head.ip_error = std::sqrt(ratio(total.ip_error, static_cast<double>(total.logits)));
       head.ip_bias = ratio(total.ip_cross, total.ip_norm);
-      count_bits(side, h, head);
+      count_bits(codec, side, h, head);
     }
     return memory;
   }
@@ -145,19 +147,18 @@ class CodecMeasurement {
     sum.logits += m * n * rows_.group();
   }
 
-  // As CacheReport counts: a block's table of offsets is shared by its heads.
-  void count_bits(const CacheSide& side, std::int64_t head, HeadError& out) const {
+  // As CacheReport counts: what a block takes beside its heads is shared by them.
+  void count_bits(const Codec& codec, const SideStore& side, std::int64_t head, HeadError& out) const {
     const auto h = static_cast<std::size_t>(head);
     double paper = 0, bytes = 0, entries = 0, rank = 0, widths = 0;
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
       const SealedBlock& block = side.blocks[b];
       const std::int64_t size = std::ssize(block.head(h)), n = blocks_[b].n;
-      paper += side.built.codec->paper_bits(block.head(h).data(), n, size);
-      const Codec::LowRank low = side.built.codec->low_rank(block.head(h).data());
+      paper += codec.paper_bits(block.head(h).data(), n, size);
+      const Codec::LowRank low = codec.low_rank(block.head(h).data());
       rank += low.rank, widths += low.widths;
-      bytes +=
-          static_cast<double>(size) +
-          static_cast<double>(block.offsets.size() * sizeof(block.offsets[0])) / static_cast<double>(heads_);
+      bytes += static_cast<double>(size) +
+               static_cast<double>(SealedBlock::overhead(heads_)) / static_cast<double>(heads_);
       entries += static_cast<double>(n * d_);
     }
     out.factor_width = ratio(widths, rank);
@@ -183,11 +184,12 @@ class CodecMeasurement {
   const LayerRows& rows_;
   ThreadPool& pool_;
   std::int64_t d_, heads_;
-  Cache cache_;
-  const CacheLayer& layer_;
+  CacheFormat format_;
+  const LayerFormat& layer_;
+  CacheWork work_;
+  LayerStore store_;
   std::unique_ptr<Codec> exact_;
   std::vector<BlockRange> blocks_;
-  std::vector<CodecWork> work_;
   Buffer<float> entered_;  // [n_queries, n_heads * d] in the codec space of K
 };
 
@@ -196,13 +198,13 @@ class CodecMeasurement {
 void attend_to(const LayerRows& rows, ConstMatrix k, ConstMatrix v, ThreadPool& pool, Matrix out) {
   CacheShape shape = rows.shape;
   shape.n_layers = 1;
-  Cache cache(shape, "f32", "f32", pool);
+  const CacheFormat format(shape, "f32", "f32");
+  CacheWork work(pool, BlockPool());
+  LayerStore store(format.layer(0), rows.k.rows);
   const std::int64_t n = rows.n_context(), m = rows.q.rows;
-  cache.append(0, k.rows_range(0, n), v.rows_range(0, n));
-  cache.settle(0, n);
-  cache.commit(n);
-  const Cache::Staged staged = cache.append(0, k.rows_range(n, m), v.rows_range(n, m));
-  Attention(pool).run(cache, 0, staged, rows.attention, rows.q, out);
+  { const Appended context(store, k.rows_range(0, n), v.rows_range(0, n), work); }
+  const Appended queries(store, k.rows_range(n, m), v.rows_range(n, m), work);
+  attend(queries, rows.attention, rows.q, out, work);
 }
 
 CodecFidelity measure_codec(const LayerRows& rows, const std::string& type_k, const std::string& type_v,

@@ -30,7 +30,7 @@ struct BlockRange {
 };
 
 // The blocks of a layer that are sealed once n_context tokens have been read.
-std::vector<BlockRange> sealed_ranges(const CacheLayer& layer, std::int64_t n_context);
+std::vector<BlockRange> sealed_ranges(const CacheLayout& layout, std::int64_t n_context);
 
 // Spectra of each KV head of `side` [n, n_kv_heads * head_dim]; at least one block. The low-rank part is that
 // of truncation, as the codec's default.

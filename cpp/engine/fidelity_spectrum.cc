@@ -39,12 +39,10 @@ Spread measure_spread(ConstMatrix block, const EOptShrinkResult& low) {
 
 }  // namespace
 
-std::vector<BlockRange> sealed_ranges(const CacheLayer& layer, std::int64_t n_context) {
+std::vector<BlockRange> sealed_ranges(const CacheLayout& layout, std::int64_t n_context) {
   std::vector<BlockRange> ranges;
-  for (std::int64_t b = 0; b < layer.sealed_for(n_context); ++b) {
-    const std::int64_t n = layer.block_tokens(b);
-    ranges.push_back({(b + 1) * layer.layout.block - n, n});
-  }
+  for (std::int64_t b = 0; b < layout.sealed_for(n_context); ++b)
+    ranges.push_back({layout.block_begin(b), layout.block_tokens(b)});
   return ranges;
 }
 

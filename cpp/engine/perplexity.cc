@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <memory>
 
+#include "backend/tap.h"
 #include "base/error.h"
 #include "engine/logits_file.h"
 #include "engine/perplexity_stats.h"
+#include "model/model.h"
 
 namespace spectralkv {
 namespace {
@@ -18,8 +20,8 @@ class Measurement {
       : engine_(engine), tokens_(tokens), options_(options), hooks_(hooks), pool_(options.n_threads) {
     settle();
     open_files();
-    test_ = make_session(options_.types, options_.n_ctx);
-    if (options_.base) base_ = make_session(*options_.base, options_.n_ctx);
+    test_ = make_session(options_.types);
+    if (options_.base) base_ = make_session(*options_.base);
     readings_ = options_.base ? 2 : 1;
     const std::int64_t read = options_.protocol == Protocol::prefix
                                   ? options_.prefix + readings_ * (options_.n_ctx - options_.prefix)
@@ -98,9 +100,10 @@ class Measurement {
     return tokens;
   }
 
-  std::unique_ptr<Session> make_session(const CacheTypes& types, std::int64_t n_ctx) const {
+  std::unique_ptr<Session> make_session(const CacheTypes& types) const {
     SessionOptions session;
-    session.n_ctx = n_ctx;
+    session.n_ctx = options_.n_ctx;
+    if (options_.protocol == Protocol::prefix) session.seal_until = options_.prefix;
     session.n_batch = options_.n_batch;
     session.type_k = types.k;
     session.type_v = types.v;
@@ -129,7 +132,7 @@ class Measurement {
     test_->reset();
     if (base_) base_->reset();
     if (options_.protocol == Protocol::prefix)
-      compress_prefix(std::span(tokens).first(prefix), options_.n_ctx - options_.prefix);
+      compress_prefix(std::span(tokens).first(prefix));
     else
       read_unscored(std::span(tokens).first(prefix));
 
@@ -148,14 +151,37 @@ class Measurement {
     if (base_) eval(*base_, tokens);
   }
 
-  void compress_prefix(std::span<const Token> tokens, std::int64_t rest) {
-    const auto exact = make_session({"f32", "f32"}, options_.prefix);
-    eval(*exact, tokens);
-    for (Session* session : {test_.get(), base_.get()}) {
-      if (session == nullptr) continue;
-      session->convert_from(*exact);
-      session->hold_sealing(rest);
+  // Reads tokens exactly, and gives the sessions' caches the keys and values of that reading.
+  void compress_prefix(std::span<const Token> tokens) {
+    Backend& backend = engine_.backend();
+    const ModelConfig& c = engine_.config();
+    const CacheShape shape{c.n_layers, c.n_kv_heads, c.head_dim};
+    const auto exact =
+        backend.make_cache(std::make_shared<const CacheFormat>(shape, "f32", "f32"), std::ssize(tokens));
+    const std::int64_t width = c.n_heads * c.head_dim;
+    const FloatMemory unused = backend.allocate(options_.n_batch * width);
+    TapBackend tap(backend, [&](Step step, std::int64_t layer, const AttentionShape& attention, ConstMatrix q,
+                                ConstMatrix k, ConstMatrix v) {
+      for (const Session* session : {test_.get(), base_.get()}) {
+        if (session == nullptr) continue;
+        const StepPart part{&session->cache(), step[0].tokens, 0};
+        backend.attend({&part, 1}, layer, attention, q, k, v, {unused.get(), q.rows, width});
+      }
+    });
+    Scratch scratch(backend, c, options_.n_batch, 1);
+    for (auto rest = tokens; !rest.empty();) {
+      if (hooks_.cancelled && hooks_.cancelled())
+        fail(ErrorKind::interrupted, "engine", "interrupted after ", exact->n_tokens(),
+             " tokens of a prefix");
+      const auto n = std::min(rest.size(), static_cast<std::size_t>(options_.n_batch));
+      const StepPart part{exact.get(), rest.first(n), 0};
+      engine_.model().forward(tap, scratch, {&part, 1});
+      backend.finish();
+      count(static_cast<std::int64_t>(n));
+      rest = rest.subspan(n);
     }
+    for (Session* session : {test_.get(), base_.get()})
+      if (session != nullptr) session->adopt(tokens);
   }
 
   void score_batch(std::span<const Token> batch, std::span<const Token> next) {

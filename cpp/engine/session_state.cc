@@ -1,5 +1,6 @@
-// Saving and loading sessions (kv/state_file.h has the format), and taking over another session's cache.
+// Saving and loading sessions (kv/state_file.h has the format), and becoming what another one is.
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "backend/backend.h"
@@ -19,12 +20,6 @@ std::array<std::pair<const char*, std::uint32_t>, 4> state_sizes(const ModelConf
            {"KV heads", size(c.n_kv_heads)},
            {"dimensions of a head", size(c.head_dim)},
            {"tokens of vocabulary", size(c.n_vocab)}}};
-}
-
-Cache& host_cache(KvCache& cache, const char* what) {
-  auto* const host = dynamic_cast<Cache*>(&cache);
-  check(host != nullptr, "engine", what, " needs the CPU backend");
-  return *host;
 }
 
 }  // namespace
@@ -99,28 +94,26 @@ void Session::copy_from(const Session& other) {
   check(&engine_ == &other.engine_, "engine", "copy_from: the sessions have different models");
   check(!options_.logits_all, "engine",
         "copy_from: a session that keeps the logits of all tokens cannot take another's");
-  auto fresh = fresh_cache();
-  host_cache(*fresh, "copy_from").copy_from(host_cache(*other.cache_, "copy_from"));
-  cache_ = std::move(fresh);
+  const CacheFormat &held = other.cache_->format(), &own = cache_->format();
+  for (std::int64_t l = 0; l < own.shape().n_layers; ++l)
+    for (const auto side : {&LayerFormat::k, &LayerFormat::v}) {
+      const std::string &theirs = (held.layer(l).*side).built.text, &ours = (own.layer(l).*side).built.text;
+      check(theirs == ours, "kv", "copy: layer ", l, " holds cache type '", theirs, "' there and '", ours,
+            "' here");
+    }
+  if (&other == this) return;
+  cache_ = other.cache_->fork(options_.n_ctx);
   tokens_ = other.tokens_;
   const std::span<const float> logits = other.logits();
   logits_.assign(logits.begin(), logits.end());
   unread_ = nullptr;
 }
 
-void Session::convert_from(const Session& exact) {
-  check(&engine_ == &exact.engine_, "engine", "convert_from: the sessions have different models");
-  check(!options_.logits_all, "engine",
-        "convert_from: a session that keeps all logits cannot take tokens over");
-  check(static_cast<std::int64_t>(exact.tokens_.size()) <= options_.n_ctx, "engine",
-        "convert_from: the context of ", options_.n_ctx, " tokens is too short for ", exact.tokens_.size());
-  reset();
-  host_cache(*cache_, "convert_from").convert_from(host_cache(*exact.cache_, "convert_from"));
-  tokens_ = exact.tokens_;
-}
-
-void Session::hold_sealing(std::int64_t more) {
-  host_cache(*cache_, "hold_sealing").hold_sealing(more);
+void Session::adopt(std::span<const Token> tokens) {
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  assert(cache_->n_tokens() == std::ssize(tokens_));
+  logits_.clear();
+  unread_ = nullptr;
 }
 
 }  // namespace spectralkv

@@ -7,6 +7,9 @@
 #include <cassert>
 #include <cstring>
 #include <limits>
+#include <vector>
+
+#include "kv/softmax_state.h"
 
 namespace spectralkv {
 namespace {
@@ -25,19 +28,17 @@ void prefetch(std::span<const std::byte> bytes) {
     __builtin_prefetch(bytes.data() + at, 0, 3);
 }
 
-}  // namespace
-
 // Consecutive query tokens of one KV head that see the same sealed blocks. Row r = token r / group, head r %
 // group.
-struct Attention::Tile {
+struct Tile {
   std::int64_t kv_head = 0, first = 0, tokens = 0;  // positions [first, first + tokens)
   std::int64_t sealed = 0;                          // blocks read as sealed
 };
 
-struct Attention::Job {
-  const Cache& cache;
-  const CacheLayer& layer;
-  const Cache::Staged& staged;
+struct Job {
+  const Appended& step;
+  const LayerStore& store;
+  const LayerFormat& layer;
   const AttentionShape& shape;
   ConstMatrix q;
   Matrix out;
@@ -101,21 +102,21 @@ struct Attention::Job {
     const auto h = static_cast<std::size_t>(tile.kv_head);
     const CacheLayout& layout = layer.layout;
     if (i + 1 < spans(tile)) {
-      const auto block_of = [&](const CacheSide& side, std::int64_t b) {
+      const auto block_of = [&](const SideStore& side, std::int64_t b) {
         return b < tile.sealed ? side.blocks[static_cast<std::size_t>(b)].head(h)
                                : std::span<const std::byte>();
       };
       for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
-        const std::int64_t n = layer.block_tokens(b);
+        const std::int64_t n = layout.block_tokens(b);
         const std::int64_t next = (b + 1) % kSpanBlocks == 0 ? b + 1 + skipped : b + 1;
-        const Piece piece{*layer.k.built.codec,
-                          *layer.v.built.codec,
-                          block_of(layer.k, b).data(),
-                          block_of(layer.v, b).data(),
+        const Piece piece{layer.k.codec(),
+                          layer.v.codec(),
+                          block_of(store.k, b).data(),
+                          block_of(store.v, b).data(),
                           n,
-                          (b + 1) * layout.block - n,
-                          block_of(layer.k, next),
-                          block_of(layer.v, next)};
+                          layout.block_begin(b),
+                          block_of(store.k, next),
+                          block_of(store.v, next)};
         read(tile, piece, entered, memory, state, work);
       }
       return;
@@ -125,8 +126,8 @@ struct Attention::Job {
       const std::int64_t row = tile.kv_head * layout.sink;
       const Piece piece{ke,
                         ve,
-                        layer.k.sinks.data() + ke.max_bytes(row),
-                        layer.v.sinks.data() + ve.max_bytes(row),
+                        store.k.sinks.data() + ke.max_bytes(row),
+                        store.v.sinks.data() + ve.max_bytes(row),
                         layout.sink,
                         0,
                         {},
@@ -135,12 +136,14 @@ struct Attention::Job {
     }
     const std::int64_t end = tile.first + tile.tokens;
     for (std::int64_t pos = tile.sealed * layout.block; pos < end; pos += kPieceTokens) {
-      const auto rows_at = [&](const Cache::Exact& exact, const Codec& codec) {
-        return exact.base + tile.kv_head * exact.head_stride + codec.max_bytes(pos - exact.begin);
-      };
-      const Piece piece{
-          ke, ve, rows_at(staged.k, ke), rows_at(staged.v, ve), std::min(kPieceTokens, end - pos), pos,
-          {}, {}};
+      const Piece piece{ke,
+                        ve,
+                        step.k.at(ke, tile.kv_head, pos),
+                        step.v.at(ve, tile.kv_head, pos),
+                        std::min(kPieceTokens, end - pos),
+                        pos,
+                        {},
+                        {}};
       read(tile, piece, plain, memory, state, work);
     }
   }
@@ -153,7 +156,7 @@ struct Attention::Job {
       const SoftmaxState left(memory, m, d);
       std::copy(sealed.max, sealed.max + m, left.max);
       std::copy(sealed.sum, sealed.sum + m, left.sum);
-      layer.v.built.codec->leave(sealed.out, left.out);
+      layer.v.codec().leave(sealed.out, left.out);
       exact.merge(left);
     }
     for (std::int64_t r = 0; r < m; ++r) {
@@ -163,27 +166,30 @@ struct Attention::Job {
   }
 };
 
-void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::Staged& staged,
-                    const AttentionShape& shape, ConstMatrix q, Matrix out) {
-  const CacheLayer& layer = cache.layer(layer_index);
-  const std::int64_t heads = cache.shape().n_kv_heads, d = cache.shape().head_dim;
-  const std::int64_t first = cache.n_tokens(), end = first + q.rows, group = shape.n_heads / heads;
-  assert(q.cols == shape.n_heads * d && staged.k.end == end);
-  Job job{cache, layer, staged, shape, q, out, first, group, d};
+}  // namespace
+
+void attend(const Appended& rows, const AttentionShape& shape, ConstMatrix q, Matrix out, CacheWork& work) {
+  const LayerStore& store = rows.store();
+  const LayerFormat& layer = *store.format;
+  const std::int64_t heads = layer.n_kv_heads, d = layer.head_dim;
+  const std::int64_t first = store.n_tokens, end = first + q.rows, group = shape.n_heads / heads;
+  assert(q.cols == shape.n_heads * d && rows.k.end == end);
+  ThreadPool& pool = work.pool;
+  Job job{rows, store, layer, shape, q, out, first, group, d};
 
   std::vector<Tile> tiles;
   const std::int64_t most = std::max<std::int64_t>(1, kTileRows / group);
   for (std::int64_t t = first; t < end;) {
     std::int64_t n = 1;
-    while (n < most && t + n < end && layer.sealed_for(t + n) == layer.sealed_for(t)) ++n;
-    for (std::int64_t h = 0; h < heads; ++h) tiles.push_back({h, t, n, layer.sealed_for(t)});
+    while (n < most && t + n < end && layer.layout.sealed_for(t + n) == layer.layout.sealed_for(t)) ++n;
+    for (std::int64_t h = 0; h < heads; ++h) tiles.push_back({h, t, n, layer.layout.sealed_for(t)});
     t += n;
   }
 
   // Work space of a thread: queries plain and entered, logits, three states.
   const std::int64_t m_max = most * group, state_floats = SoftmaxState::floats(m_max, d);
   const std::int64_t s_floats = m_max * std::max(layer.layout.block, kPieceTokens);
-  for (Worker& worker : workers_) {
+  for (CacheWork::Worker& worker : work.workers) {
     const auto need = static_cast<std::size_t>(2 * m_max * d + s_floats + 3 * state_floats);
     if (worker.floats.size() < need) worker.floats = Buffer<float>(need);
     const auto rounded = static_cast<std::size_t>(Queries::bytes_needed(m_max, d));
@@ -191,26 +197,26 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   }
   const auto n_tiles = static_cast<std::int64_t>(tiles.size());
   const std::int64_t max_spans = job.spans(tiles.back());
-  const bool split = n_tiles < 4 * pool_.size() && max_spans > 1 && pool_.size() > 1;
+  const bool split = n_tiles < 4 * pool.size() && max_spans > 1 && pool.size() > 1;
   if (split) {
-    job.skipped = (pool_.size() - 1) * kSpanBlocks;
+    job.skipped = (pool.size() - 1) * kSpanBlocks;
     const auto need = static_cast<std::size_t>(n_tiles * max_spans * state_floats);
-    if (states_.size() < need) states_ = Buffer<float>(need);
+    if (work.states.size() < need) work.states = Buffer<float>(need);
   }
   const auto state_at = [&](std::int64_t tile, std::int64_t span, std::int64_t m) {
-    return SoftmaxState(states_.data() + (tile * max_spans + span) * state_floats, m, d);
+    return SoftmaxState(work.states.data() + (tile * max_spans + span) * state_floats, m, d);
   };
 
   // Reads spans [from, to) of a tile, hands each state to `take`.
   const auto read_spans = [&](const Tile& tile, std::int64_t from, std::int64_t to, int thread, auto&& take) {
-    Worker& worker = workers_[static_cast<std::size_t>(thread)];
+    CacheWork::Worker& worker = work.workers[static_cast<std::size_t>(thread)];
     const std::int64_t m = tile.tokens * group;
     const Matrix plain(worker.floats.data(), m, d), entered(plain.data + m_max * d, m, d);
     float* const memory = entered.data + m_max * d;
     job.gather(tile, plain);
     Queries queries(entered);
     if (from + 1 < job.spans(tile)) {
-      layer.k.built.codec->enter(plain, entered);
+      layer.k.codec().enter(plain, entered);
       queries.bytes = Queries::to_bytes(entered, worker.rounded.data());
     }
     for (std::int64_t i = from; i < to; ++i)
@@ -218,7 +224,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   };
 
   if (split) {
-    pool_.for_each(n_tiles * max_spans, [&](std::int64_t item, int thread) {
+    pool.for_each(n_tiles * max_spans, [&](std::int64_t item, int thread) {
       const std::int64_t index = item / max_spans, i = item % max_spans;
       const Tile& tile = tiles[static_cast<std::size_t>(index)];
       if (i >= job.spans(tile)) return;
@@ -231,7 +237,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   const auto complete = [&](std::int64_t index, int thread) {
     const Tile& tile = tiles[static_cast<std::size_t>(index)];
     const std::int64_t m = tile.tokens * group, last = job.spans(tile) - 1;
-    Worker& worker = workers_[static_cast<std::size_t>(thread)];
+    CacheWork::Worker& worker = work.workers[static_cast<std::size_t>(thread)];
     float* const states = worker.floats.data() + 2 * m_max * d + s_floats;
     SoftmaxState total(states, m, d), part(states + state_floats, m, d);
     total.clear();
@@ -250,15 +256,7 @@ void Attention::run(const Cache& cache, std::int64_t layer_index, const Cache::S
   if (split && n_tiles * max_spans <= kMergedAlone)
     for (std::int64_t index = 0; index < n_tiles; ++index) complete(index, 0);
   else
-    pool_.for_each(n_tiles, complete);
-}
-
-std::int64_t Attention::work_bytes() const {
-  auto sum = static_cast<std::int64_t>(states_.bytes());
-  for (const Worker& worker : workers_)
-    sum +=
-        static_cast<std::int64_t>(worker.floats.bytes() + worker.rounded.bytes()) + worker.codec.held_bytes();
-  return sum;
+    pool.for_each(n_tiles, complete);
 }
 
 }  // namespace spectralkv

@@ -2,12 +2,10 @@
 // context.
 #pragma once
 
-#include <vector>
+#include <cstdint>
 
-#include "base/buffer.h"
-#include "base/threads.h"
-#include "kv/cache.h"
-#include "kv/state.h"
+#include "kv/layer_store.h"
+#include "tensor/matrix.h"
 
 namespace spectralkv {
 
@@ -17,29 +15,8 @@ struct AttentionShape {
   std::int64_t sliding_window = 0;  // tokens that a query sees, itself included; 0: all
 };
 
-class Attention {
- public:
-  explicit Attention(ThreadPool& pool) : pool_(pool), workers_(static_cast<std::size_t>(pool.size())) {}
-
-  // out[t][h] = softmax(scale q K^T) V for the n newest tokens, which `staged` (Cache::append of this layer)
-  // holds. q, out: [n, n_heads * head_dim]. The same bits for any batch and any number of threads.
-  void run(const Cache& cache, std::int64_t layer, const Cache::Staged& staged, const AttentionShape& shape,
-           ConstMatrix q, Matrix out);
-
-  std::int64_t work_bytes() const;
-
- private:
-  struct Worker {
-    Buffer<float> floats;
-    Buffer<std::byte> rounded;  // a tile's queries
-    CodecWork codec;
-  };
-  struct Job;
-  struct Tile;
-
-  ThreadPool& pool_;
-  std::vector<Worker> workers_;
-  Buffer<float> states_;  // of split contexts: [tile, span] states
-};
+// out[t][h] = softmax(scale q K^T) V for the tokens of a step. q, out: [n, n_heads * head_dim]. The same bits
+// for any step that brings these tokens and any number of threads. work: that of `rows`.
+void attend(const Appended& rows, const AttentionShape& shape, ConstMatrix q, Matrix out, CacheWork& work);
 
 }  // namespace spectralkv

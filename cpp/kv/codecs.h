@@ -15,15 +15,9 @@
 #include <vector>
 
 #include "kv/codec.h"
+#include "kv/layout.h"
 
 namespace spectralkv {
-
-// Where tokens stand: how many make a block, stay exact at the start of the sequence, and stay exact behind
-// the newest.
-struct CacheLayout {
-  std::int64_t block = 128, sink = 0, window = 0;
-  bool operator==(const CacheLayout&) const = default;
-};
 
 // One codec as written. Rows take the options that they know; what is left over is an error.
 class CodecSpec {

@@ -1,4 +1,4 @@
-// A batch is one cache a sequence; a long prompt goes in block by block, so that nothing but its compressed
+// A batch is one store a sequence; a long prompt goes in block by block, so that nothing but its compressed
 // form stays in memory.
 #include "kv/layer_batch.h"
 
@@ -9,6 +9,8 @@
 
 namespace spectralkv {
 namespace {
+
+constexpr std::int64_t kContext = std::numeric_limits<std::int64_t>::max();  // none
 
 // Positions [first, first + out.rows) of sequence s. out: [n, heads * head_dim].
 void gather(const BatchRows& rows, std::int64_t s, std::int64_t first, std::int64_t head_dim, Matrix out) {
@@ -37,10 +39,9 @@ LayerBatch::LayerBatch(const Shape& shape, const std::string& type_k, const std:
   const auto layer = static_cast<std::size_t>(shape.layer);
   const std::string k = split_layers(type_k, shape.n_layers)[layer];
   const std::string v = split_layers(type_v, shape.n_layers)[layer];
-  const CacheShape one{1, shape.n_kv_heads, shape.head_dim, std::numeric_limits<std::int64_t>::max(),
-                       shape.layer};
-  for (std::int64_t s = 0; s < shape.n_sequences; ++s)
-    caches_.push_back(std::make_unique<Cache>(one, k, v, pool));
+  format_ =
+      std::make_shared<const CacheFormat>(CacheShape{1, shape.n_kv_heads, shape.head_dim, shape.layer}, k, v);
+  for (std::int64_t s = 0; s < shape.n_sequences; ++s) sequences_.emplace_back(format_->layer(0), kContext);
 }
 
 // Rows of sequence s, head h in an output of `total` positions: [total, head_dim].
@@ -53,11 +54,11 @@ Matrix LayerBatch::plane(float* out, std::size_t s, std::int64_t h, std::int64_t
 void LayerBatch::read_into(float* k_out, float* v_out, std::int64_t total) const {
   pool_.for_each(shape_.n_sequences * shape_.n_kv_heads, [&](std::int64_t item, int) {
     const auto s = static_cast<std::size_t>(item / shape_.n_kv_heads);
-    const std::int64_t h = item % shape_.n_kv_heads, n = caches_[s]->n_tokens(), pad = n_positions_ - n;
+    const std::int64_t h = item % shape_.n_kv_heads, n = sequences_[s].n_tokens, pad = n_positions_ - n;
     const Matrix k = plane(k_out, s, h, total), v = plane(v_out, s, h, total);
     std::fill_n(k.data, pad * k.cols, 0.0f);
     std::fill_n(v.data, pad * v.cols, 0.0f);
-    caches_[s]->read_head(0, h, 0, k.rows_range(pad, n), v.rows_range(pad, n));
+    sequences_[s].read_head(h, 0, k.rows_range(pad, n), v.rows_range(pad, n));
   });
 }
 
@@ -82,39 +83,38 @@ void LayerBatch::extend(const BatchRows& k, const BatchRows& v, float* k_out, fl
       use(k_rows, v_rows, at);
     }
   };
-  for (std::size_t s = 0; s < caches_.size(); ++s)
+  const LayerFormat& format = format_->layer(0);
+  for (std::size_t s = 0; s < sequences_.size(); ++s)
     pieces(s, [&](ConstMatrix k_rows, ConstMatrix v_rows, std::int64_t at) {
-      caches_[s]->check_rows(0, n_positions_ + at, k_rows, v_rows);
+      check_rows(format, n_positions_ + at, k_rows, v_rows);
     });
 
   read_into(k_out, v_out, total);
-  for (std::size_t s = 0; s < caches_.size(); ++s) {
-    Cache& cache = *caches_[s];
-    const CacheLayer& layer = cache.layer(0);
+  CacheWork work(pool_, blocks_);
+  for (std::size_t s = 0; s < sequences_.size(); ++s) {
+    LayerStore& store = sequences_[s];
     const std::int64_t new_padding = std::clamp<std::int64_t>(padding_[s] - n_positions_, 0, k.n);
     for (std::int64_t h = 0; h < heads; ++h)
       for (float* out : {k_out, v_out})
         std::fill_n(plane(out, s, h, total).row(n_positions_), new_padding * d, 0.0f);
     pieces(s, [&](ConstMatrix k_rows, ConstMatrix v_rows, std::int64_t at) {
-      const Cache::Staged staged = cache.append(0, k_rows, v_rows);
-      const auto as_stored = [&](const Cache::Exact& rows, const Codec& exact, float* out) {
+      const Appended appended(store, k_rows, v_rows, work);
+      const auto as_stored = [&](const ExactRows& rows, const Codec& exact, float* out) {
         for (std::int64_t h = 0; h < heads; ++h)
-          exact.decode(rows.base + h * rows.head_stride + exact.max_bytes(cache.n_tokens() - rows.begin),
-                       k_rows.rows, plane(out, s, h, total).rows_range(n_positions_ + at, k_rows.rows));
+          exact.decode(rows.at(exact, h, store.n_tokens), k_rows.rows,
+                       plane(out, s, h, total).rows_range(n_positions_ + at, k_rows.rows));
       };
-      as_stored(staged.k, *layer.k.exact, k_out);
-      as_stored(staged.v, *layer.v.exact, v_out);
-      cache.settle(0, k_rows.rows);
-      cache.commit(k_rows.rows);
+      as_stored(appended.k, *format.k.exact, k_out);
+      as_stored(appended.v, *format.v.exact, v_out);
     });
-    cache.drop_work();
   }
   n_positions_ = total;
 }
 
 std::int64_t LayerBatch::nearest_below(std::int64_t n) const {
-  for (std::size_t s = 0; s < caches_.size();) {
-    const std::int64_t tokens = tokens_of(s, n), possible = caches_[s]->nearest_below(tokens);
+  for (std::size_t s = 0; s < sequences_.size();) {
+    const std::int64_t tokens = tokens_of(s, n),
+                       possible = format_->nearest_below(sequences_[s].n_tokens, tokens);
     if (possible == tokens) {
       ++s;
       continue;
@@ -131,12 +131,12 @@ void LayerBatch::truncate(std::int64_t n) {
   const std::int64_t possible = nearest_below(n);
   check(possible == n, "kv", "layer ", shape_.layer, ": the cache cannot go back to ", n,
         " tokens: its blocks are sealed whole; the nearest length below is ", possible);
-  for (std::size_t s = 0; s < caches_.size(); ++s) caches_[s]->truncate(tokens_of(s, n));
+  for (std::size_t s = 0; s < sequences_.size(); ++s) sequences_[s].truncate(tokens_of(s, n));
   n_positions_ = n;
 }
 
 void LayerBatch::reset() {
-  for (const auto& cache : caches_) cache->reset();
+  for (LayerStore& store : sequences_) store.reset();
   n_positions_ = 0;
 }
 
@@ -151,14 +151,20 @@ std::unique_ptr<LayerBatch> LayerBatch::select(const std::vector<std::int64_t>& 
   }
   auto chosen = std::make_unique<LayerBatch>(shape, type_k_, type_v_, padding, pool_);
   chosen->n_positions_ = n_positions_;
+  chosen->format_ = format_;
+  chosen->blocks_ = blocks_;
   for (std::size_t s = 0; s < indices.size(); ++s)
-    chosen->caches_[s]->copy_from(*caches_[static_cast<std::size_t>(indices[s])]);
+    chosen->sequences_[s] = sequences_[static_cast<std::size_t>(indices[s])].fork(kContext);
   return chosen;
 }
 
 std::vector<CacheReport> LayerBatch::reports() const {
   std::vector<CacheReport> all;
-  for (const auto& cache : caches_) all.push_back(cache->report());
+  for (const LayerStore& store : sequences_) {
+    CacheReport& report = all.emplace_back(empty_report(*format_, kContext, store.n_tokens));
+    SideCounter k(report.k), v(report.v);
+    store.count(report.k, k, report.v, v);
+  }
   return all;
 }
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kv/cache.h"
+#include "kv/layer_store.h"
 
 namespace spectralkv {
 
@@ -35,7 +35,7 @@ class LayerBatch {
   std::int64_t n_positions() const { return n_positions_; }  // padding included
   const std::string& type_k() const { return type_k_; }
   const std::string& type_v() const { return type_v_; }
-  const CacheLayout& layout() const { return caches_.front()->layer(0).layout; }
+  const CacheLayout& layout() const { return format_->layer(0).layout; }
 
   // Takes the next k.n positions. k_out, v_out [n_sequences, n_kv_heads, n_positions(), head_dim], of the
   // length afterwards: what the first of these positions reads of those before it, and the new ones as the
@@ -49,7 +49,8 @@ class LayerBatch {
   std::int64_t nearest_below(std::int64_t n) const;
   void truncate(std::int64_t n);
   void reset();
-  // A batch of copies of these sequences. indices: each in [0, n_sequences), at least one.
+  // A batch of these sequences, which goes on apart; sealed blocks are shared. indices: each in [0,
+  // n_sequences), at least one.
   std::unique_ptr<LayerBatch> select(const std::vector<std::int64_t>& indices) const;
 
   std::vector<CacheReport> reports() const;  // one a sequence
@@ -65,8 +66,10 @@ class LayerBatch {
   std::string type_k_, type_v_;
   std::vector<std::int64_t> padding_;
   ThreadPool& pool_;
+  BlockPool blocks_;
+  std::shared_ptr<const CacheFormat> format_;  // of this layer alone
   std::int64_t n_positions_ = 0;
-  std::vector<std::unique_ptr<Cache>> caches_;  // one a sequence
+  std::vector<LayerStore> sequences_;
 };
 
 }  // namespace spectralkv

@@ -1,6 +1,7 @@
 // RMS norm, attention with RoPE, SwiGLU; x stays in the residual stream.
 #include "model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -25,19 +26,18 @@ class Decoder final : public Model {
   Decoder(const ModelConfig& config, Weights weights)
       : config_(config), weights_(std::move(weights)), rope_(make_rope(config.rope, weights_.rope_factors)) {}
 
-  void forward(Backend& backend, Scratch& scratch, KvCache& cache, std::span<const std::int32_t> tokens,
-               std::int64_t n_logits) const override {
-    const auto n = static_cast<std::int64_t>(tokens.size());
-    write_cos_sin(backend, cache.n_tokens(), scratch.cos_sin.rows(n));
+  void forward(Backend& backend, Scratch& scratch, Step step) const override {
+    std::vector<std::int32_t> tokens;
+    for (const StepPart& part : step) tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
+    const std::int64_t n = std::ssize(tokens);
+    write_cos_sin(backend, step, scratch.cos_sin.rows(n));
     backend.embed(weights_.embedding, tokens, scratch.x.rows(n));
-    backend.pass({&scratch, &cache, n, n_logits}, [&] { layers(backend, scratch, cache, n, n_logits); });
-    cache.commit(n);
+    backend.pass(&scratch, step, [&] { layers(backend, scratch, step, n); });
   }
 
  private:
-  // From the embedded tokens in scratch.x to the logits.
-  void layers(Backend& backend, Scratch& scratch, KvCache& cache, std::int64_t n,
-              std::int64_t n_logits) const {
+  // From the n embedded tokens in scratch.x to the logits.
+  void layers(Backend& backend, Scratch& scratch, Step step, std::int64_t n) const {
     const auto eps = static_cast<float>(config_.rms_eps);
     const Matrix x = scratch.x.rows(n), normed = scratch.normed.rows(n), attended = scratch.attended.rows(n);
     const Matrix q = scratch.q.rows(n), k = scratch.k.rows(n), v = scratch.v.rows(n);
@@ -57,7 +57,7 @@ class Decoder final : public Model {
       const LayerWeights& w = weights_.layers[static_cast<std::size_t>(l)];
       matmul({linear(w.q, normed, q), linear(w.k, normed, k), linear(w.v, normed, v)});
       backend.rope(q, k, config_.head_dim, cos_sin);
-      backend.attend(cache, l, attention_shape(l), q, k, v, attended);
+      backend.attend(step, l, attention_shape(l), q, k, v, attended);
       matmul({linear(w.o, attended, normed)});
 
       backend.add_rms_norm(x, normed, w.ffn_norm, eps, normed);
@@ -66,13 +66,34 @@ class Decoder final : public Model {
       matmul({linear(w.down, gate, normed)});
       backend.add_rms_norm(x, normed, norm_before(l + 1), eps, normed);
     }
-    if (n_logits == 0) return;
-    matmul({linear(weights_.head, normed.rows_range(n - n_logits, n_logits), scratch.logits.rows(n_logits))});
+    const ConstMatrix wanted = wanted_rows(backend, step, normed, x);
+    if (wanted.rows > 0) matmul({linear(weights_.head, wanted, scratch.logits.rows(wanted.rows))});
   }
 
-  void write_cos_sin(Backend& backend, std::int64_t pos0, Matrix cos_sin) const {
+  // The rows of a step that get logits. Where they do not follow each other they are brought together in
+  // `memory`, of the same size.
+  static ConstMatrix wanted_rows(Backend& backend, Step step, ConstMatrix rows, Matrix memory) {
+    const bool all =
+        std::all_of(step.begin(), step.end(), [](const StepPart& p) { return p.n_logits == p.n(); });
+    if (all) return rows;
+    if (step.size() == 1) return rows.rows_range(rows.rows - step[0].n_logits, step[0].n_logits);
+    std::int64_t end = 0, n = 0;
+    for (const StepPart& part : step) {
+      end += part.n();
+      if (part.n_logits == 0) continue;
+      backend.copy(rows.rows_range(end - part.n_logits, part.n_logits), memory.rows_range(n, part.n_logits));
+      n += part.n_logits;
+    }
+    return memory.rows_range(0, n);
+  }
+
+  void write_cos_sin(Backend& backend, Step step, Matrix cos_sin) const {
     std::vector<float> host(static_cast<std::size_t>(cos_sin.rows * cos_sin.cols));
-    rope_.fill(pos0, Matrix(host.data(), cos_sin.rows, cos_sin.cols));
+    Matrix rest(host.data(), cos_sin.rows, cos_sin.cols);
+    for (const StepPart& part : step) {
+      rope_.fill(part.cache->n_tokens(), rest.rows_range(0, part.n()));
+      rest = rest.rows_range(part.n(), rest.rows - part.n());
+    }
     backend.write(host, cos_sin.data);
   }
 

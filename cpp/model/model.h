@@ -11,10 +11,10 @@ namespace spectralkv {
 class Model {
  public:
   virtual ~Model() = default;
-  // Reads tokens (1 to n_batch of them) at the positions that follow cache.n_tokens() and commits them. The
-  // last `n_logits` of them get logits, in scratch.logits [n_logits, n_vocab].
-  virtual void forward(Backend& backend, Scratch& scratch, KvCache& cache,
-                       std::span<const std::int32_t> tokens, std::int64_t n_logits) const = 0;
+  // Reads a step's tokens, 1 to n_batch of them together: they follow what their caches hold, and are in them
+  // afterwards. The logits that are wanted come into scratch.logits [their number, n_vocab], in the step's
+  // order. What a sequence gets does not depend on the others of its step.
+  virtual void forward(Backend& backend, Scratch& scratch, Step step) const = 0;
 };
 
 // Makes the model of the file's architecture; config: read_config of the file.

@@ -41,7 +41,8 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(const BackendOptions& options)
       : name_(device::require_device()),
         activations_(stream_),
-        products_(options.f32_activations, activations_, stream_) {}
+        products_(options.f32_activations, activations_, stream_),
+        work_(stream_) {}
 
   std::string description() const override { return concat("cuda ", name_); }
 
@@ -113,27 +114,43 @@ class CudaBackend final : public Backend {
                    gate.data, up.data, gate.rows * gate.cols, quantised_form(gate));
   }
 
-  std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
-                                      const std::string& type_v) override {
-    staging_ = {};    // the weights are loaded
-    graphs_.clear();  // the new cache may lie where one was that they name
-    return std::make_unique<DeviceCache>(shape, type_k, type_v, stream_);
+  void copy(ConstMatrix from, Matrix to) override {
+    activations_.written(to);
+    const bool whole = from.stride == from.cols && to.stride == to.cols;
+    const std::int64_t rows = whole ? 1 : from.rows, values = whole ? from.rows * from.cols : from.cols;
+    for (std::int64_t t = 0; t < rows; ++t)
+      device::copy_on_device(to.row(t), from.row(t), static_cast<std::size_t>(values) * sizeof(float),
+                             stream_);
   }
-  void attend(KvCache& kv, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
+
+  std::unique_ptr<KvCache> make_cache(std::shared_ptr<const CacheFormat> format,
+                                      std::int64_t n_ctx) override {
+    staging_ = {};  // the weights are loaded
+    return std::make_unique<DeviceCache>(std::move(format), n_ctx, work_);
+  }
+  void attend(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
               ConstMatrix v, Matrix out) override {
-    auto& cache = static_cast<DeviceCache&>(kv);  // made by make_cache
-    if (!in_pass_ && layer == 0) cache.prepare(q.rows, stream_);
-    spectralkv::attend(cache, layer, shape, q, k, v, out, stream_);
+    std::int64_t first = 0;
+    for (const StepPart& part : step) {
+      const auto of_part = [&](auto rows) { return rows.rows_range(first, part.n()); };
+      DeviceCache& cache = cache_of(part);
+      if (!in_pass_ && layer == 0) cache.prepare(part.n());
+      spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out));
+      if (!in_pass_ && layer + 1 == cache.format().shape().n_layers) cache.commit(part.n());
+      first += part.n();
+    }
     activations_.written(out);
   }
 
-  void pass(const PassKey& key, const std::function<void()>& operations) override;
+  void pass(const void* scratch, Step step, const std::function<void()>& operations) override;
   void finish() override { device::synchronize(stream_); }
   bool best(const float* values, std::int64_t n, std::span<Ranked> out) override {
     return best_.find(values, n, out, stream_);
   }
 
-  std::int64_t work_bytes() const override { return activations_.bytes() + products_.work_bytes(); }
+  std::int64_t work_bytes() const override {
+    return activations_.bytes() + products_.work_bytes() + work_.bytes();
+  }
   double memory_bandwidth() override {
     constexpr std::size_t kBytes = std::size_t{256} << 20;
     constexpr int kTimes = 20;
@@ -156,14 +173,20 @@ class CudaBackend final : public Backend {
 
  private:
   struct Recorded {
-    PassKey key;
+    const void* scratch;
+    std::uint64_t cache;  // its identity
+    std::int64_t n_logits;
     device::Graph graph;
     // Work memory held when it was recorded; -1: it ran once, which made all memory that it needs. Buffers
     // only grow, so as long as the sum is the same, none has been replaced and the graph's pointers hold.
     std::int64_t work_bytes = -1;
     std::int64_t weight_bytes = 0;
   };
-  Recorded* recorded(const PassKey& key);
+  // The record of a step of one token; null: there was none, and there is one of this step now.
+  Recorded* recorded(const void* scratch, const StepPart& part);
+  static DeviceCache& cache_of(const StepPart& part) {
+    return static_cast<DeviceCache&>(*part.cache);  // made by make_cache
+  }
 
   void norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) {
     activations_.written(out);
@@ -183,6 +206,7 @@ class CudaBackend final : public Backend {
   OwnStream stream_;
   Activations activations_;
   Products products_;
+  device_kv::DeviceWork work_;
   Best best_;
   // By tensor: a tied embedding is asked for twice. The place alone would not do, as that of a turned copy
   // may be another's later.
@@ -196,42 +220,43 @@ class CudaBackend final : public Backend {
   std::int64_t weight_bytes_ = 0;
 };
 
-CudaBackend::Recorded* CudaBackend::recorded(const PassKey& key) {
+CudaBackend::Recorded* CudaBackend::recorded(const void* scratch, const StepPart& part) {
   constexpr std::size_t kMost = 8;
+  const std::uint64_t cache = cache_of(part).identity();
   for (Recorded& r : graphs_)
-    if (r.key.scratch == key.scratch && r.key.cache == key.cache && r.key.n == key.n &&
-        r.key.n_logits == key.n_logits)
-      return &r;
+    if (r.scratch == scratch && r.cache == cache && r.n_logits == part.n_logits) return &r;
   if (graphs_.size() == kMost) graphs_.pop_front();
-  graphs_.push_back({key, {}, -1, 0});
+  graphs_.push_back({scratch, cache, part.n_logits, {}, -1, 0});
   return nullptr;
 }
 
-void CudaBackend::pass(const PassKey& key, const std::function<void()>& operations) {
-  auto& cache = static_cast<DeviceCache&>(*key.cache);
-  cache.prepare(key.n, stream_);
+void CudaBackend::pass(const void* scratch, Step step, const std::function<void()>& operations) {
+  for (const StepPart& part : step) cache_of(part).prepare(part.n());
   activations_.forget();  // a record must not count on what happened before it
-  struct Inside {
-    bool& flag;
-    explicit Inside(bool& f) : flag(f) { flag = true; }
-    ~Inside() { flag = false; }
-  } const inside(in_pass_);
-  Recorded* const found = key.n == 1 ? recorded(key) : nullptr;
-  if (found == nullptr) {
-    operations();
-  } else {
-    const std::int64_t held = work_bytes() + cache.work_bytes();
-    if (found->work_bytes != held) {
-      const std::int64_t before = weight_bytes_;
-      found->graph.record(stream_, operations);
-      found->weight_bytes = weight_bytes_ - before;
-      weight_bytes_ = before;
-      found->work_bytes = held;
+  {
+    struct Inside {
+      bool& flag;
+      explicit Inside(bool& f) : flag(f) { flag = true; }
+      ~Inside() { flag = false; }
+    } const inside(in_pass_);
+    Recorded* const found = step.size() == 1 && step[0].n() == 1 ? recorded(scratch, step[0]) : nullptr;
+    if (found == nullptr) {
+      operations();
+    } else {
+      const std::int64_t held = work_bytes();
+      if (found->work_bytes != held) {
+        const std::int64_t before = weight_bytes_;
+        found->graph.record(stream_, operations);
+        found->weight_bytes = weight_bytes_ - before;
+        weight_bytes_ = before;
+        found->work_bytes = held;
+      }
+      found->graph.launch(stream_);
+      weight_bytes_ += found->weight_bytes;
     }
-    found->graph.launch(stream_);
-    weight_bytes_ += found->weight_bytes;
   }
   activations_.forget();
+  for (const StepPart& part : step) cache_of(part).commit(part.n());
 }
 
 }  // namespace

@@ -58,8 +58,8 @@ bool read_tiles(const AttendArgs& args, device::Stream stream) {
 
 // Tokens [at, at + kChunk) of a step into layer l, and the blocks that their queries read as sealed.
 template <class State>
-device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v,
-                                device::Stream stream) {
+device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v) {
+  const device::Stream stream = s.work.main;
   const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
   device_kv::LayerView view = s.layers[l].view;
   view.position = s.positions.data() + at / device_kv::kChunk;
@@ -71,21 +71,23 @@ device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstM
 
 }  // namespace
 
-void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v, device::Stream stream) {
+void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v) {
   for (std::int64_t at = 0; at < k.rows; at += device_kv::kChunk)
-    take_chunk(*cache.state_, static_cast<std::size_t>(layer), at, k, v, stream);
+    take_chunk(*cache.state_, static_cast<std::size_t>(layer), at, k, v);
 }
 
 void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& shape, ConstMatrix q,
-            ConstMatrix k, ConstMatrix v, Matrix out, device::Stream stream) {
+            ConstMatrix k, ConstMatrix v, Matrix out) {
   DeviceCache::State& s = *cache.state_;
+  device_kv::AttendMemory& m = s.work.attention;
+  const device::Stream stream = s.work.main;
   const auto l = static_cast<std::size_t>(layer_index);
-  const std::int64_t d = s.shape.head_dim, heads = s.shape.n_kv_heads, n = q.rows;
+  const std::int64_t d = s.format.shape().head_dim, heads = s.format.shape().n_kv_heads, n = q.rows;
   assert(k.rows == n && v.rows == n && out.rows == n && q.cols == shape.n_heads * d && k.cols == heads * d);
   for (std::int64_t at = 0; at < n; at += device_kv::kChunk) {
     const std::int64_t count = std::min(device_kv::kChunk, n - at), first = s.n_tokens + at;
     AttendArgs args{};
-    args.layer = take_chunk(s, l, at, k, v, stream);
+    args.layer = take_chunk(s, l, at, k, v);
     args.group = static_cast<int>(shape.n_heads / heads);
     args.rows = static_cast<int>(count) * args.group;
     args.sliding = shape.sliding_window;
@@ -94,7 +96,7 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
     const std::int64_t side_by_side = heads * ((args.rows + kMostRows - 1) / kMostRows);
     const std::int64_t most = std::max<std::int64_t>(1, 4 * device::multiprocessors() / side_by_side);
     const auto& view = args.layer;
-    const std::int64_t blocks = n == 1 ? s.shape.n_ctx / view.block : s.sealed_for(l, first + count - 1);
+    const std::int64_t blocks = n == 1 ? s.n_ctx / view.block : s.sealed_for(l, first + count - 1);
     const std::int64_t pieces =
         ((view.block + 31) / 32) * (view.window / view.block + 1 + (count + view.block - 1) / view.block) + 1;
     args.sealed_items = static_cast<int>(std::min(most, (blocks + kWarps - 1) / kWarps));
@@ -102,21 +104,21 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
         static_cast<int>(std::max<std::int64_t>(1, std::min(most, (pieces + kWarps - 1) / kWarps)));
 
     const auto rows = static_cast<std::size_t>(heads * args.rows);
-    s.plain.reserve(rows * static_cast<std::size_t>(d));
-    s.entered.reserve(rows * static_cast<std::size_t>(d));
-    s.bytes.reserve(rows * static_cast<std::size_t>(device_kv::byte_stride(static_cast<int>(d))));
-    s.steps.reserve(rows);
-    s.states.reserve(rows * static_cast<std::size_t>((args.sealed_items + args.exact_items) * (d + 2)));
-    args.plain = s.plain.data();
-    args.entered = s.entered.data();
-    args.bytes = s.bytes.data();
-    args.steps = s.steps.data();
-    args.states = s.states.data();
+    m.plain.reserve(rows * static_cast<std::size_t>(d));
+    m.entered.reserve(rows * static_cast<std::size_t>(d));
+    m.bytes.reserve(rows * static_cast<std::size_t>(device_kv::byte_stride(static_cast<int>(d))));
+    m.steps.reserve(rows);
+    m.states.reserve(rows * static_cast<std::size_t>((args.sealed_items + args.exact_items) * (d + 2)));
+    args.plain = m.plain.data();
+    args.entered = m.entered.data();
+    args.bytes = m.bytes.data();
+    args.steps = m.steps.data();
+    args.states = m.states.data();
     const dim3 each_row(static_cast<unsigned>(args.rows), static_cast<unsigned>(heads));
     const auto floats = static_cast<std::size_t>(d) * sizeof(float);
     device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), 2 * floats + kWarps * sizeof(float),
-                   stream, args, q.data + at * q.stride, q.stride, shape.scale, s.plain.data(),
-                   s.entered.data(), s.bytes.data(), s.steps.data());
+                   stream, args, q.data + at * q.stride, q.stride, shape.scale, m.plain.data(),
+                   m.entered.data(), m.bytes.data(), m.steps.data());
     if (args.sealed_items > 0 && !read_tiles(args, stream)) read_plain<false>(args, stream);
     read_plain<true>(args, stream);
     device::launch(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,

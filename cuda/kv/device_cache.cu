@@ -1,7 +1,8 @@
-// Construction, growth, truncation and the byte account of the device cache.
+// Construction, growth, truncation, forks and the byte account of the device cache.
 #include "cuda/kv/device_cache.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/error.h"
 #include "cuda/kv/attend_ends.cuh"
@@ -31,40 +32,35 @@ T read_one(const DeviceBuffer<T>& buffer, std::size_t at, device::Stream stream)
 
 }  // namespace
 
-DeviceCache::State::State(const CacheShape& s, const std::string& k, const std::string& v,
-                          device::Stream stream)
-    : shape(s),
-      type_k(k),
-      type_v(v),
-      types(s, k, v, pool),
-      main(stream),
-      sealing(device::make_stream()),
-      layers(size_of(s.n_layers)),
-      positions(size_of(s.n_ctx / device_kv::kChunk + 2)),
+DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv::DeviceWork& shared)
+    : format(f),
+      n_ctx(context),
+      work(shared),
+      layers(size_of(f.shape().n_layers)),
+      positions(size_of(context / device_kv::kChunk + 2)),
       fault(1) {
-  const std::int64_t d = shape.head_dim, heads = shape.n_kv_heads;
+  const std::int64_t d = format.shape().head_dim, heads = format.shape().n_kv_heads;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     DeviceLayer& layer = layers[l];
     const CacheLayout& layout = type(l).layout;
     auto& view = layer.view;
+    static_cast<CacheLayout&>(view) = layout;
     view.layer = static_cast<int>(l);
     view.heads = static_cast<int>(heads);
     view.d = static_cast<int>(d);
-    view.block = layout.block;
-    view.sink = layout.sink;
-    view.window = layout.window;
-    const std::int64_t most = layout.block + layout.window + device_kv::kChunk;
+    const std::int64_t most =
+        std::max(layout.block + layout.window, type(l).tail_capacity(n_ctx)) + device_kv::kChunk;
     view.ring_tokens = (most + layout.block - 1) / layout.block * layout.block;
     view.position = positions.data();
     view.fault = fault.data();
-    const std::int64_t n_blocks = shape.n_ctx / layout.block + 1;
+    const std::int64_t n_blocks = n_ctx / layout.block + 1;
     for (int which = 0; which < 2; ++which) {
       DeviceSide& side = layer.side[which];
-      const CacheSide& type = type_side(l, which);
+      const SideFormat& of = type_side(l, which);
       auto& side_view = view.side[which];
       side_view.codec =
-          tables.view(*type.built.codec, type.built.text, which == 0 ? KvSide::keys : KvSide::values, main);
-      side_view.exact_f32 = type.exact->spec() == "f32";
+          work.tables.view(of.codec(), of.built.text, which == 0 ? KvSide::keys : KvSide::values, work.main);
+      side_view.exact_f32 = of.exact_f32();
       side.row_bytes = device_kv::exact_bytes(side_view.exact_f32, d);
       side.ring = DeviceBuffer<std::uint8_t>(size_of(heads * view.ring_tokens * side.row_bytes));
       side.sinks = DeviceBuffer<std::uint8_t>(size_of(heads * view.sink * side.row_bytes));
@@ -76,24 +72,56 @@ DeviceCache::State::State(const CacheShape& s, const std::string& k, const std::
       side_view.blocks = side.blocks.data();
       side_view.sizes = side.sizes.data();
       side_view.cursor = side.cursor.data();
-      device::fill_bytes(side.ring.data(), 0, side.ring.bytes(), main);
+      device::fill_bytes(side.ring.data(), 0, side.ring.bytes(), work.main);
     }
   }
   reset();
 }
 
 DeviceCache::State::~State() {
-  device::destroy_stream(sealing);
+  if (!work.seal_pending) return;
+  try {
+    device::synchronize(work.sealing);  // it may still write here
+  } catch (const Error&) {              // a device that has failed says so elsewhere
+  }
 }
 
 void DeviceCache::State::reset() {
-  wait_for_sealing(main);
+  work.wait_for_sealing(work.main);
   n_tokens = 0;
-  device::fill_bytes(fault.data(), 0, fault.bytes(), main);
+  device::fill_bytes(fault.data(), 0, fault.bytes(), work.main);
   for (std::size_t l = 0; l < layers.size(); ++l) drop_blocks(l, 0);
 }
 
-void DeviceCache::State::wait_for_sealing(device::Stream stream) {
+void DeviceCache::State::become(const State& from) {
+  work.wait_for_sealing(work.main);
+  n_tokens = from.n_tokens;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    DeviceLayer& layer = layers[l];
+    const DeviceLayer& held = from.layers[l];
+    if (layer.view.ring_tokens != held.view.ring_tokens) {  // tokens stand in other rows
+      from_host(l, from.to_host(l));
+      continue;
+    }
+    layer.sealed = held.sealed;
+    for (int which = 0; which < 2; ++which) {
+      DeviceSide& side = layer.side[which];
+      const DeviceSide& source = held.side[which];
+      const auto copy = [&](const auto& to, const auto& what, std::size_t bytes) {
+        device::copy_on_device(to.data(), what.data(), bytes, work.main);
+      };
+      const std::size_t n = size_of(held.sealed * format.shape().n_kv_heads);
+      copy(side.ring, source.ring, source.ring.bytes());
+      copy(side.sinks, source.sinks, source.sinks.bytes());
+      copy(side.blocks, source.blocks, n * sizeof(std::uint8_t*));
+      copy(side.sizes, source.sizes, n * sizeof(std::uint32_t));
+      side.pages = source.pages;
+      if (!side.pages.empty()) side.write_cursor(side.page_bytes(), work.main);
+    }
+  }
+}
+
+void device_kv::DeviceWork::wait_for_sealing(device::Stream stream) {
   if (!seal_pending) return;
   sealed.make_wait(stream);
   seal_pending = false;
@@ -102,12 +130,12 @@ void DeviceCache::State::wait_for_sealing(device::Stream stream) {
 void DeviceCache::State::make_room(DeviceSide& side, std::uint64_t most, device::Stream stream) {
   if (!side.pages.empty() && side.most_used + most > side.page_bytes()) {
     PageCursor cursor = read_one(side.cursor, 0, stream);
-    const bool in_last = cursor.page == side.pages.back().data();
+    const bool in_last = cursor.page == side.page();
     side.most_used = in_last ? cursor.used : 0;
     if (in_last && side.most_used + most > side.page_bytes()) {
       // What is left of this page is still filled.
       side.add_page(most);
-      cursor.next = side.pages.back().data();
+      cursor.next = side.page();
       cursor.next_size = side.page_bytes();
       side.cursor.write({&cursor, 1}, stream);
       device::synchronize(stream);
@@ -121,12 +149,14 @@ void DeviceCache::State::make_room(DeviceSide& side, std::uint64_t most, device:
 
 void DeviceSide::add_page(std::uint64_t most) {
   constexpr std::uint64_t kPageBytes = 1 << 20;
-  pages.emplace_back(static_cast<std::size_t>(std::max(kPageBytes, 2 * most)));
+  pages.push_back(
+      std::make_shared<DeviceBuffer<std::uint8_t>>(static_cast<std::size_t>(std::max(kPageBytes, 2 * most))));
   most_used = 0;
 }
 
 void DeviceSide::write_cursor(std::uint64_t used, device::Stream stream) {
-  const PageCursor at{pages.back().data(), used, page_bytes(), nullptr, 0};
+  if (pages.back().use_count() > 1) used = page_bytes();
+  const PageCursor at{page(), used, page_bytes(), nullptr, 0};
   cursor.write({&at, 1}, stream);
   device::synchronize(stream);
   most_used = used;
@@ -145,10 +175,10 @@ void DeviceCache::State::drop_blocks(std::size_t l, std::int64_t keep) {
       continue;
     }
     if (keep >= held) continue;
-    const std::uint8_t* const end = read_one(side.blocks, size_of(keep * shape.n_kv_heads), main);
-    while (end < side.pages.back().data() || end >= side.pages.back().data() + side.pages.back().size())
-      side.pages.pop_back();
-    side.write_cursor(static_cast<std::uint64_t>(end - side.pages.back().data()), main);
+    const std::uint8_t* const end =
+        read_one(side.blocks, size_of(keep * format.shape().n_kv_heads), work.main);
+    while (end < side.page() || end >= side.page() + side.page_bytes()) side.pages.pop_back();
+    side.write_cursor(static_cast<std::uint64_t>(end - side.page()), work.main);
   }
 }
 
@@ -158,21 +188,21 @@ void DeviceCache::State::restore_rows(std::size_t l, std::int64_t b, std::int64_
   const auto& view = layer.view;
   for (DeviceSide& side : layer.side)
     for (std::int64_t h = 0; h < view.heads && rows > 0; ++h) {
-      const std::uint8_t* const from = read_one(side.blocks, size_of(b * view.heads + h), main);
+      const std::uint8_t* const from = read_one(side.blocks, size_of(b * view.heads + h), work.main);
       const std::int64_t row = h * view.ring_tokens + b * view.block % view.ring_tokens;
       device::copy_on_device(side.ring.data() + row * side.row_bytes, from, size_of(rows * side.row_bytes),
-                             main);
+                             work.main);
     }
 }
 
-DeviceCache::DeviceCache(const CacheShape& shape, const std::string& type_k, const std::string& type_v,
-                         device::Stream stream)
-    : state_(std::make_unique<State>(shape, type_k, type_v, stream)) {}
+DeviceCache::DeviceCache(std::shared_ptr<const CacheFormat> format, std::int64_t n_ctx,
+                         device_kv::DeviceWork& work)
+    : KvCache(std::move(format), n_ctx), state_(std::make_unique<State>(this->format(), n_ctx, work)) {
+  static std::atomic<std::uint64_t> made{0};
+  identity_ = ++made;
+}
 DeviceCache::~DeviceCache() = default;
 
-const CacheShape& DeviceCache::shape() const {
-  return state_->shape;
-}
 std::int64_t DeviceCache::n_tokens() const {
   return state_->n_tokens;
 }
@@ -181,17 +211,17 @@ void DeviceCache::reset() {
   state_->reset();
 }
 
-void DeviceCache::prepare(std::int64_t n, device::Stream stream) {
+void DeviceCache::prepare(std::int64_t n) {
   State& s = *state_;
-  check(n >= 1 && s.n_tokens + n <= s.shape.n_ctx, "cuda", n, " tokens behind ", s.n_tokens,
-        " do not fit into a context of ", s.shape.n_ctx);
+  check(n >= 1 && s.n_tokens + n <= s.n_ctx, "cuda", n, " tokens behind ", s.n_tokens,
+        " do not fit into a context of ", s.n_ctx);
   std::vector<std::int64_t> positions;
   for (std::int64_t at = 0; at < n; at += device_kv::kChunk) positions.push_back(s.n_tokens + at);
-  s.positions.write(positions, stream);
+  s.positions.write(positions, s.work.main);
   bool needed = n > 1;  // longer steps may seal blocks themselves, in the same memory
   for (std::size_t l = 0; l < s.layers.size(); ++l)
     needed |= s.sealed_for(l, s.n_tokens + n - 1) > s.sealed_for(l, s.n_tokens - 1);
-  if (needed) s.wait_for_sealing(stream);
+  if (needed) s.work.wait_for_sealing(s.work.main);
 }
 
 void DeviceCache::commit(std::int64_t n) {
@@ -199,23 +229,9 @@ void DeviceCache::commit(std::int64_t n) {
   state_->seal_complete();
 }
 
-std::int64_t DeviceCache::nearest_below(std::int64_t n) const {
-  const State& s = *state_;
-  const auto can = [&s](std::int64_t m) {
-    for (std::size_t l = 0; l < s.layers.size(); ++l)
-      if (!can_go_back(s.type(l).layout, s.type(l).lossy, s.sealed_for(l, s.n_tokens), m)) return false;
-    return true;
-  };
-  n = std::clamp<std::int64_t>(n, 0, s.n_tokens);
-  while (n < s.n_tokens && !can(n)) --n;
-  return n;
-}
-
-void DeviceCache::truncate(std::int64_t n) {
+void DeviceCache::cut(std::int64_t n) {
   State& s = *state_;
-  check_truncation(n, s.n_tokens, [this](std::int64_t m) { return nearest_below(m) == m; });
-  if (n == s.n_tokens) return;
-  s.wait_for_sealing(s.main);
+  s.work.wait_for_sealing(s.work.main);
   for (std::size_t l = 0; l < s.layers.size(); ++l) {
     const std::int64_t keep = std::min(s.layers[l].sealed, n / s.type(l).layout.block);
     if (!s.type(l).lossy && s.layers[l].sealed > keep)
@@ -225,11 +241,19 @@ void DeviceCache::truncate(std::int64_t n) {
   s.n_tokens = n;
 }
 
-void DeviceCache::check_rows(device::Stream stream) const {
+std::unique_ptr<KvCache> DeviceCache::twin(std::int64_t n_ctx) const {
+  check_rows();
+  auto twin = std::make_unique<DeviceCache>(shared_format(), n_ctx, state_->work);
+  twin->state_->become(*state_);
+  return twin;
+}
+
+void DeviceCache::check_rows() const {
   const State& s = *state_;
-  const unsigned long long code = read_one(s.fault, 0, stream);
+  const unsigned long long code = read_one(s.fault, 0, s.work.main);
   if (code == 0) return;
-  const auto heads = static_cast<unsigned long long>(s.shape.n_kv_heads), at = code - 1, rest = at / heads;
+  const auto heads = static_cast<unsigned long long>(s.format.shape().n_kv_heads), at = code - 1,
+             rest = at / heads;
   fail(ErrorKind::value, "kv", "layer ", rest % 65536, ", KV head ", at % heads, ": the ",
        rest / 65536 % 2 == 0 ? "key" : "value", " of token ", rest / 65536 / 2,
        " is not finite, or beyond f16 (the cache type f32 can hold it)");
@@ -242,32 +266,26 @@ std::int64_t device_kv::SealMemory::bytes() const {
                                    slots.bytes() + used.bytes());
 }
 
-std::int64_t DeviceCache::work_bytes() const {
-  const State& s = *state_;
-  return static_cast<std::int64_t>(s.plain.bytes() + s.entered.bytes() + s.steps.bytes() + s.states.bytes() +
-                                   s.bytes.bytes() + s.positions.bytes()) +
-         s.memory.bytes() + s.tables.bytes();
+std::int64_t device_kv::DeviceWork::bytes() const {
+  const AttendMemory& a = attention;
+  return static_cast<std::int64_t>(a.plain.bytes() + a.entered.bytes() + a.steps.bytes() + a.states.bytes() +
+                                   a.bytes.bytes()) +
+         seal.bytes() + tables.bytes();
 }
 
 CacheReport DeviceCache::report() const {
   State& s = *state_;
-  s.wait_for_sealing(s.main);
-  check_rows(s.main);
-  CacheReport report;
-  report.n_layers = s.shape.n_layers;
-  report.n_kv_heads = s.shape.n_kv_heads;
-  report.head_dim = s.shape.head_dim;
-  report.n_ctx = s.shape.n_ctx;
-  report.n_tokens = s.n_tokens;
-  const CacheReport types = s.types.report();
+  const device::Stream main = s.work.main;
+  s.work.wait_for_sealing(main);
+  check_rows();
+  CacheReport report = empty_report(format(), n_ctx(), s.n_tokens);
   for (int which = 0; which < 2; ++which) {
     CacheSideReport& out = which == 0 ? report.k : report.v;
-    out.codec = which == 0 ? types.k.codec : types.v.codec;
-    double paper = 0;
+    SideCounter counter(out);
     for (std::size_t l = 0; l < s.layers.size(); ++l) {
       const DeviceSide& side = s.layers[l].side[which];
       const auto& view = s.layers[l].view;
-      const Codec& codec = *s.type_side(l, which).built.codec;
+      const Codec& codec = s.type_side(l, which).codec();
       out.exact_bytes += static_cast<std::int64_t>(side.ring.bytes() + side.sinks.bytes());
       const std::int64_t n_blocks = s.sealed_for(l, s.n_tokens);
       const std::size_t n_heads = size_of(n_blocks * view.heads);
@@ -275,26 +293,21 @@ CacheReport DeviceCache::report() const {
       std::vector<std::uint32_t> sizes(n_heads);
       std::vector<std::uint8_t> heads(n_heads * device_kv::kHeadBytes);
       DeviceBuffer<std::uint8_t> of_blocks(heads.size());
-      device::launch(device_kv::read_heads<0>, dim3(static_cast<unsigned>(n_heads)), dim3(64), 0, s.main,
+      device::launch(device_kv::read_heads<0>, dim3(static_cast<unsigned>(n_heads)), dim3(64), 0, main,
                      side.blocks.data(), side.sizes.data(), of_blocks.data());
-      side.sizes.read(sizes, s.main);
-      of_blocks.read(heads, s.main);
-      device::synchronize(s.main);
+      side.sizes.read(sizes, main);
+      of_blocks.read(heads, main);
+      device::synchronize(main);
       for (std::size_t i = 0; i < sizes.size(); ++i) {
         const int n = view.block_tokens(static_cast<std::int64_t>(i) / view.heads);
         // With its entries in two tables and what aligns its codes.
-        out.sealed_bytes += (sizes[i] + 15) / 16 * 16 + 12;
-        out.sealed_entries += static_cast<std::int64_t>(n) * view.d;
-        paper += codec.paper_bits(
-            reinterpret_cast<const std::byte*>(heads.data() + i * device_kv::kHeadBytes), n, sizes[i]);
+        counter.add(
+            static_cast<std::int64_t>(n) * view.d, (sizes[i] + 15) / 16 * 16 + 12,
+            codec.paper_bits(reinterpret_cast<const std::byte*>(heads.data() + i * device_kv::kHeadBytes), n,
+                             sizes[i]));
       }
     }
-    if (out.sealed_entries > 0) {
-      out.paper_bits = paper / static_cast<double>(out.sealed_entries);
-      out.honest_bits = 8.0 * static_cast<double>(out.sealed_bytes) / static_cast<double>(out.sealed_entries);
-    }
   }
-  report.work_bytes = work_bytes();
   return report;
 }
 

@@ -2,8 +2,8 @@
 // sinks, and the newest tokens exact in a ring. Its meaning is kv/cache.h's.
 //
 // A step of n tokens:
-//     cache.prepare(n, stream);                          // host work; never within a captured graph
-//     for each layer: attend(cache, layer, ..., stream); // only launches, if n == 1: may be captured
+//     cache.prepare(n);                                  // host work; never within a captured graph
+//     for each layer: attend(cache, layer, ...);         // only launches, if n == 1: may be captured
 //     cache.commit(n);
 // A captured step of one token may be replayed for any later token of this cache: positions are read from
 // device memory, which prepare writes. Not safe for use by two threads at once.
@@ -14,6 +14,7 @@
 #include <string>
 
 #include "cuda/device/device.h"
+#include "cuda/kv/device_work.h"
 #include "kv/attention.h"
 #include "kv/cache.h"
 
@@ -21,44 +22,49 @@ namespace spectralkv {
 
 class DeviceCache final : public KvCache {
  public:
-  // type_k, type_v: specs for all layers (kv/codecs.h). A codec, head dim or option that the device does not
-  // take is a value error that names it. stream: where attend will run.
-  DeviceCache(const CacheShape& shape, const std::string& type_k, const std::string& type_v,
-              device::Stream stream);
+  // A codec, head dim or option that the device does not take is a value error that names it. work: that of
+  // the backend, which outlives its caches.
+  DeviceCache(std::shared_ptr<const CacheFormat> format, std::int64_t n_ctx, device_kv::DeviceWork& work);
   ~DeviceCache() override;
 
-  const CacheShape& shape() const;
   std::int64_t n_tokens() const override;
-  void commit(std::int64_t n) override;
   void reset() override;
-  void truncate(std::int64_t n) override;
-  std::int64_t nearest_below(std::int64_t n) const override;
   CacheReport report() const override;
+  void read(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const override;
   void save(StateWriter& out) const override;
   void load(StateReader& in, std::int64_t n_tokens) override;
 
   // A value error when a row that attend took was not finite, or beyond f16 where the cache is f16. Waits for
-  // the stream.
-  void check_rows(device::Stream stream) const;
-  std::int64_t work_bytes() const;
+  // the device.
+  void check_rows() const;
 
-  // Makes room for n more tokens and lets `stream` wait for the sealing that their queries need.
-  void prepare(std::int64_t n, device::Stream stream);
+  // Another number for every cache of a program, so that what was recorded for one is never taken for another
+  // at the same place.
+  std::uint64_t identity() const { return identity_; }
+
+  // Makes room for n more tokens and lets the stream wait for the sealing that their queries need.
+  void prepare(std::int64_t n);
+  // Counts n more tokens, which every layer has taken, and seals what they complete.
+  void commit(std::int64_t n);
 
  private:
-  friend void take_rows(DeviceCache&, std::int64_t, ConstMatrix, ConstMatrix, device::Stream);
+  void cut(std::int64_t n) override;
+  std::unique_ptr<KvCache> twin(std::int64_t n_ctx) const override;
+
+  friend void take_rows(DeviceCache&, std::int64_t, ConstMatrix, ConstMatrix);
   friend void attend(DeviceCache&, std::int64_t, const AttentionShape&, ConstMatrix, ConstMatrix, ConstMatrix,
-                     Matrix, device::Stream);
+                     Matrix);
   struct State;
   std::unique_ptr<State> state_;
+  std::uint64_t identity_;
 };
 
 // Takes k and v as attend does, and attends to nothing.
-void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v, device::Stream stream);
+void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v);
 
 // Takes k and v [n, n_kv_heads * head_dim] of the n prepared tokens (keys after RoPE) into the layer, then
 // attends: out [n, n_heads * head_dim] from q of the same shape. All matrices lie in device memory.
 void attend(DeviceCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
-            ConstMatrix v, Matrix out, device::Stream stream);
+            ConstMatrix v, Matrix out);
 
 }  // namespace spectralkv

@@ -70,11 +70,11 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
   for (; layer.sealed < count; ++layer.sealed) {
     std::int64_t slot_bytes = 0;
     for (int which = 0; which < 2; ++which) {
-      const std::int64_t most = type_side(l, which).built.codec->max_bytes(layer.view.block);
+      const std::int64_t most = type_side(l, which).codec().max_bytes(layer.view.block);
       slot_bytes = std::max(slot_bytes, (most + 15) / 16 * 16);
       make_room(layer.side[which], static_cast<std::uint64_t>(layer.view.heads * (most + 16)), stream);
     }
-    const device_kv::SealArgs args = make_args(memory, layer, layer.sealed, slot_bytes);
+    const device_kv::SealArgs args = make_args(work.seal, layer, layer.sealed, slot_bytes);
     const auto heads = static_cast<unsigned>(layer.view.heads), items = 2 * heads,
                d = static_cast<unsigned>(args.layer.d);
     const std::size_t doubles = kWarps * sizeof(double);
@@ -84,9 +84,9 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
     if (factor[0] || factor[1]) {
       device::launch(device_kv::seal_gram<0>, dim3(items), dim3(device_kv::kGramThreads), 0, stream, args);
       const unsigned first = factor[0] ? 0 : heads, some = factor[0] && factor[1] ? items : heads;
-      eigen.solve(args.gram + size_of(std::int64_t{first} * args.p * args.p),
-                  args.eigenvalues + first * static_cast<unsigned>(args.p), static_cast<int>(some), args.p,
-                  stream);
+      work.eigen.solve(args.gram + size_of(std::int64_t{first} * args.p * args.p),
+                       args.eigenvalues + first * static_cast<unsigned>(args.p), static_cast<int>(some),
+                       args.p, stream);
     }
     device::launch(device_kv::seal_spectrum<0>, dim3(items), dim3(kThreads),
                    doubles + static_cast<std::size_t>(args.p) * sizeof(double), stream, args);
@@ -99,15 +99,17 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
 }
 
 void DeviceCache::State::seal_complete() {
-  const auto complete = [this](std::size_t l) { return n_tokens / type(l).layout.block; };
+  const auto complete = [this](std::size_t l) {
+    return std::min(n_tokens, type(l).layout.seal_until) / type(l).layout.block;
+  };
   bool any = false;
   for (std::size_t l = 0; l < layers.size(); ++l) any |= layers[l].sealed < complete(l);
   if (!any) return;
-  appended.record(main);
-  appended.make_wait(sealing);
-  for (std::size_t l = 0; l < layers.size(); ++l) seal_until(l, complete(l), sealing);
-  sealed.record(sealing);
-  seal_pending = true;
+  work.appended.record(work.main);
+  work.appended.make_wait(work.sealing);
+  for (std::size_t l = 0; l < layers.size(); ++l) seal_until(l, complete(l), work.sealing);
+  work.sealed.record(work.sealing);
+  work.seal_pending = true;
 }
 
 }  // namespace spectralkv

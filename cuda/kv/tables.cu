@@ -67,7 +67,7 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
   CodecView view{};
   view.kind = form.kind;
   if (form.rotated) {
-    const std::string name = concat("rotation ", rotation_kind_name(form.rotation));
+    const std::string name = concat("rotation ", rotation_kind_name(form.rotation), " of ", d);
     const Buffer<float> rows = Rotation(form.rotation, d, kCacheRotationSeed).matrix();
     Buffer<float> columns(rows.size());
     const auto size = static_cast<std::size_t>(d);
@@ -88,8 +88,8 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
   const Codebook& codebook = shared_unit_codebook(d, form.bits);
   const FactorBooks books;
   view.distortion = codebook.distortion;
-  view.levels = keep<float>(concat("levels ", form.bits), codebook.levels, stream);
-  view.boundaries = keep<float>(concat("boundaries ", form.bits), codebook.boundaries, stream);
+  view.levels = keep<float>(concat("levels ", form.bits, " of ", d), codebook.levels, stream);
+  view.boundaries = keep<float>(concat("boundaries ", form.bits, " of ", d), codebook.boundaries, stream);
   view.factor_levels = keep<float>("factor levels", books.levels, stream);
   view.factor_boundaries = keep<float>("factor boundaries", books.boundaries, stream);
   view.tiles = view.coded.order != kSkvCodeRows;

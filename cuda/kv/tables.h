@@ -1,5 +1,5 @@
-// What kernels need of codecs beside a block's bytes: codebooks and rotations in device memory, one copy a
-// codec.
+// What kernels need of codecs beside a block's bytes: codebooks and rotations in device memory, one copy of
+// each.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,7 @@
 
 #include "cuda/device/memory.h"
 #include "cuda/kv/views.h"
+#include "kv/codec.h"
 
 namespace spectralkv::device_kv {
 

@@ -1,10 +1,11 @@
-// Saving and loading: through a cache of the CPU, which knows the format and checks what it reads.
+// Layers on the host: how a device cache is read, saved and loaded, by the CPU's own code.
 #include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
 #include "cuda/kv/cache_state.h"
 #include "cuda/kv/seal_encode.cuh"
+#include "kv/layer_state.h"
 
 namespace spectralkv {
 
@@ -29,35 +30,35 @@ void ring_runs(const device_kv::LayerView& view, std::int64_t begin, std::int64_
 
 }  // namespace
 
-std::vector<SealedBlock> DeviceCache::State::read_blocks(std::size_t l, int which, std::int64_t count) const {
+std::vector<SealedBlock> DeviceCache::State::read_blocks(std::size_t l, int which) const {
   const DeviceSide& side = layers[l].side[which];
-  const auto heads = size_of(shape.n_kv_heads), n = size_of(count) * heads;
+  const auto heads = size_of(format.shape().n_kv_heads), n = size_of(sealed_for(l, n_tokens)) * heads;
   std::vector<std::uint8_t*> places(n);
   std::vector<std::uint32_t> sizes(n);
-  side.blocks.read(places, main);
-  side.sizes.read(sizes, main);
+  side.blocks.read(places, work.main);
+  side.sizes.read(sizes, work.main);
   std::vector<Buffer<std::uint8_t>> pages;
   for (const auto& page : side.pages) {
-    pages.emplace_back(page.size());
-    page.read(pages.back().span(), main);
+    pages.emplace_back(page->size());
+    page->read(pages.back().span(), work.main);
   }
-  device::synchronize(main);
-  std::vector<SealedBlock> blocks(size_of(count));
+  device::synchronize(work.main);
+  const BlockPool pool;
+  std::vector<SealedBlock> blocks;
   std::size_t page = 0;
-  for (std::size_t b = 0; b < blocks.size(); ++b) {
-    blocks[b].offsets.push_back(0);
-    for (std::size_t h = 0; h < heads; ++h)
-      blocks[b].offsets.push_back(blocks[b].offsets.back() + sizes[b * heads + h]);
-    blocks[b].bytes = Buffer<std::byte>(blocks[b].offsets.back());
-    for (std::size_t h = 0; h < heads; ++h) {
-      const std::uint8_t* const at = places[b * heads + h];
-      const auto inside = [&](std::size_t i) {
-        return at >= side.pages[i].data() && at < side.pages[i].data() + side.pages[i].size();
+  for (std::size_t first = 0; first < n; first += heads) {
+    std::vector<std::span<const std::byte>> of_heads;
+    for (std::size_t i = first; i < first + heads; ++i) {
+      const auto inside = [&](std::size_t p) {
+        return places[i] >= side.pages[p]->data() &&
+               places[i] < side.pages[p]->data() + side.pages[p]->size();
       };
       while (!inside(page)) ++page;  // blocks fill the pages in order
-      std::memcpy(blocks[b].bytes.data() + blocks[b].offsets[h],
-                  pages[page].data() + (at - side.pages[page].data()), sizes[b * heads + h]);
+      of_heads.push_back(
+          std::as_bytes(pages[page].span())
+              .subspan(static_cast<std::size_t>(places[i] - side.pages[page]->data()), sizes[i]));
     }
+    blocks.emplace_back(pool, of_heads);
   }
   return blocks;
 }
@@ -66,18 +67,18 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
   DeviceLayer& layer = layers[l];
   DeviceSide& side = layer.side[which];
   const auto& view = layer.view;
-  const auto heads = size_of(shape.n_kv_heads);
+  const auto heads = size_of(format.shape().n_kv_heads);
   std::vector<std::uint8_t*> places;
   std::vector<std::uint32_t> sizes;
   Buffer<std::uint8_t> image;  // of the page that is being filled
   std::uint64_t used = 0;
   const auto flush = [&] {
     if (side.pages.empty()) return;
-    device::copy_to_device(side.pages.back().data(), image.data(), used, main);
-    side.write_cursor(used, main);
+    device::copy_to_device(side.page(), image.data(), used, work.main);
+    side.write_cursor(used, work.main);
   };
   for (std::size_t b = 0; b < blocks.size(); ++b) {
-    const std::uint64_t most = blocks[b].offsets.back() + 16 * heads;
+    const std::uint64_t most = static_cast<std::uint64_t>(blocks[b].bytes()) + 16 * heads;
     if (side.pages.empty() || used + most > side.page_bytes()) {
       flush();
       side.add_page(most);
@@ -90,76 +91,91 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
           device_kv::place_of(view.side[which].codec, view.block_tokens(static_cast<std::int64_t>(b)),
                               reinterpret_cast<const std::uint8_t*>(from.data()), used);
       std::memcpy(image.data() + at, from.data(), from.size());
-      places.push_back(side.pages.back().data() + at);
+      places.push_back(side.page() + at);
       sizes.push_back(static_cast<std::uint32_t>(from.size()));
       used = at + from.size();
     }
   }
   flush();
-  side.blocks.write(places, main);
-  side.sizes.write(sizes, main);
-  device::synchronize(main);
+  side.blocks.write(places, work.main);
+  side.sizes.write(sizes, work.main);
+  device::synchronize(work.main);
 }
 
-void DeviceCache::State::read_exact_rows(std::size_t l, int which, CacheSide& to) const {
+void DeviceCache::State::read_exact_rows(std::size_t l, int which, std::int64_t capacity,
+                                         SideStore& to) const {
   const DeviceSide& side = layers[l].side[which];
   const auto& view = layers[l].view;
-  const std::int64_t begin = sealed_for(l, n_tokens) * view.block, capacity = type(l).tail_capacity();
+  const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens);
   for (std::int64_t h = 0; h < view.heads; ++h)
     ring_runs(view, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
       device::copy_to_host(to.tail.data() + (h * capacity + at) * side.row_bytes,
                            side.ring.data() + (h * view.ring_tokens + row) * side.row_bytes,
-                           size_of(n * side.row_bytes), main);
+                           size_of(n * side.row_bytes), work.main);
     });
-  device::copy_to_host(to.sinks.data(), side.sinks.data(), side.sinks.bytes(), main);
-  device::synchronize(main);
+  device::copy_to_host(to.sinks.data(), side.sinks.data(), side.sinks.bytes(), work.main);
+  device::synchronize(work.main);
 }
 
-void DeviceCache::State::write_exact_rows(std::size_t l, int which, const CacheSide& from) {
+void DeviceCache::State::write_exact_rows(std::size_t l, int which, std::int64_t capacity,
+                                          const SideStore& from) {
   DeviceSide& side = layers[l].side[which];
   const auto& view = layers[l].view;
-  const std::int64_t begin = sealed_for(l, n_tokens) * view.block, capacity = type(l).tail_capacity();
+  const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens);
   for (std::int64_t h = 0; h < view.heads; ++h)
     ring_runs(view, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
       device::copy_to_device(side.ring.data() + (h * view.ring_tokens + row) * side.row_bytes,
                              from.tail.data() + (h * capacity + at) * side.row_bytes,
-                             size_of(n * side.row_bytes), main);
+                             size_of(n * side.row_bytes), work.main);
     });
-  device::copy_to_device(side.sinks.data(), from.sinks.data(), side.sinks.bytes(), main);
-  device::synchronize(main);
+  device::copy_to_device(side.sinks.data(), from.sinks.data(), side.sinks.bytes(), work.main);
+  device::synchronize(work.main);
+}
+
+LayerStore DeviceCache::State::to_host(std::size_t l) const {
+  work.wait_for_sealing(work.main);
+  LayerStore host(type(l), n_ctx);
+  host.n_tokens = n_tokens;
+  for (int which = 0; which < 2; ++which) {
+    SideStore& side = which == 0 ? host.k : host.v;
+    side.blocks = read_blocks(l, which);
+    read_exact_rows(l, which, host.tail_capacity, side);
+  }
+  return host;
+}
+
+void DeviceCache::State::from_host(std::size_t l, const LayerStore& host) {
+  for (int which = 0; which < 2; ++which) {
+    const SideStore& side = which == 0 ? host.k : host.v;
+    write_blocks(l, which, side.blocks);
+    write_exact_rows(l, which, host.tail_capacity, side);
+  }
+  layers[l].sealed = std::ssize(host.k.blocks);
+}
+
+void DeviceCache::read(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const {
+  check_rows();
+  const LayerStore host = state_->to_host(size_of(layer));
+  const std::int64_t d = format().shape().head_dim;
+  for (std::int64_t h = 0; h < format().shape().n_kv_heads; ++h)
+    host.read_head(h, first, k.cols_range(h * d, d), v.cols_range(h * d, d));
 }
 
 void DeviceCache::save(StateWriter& out) const {
-  State& s = *state_;
-  s.wait_for_sealing(s.main);
-  check_rows(s.main);
-  Cache host(s.shape, s.type_k, s.type_v, s.pool);
-  for (std::size_t l = 0; l < s.layers.size(); ++l) {
-    CacheLayer& layer = host.layer_to_fill(static_cast<std::int64_t>(l));
-    for (int which = 0; which < 2; ++which) {
-      CacheSide& side = which == 0 ? layer.k : layer.v;
-      side.blocks = s.read_blocks(l, which, s.sealed_for(l, s.n_tokens));
-      s.read_exact_rows(l, which, side);
-    }
-  }
-  host.set_tokens(s.n_tokens);
-  host.save(out);
+  check_rows();
+  write_cache_head(out);
+  for (std::size_t l = 0; l < state_->layers.size(); ++l) write_layer(out, state_->to_host(l));
 }
 
 void DeviceCache::load(StateReader& in, std::int64_t n_tokens) {
   State& s = *state_;
-  Cache host(s.shape, s.type_k, s.type_v, s.pool);
-  host.load(in, n_tokens);
   s.reset();
   s.n_tokens = n_tokens;
+  read_cache_head(in);
   for (std::size_t l = 0; l < s.layers.size(); ++l) {
-    const CacheLayer& layer = host.layer(static_cast<std::int64_t>(l));
-    for (int which = 0; which < 2; ++which) {
-      const CacheSide& side = which == 0 ? layer.k : layer.v;
-      s.write_blocks(l, which, side.blocks);
-      s.write_exact_rows(l, which, side);
-    }
-    s.layers[l].sealed = std::ssize(layer.k.blocks);
+    LayerStore host(s.type(l), s.n_ctx);
+    read_layer(in, n_tokens, BlockPool(), host);
+    s.from_host(l, host);
   }
   s.seal_complete();
 }

@@ -4,8 +4,9 @@
 #include <cstdint>
 
 #include "formats/coded_block.h"
-#include "kv/cache.h"
+#include "kv/codec_form.h"
 #include "kv/codecs/kivi_groups.h"
+#include "kv/layout.h"
 
 namespace spectralkv::device_kv {
 
@@ -69,15 +70,14 @@ struct SideView {
   bool exact_f32;
 };
 
-struct LayerView {
+struct LayerView : CacheLayout {
   SideView side[2];  // K, V
   int layer, heads, d;
-  std::int64_t block, sink, window, ring_tokens;
+  std::int64_t ring_tokens;
   const std::int64_t* position;  // of the step's first token
   unsigned long long* fault;     // 0, or where a row was not finite
 
-  SKV_HD std::int64_t sealed_for(std::int64_t t) const { return t < window ? 0 : (t - window) / block; }
-  SKV_HD int block_tokens(std::int64_t b) const { return static_cast<int>(b == 0 ? block - sink : block); }
+  SKV_HD int block_tokens(std::int64_t b) const { return static_cast<int>(CacheLayout::block_tokens(b)); }
 };
 
 SKV_HD inline std::int64_t exact_bytes(bool f32, std::int64_t values) {

@@ -255,7 +255,8 @@ class SpectralCache(Cache):
         elif pairs and self._head_dim % 2:
             raise ValueError(f"[hf] pairs: a head dim of {self._head_dim} has no pairs")
         layers = [SpectralLayer(workers, i, n_layers, type_k, type_v, list(padding), pairs) for i in range(n_layers)]
-        self._layouts = sorted({layer.batch(1, 1, self._head_dim).layout for layer in layers})
+        empty = [layer.batch(1, 1, self._head_dim) for layer in layers]
+        self._rules = list({batch.layout: batch.sealed_for for batch in empty}.values())  # one a layout
         self._shifts = sorted(set(padding)) or [0]
         super().__init__(layers=layers)
 
@@ -273,9 +274,9 @@ class SpectralCache(Cache):
     def _seals_at(self, position: int) -> bool:
         """Whether the query at this position reads a block as sealed that the one before it did not."""
         return any(
-            position - shift - window >= block and (position - shift - window) % block == 0
+            position > shift and sealed_for(position - shift) > sealed_for(position - shift - 1)
             for shift in self._shifts
-            for block, _, window in self._layouts
+            for sealed_for in self._rules
         )
 
     def crop(self, argument: int) -> None:

@@ -187,6 +187,13 @@ void bind_layer_batch(nb::module_& m) {
             return nb::make_tuple(layout.block, layout.sink, layout.window);
           },
           nb::sig("def layout(self) -> tuple[int, int, int]"), "Tokens of block, sink and window.")
+      .def(
+          "sealed_for",
+          [](const SharedLayer& self, std::int64_t position) {
+            return self.batch->layout().sealed_for(position);
+          },
+          nb::arg("position"),
+          "Blocks that a query at this position reads as sealed, counted from the sequence's first token.")
       .def("reports", reports, nb::sig("def reports(self) -> list[dict[str, typing.Any]]"),
            "What each sequence holds, as Session.cache_report gives it.");
 }

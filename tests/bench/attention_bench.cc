@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "kv/attention.h"
+#include "kv/cache.h"
 #include "simd/dispatch.h"
 
 namespace spectralkv {
@@ -49,19 +50,18 @@ double seconds() {
 }
 
 // Sealed blocks of a layer as they decode, exact tokens as they are; [n, heads * d] in head space.
-std::vector<float> decoded(const CacheLayer& layer, const CacheSide& side, const std::vector<float>& exact,
-                           const Shape& shape) {
+std::vector<float> decoded(const SideFormat& format, const CacheLayout& layout, const SideStore& side,
+                           const std::vector<float>& exact, const Shape& shape) {
   std::vector<float> rows = exact;
   const std::int64_t d = shape.dim, width = shape.kv_heads * d;
   for (std::size_t b = 0; b < side.blocks.size(); ++b) {
     const auto at = static_cast<std::int64_t>(b);
-    const std::int64_t n = layer.block_tokens(at), first = (at + 1) * layer.layout.block - n;
+    const std::int64_t n = layout.block_tokens(at), first = layout.block_begin(at);
     std::vector<float> turned(static_cast<std::size_t>(n * d)), head(turned.size());
     for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
-      const SealedBlock& block = side.blocks[b];
-      side.built.codec->decode(block.bytes.data() + block.offsets[static_cast<std::size_t>(h)], n,
-                               {turned.data(), n, d});
-      side.built.codec->leave({turned.data(), n, d}, {head.data(), n, d});
+      format.codec().decode(side.blocks[b].head(static_cast<std::size_t>(h)).data(), n,
+                            {turned.data(), n, d});
+      format.codec().leave({turned.data(), n, d}, {head.data(), n, d});
       for (std::int64_t t = 0; t < n; ++t)
         std::copy_n(head.data() + t * d, d, rows.data() + (first + t) * width + h * d);
     }
@@ -77,45 +77,54 @@ Result measure(const std::string& type, const Shape& shape) {
   constexpr std::int64_t kPrompt = 63;
   const std::int64_t d = shape.dim, width = shape.kv_heads * d, q_width = shape.heads * d;
   ThreadPool pool(static_cast<int>(shape.threads));
-  const CacheShape cache_shape{shape.layers, shape.kv_heads, d, shape.depth + kPrompt};
-  Cache cache(cache_shape, type, type, pool);
+  CacheWork work(pool, BlockPool());
+  const auto format =
+      std::make_shared<const CacheFormat>(CacheShape{shape.layers, shape.kv_heads, d}, type, type);
+  Cache cache(format, shape.depth + kPrompt, work.blocks);
   const auto k = rows_like_keys(100, shape.depth + kPrompt, shape.kv_heads, d),
              v = rows_like_keys(200, shape.depth + kPrompt, shape.kv_heads, d);
   const std::int64_t n_read = shape.depth / 128 * 128 - 1;  // the rest as a decode would bring it
   for (std::int64_t first = 0; first < shape.depth;) {
     const std::int64_t n = first < n_read ? n_read : shape.depth - first;
-    for (std::int64_t l = 0; l < shape.layers; ++l) {
-      cache.append(l, {k.data() + first * width, n, width}, {v.data() + first * width, n, width});
-      cache.settle(l, n);
-    }
-    cache.commit(n);
+    for (std::int64_t l = 0; l < shape.layers; ++l)
+      const Appended step(cache.layer(l), {k.data() + first * width, n, width},
+                          {v.data() + first * width, n, width}, work);
     first += n;
   }
 
-  Attention attention(pool);
   const AttentionShape how{shape.heads, 1 / std::sqrt(static_cast<float>(d)), 0};
   const auto q = normals(300, static_cast<std::size_t>(kPrompt * q_width));
   std::vector<float> out(q.size());
-  const auto run = [&](Cache& from, std::int64_t layer, std::int64_t n, std::vector<float>& to) {
+  // The tokens go again: the depth stays.
+  const auto run = [&](LayerStore& from, std::int64_t n, std::vector<float>& to) {
     const float *next_k = k.data() + shape.depth * width, *next_v = v.data() + shape.depth * width;
-    const auto staged = from.append(layer, {next_k, n, width}, {next_v, n, width});
-    const double start = seconds();
-    attention.run(from, layer, staged, how, {q.data(), n, q_width}, {to.data(), n, q_width});
-    return seconds() - start;
+    double start = 0, end = 0;
+    {
+      const Appended step(from, {next_k, n, width}, {next_v, n, width}, work);
+      start = seconds();
+      attend(step, how, {q.data(), n, q_width}, {to.data(), n, q_width}, work);
+      end = seconds();
+    }
+    from.truncate(shape.depth);
+    return end - start;
   };
 
   Result result;
   {
-    const CacheLayer& layer = cache.layer(0);
-    const auto k_rows = decoded(layer, layer.k, k, shape), v_rows = decoded(layer, layer.v, v, shape);
-    Cache exact({1, shape.kv_heads, d, shape.depth + kPrompt}, "f32", "f32", pool);
-    exact.append(0, {k_rows.data(), shape.depth, width}, {v_rows.data(), shape.depth, width});
-    exact.settle(0, shape.depth);
-    exact.commit(shape.depth);
+    const LayerFormat& layer = format->layer(0);
+    const LayerStore& store = cache.layer(0);
+    const auto k_rows = decoded(layer.k, layer.layout, store.k, k, shape),
+               v_rows = decoded(layer.v, layer.layout, store.v, v, shape);
+    const CacheFormat f32({1, shape.kv_heads, d}, "f32", "f32");
+    LayerStore exact(f32.layer(0), shape.depth + kPrompt);
+    {
+      const Appended context(exact, {k_rows.data(), shape.depth, width}, {v_rows.data(), shape.depth, width},
+                             work);
+    }
     std::vector<float> expected(out.size());
     for (const std::int64_t n : {std::int64_t{1}, kPrompt}) {
-      run(cache, 0, n, out);
-      run(exact, 0, n, expected);
+      run(cache.layer(0), n, out);
+      run(exact, n, expected);
       double error = 0, size = 0;
       for (std::size_t i = 0; i < static_cast<std::size_t>(n * q_width); ++i) {
         const double e = static_cast<double>(expected[i]), x = static_cast<double>(out[i]) - e;
@@ -128,7 +137,7 @@ Result measure(const std::string& type, const Shape& shape) {
   }
   const auto all_layers = [&](std::int64_t n) {
     double sum = 0;
-    for (std::int64_t l = 0; l < shape.layers; ++l) sum += run(cache, l, n, out);
+    for (std::int64_t l = 0; l < shape.layers; ++l) sum += run(cache.layer(l), n, out);
     return 1e3 * sum;
   };
   result.decode_ms = result.prompt_ms = 1e30;

@@ -46,38 +46,43 @@ AttentionShape shape() {
   return {kHeads, 1 / std::sqrt(static_cast<float>(kDim)), 0};
 }
 
-void fill(DeviceCache& cache, const Inputs& in, std::int64_t tokens, cudaStream_t stream) {
+std::shared_ptr<const CacheFormat> format_of(const char* type) {
+  return std::make_shared<const CacheFormat>(CacheShape{1, kKvHeads, kDim}, type, type);
+}
+
+void fill(DeviceCache& cache, const Inputs& in, std::int64_t tokens) {
   while (cache.n_tokens() < tokens) {
     const std::int64_t n = std::min(kPattern, tokens - cache.n_tokens());
-    cache.prepare(n, stream);
-    take_rows(cache, 0, {in.dk.data(), n, kWidth}, {in.dv.data(), n, kWidth}, stream);
+    cache.prepare(n);
+    take_rows(cache, 0, {in.dk.data(), n, kWidth}, {in.dv.data(), n, kWidth});
     cache.commit(n);
   }
 }
 
-void step(DeviceCache& cache, const Inputs& in, cudaStream_t stream) {
+void step(DeviceCache& cache, const Inputs& in) {
   attend(cache, 0, shape(), {in.dq.data(), 1, kQueryWidth}, {in.dk.data(), 1, kWidth},
-         {in.dv.data(), 1, kWidth}, {in.out.data(), 1, kQueryWidth}, stream);
+         {in.dv.data(), 1, kWidth}, {in.out.data(), 1, kQueryWidth});
 }
 
 // The distance between the device's and the CPU's outputs, over the CPU's norm.
 double difference(const Inputs& in, const char* type, std::int64_t tokens, cudaStream_t stream) {
-  DeviceCache cache({1, kKvHeads, kDim, tokens + 1}, type, type, stream);
-  fill(cache, in, tokens, stream);
-  cache.prepare(1, stream);
-  step(cache, in, stream);
+  device_kv::DeviceWork work(stream);
+  DeviceCache cache(format_of(type), tokens + 1, work);
+  fill(cache, in, tokens);
+  cache.prepare(1);
+  step(cache, in);
   std::vector<float> got(in.q.size()), expected(in.q.size());
   in.out.read(got, stream);
   device::synchronize(stream);
 
   ThreadPool pool(0);
-  Cache cpu({1, kKvHeads, kDim, tokens + 1}, type, type, pool);
-  Attention attention(pool);
-  cpu.append(0, {in.k.data(), tokens, kWidth}, {in.v.data(), tokens, kWidth});
-  cpu.settle(0, tokens);
-  cpu.commit(tokens);
-  const auto staged = cpu.append(0, {in.k.data(), 1, kWidth}, {in.v.data(), 1, kWidth});
-  attention.run(cpu, 0, staged, shape(), {in.q.data(), 1, kQueryWidth}, {expected.data(), 1, kQueryWidth});
+  CacheWork cpu_work(pool, BlockPool());
+  Cache cpu(format_of(type), tokens + 1, cpu_work.blocks);
+  {
+    const Appended all(cpu.layer(0), {in.k.data(), tokens, kWidth}, {in.v.data(), tokens, kWidth}, cpu_work);
+  }
+  const Appended next(cpu.layer(0), {in.k.data(), 1, kWidth}, {in.v.data(), 1, kWidth}, cpu_work);
+  attend(next, shape(), {in.q.data(), 1, kQueryWidth}, {expected.data(), 1, kQueryWidth}, cpu_work);
   double squares = 0, errors = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
     squares += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
@@ -118,18 +123,19 @@ double copy_bandwidth(cudaStream_t stream) {
 }
 
 void measure(const Inputs& in, const char* type, std::int64_t tokens, double bandwidth, cudaStream_t stream) {
-  DeviceCache cache({1, kKvHeads, kDim, tokens + 1}, type, type, stream);
-  fill(cache, in, tokens, stream);
+  device_kv::DeviceWork work(stream);
+  DeviceCache cache(format_of(type), tokens + 1, work);
+  fill(cache, in, tokens);
   const CacheReport report = cache.report();
   const double bytes =
       static_cast<double>(report.k.sealed_bytes + report.v.sealed_bytes) +
       2.0 * 2 * static_cast<double>(kWidth) * static_cast<double>(tokens - report.k.sealed_entries / kWidth);
-  cache.prepare(1, stream);
-  step(cache, in, stream);  // makes room, so that nothing is allocated within the graph
+  cache.prepare(1);
+  step(cache, in);  // makes room, so that nothing is allocated within the graph
   cudaGraph_t graph;
   cudaGraphExec_t replay;
   device::cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "beginning a capture");
-  step(cache, in, stream);
+  step(cache, in);
   device::cuda_check(cudaStreamEndCapture(stream, &graph), "ending a capture");
   device::cuda_check(cudaGraphInstantiate(&replay, graph, 0), "making a graph");
   const double ms = static_cast<double>(

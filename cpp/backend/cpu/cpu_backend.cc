@@ -17,7 +17,7 @@ class CpuBackend final : public Backend {
       : pool_(options.n_threads),
         f32_activations_(options.f32_activations),
         matmul_(pool_),
-        attention_(pool_) {}
+        work_(pool_, BlockPool()) {}
 
   std::string description() const override {
     return concat("cpu ", kernels().name, ", ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
@@ -84,26 +84,34 @@ class CpuBackend final : public Backend {
     by_token(gate.rows, [&](std::int64_t t) { kernels().silu_mul(gate.row(t), up.row(t), gate.cols); });
   }
 
-  std::unique_ptr<KvCache> make_cache(const CacheShape& shape, const std::string& type_k,
-                                      const std::string& type_v) override {
-    return std::make_unique<Cache>(shape, type_k, type_v, pool_);
+  void copy(ConstMatrix from, Matrix to) override {
+    by_token(from.rows, [&](std::int64_t t) {
+      std::memcpy(to.row(t), from.row(t), static_cast<std::size_t>(from.cols) * sizeof(float));
+    });
   }
 
-  void attend(KvCache& kv, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
+  std::unique_ptr<KvCache> make_cache(std::shared_ptr<const CacheFormat> format,
+                                      std::int64_t n_ctx) override {
+    return std::make_unique<Cache>(std::move(format), n_ctx, work_.blocks);
+  }
+
+  void attend(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
               ConstMatrix v, Matrix out) override {
-    auto& cache = static_cast<Cache&>(kv);  // made by make_cache
-    const Cache::Staged staged = [&] {
-      const StageClock clock(stages_, Stage::append);
-      return cache.append(layer, k, v);
-    }();
-    {
+    std::int64_t first = 0;
+    for (const StepPart& part : step) {
+      const auto of_part = [&](auto rows) { return rows.rows_range(first, part.n()); };
+      auto& store = static_cast<Cache&>(*part.cache).layer(layer);  // made by make_cache
+      const Appended rows = [&] {
+        const StageClock clock(stages_, Stage::append);
+        return Appended(store, of_part(k), of_part(v), work_);
+      }();
       const StageClock clock(stages_, Stage::attention);
-      attention_.run(cache, layer, staged, shape, q, out);
+      spectralkv::attend(rows, shape, of_part(q), of_part(out), work_);
+      first += part.n();
     }
-    cache.settle(layer, q.rows);
   }
 
-  std::int64_t work_bytes() const override { return attention_.work_bytes() + matmul_.work_bytes(); }
+  std::int64_t work_bytes() const override { return work_.bytes() + matmul_.work_bytes(); }
   Stages stages() const override { return stages_; }
 
  private:
@@ -123,7 +131,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   const bool f32_activations_;
   Matmul matmul_;
-  Attention attention_;
+  CacheWork work_;
   Stages stages_;
   std::deque<Buffer<float>> vectors_;
   std::deque<Panels> panels_;

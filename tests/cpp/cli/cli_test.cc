@@ -166,6 +166,7 @@ TEST(Summary, Lines) {
             "kv cache: 10.00 MiB for 512 tokens, 30 layers, K f16 16.00 bits per entry, "
             "V eoptshrinkq:2 2.31 bits per entry (2.05 as the paper counts)");
   report.v.sealed_entries = 0;
+  report.v.exact_bits = 16;
   EXPECT_TRUE(has(cache_line(report), "V eoptshrinkq:2 16.00 bits per entry (all in the exact tail)"));
   EXPECT_EQ(timing_line("eval time", 1.5, 30),
             "       eval time = 1500.00 ms / 30 tokens (50.00 ms per token, 20.00 tokens per second)");

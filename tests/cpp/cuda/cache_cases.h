@@ -13,6 +13,7 @@
 #include "kv/state_file.h"
 #include "support/compare.h"
 #include "support/gguf_builder.h"
+#include "support/host_cache.h"
 
 namespace spectralkv::cache_cases {
 
@@ -153,20 +154,31 @@ inline AttentionShape shape_of(const Case& c) {
 
 // A cache of the CPU that steps as the device does.
 struct Cpu {
-  explicit Cpu(const Case& c) : cache({1, c.kv_heads, c.d, c.n}, c.k, c.v, pool) {}
+  explicit Cpu(const Case& c) : held({1, c.kv_heads, c.d}, c.n, c.k, c.v, pool) {}
   std::vector<float> step(const Case& c, const Inputs& in, std::int64_t from, std::int64_t to) {
     const std::int64_t qw = c.heads * c.d, kw = c.kv_heads * c.d, n = to - from;
     std::vector<float> out(static_cast<std::size_t>(n * qw));
-    const auto staged = cache.append(0, {in.k.data() + from * kw, n, kw}, {in.v.data() + from * kw, n, kw});
-    attention.run(cache, 0, staged, shape_of(c), {in.q.data() + from * qw, n, qw}, {out.data(), n, qw});
-    cache.settle(0, n);
-    cache.commit(n);
+    held.attend(0, shape_of(c), {in.q.data() + from * qw, n, qw}, {in.k.data() + from * kw, n, kw},
+                {in.v.data() + from * kw, n, kw}, {out.data(), n, qw});
     return out;
   }
   ThreadPool pool{2};
-  Cache cache;
-  Attention attention{pool};
+  testing_support::HostCache held;
+  Cache& cache = held.cache;
 };
+
+// What the caches of these tests share. It holds device memory, whose list must be there until it goes.
+inline device_kv::DeviceWork& device_work() {
+  static const std::size_t held = device::allocated_bytes();
+  static device_kv::DeviceWork work(nullptr);
+  static_cast<void>(held);
+  return work;
+}
+
+inline DeviceCache device_cache(const CacheShape& shape, std::int64_t n_ctx, const std::string& k,
+                                const std::string& v) {
+  return DeviceCache(std::make_shared<const CacheFormat>(shape, k, v), n_ctx, device_work());
+}
 
 inline std::vector<float> device_step(DeviceCache& cache, const Case& c, const Inputs& in, std::int64_t from,
                                       std::int64_t to) {
@@ -176,9 +188,8 @@ inline std::vector<float> device_step(DeviceCache& cache, const Case& c, const I
   q.write(std::span(in.q).subspan(size(from * qw), size(n * qw)), nullptr);
   k.write(std::span(in.k).subspan(size(from * kw), size(n * kw)), nullptr);
   v.write(std::span(in.v).subspan(size(from * kw), size(n * kw)), nullptr);
-  cache.prepare(n, nullptr);
-  attend(cache, 0, shape_of(c), {q.data(), n, qw}, {k.data(), n, kw}, {v.data(), n, kw}, {out.data(), n, qw},
-         nullptr);
+  cache.prepare(n);
+  attend(cache, 0, shape_of(c), {q.data(), n, qw}, {k.data(), n, kw}, {v.data(), n, kw}, {out.data(), n, qw});
   cache.commit(n);
   std::vector<float> result(out.size());
   out.read(result, nullptr);

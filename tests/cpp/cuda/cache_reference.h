@@ -73,17 +73,18 @@ struct Reference {
   double tolerance = 0, f16_rounding = 0, weight_rounding = 0;
 };
 inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) {
-  const CacheLayer& layer = cache.layer(0);
-  const std::int64_t t = cache.n_tokens() - 1, d = c.d, sealed = layer.sealed_for(t);
-  EXPECT_EQ(sealed, std::ssize(layer.k.blocks)) << "a case whose last tokens seal no block";
+  const LayerStore& store = cache.layer(0);
+  const LayerFormat& layer = *store.format;
+  const std::int64_t t = cache.n_tokens() - 1, d = c.d, sealed = layer.layout.sealed_for(t);
+  EXPECT_EQ(sealed, std::ssize(store.k.blocks)) << "a case whose last tokens seal no block";
   Reference result;
   double k_top = 0, k_narrow = 0, v_top = 0, q_top = 0, spread = 0, out_least = INFINITY;
-  std::vector<float> rows(static_cast<std::size_t>(layer.layout.block * d + layer.tail_capacity() * d));
+  std::vector<float> rows(static_cast<std::size_t>(layer.layout.block * d + store.tail_capacity * d));
   for (std::int64_t h = 0; h < c.heads; ++h) {
     const auto kv = static_cast<std::size_t>(h / (c.heads / c.kv_heads));
     std::vector<float> q(in.q.begin() + (t * c.heads + h) * d, in.q.begin() + (t * c.heads + h + 1) * d),
         entered(q);
-    layer.k.built.codec->enter({q.data(), 1, d}, {entered.data(), 1, d});
+    layer.k.codec().enter({q.data(), 1, d}, {entered.data(), 1, d});
     q_top = std::max(q_top, norm_of(q));
     struct Token {
       double logit;
@@ -115,18 +116,19 @@ inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) 
       }
     };
     for (const bool keys : {true, false}) {
-      const CacheSide& side = keys ? layer.k : layer.v;
+      const SideFormat& format = keys ? layer.k : layer.v;
+      const SideStore& side = keys ? store.k : store.v;
       std::size_t at = 0;
       for (std::int64_t b = 0; b < sealed; ++b) {
-        const std::int64_t n = layer.block_tokens(b);
-        take(keys, *side.built.codec, side.blocks[static_cast<std::size_t>(b)].head(kv).data(), n,
-             (b + 1) * layer.layout.block - n, true, at);
+        const std::int64_t n = layer.layout.block_tokens(b);
+        take(keys, format.codec(), side.blocks[static_cast<std::size_t>(b)].head(kv).data(), n,
+             layer.layout.block_begin(b), true, at);
       }
       const auto head = static_cast<std::int64_t>(kv);
       if (sealed > 0 && layer.layout.sink > 0)
-        take(keys, *side.exact, side.sinks.data() + side.exact->max_bytes(head * layer.layout.sink),
+        take(keys, *format.exact, side.sinks.data() + format.exact->max_bytes(head * layer.layout.sink),
              layer.layout.sink, 0, false, at);
-      take(keys, *side.exact, side.tail.data() + side.exact->max_bytes(head * layer.tail_capacity()),
+      take(keys, *format.exact, side.tail.data() + format.exact->max_bytes(head * store.tail_capacity),
            t + 1 - sealed * layer.layout.block, sealed * layer.layout.block, false, at);
     }
     double top = -INFINITY, sum = 0, heaviest = 0, n_sealed = 0, narrow = 0;
@@ -143,13 +145,13 @@ inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) 
         mixed[token.sealed ? 0 : 1][j] += p * static_cast<double>(token.value[j]);
     }
     std::vector<float> coded(mixed[0].begin(), mixed[0].end()), left(coded.size());
-    layer.v.built.codec->leave({coded.data(), 1, d}, {left.data(), 1, d});
+    layer.v.codec().leave({coded.data(), 1, d}, {left.data(), 1, d});
     std::vector<float> head_out;
     for (std::size_t j = 0; j < left.size(); ++j)
       head_out.push_back(static_cast<float>((static_cast<double>(left[j]) + mixed[1][j]) / sum));
     out_least = std::min(out_least, norm_of(head_out));
     std::vector<float> out_in_codec(head_out);
-    layer.v.built.codec->enter({head_out.data(), 1, d}, {out_in_codec.data(), 1, d});
+    layer.v.codec().enter({head_out.data(), 1, d}, {out_in_codec.data(), 1, d});
     for (const Token& token : tokens) {
       std::vector<float> from(token.value);
       for (std::size_t j = 0; j < from.size(); ++j) from[j] -= (token.sealed ? out_in_codec : head_out)[j];

@@ -26,7 +26,7 @@ TEST_P(DeviceCacheTest, ReadsTheCpusState) {
   cpu.step(c, in, 0, held);
   const test::TempFolder folder;
   const std::string path = save(cpu.cache, folder, "cpu");
-  DeviceCache cache({1, c.kv_heads, c.d, c.n}, c.k, c.v, nullptr);
+  DeviceCache cache = device_cache({1, c.kv_heads, c.d}, c.n, c.k, c.v);
   {
     StateReader reader(path);
     cache.load(reader, held);
@@ -55,7 +55,7 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
   const Case& c = GetParam();
   const Inputs in(c);
   Cpu cpu(c);
-  DeviceCache cache({1, c.kv_heads, c.d, c.n}, c.k, c.v, nullptr);
+  DeviceCache cache = device_cache({1, c.kv_heads, c.d}, c.n, c.k, c.v);
   std::vector<float> expected, got;
   for (std::int64_t at = 0; at < c.n;) {
     const std::int64_t to = std::min(c.n, at + (at % 3 == 0 ? 130 : 1));
@@ -151,7 +151,7 @@ TEST(DeviceCacheCases, HaveEveryWidthInOneBlockAndOddRanks) {
     const Case c{1, 1, 128, 290, "eoptshrinkq:2", "eoptshrinkq:2", 0, 2, rows, rows};
     Cpu cpu(c);
     cpu.step(c, Inputs(c), 0, c.n);
-    for (const CacheSide* side : {&cpu.cache.layer(0).k, &cpu.cache.layer(0).v})
+    for (const SideStore* side : {&cpu.cache.layer(0).k, &cpu.cache.layer(0).v})
       for (const SealedBlock& block : side->blocks) {
         const auto head = block.head(0);
         const int rank = static_cast<int>(head[0]) & (kSkvOwnWidths - 1);
@@ -176,8 +176,8 @@ TEST(DeviceCacheTruncation, GoesBackWhereTheCpuDoes) {
     Cpu cpu(c);
     cpu.step(c, in, 0, 400);
     for (const std::int64_t keep : {0, 1, 128, 290, 399}) {
-      DeviceCache straight({1, 1, 64, 420}, type, type, nullptr),
-          turned({1, 1, 64, 420}, type, type, nullptr);
+      DeviceCache straight = device_cache({1, 1, 64}, 420, type, type),
+                  turned = device_cache({1, 1, 64}, 420, type, type);
       device_step(turned, c, in, 0, 400);
       ASSERT_EQ(turned.nearest_below(keep), cpu.cache.nearest_below(keep)) << type << ", " << keep;
       if (turned.nearest_below(keep) != keep) {
@@ -198,11 +198,46 @@ TEST(DeviceCacheTruncation, GoesBackWhereTheCpuDoes) {
 TEST(DeviceCacheReset, ForgetsEverything) {
   const Case c{2, 1, 64, 300, "eoptshrinkq:2", "eoptshrinkq:2"};
   const Inputs in(c);
-  DeviceCache cache({1, 1, 64, 300}, c.k, c.v, nullptr);
+  DeviceCache cache = device_cache({1, 1, 64}, 300, c.k, c.v);
   const auto first = device_step(cache, c, in, 0, 300);
   cache.reset();
   EXPECT_EQ(cache.n_tokens(), 0);
   EXPECT_EQ(device_step(cache, c, in, 0, 300), first);
+}
+
+// A fork reads the original's blocks and goes on as it would; neither sees what the other does then, cutting
+// back included.
+TEST(DeviceCacheFork, GoesOnAsTheOriginal) {
+  for (const char* type : {"f16", "eoptshrinkq:2,window=0", "q8_0,window=20"}) {
+    const Case c{2, 2, 64, 700, type, type};
+    const Inputs in(c);
+    const auto reading = [&](std::int64_t from, std::int64_t to) {
+      DeviceCache straight = device_cache({1, 2, 64}, 700, type, type);
+      if (from > 0) device_step(straight, c, in, 0, from);
+      return device_step(straight, c, in, from, to);
+    };
+    DeviceCache original = device_cache({1, 2, 64}, 700, type, type);
+    device_step(original, c, in, 0, 400);
+    const auto forked = original.fork(900);
+    auto& fork = static_cast<DeviceCache&>(*forked);
+    EXPECT_EQ(fork.n_tokens(), 400);
+    // The original goes back into what both share, and writes there anew.
+    original.truncate(original.nearest_below(256));
+    const std::int64_t back = original.n_tokens();
+    EXPECT_EQ(device_step(original, c, in, back, 660), reading(back, 660)) << type;
+    EXPECT_EQ(device_step(fork, c, in, 400, 650), reading(400, 650)) << type;
+    const auto again = fork.fork(700);
+    fork.reset();
+    EXPECT_EQ(device_step(static_cast<DeviceCache&>(*again), c, in, 650, 700), reading(650, 700)) << type;
+    std::vector<float> k(400 * 128), v(k.size());
+    Cpu cpu(c);
+    cpu.step(c, in, 0, 700);
+    std::vector<float> k_cpu(k.size()), v_cpu(k.size());
+    again->read(0, 100, {k.data(), 400, 128}, {v.data(), 400, 128});
+    cpu.cache.read(0, 100, {k_cpu.data(), 400, 128}, {v_cpu.data(), 400, 128});
+    EXPECT_LT(distance(k, k_cpu), 1e-3) << type;
+    EXPECT_LT(distance(v, v_cpu), 1e-3) << type;
+  }
 }
 
 // Pages fill up: blocks stay where they are.
@@ -210,7 +245,7 @@ TEST(DeviceCacheGrowth, ReadsBlocksOfManyPages) {
   const Case plain{1, 1, 256, 1300, "f32", "f32"};
   const Inputs in(plain);
   Cpu cpu(plain);
-  DeviceCache cache({1, 1, 256, 1300}, plain.k, plain.v, nullptr);
+  DeviceCache cache = device_cache({1, 1, 256}, 1300, plain.k, plain.v);
   cpu.step(plain, in, 0, 1290);
   device_step(cache, plain, in, 0, 1290);
   const auto expected = cpu.step(plain, in, 1290, 1291);
@@ -224,14 +259,14 @@ TEST(DeviceCacheGrowth, FillsPagesWithBlocksMuchSmallerThanTheLargest) {
   const Inputs in(c);
   const std::int64_t width = c.kv_heads * c.d;
   Cpu cpu(c);
-  DeviceCache cache({1, c.kv_heads, c.d, c.n}, c.k, c.v, nullptr);
+  DeviceCache cache = device_cache({1, c.kv_heads, c.d}, c.n, c.k, c.v);
   device::DeviceBuffer<float> k(in.k.size()), v(in.v.size());
   k.write(in.k, nullptr);
   v.write(in.v, nullptr);
   const auto take = [&](std::int64_t from, std::int64_t to) {
-    cache.prepare(to - from, nullptr);
+    cache.prepare(to - from);
     take_rows(cache, 0, {k.data() + from * width, to - from, width},
-              {v.data() + from * width, to - from, width}, nullptr);
+              {v.data() + from * width, to - from, width});
     cache.commit(to - from);
   };
   for (std::int64_t at = 0; at < c.n; at += 300) {
@@ -240,9 +275,7 @@ TEST(DeviceCacheGrowth, FillsPagesWithBlocksMuchSmallerThanTheLargest) {
       cache.truncate(cache.nearest_below(1700));
       take(cache.n_tokens(), at + 300);
     }
-    cpu.cache.append(0, {in.k.data() + at * width, 300, width}, {in.v.data() + at * width, 300, width});
-    cpu.cache.settle(0, 300);
-    cpu.cache.commit(300);
+    cpu.held.append(0, {in.k.data() + at * width, 300, width}, {in.v.data() + at * width, 300, width});
   }
   EXPECT_GT(cache.report().k.sealed_bytes, 1 << 20);
   const test::TempFolder folder;
@@ -255,7 +288,7 @@ TEST(DeviceCacheGrowth, FillsPagesWithBlocksMuchSmallerThanTheLargest) {
 
 std::string refusal(const char* k, const char* v, std::int64_t d) {
   try {
-    DeviceCache cache({1, 1, d, 128}, k, v, nullptr);
+    DeviceCache cache = device_cache({1, 1, d}, 128, k, v);
   } catch (const Error& error) {
     return error.what();
   }
@@ -286,10 +319,10 @@ TEST(DeviceCacheRows, NamesARowThatDoesNotFit) {
     const Case c{2, 2, 64, 10, "f16", "f16"};
     Inputs in(c);
     in.v[5 * 128 + 70] = bad;
-    DeviceCache cache({1, 2, 64, 10}, c.k, c.v, nullptr);
+    DeviceCache cache = device_cache({1, 2, 64}, 10, c.k, c.v);
     device_step(cache, c, in, 0, 10);
     try {
-      cache.check_rows(nullptr);
+      cache.check_rows();
       FAIL() << "nothing was found";
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find("layer 0, KV head 1: the value of token 5"), std::string::npos)

@@ -31,17 +31,21 @@ class Fidelity : public testing::Test {
  protected:
   Rows rows_of(std::int64_t layer) {
     Rows rows;
-    TapBackend tap(engine_.backend(),
-                   [&](std::int64_t l, const AttentionShape&, ConstMatrix q, ConstMatrix k, ConstMatrix v) {
-                     if (l != layer) return;
-                     rows.q.assign(q.data, q.data + q.rows * q.cols);
-                     rows.k.assign(k.data, k.data + k.rows * k.cols);
-                     rows.v.assign(v.data, v.data + v.rows * v.cols);
-                   });
+    TapBackend tap(engine_.backend(), [&](Step, std::int64_t l, const AttentionShape&, ConstMatrix q,
+                                          ConstMatrix k, ConstMatrix v) {
+      if (l != layer) return;
+      rows.q.assign(q.data, q.data + q.rows * q.cols);
+      rows.k.assign(k.data, k.data + k.rows * k.cols);
+      rows.v.assign(v.data, v.data + v.rows * v.cols);
+    });
     const ModelConfig& c = engine_.config();
     Scratch scratch(engine_.backend(), c, kTokens, 1);
-    const auto cache = tap.make_cache({c.n_layers, c.n_kv_heads, c.head_dim, kTokens}, "f32", "f32");
-    engine_.model().forward(tap, scratch, *cache, kTiny.text(kTokens), 0);
+    const auto cache = tap.make_cache(
+        std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim}, "f32", "f32"),
+        kTokens);
+    const std::vector<Token> text = kTiny.text(kTokens);
+    const StepPart part{cache.get(), text, 0};
+    engine_.model().forward(tap, scratch, {&part, 1});
     return rows;
   }
   FidelityResult measure(const FidelityOptions& o) {

@@ -9,11 +9,13 @@
 
 #include "base/error.h"
 #include "support/compare.h"
+#include "support/host_cache.h"
 
 namespace spectralkv {
 namespace {
 
 using testing_support::Comparison;
+using testing_support::HostCache;
 using testing_support::normals;
 
 struct Case {
@@ -35,17 +37,14 @@ Inputs make_inputs(const Case& c) {
 // Reads all tokens in batches of `batch`; returns the outputs [n, heads * d].
 std::vector<float> run_in_batches(const Case& c, const Inputs& in, std::int64_t batch, int threads) {
   ThreadPool pool(threads);
-  Cache cache({1, c.kv_heads, c.d, c.n}, c.type, c.type, pool);
-  Attention attention(pool);
+  HostCache cache({1, c.kv_heads, c.d}, c.n, c.type, c.type, pool);
   const std::int64_t qw = c.heads * c.d, kw = c.kv_heads * c.d;
   std::vector<float> out(static_cast<std::size_t>(c.n * qw), 1e30f);
   for (std::int64_t t = 0; t < c.n; t += batch) {
     const std::int64_t n = std::min(batch, c.n - t);
-    const auto staged = cache.append(0, {in.k.data() + t * kw, n, kw}, {in.v.data() + t * kw, n, kw});
-    attention.run(cache, 0, staged, {c.heads, 1 / std::sqrt(static_cast<float>(c.d)), c.sliding},
-                  {in.q.data() + t * qw, n, qw}, {out.data() + t * qw, n, qw});
-    cache.settle(0, n);
-    cache.commit(n);
+    cache.attend(0, {c.heads, 1 / std::sqrt(static_cast<float>(c.d)), c.sliding},
+                 {in.q.data() + t * qw, n, qw}, {in.k.data() + t * kw, n, kw}, {in.v.data() + t * kw, n, kw},
+                 {out.data() + t * qw, n, qw});
   }
   return out;
 }
@@ -123,31 +122,27 @@ TEST(Cache, ExactTruncatesAnywhere) {
   const Inputs in = make_inputs(c);
   ThreadPool pool(2);
   const std::int64_t kw = c.kv_heads * c.d, qw = c.heads * c.d;
-  const auto read = [&](Cache& cache, Attention& attention, std::int64_t from, std::int64_t to) {
+  const auto read = [&](HostCache& cache, std::int64_t from, std::int64_t to) {
     std::vector<float> out(static_cast<std::size_t>((to - from) * qw));
-    const auto staged =
-        cache.append(0, {in.k.data() + from * kw, to - from, kw}, {in.v.data() + from * kw, to - from, kw});
-    attention.run(cache, 0, staged, {c.heads, 0.25f, 0}, {in.q.data() + from * qw, to - from, qw},
-                  {out.data(), to - from, qw});
-    cache.settle(0, to - from);
-    cache.commit(to - from);
+    cache.attend(0, {c.heads, 0.25f, 0}, {in.q.data() + from * qw, to - from, qw},
+                 {in.k.data() + from * kw, to - from, kw}, {in.v.data() + from * kw, to - from, kw},
+                 {out.data(), to - from, qw});
     return out;
   };
   for (const std::int64_t keep : {0, 1, 127, 128, 129, 200, 256, 299}) {
-    Cache straight({1, c.kv_heads, c.d, c.n}, c.type, c.type, pool),
-        turned({1, c.kv_heads, c.d, c.n}, c.type, c.type, pool);
-    Attention attention(pool);
-    if (keep > 0) read(straight, attention, 0, keep);
-    read(turned, attention, 0, 300);
-    turned.truncate(keep);
-    EXPECT_EQ(turned.n_tokens(), keep);
-    EXPECT_EQ(read(straight, attention, keep, 300), read(turned, attention, keep, 300)) << keep;
+    HostCache straight({1, c.kv_heads, c.d}, c.n, c.type, c.type, pool),
+        turned({1, c.kv_heads, c.d}, c.n, c.type, c.type, pool);
+    if (keep > 0) read(straight, 0, keep);
+    read(turned, 0, 300);
+    turned.cache.truncate(keep);
+    EXPECT_EQ(turned.cache.n_tokens(), keep);
+    EXPECT_EQ(read(straight, keep, 300), read(turned, keep, 300)) << keep;
   }
 }
 
 TEST(Cache, RefusesWhatItCannotHold) {
   ThreadPool pool(1);
-  Cache cache({2, 1, 8, 16}, "f16", "f16", pool);
+  HostCache cache({2, 1, 8}, 16, "f16", "f16", pool);
   std::vector<float> rows(8, 1.0f);
   const auto message = [&](float value) {
     rows[3] = value;
@@ -161,20 +156,16 @@ TEST(Cache, RefusesWhatItCannotHold) {
   EXPECT_NE(message(std::numeric_limits<float>::quiet_NaN()).find("layer 1, KV head 0"), std::string::npos);
   EXPECT_NE(message(std::numeric_limits<float>::infinity()).find("not finite"), std::string::npos);
   EXPECT_NE(message(7e4f).find("beyond f16"), std::string::npos);
-  EXPECT_THROW(cache.truncate(1), Error);
-  EXPECT_THROW(cache.truncate(-1), Error);
+  EXPECT_THROW(cache.cache.truncate(1), Error);
+  EXPECT_THROW(cache.cache.truncate(-1), Error);
 }
 
 TEST(Cache, ReportCountsWhatIsHeld) {
   ThreadPool pool(1);
-  Cache cache({3, 2, 64, 512}, "f16", "f32", pool);
+  HostCache cache({3, 2, 64}, 512, "f16", "f32", pool);
   const std::vector<float> rows(static_cast<std::size_t>(256 * 128), 0.5f);
-  for (std::int64_t l = 0; l < 3; ++l) {
-    cache.append(l, {rows.data(), 256, 128}, {rows.data(), 256, 128});
-    cache.settle(l, 256);
-  }
-  cache.commit(256);
-  const CacheReport report = cache.report();
+  for (std::int64_t l = 0; l < 3; ++l) cache.append(l, {rows.data(), 256, 128}, {rows.data(), 256, 128});
+  const CacheReport report = cache.cache.report();
   EXPECT_EQ(report.k.sealed_entries, 3 * 256 * 128);
   EXPECT_EQ(report.k.paper_bits, 16);
   EXPECT_EQ(report.v.paper_bits, 32);

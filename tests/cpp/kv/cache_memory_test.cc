@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "kv/cache.h"
+#include "support/host_cache.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SKV_OWN_MALLOC 1
@@ -36,22 +36,17 @@ TEST_P(CacheMemory, ReportsWhatItAllocates) {
   ThreadPool pool(2);
   std::vector<float> rows(kBatch * kHeads * kDim);
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(random_normal(1, i));
-  const auto read = [&](Cache& cache) {
-    while (cache.n_tokens() < kTokens) {
-      const std::int64_t n = std::min(kBatch, kTokens - cache.n_tokens());
-      const ConstMatrix x(rows.data(), n, kHeads * kDim);
-      for (std::int64_t l = 0; l < kLayers; ++l) {
-        static_cast<void>(cache.append(l, x, x));
-        cache.settle(l, n);
-      }
-      cache.commit(n);
+  const auto read = [&](testing_support::HostCache& cache) {
+    for (std::int64_t at = 0; at < kTokens; at += kBatch) {
+      const ConstMatrix x(rows.data(), std::min(kBatch, kTokens - at), kHeads * kDim);
+      for (std::int64_t l = 0; l < kLayers; ++l) cache.append(l, x, x);
     }
   };
   const std::int64_t before = allocated();
-  Cache cache({kLayers, kHeads, kDim, 8192}, GetParam(), GetParam(), pool);
+  testing_support::HostCache cache({kLayers, kHeads, kDim}, 8192, GetParam(), GetParam(), pool);
   read(cache);
-  const CacheReport report = cache.report();
-  const auto reported = static_cast<double>(report.bytes() + report.work_bytes);
+  const CacheReport report = cache.cache.report();
+  const auto reported = static_cast<double>(report.bytes() + cache.work.bytes());
   const auto taken = static_cast<double>(allocated() - before);
   EXPECT_NEAR(reported, taken, 0.02 * taken) << reported << " bytes of " << taken << " were reported";
   EXPECT_GT(report.bytes(), 0.9 * taken) << "work space";

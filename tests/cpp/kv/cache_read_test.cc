@@ -1,15 +1,16 @@
-// What Cache::read gives is what attention reads, and a copy is the cache.
+// What a cache's `read` gives is what attention reads, and a fork goes on as the cache.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "kv/attention.h"
 #include "support/compare.h"
+#include "support/host_cache.h"
 
 namespace spectralkv {
 namespace {
 
+using testing_support::HostCache;
 using testing_support::normals;
 
 constexpr std::int64_t kHeads = 2, kDim = 64, kTokens = 700, kWidth = kHeads * kDim;
@@ -30,56 +31,52 @@ double norm(const float* a, const float* b) {
 // 16, so 700 others weigh 1e-4 at most.
 TEST_P(Reading, IsWhatAttentionReads) {
   ThreadPool pool(2);
-  Cache cache({1, kHeads, kDim, kTokens + 1}, GetParam(), GetParam(), pool);
-  Attention attention(pool);
+  HostCache held({1, kHeads, kDim}, kTokens + 1, GetParam(), GetParam(), pool);
+  Cache& cache = held.cache;
   const auto k = normals(1, static_cast<std::size_t>((kTokens + 1) * kWidth));
   const auto v = normals(2, static_cast<std::size_t>((kTokens + 1) * kWidth));
-  (void)cache.append(0, {k.data(), kTokens, kWidth}, {v.data(), kTokens, kWidth});
-  cache.settle(0, kTokens);
-  cache.commit(kTokens);
+  held.append(0, {k.data(), kTokens, kWidth}, {v.data(), kTokens, kWidth});
   std::vector<float> k_read(static_cast<std::size_t>(kTokens * kWidth)), v_read(k_read.size());
   const Matrix k_all(k_read.data(), kTokens, kWidth), v_all(v_read.data(), kTokens, kWidth);
   cache.read(0, 0, k_all, v_all);
 
-  const auto staged =
-      cache.append(0, {k.data() + kTokens * kWidth, 1, kWidth}, {v.data() + kTokens * kWidth, 1, kWidth});
-  const std::int64_t sealed = cache.layer(0).sealed_for(kTokens) * cache.layer(0).layout.block;
+  const Appended next(cache.layer(0), {k.data() + kTokens * kWidth, 1, kWidth},
+                      {v.data() + kTokens * kWidth, 1, kWidth}, held.work);
+  const CacheLayout& layout = cache.format().layer(0).layout;
+  const std::int64_t sealed = layout.sealed_for(kTokens) * layout.block;
   double apart = 0;
   for (const std::int64_t t : {0, 3, 4, 127, 128, 300, 511, 512, 639, 640, 699}) {
     std::vector<float> q(k.begin() + t * kWidth, k.begin() + (t + 1) * kWidth), out(kWidth);
     for (float& x : q) x *= 4;
-    attention.run(cache, 0, staged, {kHeads, 1 / std::sqrt(static_cast<float>(kDim)), 0},
-                  {q.data(), 1, kWidth}, {out.data(), 1, kWidth});
+    attend(next, {kHeads, 1 / std::sqrt(static_cast<float>(kDim)), 0}, {q.data(), 1, kWidth},
+           {out.data(), 1, kWidth}, held.work);
     for (std::int64_t h = 0; h < kHeads; ++h) {
       // A weight is rounded to 8 bits where codes meet it.
       EXPECT_LT(norm(out.data() + h * kDim, v_all.row(t) + h * kDim),
                 0.01 * norm(v_all.row(t) + h * kDim, nullptr))
           << GetParam() << ", token " << t << ", head " << h;
-      if (t >= cache.layer(0).layout.sink && t < sealed)
+      if (t >= layout.sink && t < sealed)
         apart += norm(v_all.row(t) + h * kDim, v.data() + t * kWidth + h * kDim);
     }
   }
-  if (cache.layer(0).lossy) {
+  if (cache.format().layer(0).lossy) {
     EXPECT_GT(apart, 0.1) << "no block was read as sealed";
   }
-  cache.settle(0, 1);
-  cache.commit(1);
 }
 
-TEST_P(Reading, ACopyGoesOnAsTheCache) {
+TEST_P(Reading, AForkGoesOnAsTheCache) {
   ThreadPool pool(2);
-  const CacheShape shape{1, kHeads, kDim, kTokens};
-  Cache cache(shape, GetParam(), GetParam(), pool), copy(shape, GetParam(), GetParam(), pool);
+  HostCache held({1, kHeads, kDim}, kTokens, GetParam(), GetParam(), pool);
+  Cache& cache = held.cache;
   const auto k = normals(3, static_cast<std::size_t>(kTokens * kWidth));
   const auto v = normals(4, static_cast<std::size_t>(kTokens * kWidth));
   const auto append = [&](Cache& to, std::int64_t first, std::int64_t n) {
-    (void)to.append(0, {k.data() + first * kWidth, n, kWidth}, {v.data() + first * kWidth, n, kWidth});
-    to.settle(0, n);
-    to.commit(n);
+    const Appended rows(to.layer(0), {k.data() + first * kWidth, n, kWidth},
+                        {v.data() + first * kWidth, n, kWidth}, held.work);
   };
   append(cache, 0, 400);
-  copy.copy_from(cache);
-  cache.drop_work();
+  const auto forked = cache.fork(kTokens);
+  auto& copy = static_cast<Cache&>(*forked);
   append(cache, 400, 300);
   EXPECT_EQ(copy.n_tokens(), 400);
   append(copy, 400, 300);

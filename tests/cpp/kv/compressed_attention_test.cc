@@ -11,11 +11,13 @@
 #include "kv/codecs/residual_codes.h"
 #include "kv/codecs/shared_tables.h"
 #include "support/compare.h"
+#include "support/host_cache.h"
 
 namespace spectralkv {
 namespace {
 
 using testing_support::Comparison;
+using testing_support::HostCache;
 using testing_support::kEps;
 using testing_support::normals;
 
@@ -49,17 +51,14 @@ Inputs make_inputs(const Case& c) {
 
 std::vector<float> run_in_batches(const Case& c, const Inputs& in, std::int64_t batch, int threads) {
   ThreadPool pool(threads);
-  Cache cache({1, c.kv_heads, c.d, c.n}, c.k, c.v, pool);
-  Attention attention(pool);
+  HostCache cache({1, c.kv_heads, c.d}, c.n, c.k, c.v, pool);
   const std::int64_t qw = c.heads * c.d, kw = c.kv_heads * c.d;
   std::vector<float> out(static_cast<std::size_t>(c.n * qw), 1e30f);
   for (std::int64_t t = 0; t < c.n; t += batch) {
     const std::int64_t n = std::min(batch, c.n - t);
-    const auto staged = cache.append(0, {in.k.data() + t * kw, n, kw}, {in.v.data() + t * kw, n, kw});
-    attention.run(cache, 0, staged, {c.heads, 1 / std::sqrt(static_cast<float>(c.d)), c.sliding},
-                  {in.q.data() + t * qw, n, qw}, {out.data() + t * qw, n, qw});
-    cache.settle(0, n);
-    cache.commit(n);
+    cache.attend(0, {c.heads, 1 / std::sqrt(static_cast<float>(c.d)), c.sliding},
+                 {in.q.data() + t * qw, n, qw}, {in.k.data() + t * kw, n, kw}, {in.v.data() + t * kw, n, kw},
+                 {out.data() + t * qw, n, qw});
   }
   return out;
 }

@@ -1,15 +1,16 @@
-// Compressed caches cut back, copied, and given more room than there is context.
+// Compressed caches cut back, forked, and given more room than there is context.
 #include <gtest/gtest.h>
 
 #include <cstring>
 
 #include "base/error.h"
-#include "kv/attention.h"
 #include "support/compare.h"
+#include "support/host_cache.h"
 
 namespace spectralkv {
 namespace {
 
+using testing_support::HostCache;
 using testing_support::normals;
 
 constexpr std::int64_t kHeads = 2, kDim = 64, kTokens = 400, kWidth = kHeads * kDim;
@@ -17,31 +18,30 @@ constexpr std::int64_t kHeads = 2, kDim = 64, kTokens = 400, kWidth = kHeads * k
 // Reads tokens of one fixed text into a cache of two layers; gives the outputs of both.
 class Reader {
  public:
-  explicit Reader(ThreadPool& pool) : attention_(pool) {}
-  std::vector<float> read(Cache& cache, std::int64_t to) {
+  explicit Reader(ThreadPool& pool) : work_(pool, BlockPool()) {}
+  std::vector<float> read(KvCache& kv, std::int64_t to) {
+    auto& cache = static_cast<Cache&>(kv);
     const std::int64_t from = cache.n_tokens(), n = to - from;
     std::vector<float> out(static_cast<std::size_t>(2 * n * kWidth));
     for (std::int64_t l = 0; l < 2; ++l) {
       const auto rows = [&](const std::vector<float>& all) {
         return ConstMatrix(all.data() + from * kWidth, n, kWidth);
       };
-      const auto staged = cache.append(l, rows(k_), rows(v_));
-      attention_.run(cache, l, staged, {kHeads, 0.125f, 0}, rows(q_),
-                     {out.data() + l * n * kWidth, n, kWidth});
-      cache.settle(l, n);
+      const Appended step(cache.layer(l), rows(k_), rows(v_), work_);
+      attend(step, {kHeads, 0.125f, 0}, rows(q_), {out.data() + l * n * kWidth, n, kWidth}, work_);
     }
-    cache.commit(n);
     return out;
   }
 
  private:
-  Attention attention_;
+  CacheWork work_;
   std::vector<float> q_ = normals(1, kTokens*kWidth), k_ = normals(2, kTokens*kWidth, 2.0),
                      v_ = normals(3, kTokens*kWidth);
 };
 
-Cache make_cache(const std::string& type, ThreadPool& pool, std::int64_t n_ctx = kTokens) {
-  return Cache({2, kHeads, kDim, n_ctx}, type, type, pool);
+Cache make_cache(const std::string& type, std::int64_t n_ctx = kTokens, BlockPool pool = {}) {
+  return Cache(std::make_shared<const CacheFormat>(CacheShape{2, kHeads, kDim}, type, type), n_ctx,
+               std::move(pool));
 }
 
 std::string refusal(Cache& cache, std::int64_t n) {
@@ -65,7 +65,7 @@ TEST(CompressedCache, CutsBackToWhatAStraightReadingHolds) {
     Reader reader(pool);
     std::int64_t kept = 0;
     for (const std::int64_t n : {1, 50, 63, 64, 65, 100, 128, 200, 256, 300, 320, 340, 352, 353, 384, 389}) {
-      Cache straight = make_cache(type, pool), cut = make_cache(type, pool);
+      Cache straight = make_cache(type), cut = make_cache(type);
       reader.read(cut, 390);
       const std::string said = refusal(cut, n);
       std::int64_t keep = n;
@@ -88,50 +88,70 @@ TEST(CompressedCache, CutsBackToWhatAStraightReadingHolds) {
   }
 }
 
-TEST(CompressedCache, ACopyGoesOnAsTheOriginal) {
+TEST(CompressedCache, AForkGoesOnAsTheOriginal) {
   ThreadPool pool(2);
   for (const std::string type : {"f16", "eoptshrinkq:2,block=64", "q8_0,sink=4;layers 1=f32"})
     for (const std::int64_t n : {0, 3, 64, 250}) {
       SCOPED_TRACE(concat(type, ", ", n, " tokens"));
       Reader reader(pool);
-      Cache original = make_cache(type, pool), copy = make_cache(type, pool, 500);
+      Cache original = make_cache(type);
       if (n > 0) reader.read(original, n);
-      reader.read(copy, 77);
-      copy.copy_from(original);
-      copy.copy_from(copy);
-      EXPECT_EQ(copy.n_tokens(), n);
-      EXPECT_EQ(copy.report().k.sealed_bytes, original.report().k.sealed_bytes);
-      const auto expected = reader.read(original, 390);  // the copy does not see this
-      const auto got = reader.read(copy, 390);
+      const auto fork = original.fork(500);
+      EXPECT_EQ(fork->n_tokens(), n);
+      EXPECT_EQ(fork->n_ctx(), 500);
+      EXPECT_EQ(fork->report().k.sealed_bytes, original.report().k.sealed_bytes);
+      const auto expected = reader.read(original, 390);  // the fork does not see this
+      const auto got = reader.read(*fork, 390);
       EXPECT_EQ(std::memcmp(expected.data(), got.data(), got.size() * sizeof(float)), 0);
     }
   Reader reader(pool);
-  Cache original = make_cache("q8_0", pool);
+  Cache original = make_cache("q8_0");
   reader.read(original, 200);
-  const auto says = [&](Cache cache, const char* words) {
-    reader.read(cache, 20);
-    try {
-      cache.copy_from(original);
-      ADD_FAILURE() << words;
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
-      EXPECT_EQ(cache.n_tokens(), 20);
-    }
+  EXPECT_THROW(original.fork(199), Error);
+}
+
+// Sealed blocks are held once by all that share them, and go with the last one.
+TEST(CompressedCache, ForksShareSealedBlocks) {
+  ThreadPool threads(2);
+  const BlockPool pool;
+  CacheWork work(threads, pool);
+  const std::string type = "eoptshrinkq:2,block=64,window=0";
+  auto original = make_cache(type, kTokens, pool).fork(kTokens);
+  const auto rows = normals(7, static_cast<std::size_t>(kTokens * kWidth));
+  const auto append = [&](KvCache& to, std::int64_t n) {
+    const ConstMatrix x(rows.data() + to.n_tokens() * kWidth, n, kWidth);
+    for (std::int64_t l = 0; l < 2; ++l) const Appended step(static_cast<Cache&>(to).layer(l), x, x, work);
   };
-  says(make_cache("q8_0,sink=1", pool), "layer 0 holds cache type 'q8_0' there and 'q8_0,sink=1' here");
-  says(make_cache("q8_0", pool, 199), "200 tokens do not fit into a context of 199");
+  append(*original, 200);
+  const std::int64_t held = pool.bytes();
+  const CacheReport report = original->report();
+  EXPECT_GE(held, report.k.sealed_bytes + report.v.sealed_bytes);
+  EXPECT_LT(held, report.k.sealed_bytes + report.v.sealed_bytes + 4 * 12);  // 12 blocks, to a whole word each
+  auto first = original->fork(kTokens), second = first->fork(kTokens);
+  EXPECT_EQ(pool.bytes(), held);
+  append(*second, 56);  // a block more, in both layers' K and V
+  EXPECT_GT(pool.bytes(), held);
+  original->truncate(64);
+  original.reset();
+  first->truncate(128);
+  EXPECT_GT(pool.bytes(), held) << "the second fork still reads them";
+  second.reset();
+  EXPECT_LT(pool.bytes(), held);
+  EXPECT_GT(pool.bytes(), 0);
+  first.reset();
+  EXPECT_EQ(pool.bytes(), 0);
 }
 
 // A window or a block that is longer than the context leaves all exact, and takes no memory beyond it.
 TEST(CompressedCache, NoTailIsLongerThanTheContext) {
   ThreadPool pool(2);
   Reader reader(pool);
-  Cache exact = make_cache("f16", pool, 300);
+  Cache exact = make_cache("f16", 300);
   const auto expected = reader.read(exact, 300);
   for (const std::string type :
        {"eoptshrinkq:2,window=1048576", "turboquant:2,block=4096", "q8_0,window=200"}) {
-    Cache cache = make_cache(type, pool, 300);
-    EXPECT_EQ(cache.report().k.exact_bytes - cache.layer(0).layout.sink * 2 * kWidth * 2,
+    Cache cache = make_cache(type, 300);
+    EXPECT_EQ(cache.report().k.exact_bytes - cache.format().layer(0).layout.sink * 2 * kWidth * 2,
               2 * 300 * kWidth * 2)
         << type;
     const auto got = reader.read(cache, 300);
@@ -144,10 +164,7 @@ TEST(CompressedCache, NoTailIsLongerThanTheContext) {
 }
 
 TEST(CompressedCache, ReportsNameWhatEachLayerHas) {
-  ThreadPool pool(1);
-  const auto name = [&](const std::string& type) {
-    return Cache({6, 1, 64, 16}, type, "f16", pool).report().k.codec;
-  };
+  const auto name = [&](const std::string& type) { return CacheFormat({6, 1, 64}, type, "f16").name_k(); };
   EXPECT_EQ(name("eoptshrinkq:2"), "eoptshrinkq:2");
   EXPECT_EQ(name("eoptshrinkq:2;layers 0-1,5=q8_0"), "eoptshrinkq:2;layers 0-1,5=q8_0");
   EXPECT_EQ(name("f16;layers 0,2-4=q8_0,sink=4;layers 5=q4_0"), "q8_0,sink=4;layers 1=f16;layers 5=q4_0");

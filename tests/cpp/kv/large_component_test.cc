@@ -7,13 +7,14 @@
 
 #include "base/half.h"
 #include "cpp/kv/codec_cases.h"
-#include "kv/attention.h"
 #include "kv/codecs/shared_tables.h"
 #include "spectral/edge.h"
+#include "support/host_cache.h"
 
 namespace spectralkv {
 namespace {
 
+using testing_support::HostCache;
 using testing_support::normals;
 
 constexpr double kOffset = 1000;  // of noise of deviation 1
@@ -115,18 +116,15 @@ TEST(LargeComponent, EveryCodecsErrorIsBounded) {
 std::vector<double> attend(const std::string& type_k, Kind kind, std::int64_t n, std::int64_t d, int batch) {
   const std::int64_t heads = 4;
   ThreadPool pool(2);
-  Cache cache({1, 1, d, n}, type_k, "f32", pool);
-  Attention attention(pool);
+  HostCache cache({1, 1, d}, n, type_k, "f32", pool);
   const auto k = keys(kind, n, d, 21), v = normals(23, static_cast<std::size_t>(n * d)),
              q = normals(24, static_cast<std::size_t>(n * heads * d));
   std::vector<float> out(static_cast<std::size_t>(n * heads * d));
   for (std::int64_t t = 0; t < n; t += batch) {
     const std::int64_t m = std::min<std::int64_t>(batch, n - t);
-    const auto staged = cache.append(0, {k.data() + t * d, m, d}, {v.data() + t * d, m, d});
-    attention.run(cache, 0, staged, {heads, 1 / std::sqrt(static_cast<float>(d)), 0},
-                  {q.data() + t * heads * d, m, heads * d}, {out.data() + t * heads * d, m, heads * d});
-    cache.settle(0, m);
-    cache.commit(m);
+    cache.attend(0, {heads, 1 / std::sqrt(static_cast<float>(d)), 0},
+                 {q.data() + t * heads * d, m, heads * d}, {k.data() + t * d, m, d}, {v.data() + t * d, m, d},
+                 {out.data() + t * heads * d, m, heads * d});
   }
   return {out.begin() + n / 2 * heads * d, out.end()};
 }

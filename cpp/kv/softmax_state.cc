@@ -1,5 +1,5 @@
 // Online softmax.
-#include "kv/state.h"
+#include "kv/softmax_state.h"
 
 #include <cmath>
 #include <cstring>

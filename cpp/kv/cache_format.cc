@@ -1,0 +1,136 @@
+// What follows from codecs and layout.
+#include "kv/cache_format.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "kv/codecs/exact.h"
+
+namespace spectralkv {
+namespace {
+
+// K and V of a layer share one layout: an exact codec takes the other's; of two lossy ones, both keep as much
+// exact as either asks for. Blocks of different lengths are a value error.
+CacheLayout shared_layout(const BuiltCodec& k, const BuiltCodec& v, std::int64_t layer) {
+  if (!k.lossy || !v.lossy) return k.lossy ? k.layout : v.layout;
+  check(k.layout.block == v.layout.block, "kv", "layer ", layer, ": K '", k.text, "' has blocks of ",
+        k.layout.block, " tokens and V '", v.text, "' of ", v.layout.block, ": they must agree");
+  CacheLayout layout = k.layout;
+  layout.sink = std::max(k.layout.sink, v.layout.sink);
+  layout.window = std::max(k.layout.window, v.layout.window);
+  return layout;
+}
+
+// What most layers have, then the layers that have something else.
+std::string layers_name(std::span<const std::string> codec_texts) {
+  std::map<std::string, std::string> ranges;
+  std::map<std::string, std::size_t> counts;
+  std::string most;
+  for (std::size_t l = 0; l < codec_texts.size();) {
+    const std::string& text = codec_texts[l];
+    std::size_t end = l + 1;
+    while (end < codec_texts.size() && codec_texts[end] == text) ++end;
+    ranges[text] += concat(ranges[text].empty() ? "" : ",", l, end - l > 1 ? concat("-", end - 1) : "");
+    if ((counts[text] += end - l) > counts[most]) most = text;
+    l = end;
+  }
+  std::string name = most;
+  for (const auto& [text, where] : ranges)
+    if (text != most) name += concat(";layers ", where, "=", text);
+  return name;
+}
+
+std::string side_name(std::span<const LayerFormat> layers, SideFormat LayerFormat::*side) {
+  std::vector<std::string> texts;
+  for (const auto& layer : layers) texts.push_back((layer.*side).built.text);
+  return layers_name(texts);
+}
+
+}  // namespace
+
+std::int64_t LayerFormat::tail_capacity(std::int64_t n_ctx) const {
+  const std::int64_t usual = layout.block + layout.window;
+  return std::min(n_ctx, layout.seal_until < n_ctx ? std::max(usual, layout.tail_tokens(n_ctx)) : usual);
+}
+
+std::int64_t LayerFormat::exact_bytes(const SideFormat& side, std::int64_t n_ctx) const {
+  return side.exact->max_bytes(n_kv_heads * layout.sink) +
+         side.exact->max_bytes(n_kv_heads * tail_capacity(n_ctx));
+}
+
+bool LayerFormat::can_go_back(std::int64_t n_tokens, std::int64_t n) const {
+  if (!lossy || n == 0) return true;
+  const std::int64_t blocks = layout.sealed_for(n_tokens);
+  if (n >= blocks * layout.block) return layout.sealed_for(n) >= blocks;
+  return layout.window == 0 && n % layout.block == 0;
+}
+
+CacheFormat::CacheFormat(const CacheShape& shape, const std::string& type_k, const std::string& type_v,
+                         std::int64_t seal_until)
+    : shape_(shape),
+      f16_(make_f16_codec(shape.head_dim)),
+      f32_(make_f32_codec(shape.head_dim)),
+      layers_(static_cast<std::size_t>(shape.n_layers)) {
+  const auto k_texts = split_layers(type_k, shape.n_layers), v_texts = split_layers(type_v, shape.n_layers);
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    LayerFormat& layer = layers_[l];
+    layer.layer = shape.first_layer + static_cast<std::int64_t>(l);
+    layer.n_kv_heads = shape.n_kv_heads;
+    layer.head_dim = shape.head_dim;
+    layer.k.built = build_codec(k_texts[l], shape.head_dim, KvSide::keys);
+    layer.v.built = build_codec(v_texts[l], shape.head_dim, KvSide::values);
+    layer.lossy = layer.k.built.lossy || layer.v.built.lossy;
+    layer.layout = shared_layout(layer.k.built, layer.v.built, layer.layer);
+    layer.layout.seal_until = seal_until;
+    for (SideFormat* side : {&layer.k, &layer.v})
+      side->exact = side->codec().form().kind == CodecForm::Kind::f32 ? f32_.get() : f16_.get();
+  }
+  name_k_ = side_name(layers_, &LayerFormat::k);
+  name_v_ = side_name(layers_, &LayerFormat::v);
+}
+
+double CacheFormat::exact_bits(SideFormat LayerFormat::*side) const {
+  double sum = 0;
+  for (const LayerFormat& layer : layers_)
+    sum += 8.0 * static_cast<double>((layer.*side).exact->max_bytes(1)) / static_cast<double>(layer.head_dim);
+  return sum / static_cast<double>(layers_.size());
+}
+
+bool CacheFormat::can_go_back(std::int64_t n_tokens, std::int64_t n) const {
+  return std::all_of(layers_.begin(), layers_.end(),
+                     [=](const LayerFormat& layer) { return layer.can_go_back(n_tokens, n); });
+}
+
+std::int64_t CacheFormat::nearest_below(std::int64_t n_tokens, std::int64_t n) const {
+  n = std::clamp<std::int64_t>(n, 0, n_tokens);
+  while (n < n_tokens && !can_go_back(n_tokens, n)) --n;
+  return n;
+}
+
+void CacheFormat::check_truncation(std::int64_t n_tokens, std::int64_t n) const {
+  check(n >= 0 && n <= n_tokens, "kv", "truncate: ", n, " is not within 0 to ", n_tokens, " tokens");
+  if (n == n_tokens || can_go_back(n_tokens, n)) return;
+  const std::int64_t below = nearest_below(n_tokens, n);
+  std::int64_t above = n;
+  while (above < n_tokens && !can_go_back(n_tokens, above)) ++above;
+  const std::int64_t nearest = n - below <= above - n ? below : above;
+  fail(ErrorKind::value, "kv", "the cache cannot go back to ", n,
+       " tokens: its blocks are sealed whole; the nearest length that it can go back to is ", nearest);
+}
+
+CacheReport empty_report(const CacheFormat& format, std::int64_t n_ctx, std::int64_t n_tokens) {
+  CacheReport report;
+  report.n_layers = format.shape().n_layers;
+  report.n_kv_heads = format.shape().n_kv_heads;
+  report.head_dim = format.shape().head_dim;
+  report.n_ctx = n_ctx;
+  report.n_tokens = n_tokens;
+  report.k.codec = format.name_k();
+  report.v.codec = format.name_v();
+  report.k.exact_bits = format.exact_bits(&LayerFormat::k);
+  report.v.exact_bits = format.exact_bits(&LayerFormat::v);
+  return report;
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,79 @@
+// How a model's keys and values are stored, layer by layer: codecs, layout, and what follows from them. Says
+// nothing of any sequence; one format serves all sequences that are stored alike, on every backend.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kv/codecs.h"
+#include "kv/report.h"
+
+namespace spectralkv {
+
+struct CacheShape {
+  std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0;
+  std::int64_t first_layer = 0;  // what messages call layer 0
+};
+
+// K or V of a layer.
+struct SideFormat {
+  BuiltCodec built;              // of sealed blocks
+  const Codec* exact = nullptr;  // of sinks and tail, f16 or f32
+
+  const Codec& codec() const { return *built.codec; }
+  bool exact_f32() const { return exact->form().kind == CodecForm::Kind::f32; }
+};
+
+struct LayerFormat {
+  std::int64_t layer = 0;  // as messages name it
+  std::int64_t n_kv_heads = 0, head_dim = 0;
+  CacheLayout layout;
+  bool lossy = false;
+  SideFormat k, v;
+
+  // The longest tail of a sequence of up to n_ctx tokens.
+  std::int64_t tail_capacity(std::int64_t n_ctx) const;
+  // Bytes of a side's sinks and tail, as allocated.
+  std::int64_t exact_bytes(const SideFormat& side, std::int64_t n_ctx) const;
+  // Whether n_tokens can become the first n of them. An exact layer can go back anywhere. Another one can go
+  // back into its tail; before that only to the end of a sealed block, which leaves an empty tail (window 0),
+  // or to 0.
+  bool can_go_back(std::int64_t n_tokens, std::int64_t n) const;
+};
+
+class CacheFormat {
+ public:
+  // type_k, type_v: specs for all layers (kv/codecs.h). seal_until: CacheLayout's, for measurements.
+  CacheFormat(const CacheShape& shape, const std::string& type_k, const std::string& type_v,
+              std::int64_t seal_until = CacheLayout::kNowhere);
+
+  const CacheShape& shape() const { return shape_; }
+  std::span<const LayerFormat> layers() const { return layers_; }
+  const LayerFormat& layer(std::int64_t l) const { return layers_[static_cast<std::size_t>(l)]; }
+  // "f16", or "f16;layers 0-1=q8_0".
+  const std::string& name_k() const { return name_k_; }
+  const std::string& name_v() const { return name_v_; }
+  // Per entry of sinks and tail of a side, over all layers: 16, 32, or between them where layers differ.
+  double exact_bits(SideFormat LayerFormat::*side) const;
+
+  // Whether a cache of n_tokens can keep its first n alone, in every layer.
+  bool can_go_back(std::int64_t n_tokens, std::int64_t n) const;
+  // The largest such length up to n.
+  std::int64_t nearest_below(std::int64_t n_tokens, std::int64_t n) const;
+  // A value error names the nearest n that is possible.
+  void check_truncation(std::int64_t n_tokens, std::int64_t n) const;
+
+ private:
+  CacheShape shape_;
+  std::unique_ptr<Codec> f16_, f32_;
+  std::vector<LayerFormat> layers_;
+  std::string name_k_, name_v_;
+};
+
+// A report of no bytes: what it is of.
+CacheReport empty_report(const CacheFormat& format, std::int64_t n_ctx, std::int64_t n_tokens);
+
+}  // namespace spectralkv

@@ -1,0 +1,21 @@
+// What a cache writes into a state file, and how it takes it back (kv/state_file.h has the format): the head,
+// then each layer.
+#pragma once
+
+#include <cstdint>
+
+#include "kv/layer_store.h"
+#include "kv/state_file.h"
+
+namespace spectralkv {
+
+void write_cache_head(StateWriter& out);
+// A value error for a layer that holds back its sealing: the file could not say so.
+void write_layer(StateWriter& out, const LayerStore& store);
+
+// Both refuse what is not of this build and format.
+void read_cache_head(StateReader& in);
+// n_tokens: those of the file. When it throws, what the store holds is undefined.
+void read_layer(StateReader& in, std::int64_t n_tokens, const BlockPool& pool, LayerStore& store);
+
+}  // namespace spectralkv

@@ -1,0 +1,49 @@
+// What all caches of a backend work with, one layer of one of them at a time: streams, tables, and memory of
+// no meaning between calls.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/device/memory.h"
+#include "cuda/kv/eigen.h"
+#include "cuda/kv/tables.h"
+
+namespace spectralkv::device_kv {
+
+// Memory of the sealing kernels.
+struct SealMemory {
+  device::DeviceBuffer<float> rows, factors;
+  device::DeviceBuffer<int> exponents, ranks;
+  device::DeviceBuffer<double> gram, eigenvalues, phi, allowed, long_vectors;
+  device::DeviceBuffer<std::uint16_t> factor_codes;
+  device::DeviceBuffer<std::uint8_t> codes, slots;
+  device::DeviceBuffer<std::uint32_t> used;
+  std::int64_t bytes() const;
+};
+
+// Memory of attention: queries in three forms, and the states of the pieces of a context.
+struct AttendMemory {
+  device::DeviceBuffer<float> plain, entered, steps, states;
+  device::DeviceBuffer<std::int8_t> bytes;
+};
+
+struct DeviceWork {
+  // stream: where attention will run.
+  explicit DeviceWork(device::Stream stream) : main(stream), sealing(device::make_stream()) {}
+  ~DeviceWork() { device::destroy_stream(sealing); }
+  DeviceWork(const DeviceWork&) = delete;
+  DeviceWork& operator=(const DeviceWork&) = delete;
+
+  device::Stream main, sealing;
+  device::Event appended, sealed;
+  bool seal_pending = false;  // work on `sealing` that `main` has not waited for
+  CodecTables tables;
+  SealMemory seal;
+  BatchedEigen eigen;
+  AttendMemory attention;
+
+  void wait_for_sealing(device::Stream stream);
+  std::int64_t bytes() const;
+};
+
+}  // namespace spectralkv::device_kv

@@ -1,0 +1,132 @@
+// A step over many sequences: what each gets is what it gets alone, to the last bit, whatever stands beside
+// it.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "model/model.h"
+#include "support/tiny_model.h"
+
+namespace spectralkv {
+namespace {
+
+constexpr std::int64_t kContext = 200, kBatch = 256;
+
+class StepTest : public testing::TestWithParam<const char*> {
+ protected:
+  explicit StepTest() {
+    model_.n_heads = 4, model_.n_kv_heads = 2, model_.n_embd = 256;
+    engine_ =
+        std::make_unique<Engine>(folder_.write("tiny.gguf", model_.bytes()), EngineOptions{.n_threads = 2});
+    const ModelConfig& c = engine_->config();
+    format_ = std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim},
+                                                  GetParam(), GetParam());
+    scratch_ = std::make_unique<Scratch>(engine_->backend(), c, kBatch, kBatch);
+    // Texts with nothing in common.
+    const auto all = model_.text(8 * kContext);
+    for (std::size_t s = 0; s < 8; ++s)
+      texts_.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(s * kContext),
+                          all.begin() + static_cast<std::ptrdiff_t>((s + 1) * kContext));
+  }
+
+  std::unique_ptr<KvCache> cache() { return engine_->backend().make_cache(format_, kContext); }
+  std::span<const Token> text(std::size_t s, std::int64_t from, std::int64_t n) const {
+    return std::span(texts_[s]).subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(n));
+  }
+  // The logits of a step, a row for each that is wanted.
+  std::vector<std::vector<float>> run(const std::vector<StepPart>& step) {
+    engine_->model().forward(engine_->backend(), *scratch_, step);
+    std::vector<std::vector<float>> rows;
+    std::int64_t n = 0;
+    for (const StepPart& part : step) n += part.n_logits;
+    const Matrix logits = scratch_->logits.rows(n);
+    for (std::int64_t r = 0; r < n; ++r) rows.emplace_back(logits.row(r), logits.row(r) + logits.cols);
+    return rows;
+  }
+
+  test::TempFolder folder_;
+  test::TinyModel model_;
+  std::unique_ptr<Engine> engine_;
+  std::shared_ptr<const CacheFormat> format_;
+  std::unique_ptr<Scratch> scratch_;
+  std::vector<std::vector<Token>> texts_;
+};
+
+// Prompts that end, prompts in their middle and single tokens, in several orders and lengths, over blocks
+// that seal.
+TEST_P(StepTest, NeighboursChangeNothing) {
+  struct Piece {
+    std::size_t sequence;
+    std::int64_t n, n_logits;
+  };
+  const std::vector<std::vector<Piece>> steps = {
+      {{0, 100, 1}},
+      {{1, 3, 3}, {0, 1, 1}, {2, 120, 0}},
+      {{2, 40, 2}, {0, 1, 1}, {3, 1, 1}, {1, 60, 0}, {4, 1, 1}},
+      {{0, 1, 1}, {1, 1, 1}, {2, 1, 1}, {3, 1, 1}, {4, 1, 1}, {5, 1, 1}, {6, 1, 1}, {7, 1, 1}},
+      {{7, 130, 0}, {6, 90, 0}},
+      {{5, 150, 150}, {0, 30, 1}},
+      {{7, 1, 1}, {6, 1, 1}, {5, 1, 1}, {4, 1, 0}, {3, 1, 1}, {2, 1, 1}, {1, 1, 1}, {0, 1, 1}},
+  };
+  std::vector<std::unique_ptr<KvCache>> together, alone;
+  for (int s = 0; s < 8; ++s) together.push_back(cache()), alone.push_back(cache());
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    std::vector<StepPart> step;
+    std::vector<std::vector<float>> expected;
+    for (const Piece& piece : steps[i]) {
+      const auto tokens = text(piece.sequence, together[piece.sequence]->n_tokens(), piece.n);
+      step.push_back({together[piece.sequence].get(), tokens, piece.n_logits});
+      for (auto& row : run({{alone[piece.sequence].get(), tokens, piece.n_logits}}))
+        expected.push_back(std::move(row));
+    }
+    const auto got = run(step);
+    ASSERT_EQ(got.size(), expected.size());
+    for (std::size_t r = 0; r < got.size(); ++r)
+      EXPECT_EQ(std::memcmp(got[r].data(), expected[r].data(), got[r].size() * sizeof(float)), 0)
+          << "step " << i << ", row " << r;
+  }
+  for (std::size_t s = 0; s < 8; ++s) {
+    EXPECT_EQ(together[s]->n_tokens(), alone[s]->n_tokens());
+    EXPECT_EQ(together[s]->report().bytes(), alone[s]->report().bytes());
+  }
+}
+
+// Sequences that begin alike share what is sealed, and go on in one step as each would alone.
+TEST_P(StepTest, ForksGoOnTogether) {
+  const auto beginning = cache();
+  run({{beginning.get(), text(0, 0, 150), 0}});
+  std::vector<std::unique_ptr<KvCache>> forks;
+  for (int f = 0; f < 3; ++f) forks.push_back(beginning->fork(kContext));
+  for (std::int64_t t = 0; t < 40; ++t) {
+    std::vector<StepPart> step;
+    for (std::size_t f = 0; f < forks.size(); ++f)
+      step.push_back({forks[f].get(), text(f + 1, t, 1), t == 39 ? 1 : 0});
+    const auto got = run(step);
+    if (t < 39) continue;
+    for (std::size_t f = 0; f < forks.size(); ++f) {
+      const auto whole = cache();
+      run({{whole.get(), text(0, 0, 150), 0}});
+      const auto expected = run({{whole.get(), text(f + 1, 0, 40), 1}});
+      EXPECT_EQ(got[f], expected[0]) << "fork " << f;
+    }
+  }
+  EXPECT_EQ(beginning->n_tokens(), 150);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, StepTest,
+                         testing::Values("f16", "q8_0,block=64,sink=2", "turboquant:2,block=64",
+                                         "eoptshrinkq:2,block=64,window=32,sink=4",
+                                         "kivi:2,block=64;layers 1=f32"),
+                         [](const auto& param) {
+                           std::string name = param.param;
+                           for (char& c : name)
+                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace spectralkv
