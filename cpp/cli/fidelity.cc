@@ -1,5 +1,5 @@
 // The command `fidelity`: what a cache type does to a model's keys, values and attention over a text.
-#include "engine/fidelity.h"
+#include "measure/fidelity.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -12,7 +12,7 @@
 #include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
-#include "engine/perplexity.h"
+#include "measure/perplexity.h"
 
 namespace spectralkv {
 namespace {

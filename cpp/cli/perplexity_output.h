@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "engine/perplexity.h"
+#include "measure/perplexity.h"
 
 namespace spectralkv {
 
