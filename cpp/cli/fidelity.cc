@@ -7,15 +7,14 @@
 #include <set>
 
 #include "base/error.h"
-#include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/fidelity_output.h"
 #include "cli/interrupt.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
-#include "cli/perplexity_tokens.h"
 #include "cli/progress.h"
 #include "cli/streams.h"
+#include "cli/text_input.h"
 
 namespace spectralkv {
 namespace {
@@ -23,7 +22,8 @@ namespace {
 struct CommandOptions {
   ModelOptions model;
   FidelityOptions measure;
-  std::string file, tokens, json, plot;
+  TextInput input;
+  std::string json, plot;
   bool heads = false;
   LogLevel log = LogLevel::info;
 };
@@ -47,13 +47,7 @@ std::vector<std::int64_t> parse_layers(const std::string& text) {
 
 std::vector<Option> rows_of(CommandOptions& o) {
   std::vector<Option> rows = model_rows(o.model);
-  append_rows(rows, {
-                        {{"-f", "--file"}, "PATH", "the text; \"-\" for standard input", set_text(o.file)},
-                        {{"--tokens"},
-                         "PATH",
-                         "token ids in place of a text: .npy, .npz (array ids) or .txt",
-                         set_text(o.tokens)},
-                    });
+  append_rows(rows, input_rows(o.input));
   append_rows(rows, session_rows(o.model));
   append_rows(rows,
               {
@@ -89,10 +83,8 @@ std::vector<Option> rows_of(CommandOptions& o) {
 }
 
 // The tokens, and how many of them to read.
-std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
-  std::vector<Token> tokens = o.tokens.empty()
-                                  ? encode_prompt(engine.tokenizer(), read_text_file(o.file), false)
-                                  : read_token_file(o.tokens);
+std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const CliHooks& hooks) {
+  std::vector<Token> tokens = read_input(o.input, engine.tokenizer(), hooks);
   const auto n = static_cast<std::int64_t>(tokens.size());
   const bool chosen = o.model.context_given && o.model.session.n_ctx > 0;
   o.measure.n_ctx =
@@ -124,7 +116,7 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   check_outputs(o, hooks);
   Engine engine(model_path(o.model, hooks), o.model.engine);
-  const std::vector<Token> tokens = take_input(o, engine);
+  const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = o.model.session.n_batch;
   o.measure.n_threads = o.model.engine.n_threads;
   o.measure.type_k = o.model.session.type_k;
@@ -175,7 +167,7 @@ int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks
     return 0;
   }
   parse_args(rows, args);
-  if (options.file.empty() == options.tokens.empty()) throw UsageError("give one of -f and --tokens");
+  check_input(options.input);
   return measure(options, hooks);
 }
 

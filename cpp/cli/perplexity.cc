@@ -2,16 +2,15 @@
 // model.
 #include <algorithm>
 
-#include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
 #include "cli/perplexity_output.h"
-#include "cli/perplexity_tokens.h"
 #include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
+#include "cli/text_input.h"
 #include "measure/perplexity.h"
 
 namespace spectralkv {
@@ -23,7 +22,8 @@ struct CommandOptions {
   ModelOptions model;
   PerplexityOptions measure;
   CacheTypes base;
-  std::string file, tokens, base_file;
+  TextInput input;
+  std::string base_file;
   bool kl = false, json = false;
   LogLevel log = LogLevel::info;
 };
@@ -36,12 +36,8 @@ Protocol parse_protocol(const std::string& text) {
 
 std::vector<Option> rows_of(CommandOptions& o) {
   std::vector<Option> rows = model_rows(o.model);
+  append_rows(rows, input_rows(o.input));
   append_rows(rows, {
-                        {{"-f", "--file"}, "PATH", "the text; \"-\" for standard input", set_text(o.file)},
-                        {{"--tokens"},
-                         "PATH",
-                         "token ids in place of a text: .npy, .npz (array ids) or .txt",
-                         set_text(o.tokens)},
                         {{"--chunks"},
                          "N",
                          "chunks of the text to read, at most all (default)",
@@ -82,16 +78,12 @@ std::vector<Option> rows_of(CommandOptions& o) {
 }
 
 // The tokens, and the length of a chunk where none was given.
-std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
-  std::vector<Token> tokens;
-  if (o.tokens.empty()) {
-    const Vocab& vocab = engine.tokenizer().vocab();
-    tokens = encode_prompt(engine.tokenizer(), read_text_file(o.file), false);
-    if (vocab.add_bos) o.measure.chunk_start = vocab.bos;
-  } else {
-    tokens = read_token_file(o.tokens);
-  }
-  const bool whole = o.measure.protocol == Protocol::prefix || !o.tokens.empty();
+std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const CliHooks& hooks) {
+  std::vector<Token> tokens = read_input(o.input, engine.tokenizer(), hooks);
+  const bool from_ids = !o.input.tokens.empty();
+  if (const Vocab& vocab = engine.tokenizer().vocab(); vocab.add_bos && !from_ids)
+    o.measure.chunk_start = vocab.bos;
+  const bool whole = o.measure.protocol == Protocol::prefix || from_ids;
   o.measure.n_ctx = o.model.session.n_ctx;
   const auto n = static_cast<std::int64_t>(tokens.size());
   if (!o.model.context_given)
@@ -104,7 +96,7 @@ std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
 int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   Engine engine(model_path(o.model, hooks), o.model.engine);
-  const std::vector<Token> tokens = take_input(o, engine);
+  const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = std::min<std::int64_t>(o.model.session.n_batch, 128);
   o.measure.n_threads = o.model.engine.n_threads;
   o.measure.types = {o.model.session.type_k, o.model.session.type_v};
@@ -161,7 +153,7 @@ int perplexity_command(const std::vector<std::string>& args, const CliHooks& hoo
     return 0;
   }
   parse_args(rows, args);
-  if (options.file.empty() == options.tokens.empty()) throw UsageError("give one of -f and --tokens");
+  check_input(options.input);
   if (options.measure.protocol == Protocol::prefix && options.measure.prefix < 1)
     throw UsageError(
         "--protocol prefix needs --prefix N, the tokens that are read exactly and then compressed");

@@ -90,9 +90,7 @@ class Run {
   int continue_text() {
     const bool piped = !options_.prompt_given && !stdin_is_terminal();
     const std::string prompt = piped ? read_prompt_file("-") : options_.prompt;
-    std::vector<Token> tokens = encode_prompt(engine_.tokenizer(), prompt, true);
-    const Token bos = engine_.tokenizer().vocab().bos;
-    if (tokens.empty() && bos >= 0) tokens.push_back(bos);
+    const std::vector<Token> tokens = engine_.tokenizer().encode_prompt(prompt, true);
     check(!tokens.empty(), "cli",
           "the prompt is empty, and the model has no token that starts a text: give -p or -f");
     check_fits(tokens.size(), session_, "the prompt");
