@@ -1,8 +1,6 @@
 // Chat history kept in the session: only the tokens of the new turn are read.
 #include "cli/conversation.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace spectralkv {

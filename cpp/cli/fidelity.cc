@@ -12,7 +12,6 @@
 #include "cli/interrupt.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
-#include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/text_input.h"
 
@@ -32,15 +31,12 @@ struct CommandOptions {
 std::vector<std::int64_t> parse_layers(const std::string& text) {
   constexpr std::int64_t kMost = 100000;
   std::set<std::int64_t> layers;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    const std::string range = text.substr(at, end - at);
+  for (const std::string& range : split_list(text)) {
     const std::size_t dash = range.find('-');
     const std::int64_t first = parse_int(range.substr(0, dash), 0, kMost);
     const std::int64_t last =
         dash == std::string::npos ? first : parse_int(range.substr(dash + 1), first, kMost);
     for (std::int64_t l = first; l <= last; ++l) layers.insert(l);
-    at = end + 1;
   }
   return {layers.begin(), layers.end()};
 }
@@ -74,10 +70,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
                    "FOLDER",
                    "draw spectra, ranks, and errors against bits as PNG images (includes --all-codecs)",
                    set_text(o.plot)},
-                  {{"--log-disable"},
-                   "",
-                   "log nothing but errors",
-                   [&o](const std::string&) { o.log = LogLevel::off; }},
+                  quiet_row(o.log),
               });
   return rows;
 }
@@ -147,25 +140,24 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(rows, args)) {
-    write_out(command_help(
-        hooks, "fidelity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [-ctk TYPE -ctv TYPE] [OPTIONS]",
-        "Reads a text with an exact cache, cuts each layer's keys (after RoPE) and values into the blocks of "
-        "the\n"
-        "cache type, and shows what the type does to them: for K and V of each layer\n"
-        "  rank, edge   outliers beyond the bulk edge of a block, and the edge (a squared singular value)\n"
-        "  width        bits an entry of the stored factors, the mean over components\n"
-        "  rel. MSE     |decoded - exact|^2 / |exact|^2\n"
-        "  logit err    root mean square error of q k / sqrt(d) with the queries of the last tokens\n"
-        "  logit bias   slope of that error on the exact logit\n"
-        "  attn err     |output - exact output|^2 / |exact output|^2 of attention with this side decoded,\n"
-        "               and with K and V\n"
-        "  max|r|/|r|   how much of a row of the residual its largest entry holds\n"
-        "  paper        bits per entry as the paper counts; honest: every byte of the blocks\n"
-        "Memory: the exact cache in f32, and one layer's rows a few times; -c limits both.",
-        rows));
+  if (gave_help(
+          hooks, "fidelity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [-ctk TYPE -ctv TYPE] [OPTIONS]",
+          "Reads a text with an exact cache, cuts each layer's keys (after RoPE) and values into the blocks "
+          "of "
+          "the\n"
+          "cache type, and shows what the type does to them: for K and V of each layer\n"
+          "  rank, edge   outliers beyond the bulk edge of a block, and the edge (a squared singular value)\n"
+          "  width        bits an entry of the stored factors, the mean over components\n"
+          "  rel. MSE     |decoded - exact|^2 / |exact|^2\n"
+          "  logit err    root mean square error of q k / sqrt(d) with the queries of the last tokens\n"
+          "  logit bias   slope of that error on the exact logit\n"
+          "  attn err     |output - exact output|^2 / |exact output|^2 of attention with this side decoded,\n"
+          "               and with K and V\n"
+          "  max|r|/|r|   how much of a row of the residual its largest entry holds\n"
+          "  paper        bits per entry as the paper counts; honest: every byte of the blocks\n"
+          "Memory: the exact cache in f32, and one layer's rows a few times; -c limits both.",
+          rows, args))
     return 0;
-  }
   parse_args(rows, args);
   check_input(options.input);
   return measure(options, hooks);
