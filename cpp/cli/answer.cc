@@ -7,15 +7,6 @@
 
 namespace spectralkv {
 
-std::vector<Token> encode_prompt(const Tokenizer& tokenizer, const std::string& text, bool parse_special) {
-  const Vocab& vocab = tokenizer.vocab();
-  const std::string bos = vocab.bos >= 0 ? tokenizer.piece(vocab.bos, true) : "";
-  const bool has_bos = parse_special && !bos.empty() && text.compare(0, bos.size(), bos) == 0;
-  std::vector<Token> tokens = tokenizer.encode(text, !has_bos, parse_special);
-  if (!has_bos && vocab.add_eos && !tokens.empty() && tokens.back() == vocab.eos) tokens.pop_back();
-  return tokens;
-}
-
 void check_fits(std::size_t n_tokens, const Session& session, const char* what) {
   const std::int64_t trained = session.engine().config().context_length;
   check(static_cast<std::int64_t>(n_tokens) <= session.n_ctx(), "cli", what, " has ", n_tokens,

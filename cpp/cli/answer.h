@@ -9,10 +9,6 @@
 
 namespace spectralkv {
 
-// Tokens of a prompt: BOS as the vocabulary wants it, never EOS. A rendered chat that starts with the BOS
-// token's text gets no second one.
-std::vector<Token> encode_prompt(const Tokenizer& tokenizer, const std::string& text, bool parse_special);
-
 // A value error that names both numbers and the option when n tokens are more than the context holds.
 void check_fits(std::size_t n_tokens, const Session& session, const char* what);
 

@@ -116,8 +116,22 @@ std::function<void(const std::string&)> set_flag(bool& target, bool value) {
   return [&target, value](const std::string&) { target = value; };
 }
 
+void fail_choice(const std::vector<std::string>& names, const std::string& text) {
+  std::string list;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    list += (i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
+  throw UsageError(concat("expected ", list, ", not '", text, "'"));
+}
+
 std::function<void(const std::string&)> append_text(std::vector<std::string>& target) {
   return [&target](const std::string& text) { target.push_back(text); };
+}
+
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; at <= text.size(); at += parts.back().size() + 1)
+    parts.push_back(text.substr(at, text.find(',', at) - at));
+  return parts;
 }
 
 std::vector<std::string> parse_args(const std::vector<Option>& options, const std::vector<std::string>& args,

@@ -31,7 +31,27 @@ std::function<void(const std::string&)> set_int(std::int64_t& target, std::int64
 std::function<void(const std::string&)> set_int(int& target, int min, int max);
 std::function<void(const std::string&)> set_number(double& target, double min, double max);
 std::function<void(const std::string&)> set_flag(bool& target, bool value = true);
+// What a name stands for; fail_choice is for a text that is none of the names.
+[[noreturn]] void fail_choice(const std::vector<std::string>& names, const std::string& text);
+template <class T>
+std::function<void(const std::string&)> set_choice(T& target,
+                                                   std::vector<std::pair<std::string, T>> choices) {
+  return [&target, choices = std::move(choices)](const std::string& text) {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : choices) {
+      if (name == text) {
+        target = value;
+        return;
+      }
+      names.push_back(name);
+    }
+    fail_choice(names, text);
+  };
+}
 std::function<void(const std::string&)> append_text(std::vector<std::string>& target);
+
+// The parts of "512,1024".
+std::vector<std::string> split_list(const std::string& text);
 
 // The value as a number; UsageError says what was expected.
 std::int64_t parse_int(const std::string& text, std::int64_t min, std::int64_t max);

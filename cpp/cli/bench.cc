@@ -1,15 +1,11 @@
 // The command `bench`: speed of prompts and of generation by depth and cache type.
-#include <algorithm>
-
 #include "backend/backend.h"
 #include "base/threads.h"
-#include "cli/answer.h"
 #include "cli/bench_output.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
-#include "cli/progress.h"
 #include "cli/streams.h"
 
 namespace spectralkv {
@@ -29,20 +25,8 @@ std::function<void(const std::string&)> set_list(std::vector<std::int64_t>& targ
                                                  std::int64_t max) {
   return [&target, min, max](const std::string& text) {
     target.clear();
-    for (std::size_t at = 0; at <= text.size();) {
-      const std::size_t end = std::min(text.find(',', at), text.size());
-      target.push_back(parse_int(text.substr(at, end - at), min, max));
-      at = end + 1;
-    }
+    for (const std::string& part : split_list(text)) target.push_back(parse_int(part, min, max));
   };
-}
-
-BenchFormat parse_format(const std::string& text) {
-  if (text == "md") return BenchFormat::md;
-  if (text == "csv") return BenchFormat::csv;
-  if (text == "json") return BenchFormat::json;
-  if (text == "jsonl") return BenchFormat::jsonl;
-  throw UsageError(concat("expected md, csv, json or jsonl, not '", text, "'"));
 }
 
 std::vector<Option> rows_of(CommandOptions& o) {
@@ -76,11 +60,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
                  "TYPE",
                  "how values are cached (default: as the keys); as often as -ctk, or once",
                  append_text(o.type_v)},
-                {{"-b", "--batch-size"},
-                 "N",
-                 concat("tokens of the prompt in one forward pass, at most (default: ",
-                        o.model.session.n_batch, ")"),
-                 set_int(o.model.session.n_batch, 1, 65536)},
+                batch_row(o.model),
                 {{"-r", "--repetitions"},
                  "N",
                  "how often each test is run (default: 5)",
@@ -88,7 +68,10 @@ std::vector<Option> rows_of(CommandOptions& o) {
                 {{"-o", "--output"},
                  "FORMAT",
                  "md (default), csv, json or jsonl",
-                 [&o](const std::string& text) { o.format = parse_format(text); }},
+                 set_choice<BenchFormat>(o.format, {{"md", BenchFormat::md},
+                                                    {"csv", BenchFormat::csv},
+                                                    {"json", BenchFormat::json},
+                                                    {"jsonl", BenchFormat::jsonl}})},
                 {{"--profile"},
                  "",
                  "show which share of the time each part of the forward pass took (of the CPU alone)",
@@ -172,17 +155,15 @@ int run_all(CommandOptions& o, const CliHooks& hooks) {
 int bench_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(rows, args)) {
-    write_out(command_help(hooks, "bench", "[-m MODEL] [OPTIONS]",
-                           "Measures tokens per second, mean and standard deviation: ppN reads a prompt of N "
-                           "tokens, tgN reads N tokens\n"
-                           "one by one, as generation does, both behind the tokens of the depth. GB/s counts "
-                           "the bytes of weights and\n"
-                           "cache that were read; the last column compares them with the memory bandwidth, "
-                           "measured in the same run.",
-                           rows));
+  if (gave_help(hooks, "bench", "[-m MODEL] [OPTIONS]",
+                "Measures tokens per second, mean and standard deviation: ppN reads a prompt of N "
+                "tokens, tgN reads N tokens\n"
+                "one by one, as generation does, both behind the tokens of the depth. GB/s counts "
+                "the bytes of weights and\n"
+                "cache that were read; the last column compares them with the memory bandwidth, "
+                "measured in the same run.",
+                rows, args))
     return 0;
-  }
   parse_args(rows, args);
   return run_all(options, hooks);
 }

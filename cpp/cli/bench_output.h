@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "engine/bench.h"
+#include "measure/bench.h"
 
 namespace spectralkv {
 

@@ -5,7 +5,6 @@
 #include <ctime>
 
 #include "base/error.h"
-#include "cli/chat_family.h"
 #include "cli/chat_template.h"
 #include "cli/cli.h"
 

@@ -93,11 +93,13 @@ std::span<const CommandRow> command_table() {
   return kCommands;
 }
 
-std::string command_help(const CliHooks& hooks, const std::string& name, const std::string& usage,
-                         const std::string& about, const std::vector<Option>& options) {
-  std::string out = "usage: " + hooks.program + " " + name + " " + usage + "\n\n" + about + "\n\noptions:\n";
-  out += options_help(options);
-  return out + options_help({{{"-h", "--help"}, "", "this help", {}}});
+bool gave_help(const CliHooks& hooks, const std::string& name, const std::string& usage,
+               const std::string& about, const std::vector<Option>& rows,
+               const std::vector<std::string>& args) {
+  if (!asks_for_help(rows, args)) return false;
+  write_out("usage: " + hooks.program + " " + name + " " + usage + "\n\n" + about + "\n\noptions:\n" +
+            options_help(rows) + options_help({{{"-h", "--help"}, "", "this help", {}}}));
+  return true;
 }
 
 int cli_main(const std::vector<std::string>& args, const CliHooks& hooks) {

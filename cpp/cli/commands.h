@@ -25,8 +25,10 @@ int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks
 int bench_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks);
 
-// The help of one subcommand. usage: what follows its name; about: lines of text.
-std::string command_help(const CliHooks& hooks, const std::string& name, const std::string& usage,
-                         const std::string& about, const std::vector<Option>& options);
+// Writes the help of a subcommand where its arguments ask for it, and then gives true. usage: what follows
+// its name; about: lines of text.
+bool gave_help(const CliHooks& hooks, const std::string& name, const std::string& usage,
+               const std::string& about, const std::vector<Option>& rows,
+               const std::vector<std::string>& args);
 
 }  // namespace spectralkv

@@ -1,8 +1,6 @@
 // Chat history kept in the session: only the tokens of the new turn are read.
 #include "cli/conversation.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace spectralkv {
@@ -24,8 +22,8 @@ void Conversation::ask(const std::string& message, const Log& log) {
     };
     const std::string rendered = format_(source_, messages_, true, text_of(vocab.bos), text_of(vocab.eos));
     log.detail("chat as the model reads it:\n", rendered);
+    check(!rendered.empty(), "cli", "the chat template makes an empty prompt of this chat");
     const std::vector<Token> tokens = encode(rendered);
-    check(!tokens.empty(), "cli", "the chat template makes an empty prompt of this chat");
     check_fits(tokens.size(), session_, "the chat");
     session_text_.clear();
     bring_session_to(tokens, log);
@@ -64,7 +62,7 @@ std::vector<Token> Conversation::encode(const std::string& rendered) const {
       return tokens;
     }
   }
-  return encode_prompt(tokenizer, rendered, true);
+  return tokenizer.encode_prompt(rendered, true);
 }
 
 // Keeps what the cache can of the common start, reads the rest.

@@ -1,5 +1,5 @@
 // The command `fidelity`: what a cache type does to a model's keys, values and attention over a text.
-#include "engine/fidelity.h"
+#include "measure/fidelity.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -7,15 +7,13 @@
 #include <set>
 
 #include "base/error.h"
-#include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/fidelity_output.h"
 #include "cli/interrupt.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
-#include "cli/perplexity_tokens.h"
-#include "cli/progress.h"
 #include "cli/streams.h"
+#include "cli/text_input.h"
 
 namespace spectralkv {
 namespace {
@@ -23,7 +21,8 @@ namespace {
 struct CommandOptions {
   ModelOptions model;
   FidelityOptions measure;
-  std::string file, tokens, json, plot;
+  TextInput input;
+  std::string json, plot;
   bool heads = false;
   LogLevel log = LogLevel::info;
 };
@@ -32,28 +31,19 @@ struct CommandOptions {
 std::vector<std::int64_t> parse_layers(const std::string& text) {
   constexpr std::int64_t kMost = 100000;
   std::set<std::int64_t> layers;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    const std::string range = text.substr(at, end - at);
+  for (const std::string& range : split_list(text)) {
     const std::size_t dash = range.find('-');
     const std::int64_t first = parse_int(range.substr(0, dash), 0, kMost);
     const std::int64_t last =
         dash == std::string::npos ? first : parse_int(range.substr(dash + 1), first, kMost);
     for (std::int64_t l = first; l <= last; ++l) layers.insert(l);
-    at = end + 1;
   }
   return {layers.begin(), layers.end()};
 }
 
 std::vector<Option> rows_of(CommandOptions& o) {
   std::vector<Option> rows = model_rows(o.model);
-  append_rows(rows, {
-                        {{"-f", "--file"}, "PATH", "the text; \"-\" for standard input", set_text(o.file)},
-                        {{"--tokens"},
-                         "PATH",
-                         "token ids in place of a text: .npy, .npz (array ids) or .txt",
-                         set_text(o.tokens)},
-                    });
+  append_rows(rows, input_rows(o.input));
   append_rows(rows, session_rows(o.model));
   append_rows(rows,
               {
@@ -80,19 +70,14 @@ std::vector<Option> rows_of(CommandOptions& o) {
                    "FOLDER",
                    "draw spectra, ranks, and errors against bits as PNG images (includes --all-codecs)",
                    set_text(o.plot)},
-                  {{"--log-disable"},
-                   "",
-                   "log nothing but errors",
-                   [&o](const std::string&) { o.log = LogLevel::off; }},
+                  quiet_row(o.log),
               });
   return rows;
 }
 
 // The tokens, and how many of them to read.
-std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
-  std::vector<Token> tokens = o.tokens.empty()
-                                  ? encode_prompt(engine.tokenizer(), read_text_file(o.file), false)
-                                  : read_token_file(o.tokens);
+std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const CliHooks& hooks) {
+  std::vector<Token> tokens = read_input(o.input, engine.tokenizer(), hooks);
   const auto n = static_cast<std::int64_t>(tokens.size());
   const bool chosen = o.model.context_given && o.model.session.n_ctx > 0;
   o.measure.n_ctx =
@@ -124,7 +109,7 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   check_outputs(o, hooks);
   Engine engine(model_path(o.model, hooks), o.model.engine);
-  const std::vector<Token> tokens = take_input(o, engine);
+  const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = o.model.session.n_batch;
   o.measure.n_threads = o.model.engine.n_threads;
   o.measure.type_k = o.model.session.type_k;
@@ -155,27 +140,26 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(rows, args)) {
-    write_out(command_help(
-        hooks, "fidelity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [-ctk TYPE -ctv TYPE] [OPTIONS]",
-        "Reads a text with an exact cache, cuts each layer's keys (after RoPE) and values into the blocks of "
-        "the\n"
-        "cache type, and shows what the type does to them: for K and V of each layer\n"
-        "  rank, edge   outliers beyond the bulk edge of a block, and the edge (a squared singular value)\n"
-        "  width        bits an entry of the stored factors, the mean over components\n"
-        "  rel. MSE     |decoded - exact|^2 / |exact|^2\n"
-        "  logit err    root mean square error of q k / sqrt(d) with the queries of the last tokens\n"
-        "  logit bias   slope of that error on the exact logit\n"
-        "  attn err     |output - exact output|^2 / |exact output|^2 of attention with this side decoded,\n"
-        "               and with K and V\n"
-        "  max|r|/|r|   how much of a row of the residual its largest entry holds\n"
-        "  paper        bits per entry as the paper counts; honest: every byte of the blocks\n"
-        "Memory: the exact cache in f32, and one layer's rows a few times; -c limits both.",
-        rows));
+  if (gave_help(
+          hooks, "fidelity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [-ctk TYPE -ctv TYPE] [OPTIONS]",
+          "Reads a text with an exact cache, cuts each layer's keys (after RoPE) and values into the blocks "
+          "of "
+          "the\n"
+          "cache type, and shows what the type does to them: for K and V of each layer\n"
+          "  rank, edge   outliers beyond the bulk edge of a block, and the edge (a squared singular value)\n"
+          "  width        bits an entry of the stored factors, the mean over components\n"
+          "  rel. MSE     |decoded - exact|^2 / |exact|^2\n"
+          "  logit err    root mean square error of q k / sqrt(d) with the queries of the last tokens\n"
+          "  logit bias   slope of that error on the exact logit\n"
+          "  attn err     |output - exact output|^2 / |exact output|^2 of attention with this side decoded,\n"
+          "               and with K and V\n"
+          "  max|r|/|r|   how much of a row of the residual its largest entry holds\n"
+          "  paper        bits per entry as the paper counts; honest: every byte of the blocks\n"
+          "Memory: the exact cache in f32, and one layer's rows a few times; -c limits both.",
+          rows, args))
     return 0;
-  }
   parse_args(rows, args);
-  if (options.file.empty() == options.tokens.empty()) throw UsageError("give one of -f and --tokens");
+  check_input(options.input);
   return measure(options, hooks);
 }
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "engine/fidelity.h"
+#include "measure/fidelity.h"
 
 namespace spectralkv {
 

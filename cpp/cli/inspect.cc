@@ -3,14 +3,17 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "cli/commands.h"
-#include "cli/inspect_check.h"
 #include "cli/inspect_memory.h"
 #include "cli/json.h"
 #include "cli/log.h"
 #include "cli/streams.h"
+#include "engine/engine.h"
+#include "engine/vocab.h"
 #include "gguf/gguf.h"
 #include "model/config.h"
+#include "tensor/requantize.h"
 
 namespace spectralkv {
 namespace {
@@ -138,13 +141,13 @@ struct ValueJson {
   }
 };
 
-std::string padded(std::string text, std::size_t width) {
-  text.resize(std::max(width, text.size()), ' ');
-  return text + "  ";
+// Texts of a table, with the space to the next one.
+std::string column(const std::string& text, std::size_t width) {
+  return left(text, width) + "  ";
 }
 
-std::string aligned_right(const std::string& text, std::size_t width) {
-  return std::string(width - std::min(width, text.size()), ' ') + text + "  ";
+std::string right_column(const std::string& text, std::size_t width) {
+  return right(text, width) + "  ";
 }
 
 std::string model_text(const Facts& facts) {
@@ -171,9 +174,9 @@ std::string memory_text(const Facts& facts) {
   const std::int64_t work = estimate_work(*facts.config, std::min(kBatch, facts.n_ctx));
   std::string out =
       concat("\nmemory at ", facts.n_ctx, " tokens (weights ", human_bytes(facts.tensor_bytes), ", work ",
-             human_bytes(work), "):\n  ", padded("cache type", 14), padded("cache", 28), "in all\n");
+             human_bytes(work), "):\n  ", column("cache type", 14), column("cache", 28), "in all\n");
   for (const TypeMemory& cache : estimate_caches(*facts.config, facts.n_ctx))
-    out += concat("  ", padded(cache.type, 14), padded(range_text(cache, 0), 28),
+    out += concat("  ", column(cache.type, 14), column(range_text(cache, 0), 28),
                   range_text(cache, facts.tensor_bytes + work), "\n");
   return out;
 }
@@ -198,9 +201,9 @@ std::string as_text(const Gguf& file, const Facts& facts, bool with_tensors) {
   out += concat("parameters: ", facts.parameters, " in ", file.tensors().size(), " tensors, ",
                 fixed(bits_per_weight(facts), 2), " bits per weight\n");
   for (const auto& sum : facts.types)
-    out += concat("  ", padded(std::string(dtype_info(sum.type).name), 5),
-                  aligned_right(concat(sum.tensors, sum.tensors == 1 ? " tensor " : " tensors"), 13),
-                  aligned_right(concat(sum.values, " values"), 20), human_bytes(sum.bytes), "\n");
+    out += concat("  ", column(std::string(dtype_info(sum.type).name), 5),
+                  right_column(concat(sum.tensors, sum.tensors == 1 ? " tensor " : " tensors"), 13),
+                  right_column(concat(sum.values, " values"), 20), human_bytes(sum.bytes), "\n");
   if (facts.config) out += memory_text(facts);
   if (!facts.checked.empty()) out += "\ncheck: " + facts.checked + "\n";
   out += concat("\nmetadata (", file.metadata().size(), " entries):\n");
@@ -208,15 +211,15 @@ std::string as_text(const Gguf& file, const Facts& facts, bool with_tensors) {
   for (const auto& entry : file.metadata()) key_width = std::max(key_width, entry.key.size());
   key_width = std::min<std::size_t>(key_width, 44);
   for (const auto& entry : file.metadata())
-    out += "  " + padded(entry.key, key_width) + padded(entry.type_name, 8) +
+    out += "  " + column(entry.key, key_width) + column(entry.type_name, 8) +
            std::visit(ValueText{}, entry.value) + "\n";
   if (!with_tensors) return out;
   std::size_t name_width = 0;
   for (const auto& tensor : file.tensors()) name_width = std::max(name_width, tensor.name.size());
   out += "\ntensors (row length first):\n";
   for (const auto& tensor : file.tensors())
-    out += "  " + padded(tensor.name, name_width) + padded(std::string(dtype_info(tensor.type).name), 5) +
-           padded(dims_text(tensor), 16) + human_bytes(tensor.bytes) + "\n";
+    out += "  " + column(tensor.name, name_width) + column(std::string(dtype_info(tensor.type).name), 5) +
+           column(dims_text(tensor), 16) + human_bytes(tensor.bytes) + "\n";
   return out;
 }
 
@@ -273,6 +276,24 @@ std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
   return out.lines() + "\n";
 }
 
+// Reads every weight once, then loads the model as a session would. Returns one line that says what was found
+// right; throws Error, with file and tensor, for what is wrong.
+std::string check_file(const Gguf& file) {
+  ThreadPool pool(0);
+  for (const GgufTensor& tensor : file.tensors()) {
+    const std::int64_t cols = tensor.dims[0];
+    check_finite({tensor.type, tensor.data, tensor.n_values() / cols, cols,
+                  concat(tensor.name, "' of '", file.files()[static_cast<std::size_t>(tensor.file)].path())},
+                 pool);
+  }
+  if (file.tensors().empty()) {
+    const Tokenizer tokenizer(read_vocab(file, false));
+    return concat("no tensors; a tokenizer of ", tokenizer.n_vocab(), " tokens");
+  }
+  const Engine engine(file.path(), {});
+  return concat(file.tensors().size(), " tensors, all values finite; loads as ", engine.description());
+}
+
 }  // namespace
 
 int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks) {
@@ -289,12 +310,10 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
       {{"--check"}, "", "read every weight, and load the model", set_flag(check_all)},
       {{"--json"}, "", "print JSON; of long arrays the count and the start", set_flag(json)},
   };
-  if (asks_for_help(rows, args)) {
-    write_out(command_help(
-        hooks, "inspect", "FILE [OPTIONS]",
-        "Shows what a GGUF file holds, metadata, sizes and tensors, and what running it takes.", rows));
+  if (gave_help(hooks, "inspect", "FILE [OPTIONS]",
+                "Shows what a GGUF file holds, metadata, sizes and tensors, and what running it takes.", rows,
+                args))
     return 0;
-  }
   const std::vector<std::string> given = parse_args(rows, args, 1);
   if (!given.empty() && !path.empty())
     throw UsageError("two files were given: '" + path + "' and '" + given[0] + "'");

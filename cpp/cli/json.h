@@ -23,7 +23,6 @@ class JsonWriter {
   void add(std::string_view key, const char* text) { add_raw(key, json_string(text)); }
   void add(std::string_view key, std::int64_t value) { add_raw(key, std::to_string(value)); }
   void add(std::string_view key, double value) { add_raw(key, json_number(value)); }
-  void add_bool(std::string_view key, bool value) { add_raw(key, value ? "true" : "false"); }
   void add_raw(std::string_view key, const std::string& json);
   // An element of an array.
   void push_raw(const std::string& json);

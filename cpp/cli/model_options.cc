@@ -27,15 +27,8 @@ std::vector<Option> model_rows(ModelOptions& options) {
        "TYPE",
        "what quantised weights are multiplied with: q8_0, activations in 8 bits (default), or f32, exact and "
        "slow",
-       [&options](const std::string& text) {
-         if (text != "q8_0" && text != "f32")
-           throw UsageError(concat("--activations: '", text, "' is neither q8_0 nor f32"));
-         options.engine.f32_activations = text == "f32";
-       }},
-      {{"--allow-unknown-pre"},
-       "",
-       "go on with gpt-2's pre-tokenizer when the file names one that is not known",
-       set_flag(options.engine.allow_unknown_pre)},
+       set_choice<bool>(options.engine.f32_activations, {{"q8_0", false}, {"f32", true}})},
+      unknown_pre_row(options.engine),
   };
 }
 
@@ -50,10 +43,7 @@ std::vector<Option> session_rows(ModelOptions& options) {
          set_context(text);
          options.context_given = true;
        }},
-      {{"-b", "--batch-size"},
-       "N",
-       concat("tokens of the prompt in one forward pass, at most (default: ", options.session.n_batch, ")"),
-       set_int(options.session.n_batch, 1, 65536)},
+      batch_row(options),
       {{"-ctk", "--cache-type-k"},
        "TYPE",
        concat("how keys are cached (default: ", options.session.type_k, "), with options as in ",
@@ -64,6 +54,27 @@ std::vector<Option> session_rows(ModelOptions& options) {
        concat("how values are cached (default: ", options.session.type_v, ")"),
        set_text(options.session.type_v)},
   };
+}
+
+Option unknown_pre_row(EngineOptions& options) {
+  return {{"--allow-unknown-pre"},
+          "",
+          "go on with gpt-2's pre-tokenizer when the file names one that is not known",
+          set_flag(options.allow_unknown_pre)};
+}
+
+Option batch_row(ModelOptions& options) {
+  return {
+      {"-b", "--batch-size"},
+      "N",
+      concat("tokens of the prompt in one forward pass, at most (default: ", options.session.n_batch, ")"),
+      set_int(options.session.n_batch, 1, 65536)};
+}
+
+Option quiet_row(LogLevel& level) {
+  return {{"--log-disable"}, "", "log nothing but errors", [&level](const std::string&) {
+            level = LogLevel::off;
+          }};
 }
 
 std::string model_path(const ModelOptions& options, const CliHooks& hooks) {

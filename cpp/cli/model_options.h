@@ -6,6 +6,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/log.h"
 #include "engine/engine.h"
 
 namespace spectralkv {
@@ -23,6 +24,11 @@ constexpr std::int64_t kDefaultContext = 4096;
 std::vector<Option> model_rows(ModelOptions& options);
 // Rows for the context and the cache.
 std::vector<Option> session_rows(ModelOptions& options);
+
+// Rows that some commands have without the others of theirs.
+Option unknown_pre_row(EngineOptions& options);
+Option batch_row(ModelOptions& options);
+Option quiet_row(LogLevel& level);
 
 // The path that was given, or the default model's; a usage error when there is neither.
 std::string model_path(const ModelOptions& options, const CliHooks& hooks);

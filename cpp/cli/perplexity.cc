@@ -2,17 +2,15 @@
 // model.
 #include <algorithm>
 
-#include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/json.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
-#include "cli/perplexity_output.h"
-#include "cli/perplexity_tokens.h"
-#include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
-#include "engine/perplexity.h"
+#include "cli/text_input.h"
+#include "measure/perplexity.h"
 
 namespace spectralkv {
 namespace {
@@ -23,25 +21,16 @@ struct CommandOptions {
   ModelOptions model;
   PerplexityOptions measure;
   CacheTypes base;
-  std::string file, tokens, base_file;
+  TextInput input;
+  std::string base_file;
   bool kl = false, json = false;
   LogLevel log = LogLevel::info;
 };
 
-Protocol parse_protocol(const std::string& text) {
-  if (text == "decode") return Protocol::decode;
-  if (text == "prefix") return Protocol::prefix;
-  throw UsageError(concat("expected decode or prefix, not '", text, "'"));
-}
-
 std::vector<Option> rows_of(CommandOptions& o) {
   std::vector<Option> rows = model_rows(o.model);
+  append_rows(rows, input_rows(o.input));
   append_rows(rows, {
-                        {{"-f", "--file"}, "PATH", "the text; \"-\" for standard input", set_text(o.file)},
-                        {{"--tokens"},
-                         "PATH",
-                         "token ids in place of a text: .npy, .npz (array ids) or .txt",
-                         set_text(o.tokens)},
                         {{"--chunks"},
                          "N",
                          "chunks of the text to read, at most all (default)",
@@ -55,7 +44,8 @@ std::vector<Option> rows_of(CommandOptions& o) {
                    "decode: read every token through the cache, in order (default); prefix: read a prefix "
                    "exactly, compress all "
                    "of it, then read the rest with its own keys and values exact",
-                   [&o](const std::string& text) { o.measure.protocol = parse_protocol(text); }},
+                   set_choice<Protocol>(o.measure.protocol,
+                                        {{"decode", Protocol::decode}, {"prefix", Protocol::prefix}})},
                   {{"--prefix"},
                    "N",
                    "tokens at the start of a chunk that are not scored (default: half of it; --protocol "
@@ -73,25 +63,18 @@ std::vector<Option> rows_of(CommandOptions& o) {
                   {{"--base-ctk"}, "TYPE", "how the base caches keys (default: f16)", set_text(o.base.k)},
                   {{"--base-ctv"}, "TYPE", "how the base caches values (default: f16)", set_text(o.base.v)},
                   {{"--json"}, "", "print one JSON object", set_flag(o.json)},
-                  {{"--log-disable"},
-                   "",
-                   "log nothing but errors",
-                   [&o](const std::string&) { o.log = LogLevel::off; }},
+                  quiet_row(o.log),
               });
   return rows;
 }
 
 // The tokens, and the length of a chunk where none was given.
-std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
-  std::vector<Token> tokens;
-  if (o.tokens.empty()) {
-    const Vocab& vocab = engine.tokenizer().vocab();
-    tokens = encode_prompt(engine.tokenizer(), read_text_file(o.file), false);
-    if (vocab.add_bos) o.measure.chunk_start = vocab.bos;
-  } else {
-    tokens = read_token_file(o.tokens);
-  }
-  const bool whole = o.measure.protocol == Protocol::prefix || !o.tokens.empty();
+std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const CliHooks& hooks) {
+  std::vector<Token> tokens = read_input(o.input, engine.tokenizer(), hooks);
+  const bool from_ids = !o.input.tokens.empty();
+  if (const Vocab& vocab = engine.tokenizer().vocab(); vocab.add_bos && !from_ids)
+    o.measure.chunk_start = vocab.bos;
+  const bool whole = o.measure.protocol == Protocol::prefix || from_ids;
   o.measure.n_ctx = o.model.session.n_ctx;
   const auto n = static_cast<std::int64_t>(tokens.size());
   if (!o.model.context_given)
@@ -101,10 +84,71 @@ std::vector<Token> take_input(CommandOptions& o, const Engine& engine) {
   return tokens;
 }
 
+// "4.2997 +/- 0.0213".
+std::string estimate_text(const Estimate& e, int digits) {
+  return fixed(e.value, digits) + " +/- " + fixed(e.error, digits);
+}
+
+// Lines of the comparison with the base cache; the result must have one.
+std::string comparison_text(const PerplexityResult& r) {
+  const auto& c = *r.comparison;
+  const auto line = [](const char* name, const std::string& value) {
+    return concat(left(name, 22), ": ", value, "\n");
+  };
+  const auto percent = [](const Estimate& e) {
+    return estimate_text({100 * e.value, 100 * e.error}, 3) + " %";
+  };
+  std::string out = concat("\n", line("positions compared", std::to_string(r.n_compared)));
+  out += line("PPL", estimate_text(r.ppl, 4)) + line("PPL base", estimate_text(c.ppl_base, 4));
+  out += line("ln(PPL / PPL base)", estimate_text(c.log_ppl_ratio, 6)) + "\n";
+  out += line("mean KLD", estimate_text(c.kl, 6)) + line("maximum KLD", fixed(c.kl_max, 6));
+  out += line("99.9 % KLD", fixed(c.kl_p999, 6)) + line("99 % KLD", fixed(c.kl_p99, 6));
+  out += line("95 % KLD", fixed(c.kl_p95, 6)) + line("90 % KLD", fixed(c.kl_p90, 6));
+  out += line("median KLD", fixed(c.kl_median, 6)) + "\n";
+  out += line("mean dp", percent(c.mean_dp)) + line("RMS dp", percent(c.rms_dp));
+  return out + line("same top p", percent(c.same_top));
+}
+
+// One object; what was not measured is null.
+std::string result_json(const PerplexityResult& r, Protocol protocol) {
+  JsonWriter out("{}");
+  const auto optional = [&](const char* key, double value, bool known) {
+    out.add_raw(key, known ? json_number(value) : "null");
+  };
+  const bool kl = r.comparison.has_value();
+  const auto c = r.comparison.value_or(PerplexityResult::Comparison{});
+  out.add("ppl", r.ppl.value);
+  out.add("ppl_stderr", r.ppl.error);
+  optional("ppl_base", c.ppl_base.value, kl);
+  optional("ppl_base_stderr", c.ppl_base.error, kl);
+  optional("kl_mean", c.kl.value, kl);
+  optional("kl_stderr", c.kl.error, kl);
+  optional("kl_max", c.kl_max, kl);
+  optional("kl_p999", c.kl_p999, kl);
+  optional("kl_p99", c.kl_p99, kl);
+  optional("kl_p95", c.kl_p95, kl);
+  optional("kl_p90", c.kl_p90, kl);
+  optional("rms_dp", c.rms_dp.value, kl);
+  optional("same_top1", c.same_top.value, kl);
+  optional("same_top1_stderr", c.same_top.error, kl);
+  const auto bits = [&](const std::string& side, const CacheSideReport& report) {
+    optional(("bits_paper_" + side).c_str(), report.paper_bits, report.sealed_entries > 0);
+    optional(("bits_honest_" + side).c_str(), report.honest_bits, report.sealed_entries > 0);
+    out.add("type_" + side, report.codec);
+  };
+  bits("k", r.cache.k);
+  bits("v", r.cache.v);
+  out.add("protocol", protocol == Protocol::prefix ? "prefix" : "decode");
+  out.add("n_tokens", r.n_tokens);
+  out.add("n_predicted", r.n_predicted);
+  if (kl) out.add("n_compared", r.n_compared);
+  return out.lines() + "\n";
+}
+
 int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   Engine engine(model_path(o.model, hooks), o.model.engine);
-  const std::vector<Token> tokens = take_input(o, engine);
+  const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = std::min<std::int64_t>(o.model.session.n_batch, 128);
   o.measure.n_threads = o.model.engine.n_threads;
   o.measure.types = {o.model.session.type_k, o.model.session.type_v};
@@ -147,21 +191,19 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(rows, args)) {
-    write_out(command_help(hooks, "perplexity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [OPTIONS]",
-                           concat("Reads a text in chunks and shows how well its tokens are predicted: the "
-                                  "perplexity so far after each "
-                                  "chunk,\nthen the final one. Each chunk starts with an empty cache and is "
-                                  "scored behind its prefix.\n"
-                                  "Without -c, a chunk has ",
-                                  kDefaultChunk,
-                                  " tokens, or all that --tokens or --protocol prefix have; "
-                                  "the model's own context at most."),
-                           rows));
+  if (gave_help(hooks, "perplexity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [OPTIONS]",
+                concat("Reads a text in chunks and shows how well its tokens are predicted: the "
+                       "perplexity so far after each "
+                       "chunk,\nthen the final one. Each chunk starts with an empty cache and is "
+                       "scored behind its prefix.\n"
+                       "Without -c, a chunk has ",
+                       kDefaultChunk,
+                       " tokens, or all that --tokens or --protocol prefix have; "
+                       "the model's own context at most."),
+                rows, args))
     return 0;
-  }
   parse_args(rows, args);
-  if (options.file.empty() == options.tokens.empty()) throw UsageError("give one of -f and --tokens");
+  check_input(options.input);
   if (options.measure.protocol == Protocol::prefix && options.measure.prefix < 1)
     throw UsageError(
         "--protocol prefix needs --prefix N, the tokens that are read exactly and then compressed");

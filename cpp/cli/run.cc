@@ -1,21 +1,69 @@
 // The command `run`: continues a text, answers one message, or chats.
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <utility>
 
 #include "cli/answer.h"
 #include "cli/chat_template.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
 #include "cli/interrupt.h"
-#include "cli/prompt_cache.h"
 #include "cli/run_options.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
+#include "kv/state_file.h"
 
 namespace spectralkv {
 namespace {
 
 constexpr int kInterrupted = 130;
+
+// The state file of --prompt-cache.
+class PromptCache {
+ public:
+  // path: a state file that there is or that is to be; "" for none. An os error when there is none and none
+  // can be written: before the work, not behind it.
+  explicit PromptCache(std::string path);
+
+  // Lets the session go on from the file, where there is one.
+  void load(Session& session, const Log& log) const;
+  // Once, behind the first prompt, unless the file held all of it or cannot be written.
+  void save(const Session& session, const Log& log);
+
+ private:
+  std::string path_;
+  std::string read_only_;  // why it cannot be written
+  bool saved_ = false;
+};
+
+PromptCache::PromptCache(std::string path) : path_(std::move(path)) {
+  if (path_.empty()) return;
+  std::error_code unknown;  // then it is as good as absent, and the trial says why
+  const bool exists = std::filesystem::exists(path_, unknown);
+  if (std::filesystem::is_directory(path_, unknown))
+    fail(ErrorKind::os, "cli", "--prompt-cache: '", path_, "' is a folder");
+  try {
+    const StateWriter trial(path_);  // gone again when it is not committed
+  } catch (const Error& e) {
+    if (!exists) throw;
+    read_only_ = e.what();
+  }
+}
+
+void PromptCache::load(Session& session, const Log& log) const {
+  if (path_.empty() || !std::filesystem::exists(path_)) return;
+  session.load_state(path_);
+  log.info("prompt cache: ", session.tokens().size(), " tokens from '", path_, "'");
+  if (!read_only_.empty()) log.info("prompt cache: it will not be renewed: ", read_only_);
+}
+
+void PromptCache::save(const Session& session, const Log& log) {
+  if (path_.empty() || !read_only_.empty() || std::exchange(saved_, true)) return;
+  if (session.timings().prompt_tokens == 0) return;
+  session.save_state(path_);
+  log.detail("prompt cache: ", session.tokens().size(), " tokens to '", path_, "'");
+}
 
 class Run {
  public:
@@ -90,9 +138,7 @@ class Run {
   int continue_text() {
     const bool piped = !options_.prompt_given && !stdin_is_terminal();
     const std::string prompt = piped ? read_prompt_file("-") : options_.prompt;
-    std::vector<Token> tokens = encode_prompt(engine_.tokenizer(), prompt, true);
-    const Token bos = engine_.tokenizer().vocab().bos;
-    if (tokens.empty() && bos >= 0) tokens.push_back(bos);
+    const std::vector<Token> tokens = engine_.tokenizer().encode_prompt(prompt, true);
     check(!tokens.empty(), "cli",
           "the prompt is empty, and the model has no token that starts a text: give -p or -f");
     check_fits(tokens.size(), session_, "the prompt");
@@ -172,16 +218,15 @@ class Run {
 
 int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   RunOptions options;
-  if (asks_for_help(run_rows(options), args)) {
-    write_out(command_help(
-        hooks, "run", "-m MODEL [-p TEXT] [OPTIONS]",
-        "With -p: answers the text as one message where the model has a chat template, else continues it.\n"
-        "Without a prompt, or with -cnv: a chat, a message a line. With -no-cnv, and where the model has no\n"
-        "chat template: continues the text as it is; without a prompt, what comes through a pipe.\n"
-        "The text goes to standard output, the log to standard error.",
-        run_rows(options)));
+  if (gave_help(
+          hooks, "run", "-m MODEL [-p TEXT] [OPTIONS]",
+          "With -p: answers the text as one message where the model has a chat template, else continues it.\n"
+          "Without a prompt, or with -cnv: a chat, a message a line. With -no-cnv, and where the model has "
+          "no\n"
+          "chat template: continues the text as it is; without a prompt, what comes through a pipe.\n"
+          "The text goes to standard output, the log to standard error.",
+          run_rows(options), args))
     return 0;
-  }
   parse_run(args, options);
   return Run(options, hooks).run();
 }

@@ -1,7 +1,6 @@
 // The options of `run` as a table.
 #include "cli/run_options.h"
 
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <random>
@@ -121,7 +120,7 @@ std::vector<Option> chat_rows(RunOptions& o) {
        "do not print the prompt before its continuation",
        set_flag(o.display_prompt, false)},
       {{"-v", "--verbose"}, "", "log more", [&o](const std::string&) { o.log = LogLevel::detail; }},
-      {{"--log-disable"}, "", "log nothing but errors", [&o](const std::string&) { o.log = LogLevel::off; }},
+      quiet_row(o.log),
   };
 }
 

@@ -3,7 +3,7 @@
 
 #include <sys/resource.h>
 
-#include <algorithm>
+#include <string_view>
 
 #include "base/error.h"
 #include "cli/log.h"
@@ -14,8 +14,7 @@ namespace spectralkv {
 namespace {
 
 std::string label(const std::string& text) {
-  constexpr std::size_t kWidth = 16;  // of "prompt eval time"
-  return std::string(kWidth - std::min(kWidth, text.size()), ' ') + text + " = ";
+  return right(text, std::string_view("prompt eval time").size()) + " = ";
 }
 
 }  // namespace

@@ -1,6 +1,4 @@
 // The command `tokenize`: the tokens of a text.
-#include <algorithm>
-
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/model_options.h"
@@ -41,10 +39,7 @@ std::vector<Option> rows_of(TokenizeOptions& o) {
        "",
        "take control tokens written in the text as plain text",
        set_flag(o.parse_special, false)},
-      {{"--allow-unknown-pre"},
-       "",
-       "go on with gpt-2's pre-tokenizer when the file names one that is not known",
-       set_flag(o.model.engine.allow_unknown_pre)},
+      unknown_pre_row(o.model.engine),
   };
 }
 
@@ -68,9 +63,7 @@ std::string as_json(const Tokenizer& tokenizer, const std::vector<Token>& tokens
 std::string as_lines(const Tokenizer& tokenizer, const std::vector<Token>& tokens) {
   std::string out;
   for (const Token token : tokens) {
-    std::string id = std::to_string(token);
-    out += std::string(6 - std::min<std::size_t>(6, id.size()), ' ') + id + " -> ";
-    out += json_string(tokenizer.piece(token, true)) + "\n";
+    out += concat(right(std::to_string(token), 6), " -> ", json_string(tokenizer.piece(token, true)), "\n");
   }
   return out;
 }
@@ -80,12 +73,10 @@ std::string as_lines(const Tokenizer& tokenizer, const std::vector<Token>& token
 int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   TokenizeOptions options;
   const std::vector<Option> rows = rows_of(options);
-  if (asks_for_help(rows, args)) {
-    write_out(command_help(hooks, "tokenize", "-m MODEL [-p TEXT | -f PATH] [OPTIONS]",
-                           "Shows the tokens of a text, a line each: the id and its piece as a JSON string.",
-                           rows));
+  if (gave_help(hooks, "tokenize", "-m MODEL [-p TEXT | -f PATH] [OPTIONS]",
+                "Shows the tokens of a text, a line each: the id and its piece as a JSON string.", rows,
+                args))
     return 0;
-  }
   parse_args(rows, args);
   const Gguf file(model_path(options.model, hooks));
   const Tokenizer tokenizer(read_vocab(file, options.model.engine.allow_unknown_pre));

@@ -116,6 +116,14 @@ std::vector<Token> Tokenizer::encode(std::string_view text, bool add_special, bo
   return out;
 }
 
+std::vector<Token> Tokenizer::encode_prompt(std::string_view text, bool parse_special) const {
+  const Vocab& vocab = impl_->vocab;
+  std::vector<Token> tokens = encode(text, false, parse_special);
+  const bool wanted = tokens.empty() ? vocab.bos >= 0 : vocab.add_bos && tokens[0] != vocab.bos;
+  if (wanted) tokens.insert(tokens.begin(), vocab.bos);
+  return tokens;
+}
+
 std::string Tokenizer::piece(Token token, bool render_special) const {
   impl_->check_id(token);
   const Vocab& vocab = impl_->vocab;

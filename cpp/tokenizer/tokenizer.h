@@ -60,6 +60,12 @@ class Tokenizer {
   // control token; without one they are left out. Texts of at most 2^29 bytes; longer ones are a value error.
   std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const;
 
+  // The tokens of a text that a model is to go on from, and of one that its predictions are measured on: BOS
+  // where the vocabulary asks for it and the text does not write it already; never EOS, whatever the
+  // vocabulary asks for, because a model that has read it starts another text. An empty text is BOS alone
+  // where there is one.
+  std::vector<Token> encode_prompt(std::string_view text, bool parse_special) const;
+
   // The bytes of tokens: any bytes, a character may be cut. Control tokens give text only with
   // render_special. strip_leading_space: for "llama", the space that encode put in front is taken off a text
   // that starts the sequence. Ids out of range: a value error, here and below; is_end takes any number.

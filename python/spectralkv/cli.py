@@ -37,6 +37,25 @@ def _plot_fidelity(report: str, folder: str) -> str:
     return "\n".join(f"wrote {path}" for path in draw_fidelity(json.loads(report), folder))
 
 
+def _unpack_npz(path: str, archive: bytes) -> bytes:
+    """The array of token ids in a NumPy archive, as the bytes of a .npy file: "ids", "tokens", or the only one."""
+    import io
+    import zipfile
+
+    most = 1 << 30  # bytes of an unpacked array: archives are untrusted
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as members:
+            names = members.namelist()
+            wanted = [name for name in ("ids.npy", "tokens.npy") if name in names] or names
+            if len(wanted) != 1 and wanted == names:
+                raise LookupError(f"it has no array 'ids' or 'tokens'; it has {', '.join(names)}")
+            if members.getinfo(wanted[0]).file_size > most:
+                raise LookupError(f"its array is larger than {most} bytes")
+            return members.read(wanted[0])
+    except Exception as error:  # of an untrusted file anything can be wrong
+        raise ValueError(f"'{path}' is no .npz file of token ids: {error}") from error
+
+
 def _exit_at_a_signal() -> None:
     """SIGTERM and SIGHUP end the program as Ctrl-C does, through every `finally`: no half of a file stays."""
     import signal
@@ -106,6 +125,7 @@ def _run(args: Sequence[str]) -> int:
         more_commands=[(name, line) for name, (_, line) in COMMANDS.items()],
         plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,
         no_plot=NO_PLOT,
+        unpack_npz=_unpack_npz,
     )
 
 

@@ -157,14 +157,13 @@ class Llama(Context):
         )
         if isinstance(prompt, str):
             data = prompt.encode("utf-8", "surrogateescape")
-            tokens = self.tokenize(data, add_bos=True, special=True)
+            tokens = self._tokenizer.encode_prompt(data)
             text = Echo(data, "surrogateescape", special=True)
         else:
-            tokens = token_ids("prompt", prompt)
-            text = Echo(self.detokenize(tokens), "replace", special=False)
+            given = token_ids("prompt", prompt)
+            tokens = given or self._tokenizer.encode_prompt(b"")
+            text = Echo(self.detokenize(given), "replace", special=False)
         n_top = None if logprobs is None else whole("logprobs", logprobs, 0, self.n_vocab())
-        if not tokens and self.token_bos() >= 0:
-            tokens = [self.token_bos()]
         if echo and logprobs is not None and not self._logits_all:
             raise ValueError("[python] echo together with logprobs needs Llama(..., logits_all=True)")
         name = model or self.model_path
@@ -208,8 +207,7 @@ class Llama(Context):
         )
         bos, eos = self._piece(self.token_bos()), self._piece(self.token_eos())
         prompt = format_chat(self._engine.chat_template, messages, True, bos, eos)
-        add_bos = not (bos and prompt.startswith(bos))  # a template that writes BOS itself must not get it twice
-        tokens = self.tokenize(prompt.encode("utf-8", "surrogateescape"), add_bos=add_bos, special=True)
+        tokens = self._tokenizer.encode_prompt(prompt.encode("utf-8", "surrogateescape"))
         name = model or self.model_path
         n_top = whole("top_logprobs", 0 if top_logprobs is None else top_logprobs, 0, self.n_vocab())
         with self._guard():

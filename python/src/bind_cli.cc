@@ -50,7 +50,7 @@ std::string call_hook(const char* name, const struct sigaction& python, const Ca
 
 int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::object& default_model,
             std::vector<std::pair<std::string, std::string>> more_commands, const nb::object& plot_fidelity,
-            const std::optional<std::string>& no_plot) {
+            const std::optional<std::string>& no_plot, const nb::object& unpack_npz) {
   std::vector<std::string> words;
   for (const nb::handle arg : args) words.push_back(from_str(arg, "arguments"));
   struct sigaction python {};
@@ -80,6 +80,10 @@ int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::o
       return call_hook("plot", python, [&] { return plot_fidelity(to_str(json), to_str(folder)); });
     };
   if (no_plot) hooks.no_plot = *no_plot;
+  if (!unpack_npz.is_none())
+    hooks.unpack_npz = [&unpack_npz, &python](const std::string& path, const std::string& archive) {
+      return call_hook("cli", python, [&] { return unpack_npz(to_str(path), to_bytes(archive)); });
+    };
   hooks.more_commands = std::move(more_commands);
   nb::gil_scoped_release released;
   return cli_main(words, hooks);
@@ -93,6 +97,7 @@ void bind_cli(nb::module_& m) {
       nb::arg("default_model") = nb::none(),
       nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
       nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
+      nb::arg("unpack_npz") = nb::none(),
       nb::sig(
           "def cli_main(args: collections.abc.Sequence[str | bytes], format_chat: "
           "collections.abc.Callable[[str, list[dict[str, str]], bool, "
@@ -100,14 +105,16 @@ void bind_cli(nb::module_& m) {
           "= None, default_model: collections.abc.Callable[[], str] | None = None, more_commands: "
           "collections.abc.Sequence[tuple[str, "
           "str]] = [], plot_fidelity: collections.abc.Callable[[str, str], str] | None = None, no_plot: str "
-          "| None = None) -> int"),
+          "| None = None, unpack_npz: collections.abc.Callable[[str, bytes], bytes] | None = None) -> int"),
       "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
       "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
       "gives the path of\n"
       "the model when no -m is given; more_commands: (name, one line of help) of commands that the caller "
       "handles; plot_fidelity(json, folder) draws what `fidelity` measured and returns lines for the log; "
       "without it --plot\n"
-      "is refused with no_plot as the reason.");
+      "is refused with no_plot as the reason; unpack_npz(path, archive) takes the array of token ids out of "
+      "the bytes of a .npz\n"
+      "file, as those of a .npy file; without it such files are refused.");
 }
 
 }  // namespace spectralkv::python

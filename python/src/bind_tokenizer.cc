@@ -53,6 +53,12 @@ std::vector<Token> encode(const Tokenizer& self, const nb::bytes& text, bool add
   return self.encode(bytes, add_special, parse_special);
 }
 
+std::vector<Token> encode_prompt(const Tokenizer& self, const nb::bytes& text, bool parse_special) {
+  const std::string_view bytes = view(text);
+  nb::gil_scoped_release released;
+  return self.encode_prompt(bytes, parse_special);
+}
+
 }  // namespace
 
 void bind_tokenizer(nb::module_& m) {
@@ -77,6 +83,10 @@ void bind_tokenizer(nb::module_& m) {
            "Token ids of UTF-8 bytes. add_special: BOS and EOS where the vocabulary asks for them. "
            "parse_special:\n"
            "control tokens written out in the text become their ids. Bytes that are no UTF-8 are accepted.")
+      .def("encode_prompt", encode_prompt, nb::arg("text"), nb::arg("parse_special") = true,
+           "Token ids of a text that a model is to go on from: BOS where the vocabulary asks for it and the "
+           "text\n"
+           "does not begin with it, never EOS. An empty text is BOS alone where there is one.")
       .def(
           "decode",
           [](const Tokenizer& self, const std::vector<Token>& tokens, bool render_special,

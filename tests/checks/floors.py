@@ -21,7 +21,8 @@ FLOORS = {
     "backend": 6,
     "model": 7,
     "engine": 8,
-    "cli": 9,
+    "measure": 9,
+    "cli": 10,
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 

@@ -80,6 +80,30 @@ def test_errors(source, tiny_model, tmp_path):
     assert "nowhere" in perplexity(*source, "--kl-divergence-base", tmp_path / "nowhere" / "x", status=1).stderr
 
 
+def test_archives_of_tokens(source, tokens, tmp_path):
+    ids = np.load(tokens)["ids"]
+    want = perplexity(*source, "--json").stdout
+    forms = {"ids": {"x": ids[:3], "ids": ids}, "tokens": {"x": ids[:3], "tokens": ids}, "alone": {"x": ids}}
+    for name, arrays in forms.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        assert perplexity(*source[:3], tmp_path / f"{name}.npz", *SPEC, "--json").stdout == want
+    np.save(tmp_path / "ids.npy", ids.astype(np.int64))
+    assert perplexity(*source[:3], tmp_path / "ids.npy", *SPEC, "--json").stdout == want
+
+    def refusal(name):
+        return perplexity(*source[:3], tmp_path / name, status=1).stderr
+
+    np.savez(tmp_path / "two.npz", a=ids, b=ids)
+    assert "two.npz' is no .npz file of token ids: it has no array 'ids' or 'tokens'; it has a.npy, b.npy" in refusal(
+        "two.npz"
+    )
+    np.savez(tmp_path / "floats.npz", ids=ids * 0.5)
+    assert "32- or 64-bit integers" in refusal("floats.npz")
+    (tmp_path / "cut.npz").write_bytes(tokens.read_bytes()[:-30])
+    assert "cut.npz' is no .npz file" in refusal("cut.npz")
+    assert "No such file" in refusal("none.npz")
+
+
 def test_known_figures(demo_model, shared_reference):
     """The default cache in the protocol of docs/method.md. Elsewhere the exact cache has perplexity 19.728, and the
     divergence of eOptShrinkQ with four sinks is .0265 where no window is kept exact."""

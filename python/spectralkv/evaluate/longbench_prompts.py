@@ -11,7 +11,7 @@ NEVER = float("-inf")
 def cut_middle(tokenizer: _core.Tokenizer, text: str, length: int) -> str:
     """The text, or where it has more than `length` tokens (BOS included) its first and last length // 2 joined: the
     question stands at an end. Control tokens are left out of what was cut."""
-    ids = tokenizer.encode(text.encode("utf-8", "surrogatepass"), True, True)
+    ids = tokenizer.encode_prompt(text.encode("utf-8", "surrogatepass"))
     if len(ids) <= length:
         return text
     half = length // 2
@@ -24,7 +24,7 @@ def prompt_tokens(engine: _core.Engine, text: str, chat: bool, length: int) -> l
     cut = cut_middle(engine.tokenizer, text, length)
     if chat:
         return chat_tokens(engine, cut)
-    return list(engine.tokenizer.encode(cut.encode("utf-8", "surrogatepass"), True, True))
+    return list(engine.tokenizer.encode_prompt(cut.encode("utf-8", "surrogatepass")))
 
 
 class LineReader(Reader):

@@ -59,7 +59,7 @@ def main(args: Sequence[str]) -> int:
     options = _parser().parse_args(args)
     text = options.file.read_bytes()
     engine = load_engine(options)
-    tokens = engine.tokenizer.encode(text, True, False)
+    tokens = engine.tokenizer.encode_prompt(text, False)
     limit = min(len(tokens), engine.config["context_length"])
     contexts = [n for n in options.contexts if n <= limit]
     if not contexts:

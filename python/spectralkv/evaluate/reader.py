@@ -22,12 +22,10 @@ def chat_tokens(engine: _core.Engine, user: str, answer: str = "") -> list[int]:
         return tokenizer.piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
 
     if not engine.chat_template:
-        return list(tokenizer.encode((user + answer).encode(), True, False))
-    bos = piece(tokenizer.bos)
+        return list(tokenizer.encode_prompt((user + answer).encode(), False))
     messages = [{"role": "user", "content": user}]
-    prompt = format_chat(engine.chat_template, messages, True, bos, piece(tokenizer.eos)) + answer
-    add_bos = not (bos and prompt.startswith(bos))  # a template that writes BOS itself must not get it twice
-    return list(tokenizer.encode(prompt.encode(), add_bos, True))
+    prompt = format_chat(engine.chat_template, messages, True, piece(tokenizer.bos), piece(tokenizer.eos))
+    return list(tokenizer.encode_prompt((prompt + answer).encode()))
 
 
 def common_length(a: Sequence[int], b: Sequence[int]) -> int:

@@ -189,5 +189,23 @@ TEST(RunOptions, SettlesTheContext) {
   EXPECT_EQ(settled_session(o, config).n_ctx, 77);
 }
 
+TEST(Args, ListsAndChoices) {
+  using Parts = std::vector<std::string>;
+  EXPECT_EQ(split_list("5,,70"), (Parts{"5", "", "70"}));
+  EXPECT_EQ(split_list("5"), Parts{"5"});
+  EXPECT_EQ(split_list("5,"), (Parts{"5", ""}));
+  EXPECT_EQ(split_list(""), Parts{""});
+  int chosen = 0;
+  const auto set = set_choice<int>(chosen, {{"one", 1}, {"two", 2}, {"three", 3}});
+  set("two");
+  EXPECT_EQ(chosen, 2);
+  try {
+    set("four");
+    FAIL() << "took four";
+  } catch (const UsageError& e) {
+    EXPECT_STREQ(e.what(), "expected one, two or three, not 'four'");
+  }
+}
+
 }  // namespace
 }  // namespace spectralkv

@@ -1,4 +1,5 @@
-// Hostile vocabularies: every one is refused with a message that names the file and the fault.
+// What a vocabulary may be (every hostile one is refused with a message that names the file and the fault),
+// and what it asks for around prompts.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -169,6 +170,29 @@ TEST(Vocab, LoadsLargeOnesFast) {
   const Tokenizer tokenizer(std::move(vocab));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   EXPECT_LT(seconds.count(), 5.0);  // 0.1 s in a release build
+}
+
+TEST(Prompt, BosOnceAndNeverEos) {
+  for (const bool add_bos : {false, true})
+    for (const bool add_eos : {false, true}) {
+      Vocab vocab = scored(true);
+      vocab.add_bos = add_bos;
+      vocab.add_eos = add_eos;
+      const Token bos = vocab.bos, eos = vocab.eos;
+      const Tokenizer tokenizer(std::move(vocab));
+      const Tokens a = tokenizer.encode("a", false, true);
+      Tokens with_bos = a;
+      with_bos.insert(with_bos.begin(), bos);
+      const Tokens written_out = tokenizer.encode("<s>", false, false);
+      EXPECT_EQ(tokenizer.encode_prompt("a", true), add_bos ? with_bos : a);
+      EXPECT_EQ(tokenizer.encode_prompt("<s>a", true), with_bos);
+      EXPECT_EQ(tokenizer.encode_prompt("<s>", false).size(), written_out.size() + (add_bos ? 1 : 0));
+      EXPECT_EQ(tokenizer.encode_prompt("", true), Tokens{bos});
+      // An EOS that the text writes itself stays.
+      EXPECT_EQ(tokenizer.encode_prompt("a</s>", true).back(), eos);
+      EXPECT_EQ(tokenizer.encode("a", true, true).back() == eos, add_eos);
+    }
+  EXPECT_EQ(Tokenizer(byte_level()).encode_prompt("", true), Tokens{});  // no BOS to begin with
 }
 
 }  // namespace

@@ -1,14 +1,14 @@
 // Reads a text exactly, and stops at each layer of its last batch to measure.
-#include "engine/fidelity.h"
+#include "measure/fidelity.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 
-#include "backend/tap.h"
 #include "base/error.h"
-#include "engine/fidelity_layer.h"
+#include "measure/fidelity_layer.h"
+#include "measure/tap.h"
 #include "model/model.h"
 
 namespace spectralkv {
@@ -66,15 +66,15 @@ class Measurement {
     const ModelConfig& c = engine_.config();
     const auto n = static_cast<std::int64_t>(tokens_.size());
     if (options_.n_ctx == 0) options_.n_ctx = n;
-    check(options_.n_ctx >= 1 && options_.n_ctx <= n, "engine", "fidelity: ", options_.n_ctx,
+    check(options_.n_ctx >= 1 && options_.n_ctx <= n, "measure", "fidelity: ", options_.n_ctx,
           " tokens were asked for (-c), the text has ", n);
-    check(options_.n_ctx <= c.context_length, "engine", "fidelity: ", options_.n_ctx,
+    check(options_.n_ctx <= c.context_length, "measure", "fidelity: ", options_.n_ctx,
           " tokens are more than the model's context of ", c.context_length, "; give a smaller -c");
-    check(options_.n_queries >= 1, "engine", "fidelity: n_queries must be at least 1, got ",
+    check(options_.n_queries >= 1, "measure", "fidelity: n_queries must be at least 1, got ",
           options_.n_queries);
     tokens_ = tokens_.first(static_cast<std::size_t>(options_.n_ctx));
     for (const Token token : tokens_)
-      check(token >= 0 && token < c.n_vocab, "engine", "fidelity: token ", token,
+      check(token >= 0 && token < c.n_vocab, "measure", "fidelity: token ", token,
             " is not within the vocabulary of ", c.n_vocab);
     if (options_.layers.empty()) {
       options_.layers.resize(static_cast<std::size_t>(c.n_layers));
@@ -83,11 +83,11 @@ class Measurement {
     shape_ = {c.n_layers, c.n_kv_heads, c.head_dim};
     const CacheFormat format(shape_, options_.type_k, options_.type_v);
     for (const std::int64_t l : options_.layers) {
-      check(l >= 0 && l < c.n_layers, "engine", "fidelity: layer ", l, " is not within 0 to ",
+      check(l >= 0 && l < c.n_layers, "measure", "fidelity: layer ", l, " is not within 0 to ",
             c.n_layers - 1);
       const CacheLayout& layout = format.layer(l).layout;
       const std::int64_t need = layout.block + layout.window + options_.n_queries;
-      check(options_.n_ctx >= need, "engine", "fidelity: ", options_.n_ctx,
+      check(options_.n_ctx >= need, "measure", "fidelity: ", options_.n_ctx,
             " tokens are too few for a block of ", layout.block, " and ", options_.n_queries, " queries",
             layout.window > 0 ? concat(" behind a window of ", layout.window) : "", ": it takes at least ",
             need);
@@ -98,7 +98,7 @@ class Measurement {
 
   void check_cancelled() const {
     if (hooks_.cancelled && hooks_.cancelled())
-      fail(ErrorKind::interrupted, "engine", "fidelity: interrupted");
+      fail(ErrorKind::interrupted, "measure", "fidelity: interrupted");
   }
 
   void report(const char* unit, std::int64_t done, std::int64_t total) const {

@@ -1,13 +1,13 @@
 // Reads a text chunk by chunk, through one cache or through two side by side.
-#include "engine/perplexity.h"
+#include "measure/perplexity.h"
 
 #include <algorithm>
 #include <memory>
 
-#include "backend/tap.h"
 #include "base/error.h"
-#include "engine/logits_file.h"
-#include "engine/perplexity_stats.h"
+#include "measure/logits_file.h"
+#include "measure/perplexity_stats.h"
+#include "measure/tap.h"
 #include "model/model.h"
 
 namespace spectralkv {
@@ -52,33 +52,33 @@ class Measurement {
   void settle() {
     const auto n = static_cast<std::int64_t>(tokens_.size());
     const bool prefix = options_.protocol == Protocol::prefix;
-    check(n >= 2, "engine", "perplexity: the text has ", n, n == 1 ? " token" : " tokens",
+    check(n >= 2, "measure", "perplexity: the text has ", n, n == 1 ? " token" : " tokens",
           "; it takes at least 2");
     for (const Token token : tokens_)
-      check(token >= 0 && token < engine_.config().n_vocab, "engine", "perplexity: token ", token,
+      check(token >= 0 && token < engine_.config().n_vocab, "measure", "perplexity: token ", token,
             " is not within the vocabulary of ", engine_.config().n_vocab);
     if (options_.n_ctx == 0) options_.n_ctx = n;
-    check(options_.n_ctx >= 2, "engine", "perplexity: a chunk of ", options_.n_ctx,
+    check(options_.n_ctx >= 2, "measure", "perplexity: a chunk of ", options_.n_ctx,
           " tokens has nothing to predict");
-    check(n >= options_.n_ctx, "engine", "perplexity: the text has ", n, " tokens, fewer than one chunk of ",
+    check(n >= options_.n_ctx, "measure", "perplexity: the text has ", n, " tokens, fewer than one chunk of ",
           options_.n_ctx, " (-c)");
-    check(!prefix || options_.prefix >= 1, "engine",
+    check(!prefix || options_.prefix >= 1, "measure",
           "perplexity: the prefix protocol needs the number of tokens of the prefix, at least 1");
     if (options_.prefix < 0) options_.prefix = options_.n_ctx / 2;
-    check(options_.prefix <= options_.n_ctx - 2, "engine", "perplexity: a prefix of ", options_.prefix,
+    check(options_.prefix <= options_.n_ctx - 2, "measure", "perplexity: a prefix of ", options_.prefix,
           " tokens leaves nothing to predict in a chunk of ", options_.n_ctx);
     const std::int64_t fit = n / options_.n_ctx;
-    check(options_.n_chunks <= fit, "engine", "perplexity: ", options_.n_chunks, " chunks of ",
+    check(options_.n_chunks <= fit, "measure", "perplexity: ", options_.n_chunks, " chunks of ",
           options_.n_ctx, " tokens were asked for, the text has ", n, " tokens");
     if (options_.n_chunks <= 0) options_.n_chunks = fit;
     const std::int64_t trained = engine_.config().context_length;
-    check(options_.n_ctx <= trained, "engine", "perplexity: a chunk of ", options_.n_ctx,
+    check(options_.n_ctx <= trained, "measure", "perplexity: a chunk of ", options_.n_ctx,
           " tokens is longer than the model's context of ", trained, "; give a smaller -c");
   }
 
   // Before the work, so that what is wrong with a file is said at once.
   void open_files() {
-    check(options_.base_logits.empty() || !options_.base, "engine",
+    check(options_.base_logits.empty() || !options_.base, "measure",
           "perplexity: there is one base, a cache or a file of logits");
     const LogitsShape shape{engine_.config().n_vocab, options_.n_ctx, options_.n_chunks, options_.prefix};
     std::vector<Token> read;
@@ -171,7 +171,7 @@ class Measurement {
     Scratch scratch(backend, c, options_.n_batch, 1);
     for (auto rest = tokens; !rest.empty();) {
       if (hooks_.cancelled && hooks_.cancelled())
-        fail(ErrorKind::interrupted, "engine", "interrupted after ", exact->n_tokens(),
+        fail(ErrorKind::interrupted, "measure", "interrupted after ", exact->n_tokens(),
              " tokens of a prefix");
       const auto n = std::min(rest.size(), static_cast<std::size_t>(options_.n_batch));
       const StepPart part{exact.get(), rest.first(n), 0};

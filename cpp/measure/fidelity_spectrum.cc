@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/fidelity_layer.h"
+#include "measure/fidelity_layer.h"
 #include "spectral/eoptshrink.h"
 
 namespace spectralkv {

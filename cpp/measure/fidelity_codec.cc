@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "engine/fidelity_layer.h"
 #include "kv/codecs/exact.h"
+#include "measure/fidelity_layer.h"
 
 namespace spectralkv {
 namespace {

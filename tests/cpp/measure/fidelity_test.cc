@@ -1,15 +1,15 @@
 // Fidelity against direct sums in double: rows read through a backend of our own, codecs called by hand,
 // softmax written out.
-#include "engine/fidelity.h"
+#include "measure/fidelity.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "backend/tap.h"
 #include "base/error.h"
 #include "base/half.h"
-#include "engine/fidelity_layer.h"
+#include "measure/fidelity_layer.h"
+#include "measure/tap.h"
 #include "model/model.h"
 #include "spectral/eoptshrink.h"
 #include "support/tiny_model.h"

@@ -1,5 +1,5 @@
 // The measurements behind bench.h.
-#include "engine/bench.h"
+#include "measure/bench.h"
 
 #include <unistd.h>
 
@@ -54,7 +54,7 @@ std::vector<Token> random_tokens(std::int64_t n, std::int64_t n_vocab) {
 std::vector<float> finite_logits(const Session& session) {
   const auto logits = session.logits();
   for (const float value : logits)
-    check(std::isfinite(value), "engine", "bench: a logit is ", value, "; nothing was timed");
+    check(std::isfinite(value), "measure", "bench: a logit is ", value, "; nothing was timed");
   return {logits.begin(), logits.end()};
 }
 
@@ -81,7 +81,7 @@ void verify(Session& session, std::span<const Token> tokens) {
   for (const Token token : some) session.eval_next(token);
   const auto one_by_one = finite_logits(session);
   // A backend may round prompts and single tokens in different ways, which a near tie shows.
-  check(likeliest(at_once) == likeliest(one_by_one) || distance(at_once, one_by_one) < 0.1, "engine",
+  check(likeliest(at_once) == likeliest(one_by_one) || distance(at_once, one_by_one) < 0.1, "measure",
         "bench: after ", some.size(), " tokens read at once token ", likeliest(at_once),
         " is likeliest, read one by one ", likeliest(one_by_one), "; nothing was timed");
   session.reset();
@@ -95,7 +95,7 @@ double read(Session& session, std::span<const Token> tokens, bool at_once,
   } else {
     for (const Token token : tokens) {
       session.eval_next(token);
-      if (cancelled && cancelled()) fail(ErrorKind::interrupted, "engine", "bench: interrupted");
+      if (cancelled && cancelled()) fail(ErrorKind::interrupted, "measure", "bench: interrupted");
     }
   }
   return seconds_since(start);
@@ -185,7 +185,7 @@ double memory_bandwidth(int n_threads) {
     });
     best = std::max(best, static_cast<double>(kWords * 8) / seconds_since(start));
   }
-  check(sum == 0, "engine", "bench: memory was not what was written");
+  check(sum == 0, "measure", "bench: memory was not what was written");
   return best;
 }
 

@@ -1,13 +1,13 @@
 // Perplexity and divergence: independent of batches, nothing between equal caches, errors that say what is
 // wrong.
-#include "engine/perplexity.h"
+#include "measure/perplexity.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "base/error.h"
-#include "engine/perplexity_stats.h"
+#include "measure/perplexity_stats.h"
 #include "support/tiny_model.h"
 
 namespace spectralkv {

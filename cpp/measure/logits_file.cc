@@ -1,5 +1,5 @@
 // The bytes of files of logits.
-#include "engine/logits_file.h"
+#include "measure/logits_file.h"
 
 #include <cassert>
 #include <utility>

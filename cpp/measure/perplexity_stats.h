@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "engine/perplexity.h"
+#include "measure/perplexity.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "engine/fidelity.h"
 #include "kv/attention.h"
 #include "kv/cache.h"
+#include "measure/fidelity.h"
 
 namespace spectralkv {
 

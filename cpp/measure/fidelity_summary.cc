@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "engine/fidelity.h"
+#include "measure/fidelity.h"
 
 namespace spectralkv {
 namespace {

@@ -1,5 +1,5 @@
 // Log-softmax and sums in double.
-#include "engine/perplexity_stats.h"
+#include "measure/perplexity_stats.h"
 
 #include <algorithm>
 #include <cmath>
@@ -26,7 +26,7 @@ Normaliser normalise(const float* logits, std::int64_t n, double* weights) {
     sum += w;
   }
   result.log_sum = top + std::log(sum);
-  check(std::isfinite(result.log_sum), "engine", "the model gave logits that are not finite");
+  check(std::isfinite(result.log_sum), "measure", "the model gave logits that are not finite");
   return result;
 }
 

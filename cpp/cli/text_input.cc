@@ -1,5 +1,5 @@
-// .npy, .npz and text files of token ids. Files are untrusted.
-#include "cli/perplexity_tokens.h"
+// Files of token ids, which are untrusted, and texts.
+#include "cli/text_input.h"
 
 #include <algorithm>
 #include <charconv>
@@ -9,13 +9,10 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "cli/perplexity_inflate.h"
 #include "cli/streams.h"
 
 namespace spectralkv {
 namespace {
-
-constexpr std::size_t kMostBytes = std::size_t{1} << 30;  // of an unpacked array
 
 // Little-endian number at a place of the text; the file is refused when it ends before.
 template <class T>
@@ -72,59 +69,6 @@ std::vector<Token> parse_npy(std::string_view data, const std::string& path) {
        type, "'");
 }
 
-struct Member {
-  std::string name;
-  std::uint16_t method = 0;
-  std::size_t packed = 0, size = 0, head = 0;  // head: where its local header stands
-};
-
-// The central directory of a zip archive, found from its end record.
-std::vector<Member> list_members(std::string_view data, const std::string& path) {
-  const std::size_t end = data.rfind(std::string_view("PK\5\6", 4));
-  check(end != std::string_view::npos, "cli", "'", path, "' is no .npz file");
-  const auto count = number_at<std::uint16_t>(data, end + 10, path);
-  std::size_t at = number_at<std::uint32_t>(data, end + 16, path);
-  std::vector<Member> members;
-  for (int i = 0; i < count; ++i) {
-    check(number_at<std::uint32_t>(data, at, path) == 0x02014b50, "cli", "'", path, "' is damaged");
-    Member m;
-    m.method = number_at<std::uint16_t>(data, at + 10, path);
-    m.packed = number_at<std::uint32_t>(data, at + 20, path);
-    m.size = number_at<std::uint32_t>(data, at + 24, path);
-    m.head = number_at<std::uint32_t>(data, at + 42, path);
-    const std::size_t name = number_at<std::uint16_t>(data, at + 28, path);
-    m.name = data.substr(std::min(at + 46, data.size()), name);
-    at += 46 + name + number_at<std::uint16_t>(data, at + 30, path) +
-          number_at<std::uint16_t>(data, at + 32, path);
-    members.push_back(std::move(m));
-  }
-  return members;
-}
-
-std::vector<Token> parse_npz(std::string_view data, const std::string& path) {
-  const std::vector<Member> members = list_members(data, path);
-  const Member* chosen = members.size() == 1 ? members.data() : nullptr;
-  std::string names;
-  for (const Member& m : members) {
-    if (m.name == "ids.npy" || (m.name == "tokens.npy" && chosen == nullptr)) chosen = &m;
-    names += (names.empty() ? "" : ", ") + m.name;
-  }
-  check(chosen != nullptr, "cli", "'", path, "' has no array 'ids' or 'tokens'; it has ", names);
-  const std::size_t start = chosen->head + 30 + number_at<std::uint16_t>(data, chosen->head + 26, path) +
-                            number_at<std::uint16_t>(data, chosen->head + 28, path);
-  check(start <= data.size() && chosen->packed <= data.size() - start && chosen->size <= kMostBytes, "cli",
-        "'", path, "' is cut off or damaged");
-  const std::string_view packed = data.substr(start, chosen->packed);
-  const std::string inner = path + "[" + chosen->name + "]";
-  if (chosen->method == 0) return parse_npy(packed, inner);
-  check(chosen->method == 8, "cli", "'", path, "': '", chosen->name,
-        "' is packed in a way that is not known (", chosen->method,
-        "); np.savez or np.save write what can be read");
-  const auto text = inflate(packed, chosen->size);
-  check(text.has_value(), "cli", "'", path, "': '", chosen->name, "' is damaged");
-  return parse_npy(*text, inner);
-}
-
 std::vector<Token> parse_text(std::string_view data, const std::string& path) {
   constexpr std::string_view kBetween = " \t\r\n,;[]";
   std::vector<Token> tokens;
@@ -142,11 +86,33 @@ std::vector<Token> parse_text(std::string_view data, const std::string& path) {
 
 }  // namespace
 
-std::vector<Token> read_token_file(const std::string& path) {
+std::vector<Option> input_rows(TextInput& input) {
+  return {
+      {{"-f", "--file"}, "PATH", "the text; \"-\" for standard input", set_text(input.file)},
+      {{"--tokens"},
+       "PATH",
+       "token ids in place of a text: .npy, .txt, or, with the Python package, .npz (array ids)",
+       set_text(input.tokens)},
+  };
+}
+
+void check_input(const TextInput& input) {
+  if (input.file.empty() == input.tokens.empty()) throw UsageError("give one of -f and --tokens");
+}
+
+std::vector<Token> read_input(const TextInput& input, const Tokenizer& tokenizer, const CliHooks& hooks) {
+  return input.tokens.empty() ? tokenizer.encode_prompt(read_text_file(input.file), false)
+                              : read_token_file(input.tokens, hooks);
+}
+
+std::vector<Token> read_token_file(const std::string& path, const CliHooks& hooks) {
   const std::string data = read_text_file(path);
   if (path.ends_with(".npy")) return parse_npy(data, path);
-  if (path.ends_with(".npz")) return parse_npz(data, path);
-  return parse_text(data, path);
+  if (!path.ends_with(".npz")) return parse_text(data, path);
+  check(static_cast<bool>(hooks.unpack_npz), "cli", "'", path,
+        "' is an archive, which the standalone binary does not read: save its array as .npy (numpy.save), or "
+        "use the command of the Python package (pip install spectralkv)");
+  return parse_npy(hooks.unpack_npz(path, data), path);
 }
 
 }  // namespace spectralkv
