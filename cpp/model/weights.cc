@@ -93,7 +93,7 @@ class Loader {
     return w;
   }
   // The backend computes with memory of its own.
-  static bool is_copied(const WeightView& w) { return w.panels != nullptr || w.device != nullptr; }
+  static bool is_copied(const WeightView& w) { return w.uploaded != nullptr; }
 
   const Gguf& file_;
   Backend& backend_;
