@@ -1,7 +1,8 @@
 """Adds a scratch architecture to a copy of the project, as CONTRIBUTING's table of growth says, and tests it there.
 
-The scratch is Llama with rows of q and k as Hugging Face has them, a bias behind attention and a key of its own for the
-norms' epsilon. It must need no other files than the table names, and pass what every row passes.
+growth_architecture.py [FOLDER]: the copy and its build stay in FOLDER, a new one; without it they go. The scratch is
+Llama with rows of q and k as Hugging Face has them, a bias behind attention and its own key for the epsilon of norms.
+It must need the files that the table names, no more and no fewer, and pass what every row passes.
 """
 
 from __future__ import annotations
@@ -95,33 +96,39 @@ def touched(tree: Path) -> set[str]:
     return {str(p) for p in files if not (ROOT / p).is_file() or (ROOT / p).read_bytes() != (tree / p).read_bytes()}
 
 
-def build_and_test(tree: Path, build: Path) -> Iterator[str]:
-    launcher = [f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}"] if (ccache := shutil.which("ccache")) else []
+def build_and_test(tree: Path) -> Iterator[str]:
+    build = tree / "build"
+    launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
     options = ["-DSPECTRALKV_TESTS=ON", "-DSPECTRALKV_CUDA=OFF", "-DSPECTRALKV_WERROR=ON", *launcher]
-    for step in (
-        ["cmake", "-S", str(tree), "-B", str(build), *options],
-        ["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1), "--target", "test_engine"],
+    ninja = ["-G", "Ninja"] if shutil.which("ninja") else []
+    jobs = str(len(os.sched_getaffinity(0)))
+    # So that the compiler cache finds what it had in another folder.
+    environment = os.environ | {"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"}
+    for command in (
+        ["cmake", "-S", str(tree), "-B", str(build), *ninja, *options],
+        ["cmake", "--build", str(build), "--parallel", jobs, "--target", "test_engine"],
         [str(build / "test_engine"), f"--gtest_filter={TESTS}"],
     ):
-        environment = os.environ | {"CCACHE_BASEDIR": str(tree)}
-        result = subprocess.run(step, capture_output=True, text=True, env=environment)
+        result = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
         if result.returncode != 0:
-            yield f"{' '.join(step)}\n{(result.stdout + result.stderr)[-4000:]}"
+            yield f"{' '.join(command)}\n{(result.stdout + result.stderr)[-4000:]}"
             return
     if f"EveryArchitecture.LogitsDoNotDependOnBatchesAndThreads/{NAME}" not in result.stdout:
         yield f"the tests did not run for {NAME}"
 
 
-def faults() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="spectralkv-growth-") as folder:
-        tree = Path(folder) / "tree"
-        copy_project(tree)
-        add_architecture(tree)
-        named, needed = files_of_the_table("an architecture"), touched(tree)
-        if named != needed:
-            yield f"CONTRIBUTING's table names {sorted(named)}, touched were {sorted(needed)}"
-        yield from build_and_test(tree, Path(folder) / "build")
+def faults(tree: Path) -> Iterator[str]:
+    copy_project(tree)
+    add_architecture(tree)
+    named, needed = files_of_the_table("an architecture"), touched(tree)
+    for path in sorted(named ^ needed):
+        yield f"{path} {'is touched but not in' if path in needed else 'is not touched but in'} CONTRIBUTING's row"
+    yield from build_and_test(tree)
 
 
 if __name__ == "__main__":
-    finish("growth", faults(), "an architecture is one file and its rows")
+    with tempfile.TemporaryDirectory(prefix="spectralkv-growth-") as scratch:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else f"{scratch}/tree").resolve()
+        folder.mkdir(parents=True)
+        found = list(faults(folder))
+    finish("growth", found, "an architecture is one file and its rows")
