@@ -38,8 +38,8 @@ class Backend {
   // Memory for n floats, uninitialised.
   virtual FloatMemory allocate(std::int64_t n) = 0;
   // Makes a weight of the file usable here, for matmul or as a table for embed; the view that comes back
-  // stays valid as long as the backend and w.data, and where it has panels or a device's weight, w.data may
-  // go for matmul. w.name is the tensor's own.
+  // stays valid as long as the backend and w.data, and where it has `uploaded`, w.data may go for matmul.
+  // w.name is the tensor's own.
   enum class Use { matmul, table };
   virtual WeightView upload(const WeightView& w, Use use) = 0;
   // A vector (norm gain, bias) as f32; stays valid as long as the backend.

@@ -28,24 +28,31 @@ std::filesystem::path own_folder() {
   return std::filesystem::canonical(is_program ? "/proc/self/exe" : own.dli_fname, ignored).parent_path();
 }
 
+// What the variable names; else the file beside this code, or where there is none, nothing.
 std::filesystem::path library_path() {
-  if (const char* named = std::getenv(kVariable); named != nullptr && *named != '\0') {
-    std::error_code ignored;
-    check(std::filesystem::exists(named, ignored), "cuda", kVariable, " names '", named,
-          "', which does not exist");
-    return named;
-  }
+  if (const char* named = std::getenv(kVariable); named != nullptr && *named != '\0') return named;
   const std::filesystem::path folder = own_folder();
   std::error_code ignored;
   for (const char* way : {".", "../lib"})
-    if (const auto path = folder / way / kFile; std::filesystem::exists(path, ignored))
+    if (auto path = folder / way / kFile; std::filesystem::exists(path, ignored))
       return path.lexically_normal();
+  return {};
+}
+
+std::string require_library() {
+  const std::filesystem::path path = library_path();
+  std::error_code ignored;
+  if (!path.empty()) {
+    check(std::filesystem::exists(path, ignored), "cuda", kVariable, " names '", path.string(),
+          "', which does not exist");
+    return path.string();
+  }
   // SPECTRALKV_WITH_CUDA is 0 or 1, from CMake.
   check(SPECTRALKV_WITH_CUDA == 1, "cuda",
         "built without CUDA: install a CUDA toolkit (nvcc 12 or newer) and build again with "
         "-DSPECTRALKV_CUDA=ON",
         kOtherwise);
-  fail(ErrorKind::value, "cuda", kFile, " is missing in '", folder.string(),
+  fail(ErrorKind::value, "cuda", kFile, " is missing in '", own_folder().string(),
        "': install again, or name the file by the variable ", kVariable, kOtherwise);
 }
 
@@ -57,8 +64,13 @@ void* symbol(void* library, const char* name, const std::string& path) {
 
 }  // namespace
 
+bool has_cuda_library() {
+  std::error_code ignored;
+  return std::filesystem::exists(library_path(), ignored);
+}
+
 std::unique_ptr<Backend> load_cuda_backend(const BackendOptions& options) {
-  const std::string path = library_path().string();
+  const std::string path = require_library();
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* const reason = dlerror();

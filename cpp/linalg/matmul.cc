@@ -45,14 +45,15 @@ void Matmul::rows(const MatmulJob& job, const Quantized* x, std::int64_t begin, 
   const auto& k = kernels();
   const WeightView& w = *job.w;
   if (x != nullptr) {
+    const Panels& panels = *panels_of(w);
     const std::int64_t block = std::max<std::int64_t>(16, kBlockBytes / w.cols);
     for (std::int64_t t = 0; t < job.x.rows; t += block) {
       const std::int64_t tokens = std::min(block, job.x.rows - t);
       const simd::ActivationGroup* part = x->groups.data() + t * (w.cols / simd::kActivationGroup);
       for (std::int64_t r = begin; r < end; r += simd::kPanelRows)
-        k.panel_matmul[w.panels->kind()](w.panels->panel(r / simd::kPanelRows), w.cols, w.panels->offset(),
-                                         part, tokens, std::min(simd::kPanelRows, end - r), job.y.row(t) + r,
-                                         job.y.stride);
+        k.panel_matmul[panels.kind()](panels.panel(r / simd::kPanelRows), w.cols, panels.offset(), part,
+                                      tokens, std::min(simd::kPanelRows, end - r), job.y.row(t) + r,
+                                      job.y.stride);
     }
   } else {
     auto& work = work_[static_cast<std::size_t>(thread)];
@@ -74,7 +75,7 @@ void Matmul::run(std::span<const MatmulJob> jobs) {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const MatmulJob& job = jobs[i];
     assert(job.x.cols == job.w->cols && job.y.cols == job.w->rows && job.x.rows == job.y.rows);
-    if (job.w->panels != nullptr) quantized_of[i] = &quantized(job.x, used);
+    if (panels_of(*job.w) != nullptr) quantized_of[i] = &quantized(job.x, used);
     units += (job.w->rows + kRunRows - 1) / kRunRows;
   }
   const std::int64_t run_units = std::max<std::int64_t>(1, units / (kRunsPerThread * pool_.size()));

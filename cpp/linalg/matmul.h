@@ -13,7 +13,7 @@
 namespace spectralkv {
 
 // y[t][r] = sum_k w[r][k] x[t][k] + bias[r]: w [rows, cols] in any weight type, x [tokens, cols], y [tokens,
-// rows]. Where w has panels, x is rounded to 8 bits with a scale for every 32 values.
+// rows]. Where w has panels (linalg/panels.h), x is rounded to 8 bits with a scale for every 32 values.
 struct MatmulJob {
   const WeightView* w = nullptr;
   const float* bias = nullptr;  // [rows] or null

@@ -7,7 +7,7 @@
 
 namespace spectralkv {
 
-class Panels {
+class Panels final : public UploadedWeight {
  public:
   // Whether a weight type has panels: every quantised one.
   static bool possible(DType type);
@@ -26,5 +26,10 @@ class Panels {
   std::int64_t count_ = 0, panel_bytes_ = 0;
   int kind_ = -1, offset_ = 0;
 };
+
+// Those of w, which a CPU backend uploaded; null where it has none.
+inline const Panels* panels_of(const WeightView& w) {
+  return static_cast<const Panels*>(w.uploaded);
+}
 
 }  // namespace spectralkv

@@ -5,30 +5,32 @@
 #include <string>
 
 #include "base/error.h"
-#include "model/arch/llama.h"
-#include "model/arch/qwen2.h"
 
 namespace spectralkv {
+namespace arch {
+extern const Architecture llama, qwen2;
+}  // namespace arch
+
 namespace {
 
 constexpr std::array kTable = {
-    Architecture{"llama", "Llama and Mistral", load_llama},
-    Architecture{"qwen2", "Qwen2 and Qwen2.5", load_qwen2},
+    &arch::llama,
+    &arch::qwen2,
 };
 
 }  // namespace
 
-std::span<const Architecture> architectures() {
+std::span<const Architecture* const> architectures() {
   return kTable;
 }
 
 const Architecture& architecture_of(const Gguf& file) {
   const std::string& name = file.get_string("general.architecture");
-  for (const Architecture& row : kTable)
-    if (row.name == name) return row;
+  for (const Architecture* row : kTable)
+    if (row->name == name) return *row;
   std::string known;
-  for (const Architecture& row : kTable)
-    known += concat(known.empty() ? "" : ", ", row.name, " (", row.models, " models)");
+  for (const Architecture* row : kTable)
+    known += concat(known.empty() ? "" : ", ", row->name, " (", row->models, " models)");
   fail(ErrorKind::value, "model", "'", file.path(), "': architecture '", name,
        "' is not supported; supported: ", known);
 }

@@ -1,4 +1,4 @@
-// Reads the configuration of a file; its keys begin with the architecture's name.
+// Keys that architectures share: how each is read, and what it may be.
 #include "model/config.h"
 
 #include <cmath>
@@ -25,6 +25,8 @@ std::int64_t uniform_size(const Gguf& file, const std::string& key, std::int64_t
           "' differs between layers, which is not supported");
   return sizes[0];
 }
+
+}  // namespace
 
 RopeConfig read_rope(const Gguf& file, const std::string& prefix, std::int64_t head_dim) {
   RopeConfig rope;
@@ -62,29 +64,28 @@ RopeConfig read_rope(const Gguf& file, const std::string& prefix, std::int64_t h
 void read_sliding_window(const Gguf& file, const std::string& prefix, ModelConfig& config) {
   const std::string key = prefix + "attention.sliding_window", pattern_key = key + "_pattern";
   config.sliding_window = file.get_int(key, 0, std::int64_t{1} << 40, 0);
-  config.layer_slides.assign(static_cast<std::size_t>(config.n_layers), config.sliding_window > 0);
+  if (config.sliding_window == 0) return;
+  config.layer_slides.assign(config.layer_slides.size(), true);
   const GgufValue* pattern = file.find_value(pattern_key);
-  if (config.sliding_window == 0 || pattern == nullptr) return;
+  if (pattern == nullptr) return;
   const auto* flags = std::get_if<std::vector<bool>>(pattern);
   check(flags != nullptr && static_cast<std::int64_t>(flags->size()) == config.n_layers, "model", "'",
         file.path(), "': '", pattern_key, "' must hold one bool for each of ", config.n_layers, " layers");
   config.layer_slides = *flags;
 }
 
-}  // namespace
-
-ModelConfig read_config(const Gguf& file) {
-  ModelConfig c;
-  c.arch = architecture_of(file).name;
-  c.name = file.get_string("general.name", "");
-  const std::string prefix = c.arch + ".";
-  const auto size = [&](const char* name) { return file.get_int(prefix + name, 1, kMaxSize); };
-
+void refuse_experts(const Gguf& file, const std::string& prefix) {
   const std::int64_t experts = file.get_int(prefix + "expert_count", 0, kMaxSize, 0);
   check(experts == 0, "model", "'", file.path(), "': mixture of experts ('", prefix,
         "expert_count' = ", experts, ") is not supported");
+}
+
+ModelConfig read_sizes(const Gguf& file, const std::string& prefix) {
+  ModelConfig c;
+  const auto size = [&](const char* name) { return file.get_int(prefix + name, 1, kMaxSize); };
   c.n_layers = size("block_count");
   check(c.n_layers <= 4096, "model", "'", file.path(), "': ", c.n_layers, " layers are absurd");
+  c.layer_slides.assign(static_cast<std::size_t>(c.n_layers), false);
   c.n_embd = size("embedding_length");
   c.context_length = file.get_int(prefix + "context_length", 1, std::int64_t{1} << 40);
   c.n_ff = uniform_size(file, prefix + "feed_forward_length", c.n_layers, 0);
@@ -104,14 +105,22 @@ ModelConfig read_config(const Gguf& file) {
         value_dim, " dimensions: only equal ones are supported");
   check(c.head_dim % 8 == 0, "model", "'", file.path(), "': head dimension ", c.head_dim,
         " is not supported: it must be a multiple of 8, at most 1024");
-  c.rms_eps = file.get_float(prefix + "attention.layer_norm_rms_epsilon");
-  check(c.rms_eps > 0 && c.rms_eps < 1, "model", "'", file.path(), "': RMS epsilon ", c.rms_eps,
-        " is out of range");
-  c.rope = read_rope(file, prefix, c.head_dim);
-  read_sliding_window(file, prefix, c);
+  c.n_vocab = file.weight("token_embd.weight").rows;
+  return c;
+}
 
-  const WeightView table = file.weight("token_embd.weight");
-  c.n_vocab = table.rows;
+double read_epsilon(const Gguf& file, const std::string& key) {
+  const double epsilon = file.get_float(key);
+  check(epsilon > 0 && epsilon < 1, "model", "'", file.path(), "': RMS epsilon ", epsilon,
+        " is out of range");
+  return epsilon;
+}
+
+ModelConfig read_config(const Gguf& file) {
+  const Architecture& row = architecture_of(file);
+  ModelConfig c = row.read_config(file, concat(row.name, "."));
+  c.arch = row.name;
+  c.name = file.get_string("general.name", "");
   return c;
 }
 

@@ -41,4 +41,13 @@ struct ModelConfig {
 // it.
 ModelConfig read_config(const Gguf& file);
 
+// Parts of it, for the rows of model/architectures.h. `prefix` stands before a key: "llama.".
+// Layers, widths, heads, context and vocabulary.
+ModelConfig read_sizes(const Gguf& file, const std::string& prefix);
+double read_epsilon(const Gguf& file, const std::string& key);
+RopeConfig read_rope(const Gguf& file, const std::string& prefix, std::int64_t head_dim);
+// Into what read_sizes gave, which has none.
+void read_sliding_window(const Gguf& file, const std::string& prefix, ModelConfig& config);
+void refuse_experts(const Gguf& file, const std::string& prefix);
+
 }  // namespace spectralkv

@@ -1,4 +1,4 @@
-// The forward pass that Llama, Mistral and Qwen2 share.
+// The graph of Llama, and of every architecture that differs from it in its weights alone.
 #pragma once
 
 #include <memory>

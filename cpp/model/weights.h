@@ -1,12 +1,16 @@
 // The weights of a decoder as checked views, in the backend's memory.
 #pragma once
 
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
 #include "base/buffer.h"
 #include "gguf/gguf.h"
 #include "model/config.h"
+#include "tensor/shape_check.h"
 
 namespace spectralkv {
 
@@ -28,22 +32,49 @@ struct Weights {
   const float* norm = nullptr;      // [n_embd]
   Linear head;                      // [n_vocab, n_embd]; the embedding where the file has no output.weight
   std::vector<float> rope_factors;  // [rope dims / 2] or empty
+  std::vector<Buffer<std::byte>> turned;  // WeightLoader::take_turned
+};
+
+// Looks tensors up by name, checks their shapes and brings them to the backend; errors name the tensor. A
+// name stands without ".weight". A shape is [rows, cols] in letters: v n_vocab, e n_embd, q n_heads *
+// head_dim, k n_kv_heads * head_dim, f n_ff.
+class WeightLoader {
+ public:
+  // All three must outlive the loader.
+  WeightLoader(const Gguf& file, const ModelConfig& config, Backend& backend);
+
+  WeightView matrix(const std::string& name, std::string_view shape,
+                    Backend::Use use = Backend::Use::matmul) const;
+  const float* vector(const std::string& name, std::string_view shape) const;
+  // With name.bias where the file has it.
+  Linear linear(const std::string& name, std::string_view shape) const;
+  // The same for q or k of a file where RoPE turns rows i and i + rope dims / 2 of a head together: they
+  // become rows 2i and 2i + 1 on their way, as our kernels take them.
+  Linear linear_of_halves(const std::string& name, std::string_view shape);
+  // An error where the file has no tensor of this full name.
+  void require(const std::string& tensor) const;
+  bool has(const std::string& tensor) const { return file_.find_tensor(tensor) != nullptr; }
+
   // What views of turned rows point into, where the backend computes with the host's memory.
-  std::vector<Buffer<std::byte>> turned;
+  std::vector<Buffer<std::byte>> take_turned() { return std::move(turned_); }
+
+ private:
+  WeightView find(const std::string& tensor, std::string_view shape) const;
+  // f32 values of a bias with its halves turned.
+  const float* bias_of_halves(const std::string& tensor, std::string_view shape) const;
+
+  const Gguf& file_;
+  const ModelConfig& config_;
+  Backend& backend_;
+  ShapeCheck shape_;
+  std::vector<Buffer<std::byte>> turned_;
 };
 
-// Which rows of a head of q and k the file has for RoPE to turn together: 2i and 2i + 1 as our kernels take
-// them, or i and i + rope dims / 2, which become pairs on their way to the backend.
-enum class RopeRows : std::uint8_t { pairs, halves };
-enum class QkvBias : std::uint8_t { optional, required };
+// The norm before the feed-forward and its three matrices.
+void load_gated_feed_forward(const WeightLoader& from, const std::string& prefix, LayerWeights& layer);
 
-struct WeightLayout {
-  RopeRows rope_rows = RopeRows::pairs;
-  QkvBias qkv_bias = QkvBias::optional;
-};
-
-// Every tensor is looked up by name and its shape checked once; errors name the tensor.
+// Embedding, head and RoPE factors, and each layer by load_layer; prefix: "blk.0.".
 Weights load_weights(const Gguf& file, const ModelConfig& config, Backend& backend,
-                     const WeightLayout& layout);
+                     LayerWeights (*load_layer)(WeightLoader&, const std::string& prefix));
 
 }  // namespace spectralkv

@@ -48,10 +48,12 @@ struct MatrixView {
 using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
 
-class Panels;
-namespace cuda {
-class DeviceWeight;
-}
+// What a backend made of a weight, in memory of its own; only the backend that made it knows its type.
+class UploadedWeight {
+ protected:
+  UploadedWeight() = default;
+  ~UploadedWeight() = default;
+};
 
 // A weight tensor as the file holds it. [rows, cols] with cols the contiguous (ggml's first) dimension; a
 // vector has rows = 1.
@@ -60,9 +62,7 @@ struct WeightView {
   const std::byte* data = nullptr;
   std::int64_t rows = 0, cols = 0;
   std::string name;
-  const Panels* panels =
-      nullptr;  // the same weights for 8-bit arithmetic (linalg/panels.h), where a backend made them
-  const cuda::DeviceWeight* device = nullptr;  // the same in a GPU's memory, where a backend put them
+  const UploadedWeight* uploaded = nullptr;  // null: a backend computes with `data`
 
   std::int64_t row_bytes() const { return dtype_info(type).row_bytes(cols); }
   const std::byte* row(std::int64_t r) const { return data + r * row_bytes(); }

@@ -58,7 +58,7 @@ class CudaBackend final : public Backend {
     }
     quantised_ = quantised_ || held->quantised();
     WeightView view = w;
-    view.device = held.get();
+    view.uploaded = held.get();
     return view;
   }
   const float* upload_vector(const WeightView& w) override {
@@ -81,13 +81,13 @@ class CudaBackend final : public Backend {
   void embed(const WeightView& table, std::span<const std::int32_t> tokens, Matrix out) override {
     tokens_.reserve(tokens.size());
     tokens_.write(tokens, stream_);
-    table.device->rows(RowChoice{0, out.rows, tokens_.data()}, out.data, out.stride, stream_);
+    device_weight(table).rows(RowChoice{0, out.rows, tokens_.data()}, out.data, out.stride, stream_);
     activations_.written(out);
   }
 
   void matmul(std::span<const MatmulJob> jobs) override {
     products_.run(jobs);
-    for (const MatmulJob& job : jobs) weight_bytes_ += job.w->device->bytes();
+    for (const MatmulJob& job : jobs) weight_bytes_ += device_weight(*job.w).bytes();
   }
 
   void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) override {

@@ -18,7 +18,7 @@ constexpr std::size_t kTileBytes = std::size_t{128} << 20;
 void Products::run(std::span<const MatmulJob> jobs) {
   for (std::size_t i = 0; i < jobs.size();) {
     const MatmulJob& first = jobs[i];
-    const DeviceWeight& w = *first.w->device;
+    const DeviceWeight& w = device_weight(*first.w);
     if (first.x.rows > kFewTokens || (exact_ && w.quantised())) {
       many(first);
       ++i;
@@ -28,8 +28,8 @@ void Products::run(std::span<const MatmulJob> jobs) {
     std::size_t n = 0;
     for (; i < jobs.size() && n < group.size(); ++i, ++n) {
       const MatmulJob& job = jobs[i];
-      if (job.x.data != first.x.data || job.w->device->type() != w.type()) break;
-      group[n] = {job.w->device, job.bias, job.y};
+      if (job.x.data != first.x.data || device_weight(*job.w).type() != w.type()) break;
+      group[n] = {&device_weight(*job.w), job.bias, job.y};
     }
     const QuantRows quantised = w.quantised() ? activations_.quantised(first.x) : QuantRows{};
     gemv(std::span(group).first(n), first.x, quantised, stream_);
@@ -38,7 +38,7 @@ void Products::run(std::span<const MatmulJob> jobs) {
 }
 
 void Products::many(const MatmulJob& job) {
-  const DeviceWeight& w = *job.w->device;
+  const DeviceWeight& w = device_weight(*job.w);
   if (exact_ || w.type() == DType::f32) {
     by_tiles(job, GemmType::f32, job.x.data, job.x.stride, exact_tile_);
   } else {
@@ -56,7 +56,7 @@ void Products::many(const MatmulJob& job) {
 template <class Value>
 void Products::by_tiles(const MatmulJob& job, GemmType type, const Value* x, std::int64_t x_stride,
                         device::DeviceBuffer<Value>& tile) {
-  const DeviceWeight& w = *job.w->device;
+  const DeviceWeight& w = device_weight(*job.w);
   const Planes& planes = w.planes();
   const std::int64_t n = job.x.rows, cols = planes.cols;
   const bool as_it_is = type == GemmType::f32   ? w.type() == DType::f32

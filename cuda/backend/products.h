@@ -16,7 +16,7 @@ class Products {
   Products(bool exact, Activations& activations, device::Stream stream)
       : exact_(exact), activations_(activations), gemm_(stream), stream_(stream) {}
 
-  // The weights of all jobs are on the device (WeightView::device).
+  // The weights of all jobs are on the device (weights/device_weight.h).
   void run(std::span<const MatmulJob> jobs);
   // Whether n tokens' activations are wanted in 8 bits.
   bool wants_quantised(std::int64_t n) const { return !exact_ && n <= kFewTokens; }

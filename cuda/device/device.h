@@ -1,5 +1,5 @@
-// What kernels and their callers may use: CUDA where nvcc compiles, its twin on the host elsewhere, so that
-// the same sources run in ordinary C++ tests.
+// What kernels and their callers may use: CUDA where nvcc compiles, a twin of it elsewhere, so that the same
+// sources run in ordinary C++ tests (tests/cuda/host).
 //
 // Kernels are function templates in .cuh files, in CUDA's own words (threadIdx, __syncthreads, __shfl_*_sync,
 // atomics, ...). Dynamic shared memory comes from dynamic_shared<T>(). Instructions without a word in CUDA
@@ -22,6 +22,6 @@
 #define SKV_UNROLL
 #define SKV_UNROLL_NOT
 #define SKV_GRID_CONSTANT
-#include "tests/cuda/host/instructions.h"
-#include "tests/cuda/host/runtime_host.h"
+// Who compiles these sources for something else has a twin of the two headers above on the include path.
+#include "device_twin.h"
 #endif

@@ -13,7 +13,7 @@ namespace spectralkv::cuda {
 
 struct RowChoice;
 
-class DeviceWeight {
+class DeviceWeight final : public UploadedWeight {
  public:
   // Copies w from the host and takes its blocks apart (planes.h). staging: memory for a piece of the file,
   // grown as needed.
@@ -33,6 +33,11 @@ class DeviceWeight {
   Planes planes_;
   device::DeviceBuffer<std::uint8_t> memory_;
 };
+
+// That of w, which this backend uploaded.
+inline const DeviceWeight& device_weight(const WeightView& w) {
+  return static_cast<const DeviceWeight&>(*w.uploaded);
+}
 
 // y[t][r] = sum_c w[r][c] x[t][c] + bias[r], as MatmulJob has it, for a few tokens.
 struct DeviceJob {

@@ -55,6 +55,8 @@ def faults() -> Iterator[str]:
             if other in FLOORS:
                 if other != room and FLOORS[other] >= FLOORS[room]:
                     yield f"{path} (floor {FLOORS[room]}) includes {own} (floor {FLOORS[other]})"
+            elif other == "tests":
+                yield f"{path} includes {own}: what is delivered does not need its tests"
             elif path.parts[0] == "cpp":
                 yield f'{path} includes "{own}": write the room in front, "ROOM/FILE"'
 

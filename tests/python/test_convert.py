@@ -14,6 +14,7 @@ from support.tiny_model import TinyModel
 
 from spectralkv import Llama, _core
 from spectralkv.convert import ConvertOptions, convert
+from spectralkv.convert.families import FAMILIES
 from spectralkv.convert.safetensors import SafetensorsFile
 from spectralkv.quantize import QuantizeOptions, quantize
 
@@ -112,6 +113,11 @@ def test_equals_the_numpy_twin(name: str, tmp_path: Path) -> None:
     got = logits(path)
     assert relative_error(got, expected) < 1e-4
     assert np.array_equal(got.argmax(1), expected.argmax(1))
+
+
+def test_every_family_has_a_variant() -> None:
+    tried = {variant.get("architecture", HfModel().architecture) for variant in VARIANTS.values()}
+    assert tried == {name for family in FAMILIES for name in family.checkpoints}
 
 
 def test_the_window_matters(tmp_path: Path) -> None:

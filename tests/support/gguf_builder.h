@@ -88,6 +88,8 @@ class GgufBuilder {
     tensors_.push_back(std::move(t));
     return *this;
   }
+  // Those so far, to be spoiled.
+  std::vector<Tensor>& tensors() { return tensors_; }
   GgufBuilder& f32_tensor(std::string_view name, const std::vector<std::uint64_t>& dims,
                           const std::vector<float>& values) {
     std::string data(values.size() * sizeof(float), '\0');

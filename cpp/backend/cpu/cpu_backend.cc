@@ -1,9 +1,10 @@
 // The CPU backend: weights are rearranged for 8-bit arithmetic or stay in the mapped file; loops are split
 // over the pool by token.
+#include "backend/cpu/cpu_backend.h"
+
 #include <cstring>
 #include <deque>
 
-#include "backend/backends.h"
 #include "base/error.h"
 #include "linalg/panels.h"
 #include "simd/dispatch.h"
@@ -30,7 +31,7 @@ class CpuBackend final : public Backend {
   WeightView upload(const WeightView& w, Use use) override {
     WeightView view = w;
     if (use == Use::matmul && !f32_activations_ && Panels::possible(w.type))
-      view.panels = &panels_.emplace_back(w, pool_);
+      view.uploaded = &panels_.emplace_back(w, pool_);
     return view;
   }
   const float* upload_vector(const WeightView& w) override {
@@ -56,9 +57,10 @@ class CpuBackend final : public Backend {
   void matmul(std::span<const MatmulJob> jobs) override {
     const StageClock clock(stages_, Stage::matmul);
     matmul_.run(jobs);
-    for (const MatmulJob& job : jobs)
-      stages_.weight_bytes +=
-          job.w->panels != nullptr ? job.w->panels->bytes() : job.w->rows * job.w->row_bytes();
+    for (const MatmulJob& job : jobs) {
+      const Panels* panels = panels_of(*job.w);
+      stages_.weight_bytes += panels != nullptr ? panels->bytes() : job.w->bytes();
+    }
   }
 
   void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) override {

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectralkv.convert.checkpoint import open_checkpoint
-from spectralkv.convert.config import Shape, read_hf_config, read_mistral_params
+from spectralkv.convert.config import Shape
 from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.families import family_of
 from spectralkv.convert.forms import read_json
 from spectralkv.convert.model_card import read_metadata
 from spectralkv.convert.tokenizer import read_tokenizer
@@ -47,6 +48,7 @@ class Plan:
 
     folder: Path
     outfile: Path
+    arch: str
     outtype: str
     shape: Shape
     vocabulary: Vocabulary
@@ -75,7 +77,7 @@ class Plan:
             [
                 f"from:      {self.folder}",
                 f"to:        {files[0]}{more}",
-                f"model:     {self.metadata.name}, {shape.arch}, {shape.n_layers} layers, width {shape.n_embd}, "
+                f"model:     {self.metadata.name}, {self.arch}, {shape.n_layers} layers, width {shape.n_embd}, "
                 f"{shape.n_heads} heads, {shape.n_kv_heads} KV heads, head dim {shape.head_dim}",
                 f"tokenizer: {vocabulary.model}, {vocabulary.pre}, {len(vocabulary.tokens)} tokens",
                 f"tensors:   {len(self.tensors)}, {human_bytes(self.nbytes)}: "
@@ -100,7 +102,7 @@ def convert(folder: str | Path, outfile: str | Path | None = None, options: Conv
     output = OutputOptions(options.force, options.split_max_size, options.quiet, plan.sources)
     try:
         return write_gguf(
-            plan.outfile, plan.shape.arch, lambda writer: _fill(writer, plan), plan.tensors, output, "converting"
+            plan.outfile, plan.arch, lambda writer: _fill(writer, plan), plan.tensors, output, "converting"
         )
     except ValueError as error:  # of the core: a weight that is not finite, or does not fit the type
         raise ConvertError(str(error)) from error
@@ -115,10 +117,12 @@ def plan_conversion(folder: str | Path, outfile: str | Path | None, options: Con
     if options.outtype not in OUT_TYPES:
         raise ConvertError(f"outtype {options.outtype!r} is not known, there are {', '.join(OUT_TYPES)}")
     consolidated = _is_consolidated(source)
-    config = source / ("params.json" if consolidated else "config.json")
-    shape = (read_mistral_params if consolidated else read_hf_config)(read_json(config), config)
+    path = source / ("params.json" if consolidated else "config.json")
+    config = read_json(path)
+    family = family_of(config, path, consolidated)
+    shape = family.read(config, path)
     vocabulary = read_tokenizer(source, consolidated).padded_to(shape.n_vocab)
-    parts = [] if options.vocab_only else find_parts(open_checkpoint(source, consolidated), shape, consolidated)
+    parts = [] if options.vocab_only else find_parts(open_checkpoint(source, consolidated), shape, family)
     outtype = _type_of_most(parts) if options.outtype == "auto" else options.outtype
     tensors = [output_tensor(part, outtype, options.n_threads) for part in parts]
     notes = [*shape.notes, *vocabulary.notes]
@@ -132,7 +136,7 @@ def plan_conversion(folder: str | Path, outfile: str | Path | None, options: Con
     metadata, more = read_metadata(source, options.model_name, count)
     notes += more
     target = _target(source, outfile, metadata, count, None if options.vocab_only else outtype)
-    return Plan(source, target, outtype, shape, vocabulary, tuple(tensors), metadata, tuple(notes))
+    return Plan(source, target, family.arch, outtype, shape, vocabulary, tuple(tensors), metadata, tuple(notes))
 
 
 def _need_gguf() -> None:
@@ -209,16 +213,16 @@ def _fill(writer: GGUFWriter, plan: Plan) -> None:
     writer.add_rope_dimension_count(shape.head_dim)
     writer.add_rope_freq_base(rope.theta)
     if rope.scaling != "none":
-        writer.add_string(f"{shape.arch}.rope.scaling.type", rope.scaling)
+        writer.add_string(f"{plan.arch}.rope.scaling.type", rope.scaling)
         writer.add_rope_scaling_factor(rope.factor)
     if rope.scaling == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope.original_context)
-        writer.add_float32(f"{shape.arch}.rope.scaling.yarn_beta_fast", rope.beta_fast)
-        writer.add_float32(f"{shape.arch}.rope.scaling.yarn_beta_slow", rope.beta_slow)
+        writer.add_float32(f"{plan.arch}.rope.scaling.yarn_beta_fast", rope.beta_fast)
+        writer.add_float32(f"{plan.arch}.rope.scaling.yarn_beta_slow", rope.beta_slow)
         if rope.attn_factor != 1.0:
-            writer.add_float32(f"{shape.arch}.rope.scaling.attn_factor", rope.attn_factor)
+            writer.add_float32(f"{plan.arch}.rope.scaling.attn_factor", rope.attn_factor)
     if shape.sliding_window:
         writer.add_sliding_window(shape.sliding_window)
         if shape.layer_slides is not None:
-            writer.add_array(f"{shape.arch}.attention.sliding_window_pattern", list(shape.layer_slides))
+            writer.add_array(f"{plan.arch}.attention.sliding_window_pattern", list(shape.layer_slides))
     plan.vocabulary.write(writer)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spectralkv.convert.errors import ConvertError
-from spectralkv.convert.vocabulary import TokenType, Vocabulary
+from spectralkv.convert.vocabulary import BY_SCORE, TokenType, Vocabulary
 
 PIECES, TRAINER, NORMALIZER = 1, 2, 3  # fields of the model
 PIECE_TEXT, PIECE_SCORE, PIECE_TYPE = 1, 2, 3
@@ -105,7 +105,7 @@ def _read(path: Path) -> Vocabulary:
     unknown = special(UNK_ID, 0)
     return Vocabulary(
         source=str(path),
-        model="llama",
+        model=BY_SCORE,
         pre="default",
         tokens=tuple(tokens),
         types=tuple(types),

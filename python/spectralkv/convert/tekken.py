@@ -9,7 +9,7 @@ from typing import Any
 from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.forms import Id, read_json
 from spectralkv.convert.pretokenizers import TEKKEN
-from spectralkv.convert.vocabulary import TokenType, Vocabulary
+from spectralkv.convert.vocabulary import BYTE_LEVEL, TokenType, Vocabulary
 
 # Those of files that do not list theirs.
 OLD_SPECIALS: tuple[str, ...] = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]")
@@ -52,7 +52,7 @@ def read_tekken(path: Path) -> Vocabulary:
     ids = {text: i for i, text in enumerate(specials)}
     return Vocabulary(
         source=str(path),
-        model="gpt2",
+        model=BYTE_LEVEL,
         pre="tekken",
         tokens=tuple(text.encode() for text in [*specials, *map(spelled, words)]),
         types=(*types, *(TokenType.NORMAL,) * len(words)),

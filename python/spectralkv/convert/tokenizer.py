@@ -11,7 +11,7 @@ from spectralkv.convert.forms import Each, Id, read_json_if_there
 from spectralkv.convert.sentencepiece import is_sentencepiece, read_sentencepiece
 from spectralkv.convert.tekken import read_tekken
 from spectralkv.convert.tokenizer_json import added_tokens, read_document, read_tokenizer_json
-from spectralkv.convert.vocabulary import TokenType, Vocabulary
+from spectralkv.convert.vocabulary import BY_SCORE, BYTE_LEVEL, TokenType, Vocabulary
 
 NAMED = ("bos", "eos", "unk", "pad")
 # tokenizer_config.json: a token is named by its text, or by an object that has it.
@@ -26,7 +26,7 @@ LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "
 def read_tokenizer(folder: Path, consolidated: bool) -> Vocabulary:
     """The vocabulary with everything around it. ConvertError when no file is understood, with what was found."""
     vocabulary, rules = _vocabulary(folder, consolidated)
-    if vocabulary.model == "gpt2" and not vocabulary.merges:
+    if vocabulary.model == BYTE_LEVEL and not vocabulary.merges:
         raise ConvertError(f"{vocabulary.source} lists no merges, which byte-level BPE needs")
     settings = read_json_if_there(folder / "tokenizer_config.json", SETTINGS)
     config = {} if consolidated else read_json_if_there(folder / "config.json", IDS)
@@ -120,7 +120,7 @@ def _with_ids(
 def _without_special(vocabulary: Vocabulary, types: list[TokenType]) -> tuple[str, ...]:
     """Merges by score, where they are listed, know ordinary tokens only. Those of a special token's text are never
     asked for: every text has been cut at it before."""
-    if vocabulary.model != "llama" or not vocabulary.merges:
+    if vocabulary.model != BY_SCORE or not vocabulary.merges:
         return vocabulary.merges
     ordinary = (TokenType.NORMAL, TokenType.USER_DEFINED)
     plain = {text.decode() for text, kind in zip(vocabulary.tokens, types, strict=True) if kind in ordinary}

@@ -11,7 +11,7 @@ from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.forms import Each, Id, check_form, read_json
 from spectralkv.convert.merges import Pair, first_difference, first_unreachable, read_merges, scores_of
 from spectralkv.convert.pretokenizers import IGNORES_MERGES, byte_level_name, flat_steps, is_byte_level
-from spectralkv.convert.vocabulary import TokenType, Vocabulary
+from spectralkv.convert.vocabulary import BY_SCORE, BYTE_LEVEL, TokenType, Vocabulary
 
 SPACE = "\u2581"
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -117,7 +117,7 @@ def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Voca
         notes.append("the original composes characters (NFC) before it splits a text; here a text is taken as it is")
     return Vocabulary(
         source=str(path),
-        model="gpt2",
+        model=BYTE_LEVEL,
         pre=pre,
         tokens=tuple(texts),
         types=tuple(types),
@@ -160,7 +160,7 @@ def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path
         )
     return Vocabulary(
         source=str(path),
-        model="llama",
+        model=BY_SCORE,
         pre="default",
         tokens=tuple(texts),
         types=tuple(types),

@@ -11,6 +11,7 @@ from spectralkv.convert.errors import ConvertError
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
+BYTE_LEVEL, BY_SCORE = "gpt2", "llama"  # GGUF's tokenizer.ggml.model: byte-level BPE, merging by score
 MOST_UNUSED = 1 << 16  # rows of an embedding without a token, beside as many as there are tokens
 
 
@@ -27,15 +28,15 @@ class TokenType(IntEnum):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """model: gpt2 (byte-level BPE) or llama (merging by score). Ids are None where there is none."""
+    """Ids are None where there is none."""
 
     source: str  # the file, for messages
-    model: str
-    pre: str  # name of the pre-tokenizer; "default" for llama
-    tokens: tuple[bytes, ...]  # byte-level alphabet for gpt2; special tokens as plain text
+    model: str  # BYTE_LEVEL or BY_SCORE
+    pre: str  # name of the pre-tokenizer; "default" for BY_SCORE
+    tokens: tuple[bytes, ...]  # byte-level alphabet for BYTE_LEVEL; special tokens as plain text
     types: tuple[TokenType, ...]
-    scores: tuple[float, ...] = ()  # llama only
-    merges: tuple[str, ...] = ()  # of llama, where scores cannot say them
+    scores: tuple[float, ...] = ()  # BY_SCORE only
+    merges: tuple[str, ...] = ()  # of BY_SCORE, where scores cannot say them
     bos: int | None = None
     eos: int | None = None
     unknown: int | None = None
@@ -90,7 +91,7 @@ class Vocabulary:
             writer.add_array("tokenizer.ggml.eos_token_ids", [int(token) for token in self.more_eos])
         writer.add_add_bos_token(self.add_bos)
         writer.add_add_eos_token(self.add_eos)
-        if self.model == "llama":
+        if self.model == BY_SCORE:
             writer.add_add_space_prefix(self.add_space_prefix)
         self._write_templates(writer)
 

@@ -98,8 +98,8 @@ void check_products(DType type, std::int64_t n, bool exact) {
   x_device.write(x, nullptr);
   bias_device.write(bias, nullptr);
   WeightView view_a = a.view, view_b = b.view;
-  view_a.device = &on_a;
-  view_b.device = &on_b;
+  view_a.uploaded = &on_a;
+  view_b.uploaded = &on_b;
 
   cuda::Activations activations(nullptr);
   cuda::Products products(exact, activations, nullptr);

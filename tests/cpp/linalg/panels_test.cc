@@ -145,7 +145,7 @@ TEST(Matmul, PanelsGiveTheSameForAnyThreadsAndTokens) {
     w.rows = rows;
     w.cols = n;
     const Panels panels(w, pool);
-    w.panels = &panels;
+    w.uploaded = &panels;
     Matmul matmul(pool);
     for (const std::int64_t batch : {tokens, std::int64_t{1}, std::int64_t{5}}) {
       std::vector<float> y(static_cast<std::size_t>(tokens * rows));

@@ -1,0 +1,31 @@
+"""The table of families, and the search in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spectralkv.convert.errors import ConvertError
+from spectralkv.convert.families import llama, mistral, qwen2
+from spectralkv.convert.family import Family
+from spectralkv.convert.forms import check_form
+
+FAMILIES = (
+    llama.FAMILY,
+    mistral.FAMILY,
+    qwen2.FAMILY,
+)
+
+
+def family_of(config: dict[str, Any], path: Path, consolidated: bool) -> Family:
+    """That of a config.json, or of Mistral's own files. ConvertError names one that is not supported, and those that
+    are."""
+    if consolidated:
+        return mistral.OWN_FILES
+    check_form(config, {"architectures": [str], "model_type": str}, path)
+    names = config.get("architectures") or [f"model_type {config.get('model_type')!r}"]
+    for family in FAMILIES:
+        if names[0] in family.checkpoints:
+            return family
+    known = ", ".join(name for family in FAMILIES for name in family.checkpoints)
+    raise ConvertError(f"{path}: architecture {names[0]} is not supported; supported: {known}")
