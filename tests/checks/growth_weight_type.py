@@ -118,7 +118,11 @@ def changed_files(tree: Path, before: list[Path]) -> set[Path]:
     """Files of the copy that are new or other than the project's, its build aside."""
     now = {path.relative_to(tree) for path in tree.rglob("*") if path.is_file()}
     now = {path for path in now if path.parts[0] != "build"}
-    return {path for path in now | set(before) if path not in before or read(path) != (tree / path).read_text()}
+    return {
+        path
+        for path in now | set(before)
+        if path not in before or (ROOT / path).read_bytes() != (tree / path).read_bytes()
+    }
 
 
 def run(*command: str | Path, tree: Path) -> subprocess.CompletedProcess[str]:
