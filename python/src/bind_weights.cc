@@ -65,7 +65,8 @@ void bind_weights(nb::module_& m) {
           out[to_str(info.name)] = nb::make_tuple(info.file_type, to_str(dtype_info(info.in_its_place).name));
         return out;
       },
-      "Every weight type: {name: (general.file_type of a file that is mostly of it, the type that takes its place where "
+      "Every weight type: {name: (general.file_type of a file that is mostly of it, the type that takes its "
+      "place where "
       "its block does not divide a row)}.",
       nb::sig("def weight_type_choices() -> dict[str, tuple[int, str]]"));
   m.def("requantize", requantized, nb::arg("data"), nb::arg("from_type"), nb::arg("to_type"), nb::arg("cols"),
