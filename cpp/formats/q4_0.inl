@@ -32,8 +32,7 @@ SKV_HD static inline void skv_scales(const struct skv_block_q4_0& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-namespace spectralkv {
-SKV_ENCODER void encode_q4_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q4_0(const float* in, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q4_0*>(row);
   int codes[32];
@@ -43,6 +42,5 @@ SKV_ENCODER void encode_q4_0(const float* in, void* row, int64_t n) {
     pack_nibbles(codes, block->qs);
   }
 }
-}  // namespace spectralkv
 #endif
 #endif

@@ -36,8 +36,7 @@ SKV_HD static inline void skv_scales(const struct skv_block_q4_1& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-namespace spectralkv {
-SKV_ENCODER void encode_q4_1(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q4_1(const float* in, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q4_1*>(row);
   int codes[32];
@@ -49,6 +48,5 @@ SKV_ENCODER void encode_q4_1(const float* in, void* row, int64_t n) {
     pack_nibbles(codes, block->qs);
   }
 }
-}  // namespace spectralkv
 #endif
 #endif

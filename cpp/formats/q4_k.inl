@@ -51,8 +51,7 @@ SKV_HD static inline void skv_scales(const struct skv_block_q4_k& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-namespace spectralkv {
-SKV_ENCODER void encode_q4_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q4_k(const float* in, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q4_k*>(row);
   float low[32], high[32];
@@ -70,6 +69,5 @@ SKV_ENCODER void encode_q4_k(const float* in, void* row, int64_t n) {
     }
   }
 }
-}  // namespace spectralkv
 #endif
 #endif

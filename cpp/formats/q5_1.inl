@@ -46,8 +46,7 @@ SKV_HD static inline void skv_scales(const struct skv_block_q5_1& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-namespace spectralkv {
-SKV_ENCODER void encode_q5_1(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q5_1(const float* in, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q5_1*>(row);
   int codes[32];
@@ -60,6 +59,5 @@ SKV_ENCODER void encode_q5_1(const float* in, void* row, int64_t n) {
     block->qh = fifth_bits(codes);
   }
 }
-}  // namespace spectralkv
 #endif
 #endif

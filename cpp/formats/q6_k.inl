@@ -52,8 +52,7 @@ SKV_HD static inline void skv_scales(const struct skv_block_q6_k& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-namespace spectralkv {
-SKV_ENCODER void encode_q6_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q6_k(const float* in, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q6_k*>(row);
   int code[16];
@@ -75,6 +74,5 @@ SKV_ENCODER void encode_q6_k(const float* in, void* row, int64_t n) {
     }
   }
 }
-}  // namespace spectralkv
 #endif
 #endif

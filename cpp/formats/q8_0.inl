@@ -28,8 +28,7 @@ SKV_HD static inline void skv_scales(const struct skv_block_q8_0& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-namespace spectralkv {
-SKV_ENCODER void encode_q8_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q8_0(const float* in, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q8_0*>(row);
   for (; n > 0; n -= 32, in += 32, ++block) {
@@ -41,6 +40,5 @@ SKV_ENCODER void encode_q8_0(const float* in, void* row, int64_t n) {
     for (int i = 0; i < 32; ++i) block->qs[i] = static_cast<int8_t>(clamped(nearest(in[i] * inv), -127, 127));
   }
 }
-}  // namespace spectralkv
 #endif
 #endif

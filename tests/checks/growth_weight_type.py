@@ -60,9 +60,8 @@ SKV_HD static inline void skv_scales(const skv_block_t4_0& block, uint16_t* coar
 }
 
 #ifdef SKV_ENCODER
-namespace spectralkv {
 // Scales that lay the extreme value on each level or between two, of either sign; the one that loses least.
-SKV_ENCODER void encode_t4_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_t4_0(const float* in, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_t4_0*>(row);
   for (; n > 0; n -= 32, in += 32, ++block) {
@@ -88,7 +87,6 @@ SKV_ENCODER void encode_t4_0(const float* in, void* row, int64_t n) {
     }
   }
 }
-}  // namespace spectralkv
 #endif
 #endif
 """
