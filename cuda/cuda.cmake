@@ -13,16 +13,9 @@ macro(cuda_impossible reason)
   message(STATUS "spectralkv: built without CUDA: ${reason}")
 endmacro()
 
-# Headers that program and plug-in compile alike (cpp/backend/plugin.h).
-file(GLOB abi_headers CONFIGURE_DEPENDS cpp/base/*.h cpp/tensor/*.h cpp/linalg/matmul.h cpp/kv/*.h cpp/backend/*.h)
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${abi_headers})
-set(abi_hashes)
-foreach(header IN LISTS abi_headers)
-  file(SHA256 ${header} hash)
-  string(APPEND abi_hashes ${hash})
-endforeach()
-string(SHA256 abi_hash "${abi_hashes}")
-string(SUBSTRING ${abi_hash} 0 12 abi_hash)
+include(${CMAKE_CURRENT_LIST_DIR}/fingerprint.cmake)
+plugin_fingerprint(abi_files abi_hash)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${abi_files})
 set(SPECTRALKV_PLUGIN_ABI "${PROJECT_VERSION}-${abi_hash}")
 
 find_program(SPECTRALKV_NVCC nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin

@@ -2,9 +2,10 @@
 //
 // The library links its own copies of the core's objects, hides all of them, and is of the same build as the
 // program: both compile the same headers with the same C++ library, and say so by SPECTRALKV_PLUGIN_ABI (a
-// hash of those headers, from CMake). So a Backend's virtual functions can be called across, and an Error
-// that they throw is caught here: GCC and clang compare exception types by name. Only making a backend is
-// wrapped, because a reason why there is none must arrive before anything else is trusted.
+// hash of all files that the library's sources include, by cuda/fingerprint.cmake). So a Backend's virtual
+// functions can be called across, and an Error that they throw is caught here: GCC and clang compare
+// exception types by name. Only making a backend is wrapped, because a reason why there is none must arrive
+// before anything else is trusted.
 #pragma once
 
 #include "backend/backends.h"

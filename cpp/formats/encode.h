@@ -19,7 +19,7 @@ constexpr float kLargestEncoded = 65504;
 // One encoder a type, in list.def's order (which is DType's).
 extern const EncodeFn kEncode[];
 
-#define X(name, id, values, bytes) void encode_##name(const float* in, void* row, int64_t n);
+#define X(name, ...) void encode_##name(const float* in, void* row, int64_t n);
 #include "formats/list.def"
 #undef X
 

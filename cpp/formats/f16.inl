@@ -1,14 +1,12 @@
 // f16: IEEE half precision values, little endian; a block is one value.
-#pragma once
-
-#include <stdint.h>
-
-#include "base/half.h"
+#ifdef X
+X(f16, 1, 1, 2, 1, f16)
+#else
 
 struct __attribute__((packed)) skv_block_f16 {
+  static constexpr skv_form kForm{};
   uint16_t value;  // 1 sign, 5 exponent, 10 mantissa bits
 };
-static_assert(sizeof(struct skv_block_f16) == 2, "f16 block");
 
 SKV_HD static inline void skv_decode_f16(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_f16* block = (const struct skv_block_f16*)row;
@@ -22,3 +20,21 @@ SKV_HD static inline void skv_decode_f16(const void* row, float* __restrict out,
     out[i] = skv_bits_to_f32((scaled + special) | (half & 0x8000u) << 16);
   }
 }
+
+#ifdef SKV_ENCODER
+// skv_f32_to_f16 without its branches, so that the loop vectorises: both cases are worked out and one is
+// taken.
+SKV_ENCODER void spectralkv::encode_f16(const float* in, void* row, int64_t n) {
+  auto* out = static_cast<unsigned char*>(row);
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t bits = skv_f32_to_bits(in[i]), magnitude = bits & 0x7fffffffu;
+    const uint32_t small = skv_f32_to_bits(skv_bits_to_f32(magnitude) + 0.5f) - 0x3f000000u;
+    const uint32_t normal = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+    const uint32_t is_small = 0u - static_cast<uint32_t>(magnitude < 0x38800000u);
+    const auto half =
+        static_cast<uint16_t>((small & is_small) | (normal & ~is_small) | (bits >> 16 & 0x8000u));
+    __builtin_memcpy(out + 2 * i, &half, 2);
+  }
+}
+#endif
+#endif

@@ -19,3 +19,13 @@ SKV_HD static inline void skv_unpack_k_scales(const uint8_t packed[12], uint8_t 
     minimum[i + 4] = (uint8_t)((low >> 4) | (m >> 6) << 4);
   }
 }
+
+// The same as form.h has them: scale and minimum of a group behind each other.
+SKV_HD static inline void skv_k_scales_in_pairs(const uint8_t packed[12], uint8_t fine[16]) {
+  uint8_t scale[8], minimum[8];
+  skv_unpack_k_scales(packed, scale, minimum);
+  for (int g = 0; g < 8; ++g) {
+    fine[2 * g] = scale[g];
+    fine[2 * g + 1] = minimum[g];
+  }
+}

@@ -6,19 +6,17 @@
 // is low + 4 * high - 4. Scale g (0 to 15) is stored with 32 added: its low four bits are the low half of
 // byte g for g < 8 and the high half of byte g - 8 after that, its upper two bits are bit pair g / 4 of byte
 // 8 + g % 4. A value is (d * scale) * code.
-#pragma once
-
-#include <stdint.h>
-
-#include "base/half.h"
+#ifdef X
+X(q3_k, 11, 256, 110, 11, q4_0)
+#else
 
 struct __attribute__((packed)) skv_block_q3_k {
+  static constexpr skv_form kForm{.bits = 3, .group = 16, .offset = 4};
   uint8_t hmask[32];
   uint8_t qs[64];
   uint8_t scales[12];
   uint16_t d;  // f16 factor of the scales
 };
-static_assert(sizeof(struct skv_block_q3_k) == 110, "q3_k block");
 
 // The 16 scales, in [-32, 31].
 SKV_HD static inline void skv_unpack_q3_k_scales(const uint8_t packed[12], int8_t scale[16]) {
@@ -49,3 +47,49 @@ SKV_HD static inline void skv_decode_q3_k(const void* row, float* __restrict out
     }
   }
 }
+
+SKV_HD static inline void skv_codes(const struct skv_block_q3_k& block, uint8_t* __restrict codes) {
+  for (int group = 0; group < 16; ++group, codes += 16) {
+    const uint8_t* qs = block.qs + group / 8 * 32 + group % 2 * 16;
+    const uint8_t* high = block.hmask + group % 2 * 16;
+    for (int i = 0; i < 16; ++i)
+      codes[i] = (uint8_t)((qs[i] >> (group / 2 % 4 * 2) & 3) | (high[i] >> (group / 2) & 1) << 2);
+  }
+}
+
+SKV_HD static inline void skv_scales(const struct skv_block_q3_k& block, uint16_t* coarse, uint8_t* fine) {
+  coarse[0] = block.d;
+  int8_t scale[16];
+  skv_unpack_q3_k_scales(block.scales, scale);
+  for (int g = 0; g < 16; ++g) fine[g] = (uint8_t)scale[g];
+}
+
+#ifdef SKV_ENCODER
+SKV_ENCODER void spectralkv::encode_q3_k(const float* in, void* row, int64_t n) {
+  using namespace encode;
+  auto* block = static_cast<skv_block_q3_k*>(row);
+  int code[16];
+  for (; n > 0; n -= 256, in += 256, ++block) {
+    const SignedBlock<3, 31> found(in);
+    block->d = found.d_bits;
+    __builtin_memset(block->hmask, 0, sizeof(block->hmask));
+    __builtin_memset(block->qs, 0, sizeof(block->qs));
+    __builtin_memset(block->scales, 0, sizeof(block->scales));
+    for (int group = 0; group < 16; ++group) {
+      const int stored = found.scale[group] + 32;
+      uint8_t& low = block->scales[group % 8];
+      uint8_t& high = block->scales[8 + group % 4];
+      low = static_cast<uint8_t>(low | (stored & 15) << group / 8 * 4);
+      high = static_cast<uint8_t>(high | stored >> 4 << group / 4 * 2);
+      found.codes(group, code);
+      for (int i = 0; i < 16; ++i) {
+        const int at = group % 2 * 16 + i;
+        uint8_t& pairs = block->qs[group / 8 * 32 + at];
+        pairs = static_cast<uint8_t>(pairs | (code[i] & 3) << group / 2 % 4 * 2);
+        block->hmask[at] = static_cast<uint8_t>(block->hmask[at] | code[i] >> 2 << group / 2);
+      }
+    }
+  }
+}
+#endif
+#endif

@@ -5,20 +5,19 @@
 // Byte l of the c-th run of 32 bytes holds the code of value 64 c + l in its low half and of value 64 c + 32
 // + l in its high half. A value is (d * scale) * code - (dmin * minimum); all products are exact in f32, so
 // only the difference rounds.
-#pragma once
+#ifdef X
+X(q4_k, 12, 256, 144, 14, q5_0)
+#else
 
-#include <stdint.h>
-
-#include "base/half.h"
 #include "formats/k_scales.h"
 
 struct __attribute__((packed)) skv_block_q4_k {
+  static constexpr skv_form kForm{.bits = 4, .group = 32, .has_minimum = true};
   uint16_t d;     // f16 factor of the scales
   uint16_t dmin;  // f16 factor of the minimums
   uint8_t scales[12];
   uint8_t qs[128];
 };
-static_assert(sizeof(struct skv_block_q4_k) == 144, "q4_k block");
 
 SKV_HD static inline void skv_decode_q4_k(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q4_k* block = (const struct skv_block_q4_k*)row;
@@ -37,3 +36,38 @@ SKV_HD static inline void skv_decode_q4_k(const void* row, float* __restrict out
     }
   }
 }
+
+SKV_HD static inline void skv_codes(const struct skv_block_q4_k& block, uint8_t* __restrict codes) {
+  for (int group = 0; group < 8; ++group, codes += 32) {
+    const uint8_t* qs = block.qs + group / 2 * 32;
+    for (int i = 0; i < 32; ++i) codes[i] = (uint8_t)(qs[i] >> (group % 2 * 4) & 15);
+  }
+}
+
+SKV_HD static inline void skv_scales(const struct skv_block_q4_k& block, uint16_t* coarse, uint8_t* fine) {
+  coarse[0] = block.d;
+  coarse[1] = block.dmin;
+  skv_k_scales_in_pairs(block.scales, fine);
+}
+
+#ifdef SKV_ENCODER
+SKV_ENCODER void spectralkv::encode_q4_k(const float* in, void* row, int64_t n) {
+  using namespace encode;
+  auto* block = static_cast<skv_block_q4_k*>(row);
+  float low[32], high[32];
+  for (; n > 0; n -= 256, in += 256, ++block) {
+    const AffineBlock<32, 15, 63> found(in);
+    block->d = found.d_bits;
+    block->dmin = found.dmin_bits;
+    pack_k_scales(found.scale, found.minimum, block->scales);
+    for (int pair = 0; pair < 4; ++pair) {
+      found.codes(2 * pair, low);
+      found.codes(2 * pair + 1, high);
+      for (int i = 0; i < 32; ++i)
+        block->qs[32 * pair + i] =
+            static_cast<uint8_t>(static_cast<int>(low[i]) | static_cast<int>(high[i]) << 4);
+    }
+  }
+}
+#endif
+#endif

@@ -6,21 +6,20 @@
 // as in q4_k: byte l of the c-th run of 32 bytes has those of value 64 c + l in its low half and of value 64
 // c + 32 + l in its high half. A value is (d * scale) * code - (dmin * minimum); all products are exact in
 // f32, so only the difference rounds.
-#pragma once
+#ifdef X
+X(q5_k, 13, 256, 176, 16, q5_1)
+#else
 
-#include <stdint.h>
-
-#include "base/half.h"
 #include "formats/k_scales.h"
 
 struct __attribute__((packed)) skv_block_q5_k {
+  static constexpr skv_form kForm{.bits = 5, .group = 32, .has_minimum = true};
   uint16_t d;     // f16 factor of the scales
   uint16_t dmin;  // f16 factor of the minimums
   uint8_t scales[12];
   uint8_t qh[32];
   uint8_t qs[128];
 };
-static_assert(sizeof(struct skv_block_q5_k) == 176, "q5_k block");
 
 SKV_HD static inline void skv_decode_q5_k(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q5_k* block = (const struct skv_block_q5_k*)row;
@@ -42,3 +41,43 @@ SKV_HD static inline void skv_decode_q5_k(const void* row, float* __restrict out
     }
   }
 }
+
+SKV_HD static inline void skv_codes(const struct skv_block_q5_k& block, uint8_t* __restrict codes) {
+  for (int group = 0; group < 8; ++group, codes += 32) {
+    const uint8_t* qs = block.qs + group / 2 * 32;
+    for (int i = 0; i < 32; ++i)
+      codes[i] = (uint8_t)((qs[i] >> (group % 2 * 4) & 15) | (block.qh[i] >> group & 1) << 4);
+  }
+}
+
+SKV_HD static inline void skv_scales(const struct skv_block_q5_k& block, uint16_t* coarse, uint8_t* fine) {
+  coarse[0] = block.d;
+  coarse[1] = block.dmin;
+  skv_k_scales_in_pairs(block.scales, fine);
+}
+
+#ifdef SKV_ENCODER
+SKV_ENCODER void spectralkv::encode_q5_k(const float* in, void* row, int64_t n) {
+  using namespace encode;
+  auto* block = static_cast<skv_block_q5_k*>(row);
+  float code[32];
+  for (; n > 0; n -= 256, in += 256, ++block) {
+    const AffineBlock<32, 31, 63> found(in);
+    block->d = found.d_bits;
+    block->dmin = found.dmin_bits;
+    pack_k_scales(found.scale, found.minimum, block->scales);
+    __builtin_memset(block->qh, 0, sizeof(block->qh));
+    __builtin_memset(block->qs, 0, sizeof(block->qs));
+    for (int group = 0; group < 8; ++group) {
+      found.codes(group, code);
+      for (int i = 0; i < 32; ++i) {
+        const int c = static_cast<int>(code[i]);
+        uint8_t& nibbles = block->qs[group / 2 * 32 + i];
+        nibbles = static_cast<uint8_t>(nibbles | (c & 15) << group % 2 * 4);
+        block->qh[i] = static_cast<uint8_t>(block->qh[i] | c >> 4 << group);
+      }
+    }
+  }
+}
+#endif
+#endif

@@ -4,19 +4,17 @@
 // in two halves of 128 values. In a half (64 bytes ql, 32 bytes qh) the value 32 j + l (j = 0 to 3, l = 0 to
 // 31) has its low four bits in byte 32 (j % 2) + l of ql, in the low half for j < 2 and the high half after
 // that, and its upper two bits in bit pair j of qh[l]. A value is (d * scale) * (code - 32), code in [0, 63].
-#pragma once
-
-#include <stdint.h>
-
-#include "base/half.h"
+#ifdef X
+X(q6_k, 14, 256, 210, 18, q8_0)
+#else
 
 struct __attribute__((packed)) skv_block_q6_k {
+  static constexpr skv_form kForm{.bits = 6, .group = 16, .offset = 32};
   uint8_t ql[128];
   uint8_t qh[64];
   int8_t scales[16];
   uint16_t d;  // f16 factor of the scales
 };
-static_assert(sizeof(struct skv_block_q6_k) == 210, "q6_k block");
 
 SKV_HD static inline void skv_decode_q6_k(const void* row, float* __restrict out, int64_t n) {
   const struct skv_block_q6_k* block = (const struct skv_block_q6_k*)row;
@@ -37,3 +35,44 @@ SKV_HD static inline void skv_decode_q6_k(const void* row, float* __restrict out
     }
   }
 }
+
+SKV_HD static inline void skv_codes(const struct skv_block_q6_k& block, uint8_t* __restrict codes) {
+  for (int group = 0; group < 16; ++group, codes += 16) {
+    const int half = group / 8, j = group / 2 % 4, first = group % 2 * 16;
+    const uint8_t* low = block.ql + half * 64 + j % 2 * 32 + first;
+    const uint8_t* high = block.qh + half * 32 + first;
+    for (int i = 0; i < 16; ++i)
+      codes[i] = (uint8_t)((low[i] >> (j / 2 * 4) & 15) | (high[i] >> (j * 2) & 3) << 4);
+  }
+}
+
+SKV_HD static inline void skv_scales(const struct skv_block_q6_k& block, uint16_t* coarse, uint8_t* fine) {
+  coarse[0] = block.d;
+  for (int g = 0; g < 16; ++g) fine[g] = (uint8_t)block.scales[g];
+}
+
+#ifdef SKV_ENCODER
+SKV_ENCODER void spectralkv::encode_q6_k(const float* in, void* row, int64_t n) {
+  using namespace encode;
+  auto* block = static_cast<skv_block_q6_k*>(row);
+  int code[16];
+  for (; n > 0; n -= 256, in += 256, ++block) {
+    const SignedBlock<31, 127> found(in);
+    block->d = found.d_bits;
+    __builtin_memset(block->ql, 0, sizeof(block->ql));
+    __builtin_memset(block->qh, 0, sizeof(block->qh));
+    for (int group = 0; group < 16; ++group) {
+      block->scales[group] = static_cast<int8_t>(found.scale[group]);
+      found.codes(group, code);
+      const int half = group / 8, j = group / 2 % 4, first = group % 2 * 16;
+      for (int i = 0; i < 16; ++i) {
+        uint8_t& low = block->ql[half * 64 + j % 2 * 32 + first + i];
+        uint8_t& high = block->qh[half * 32 + first + i];
+        low = static_cast<uint8_t>(low | (code[i] & 15) << j / 2 * 4);
+        high = static_cast<uint8_t>(high | code[i] >> 4 << 2 * j);
+      }
+    }
+  }
+}
+#endif
+#endif

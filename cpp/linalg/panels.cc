@@ -30,12 +30,12 @@ struct Rows {
         scale(kRows * static_cast<std::size_t>(g)),
         minimum(scale.size()) {}
 
-  void load(const WeightView& w, const skv_affine& affine, std::int64_t first) {
+  void load(const WeightView& w, skv_unpack_fn unpack, std::int64_t first) {
     for (std::int64_t r = 0; r < kPanelRows; ++r) {
       std::uint8_t* to = codes.data() + r * cols;
       float *s = scale.data() + r * groups, *m = minimum.data() + r * groups;
       if (first + r < w.rows) {
-        affine.unpack(w.row(first + r), cols, to, s, m);
+        unpack(w.row(first + r), cols, to, s, m);
       } else {
         std::memset(to, 0, static_cast<std::size_t>(cols));
         std::fill(s, s + groups, 0.0f);
@@ -88,7 +88,7 @@ void pack_plane(const Rows& rows, std::int64_t column, int group, int low, int w
     }
 }
 
-void pack(const Rows& rows, const skv_affine& affine, std::uint8_t* out) {
+void pack(const Rows& rows, const skv_form& form, std::uint8_t* out) {
   float units[kRows];
   for (std::int64_t r = 0; r < kPanelRows; ++r) units[r] = rows.unit(r);
   std::memcpy(out, units, sizeof units);
@@ -101,39 +101,37 @@ void pack(const Rows& rows, const skv_affine& affine, std::uint8_t* out) {
   };
   for (std::int64_t g = 0; g < rows.groups; ++g) {
     halves(rows.scale, g);
-    if (affine.has_minimum != 0) halves(rows.minimum, g);
-    for (int low = 0; low < affine.bits;) {
-      const int width = skv_plane_width(affine.bits, low);
-      pack_plane(rows, g * affine.group, affine.group, low, width, out);
+    if (form.has_minimum) halves(rows.minimum, g);
+    for (int low = 0; low < form.bits;) {
+      const int width = skv_plane_width(form.bits, low);
+      pack_plane(rows, g * form.group, form.group, low, width, out);
       low += width;
     }
   }
 }
 
-const skv_affine& affine_of(DType type) {
-  return kAffine[static_cast<std::size_t>(type)];
+const Unpacking& unpacking_of(DType type) {
+  return kUnpack[static_cast<std::size_t>(type)];
 }
 
 }  // namespace
 
 bool Panels::possible(DType type) {
-  return affine_of(type).bits != 0;
+  return unpacking_of(type).unpack != nullptr;
 }
 
 Panels::Panels(const WeightView& w, ThreadPool& pool) {
-  const skv_affine& affine = affine_of(w.type);
-  assert(affine.bits != 0);
-  const bool has_minimum = affine.has_minimum != 0;
-  kind_ = simd::panel_kind(affine.bits, affine.group, has_minimum);
-  offset_ = affine.offset;
+  const auto& [form, unpack] = unpacking_of(w.type);
+  assert(unpack != nullptr);
+  offset_ = form.offset;
   count_ = (w.rows + kPanelRows - 1) / kPanelRows;
-  panel_bytes_ = simd::panel_bytes(affine.bits, affine.group, has_minimum, w.cols);
+  panel_bytes_ = simd::panel_bytes(form.bits, form.group, form.has_minimum, w.cols);
   data_ = Buffer<std::uint8_t>(static_cast<std::size_t>(count_ * panel_bytes_));
   pool.for_range(count_, [&](std::int64_t begin, std::int64_t end, int) {
-    Rows rows(w.cols, w.cols / affine.group);
+    Rows rows(w.cols, w.cols / form.group);
     for (std::int64_t i = begin; i < end; ++i) {
-      rows.load(w, affine, i * kPanelRows);
-      pack(rows, affine, data_.data() + i * panel_bytes_);
+      rows.load(w, unpack, i * kPanelRows);
+      pack(rows, form, data_.data() + i * panel_bytes_);
     }
   });
 }

@@ -17,14 +17,13 @@ class Panels final : public UploadedWeight {
 
   std::int64_t count() const { return count_; }  // of 16 rows
   const std::uint8_t* panel(std::int64_t i) const { return data_.data() + i * panel_bytes_; }
-  int kind() const { return kind_; }      // index into Kernels::panel_matmul
   int offset() const { return offset_; }  // the code of zero, for types without minimums
   std::int64_t bytes() const { return static_cast<std::int64_t>(data_.bytes()); }
 
  private:
   Buffer<std::uint8_t> data_;
   std::int64_t count_ = 0, panel_bytes_ = 0;
-  int kind_ = -1, offset_ = 0;
+  int offset_ = 0;
 };
 
 // Those of w, which a CPU backend uploaded; null where it has none.

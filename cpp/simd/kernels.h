@@ -10,7 +10,15 @@
 
 namespace spectralkv::simd {
 
-enum { kTypes = 13 };    // lines of formats/list.def, in its order
+// The weight types, in the order of formats/list.def.
+// clang-format off
+enum {
+  kTypes = 0
+#define X(...) + 1
+#include "formats/list.def"
+#undef X
+};
+// clang-format on
 enum { kTileBits = 3 };  // those in tiles 2, 3 or 4
 
 // y[t * ldy + r] = sum over k < n of W[r][k] * x[t * ldx + k], for r < rows, t < tokens.
@@ -124,8 +132,8 @@ struct Kernels {
   // x = H x, n a power of two, H[i][j] = 1, or -1 where i and j have an odd number of ones in common.
   void (*hadamard)(float* x, int64_t n);
 
-  // Weights in panels times activations in 8 bits (panels.h), in the order of SKV_PANEL_KINDS.
-  PanelMatmulFn panel_matmul[kPanelKinds];
+  // Weights in panels times activations in 8 bits (panels.h); null for types that are not quantised.
+  PanelMatmulFn panel_matmul[kTypes];
   // One row of cols (a multiple of 32) finite activations to 8 bits: out [cols / 32].
   void (*quantize_activations)(const float* x, int64_t cols, ActivationGroup* out);
 

@@ -19,21 +19,23 @@
 namespace spectralkv::simd {
 namespace {
 
-template <class Rows, skv_decode_fn decode>
-constexpr MatmulFn kFused = matmul<Rows, decode, true>;
-template <skv_decode_fn decode>
-constexpr MatmulFn kDecoded = matmul<NoRows, decode, false>;
+template <class Block>
+constexpr PanelMatmulFn panel_matmul_of() {
+  if constexpr (Block::kForm.bits == 0)
+    return nullptr;
+  else
+    return panel_matmul<Block::kForm.bits, Block::kForm.group, Block::kForm.has_minimum>;
+}
 
-// In the order of formats/list.def.
 constexpr Kernels kTable = {
     SKV_NAME,
-    {kFused<F32Rows, skv_decode_f32>, kFused<F16Rows, skv_decode_f16>, kFused<Q4_0Rows, skv_decode_q4_0>,
-     kFused<Q4_1Rows, skv_decode_q4_1>, kDecoded<skv_decode_q5_0>, kDecoded<skv_decode_q5_1>,
-     kFused<Q8_0Rows, skv_decode_q8_0>, kDecoded<skv_decode_q2_k>, kDecoded<skv_decode_q3_k>,
-     kDecoded<skv_decode_q4_k>, kDecoded<skv_decode_q5_k>, kDecoded<skv_decode_q6_k>,
-     kFused<Bf16Rows, skv_decode_bf16>},
     {
-#define X(name, id, values, bytes) skv_decode_##name,
+#define X(name, ...) matmul<typename RowsOf<skv_block_##name>::Type, skv_decode_##name>,
+#include "formats/list.def"
+#undef X
+    },
+    {
+#define X(name, ...) skv_decode_##name,
 #include "formats/list.def"
 #undef X
     },
@@ -65,9 +67,11 @@ constexpr Kernels kTable = {
     to_f16,
     from_f16,
     hadamard,
-#define X(bits, group, has_minimum) panel_matmul<bits, group, has_minimum>,
-    {SKV_PANEL_KINDS(X)},
+    {
+#define X(name, ...) panel_matmul_of<skv_block_##name>(),
+#include "formats/list.def"
 #undef X
+    },
     quantize_activations,
     kSymmetric,
 };

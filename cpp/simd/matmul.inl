@@ -51,7 +51,8 @@ inline void tiles(const Rows& w, int rows, int64_t n, const float* x, int64_t ld
   }
 }
 
-template <class Rows, skv_decode_fn decode, bool fused>
+// Rows: how the type's rows are read as they are, for few tokens; NoRows where they are always decoded first.
+template <class Rows, skv_decode_fn decode>
 void matmul(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const float* x, int64_t ldx,
             int64_t tokens, float* y, int64_t ldy, float* work) {
   const uint8_t* first = (const uint8_t*)w;
@@ -62,11 +63,13 @@ void matmul(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const flo
       const int count = rows - r0 < 4 ? (int)(rows - r0) : 4;
       const float* xs = x + t0 * ldx;
       float* ys = y + t0 * ldy + r0;
-      if (fused && tokens <= kFusedTokens && n % 32 == 0) {
-        Rows direct;
-        for (int r = 0; r < 4; ++r) direct.set(r, first + (r0 + (r < count ? r : 0)) * row_bytes);
-        tiles<kFusedTokens>(direct, count, n, xs, ldx, t_count, ys, ldy);
-        continue;
+      if constexpr (Rows::kDirect) {
+        if (tokens <= kFusedTokens && n % 32 == 0) {
+          Rows direct;
+          for (int r = 0; r < 4; ++r) direct.set(r, first + (r0 + (r < count ? r : 0)) * row_bytes);
+          tiles<kFusedTokens>(direct, count, n, xs, ldx, t_count, ys, ldy);
+          continue;
+        }
       }
       F32Rows decoded;
       for (int r = 0; r < 4; ++r) {
@@ -82,11 +85,5 @@ void matmul(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const flo
     }
   }
 }
-
-struct NoRows {
-  static constexpr bool kAnyLength = false;
-  void set(int, const void*) {}
-  void block(int, int64_t, Vec*, Vec*) const {}
-};
 
 }  // namespace

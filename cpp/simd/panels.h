@@ -45,28 +45,4 @@ struct ActivationGroup {
 typedef void (*PanelMatmulFn)(const uint8_t* panel, int64_t cols, int offset, const ActivationGroup* x,
                               int64_t tokens, int64_t rows, float* y, int64_t ldy);
 
-// Kinds of panels: bits, columns in a group, minimums.
-#define SKV_PANEL_KINDS(X) \
-  X(2, 16, true)           \
-  X(3, 16, false)          \
-  X(4, 32, false)          \
-  X(4, 32, true)           \
-  X(5, 32, false)          \
-  X(5, 32, true)           \
-  X(6, 16, false)          \
-  X(8, 32, false)
-
-enum { kPanelKinds = 8 };
-
-// Index of a kind in the kernels' table, or -1.
-constexpr int panel_kind(int bits, int group, bool has_minimum) {
-  int i = 0, found = -1;
-#define X(b, g, m)                                                  \
-  if (bits == (b) && group == (g) && has_minimum == (m)) found = i; \
-  ++i;
-  SKV_PANEL_KINDS(X)
-#undef X
-  return found;
-}
-
 }  // namespace spectralkv::simd

@@ -27,7 +27,8 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
       }
     }
   } else {
-    static_assert(steps == 4, "2, 3 and 6 bits come in groups of 16");
+    static_assert((bits == 2 || bits == 3 || bits == 6) && steps == 4,
+                  "2, 3 and 6 bits come in groups of 16");
     const uint8_t* rest = p + (bits == 6 ? 128 : 64);
     const Bytes pairs = bytes_load(bits == 6 ? rest : p);
     const Bytes pair[4] = {bytes_field<0, 3>(pairs), bytes_field<2, 3>(pairs), bytes_field<4, 3>(pairs),

@@ -4,7 +4,7 @@
 namespace {
 
 struct F32Rows {
-  static constexpr bool kAnyLength = true;
+  static constexpr bool kDirect = true, kAnyLength = true;
   const float* p[4];
   void set(int r, const void* row) { p[r] = (const float*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
@@ -14,7 +14,7 @@ struct F32Rows {
 };
 
 struct F16Rows {
-  static constexpr bool kAnyLength = false;
+  static constexpr bool kDirect = true, kAnyLength = false;
   const uint16_t* p[4];
   void set(int r, const void* row) { p[r] = (const uint16_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
@@ -24,7 +24,7 @@ struct F16Rows {
 };
 
 struct Bf16Rows {
-  static constexpr bool kAnyLength = false;
+  static constexpr bool kDirect = true, kAnyLength = false;
   const uint16_t* p[4];
   void set(int r, const void* row) { p[r] = (const uint16_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
@@ -34,7 +34,7 @@ struct Bf16Rows {
 };
 
 struct Q8_0Rows {  // f16 scale, 32 signed bytes
-  static constexpr bool kAnyLength = false;
+  static constexpr bool kDirect = true, kAnyLength = false;
   const uint8_t* p[4];
   void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
@@ -46,7 +46,7 @@ struct Q8_0Rows {  // f16 scale, 32 signed bytes
 };
 
 struct Q4_0Rows {  // f16 scale, 16 bytes of nibbles: value i in the low one, i + 16 in the high one, less 8
-  static constexpr bool kAnyLength = false;
+  static constexpr bool kDirect = true, kAnyLength = false;
   const uint8_t* p[4];
   void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
@@ -57,7 +57,7 @@ struct Q4_0Rows {  // f16 scale, 16 bytes of nibbles: value i in the low one, i 
 };
 
 struct Q4_1Rows {  // f16 scale, f16 minimum, 16 bytes of nibbles
-  static constexpr bool kAnyLength = false;
+  static constexpr bool kDirect = true, kAnyLength = false;
   const uint8_t* p[4];
   void set(int r, const void* row) { p[r] = (const uint8_t*)row; }
   void block(int r, int64_t b, Vec* low, Vec* high) const {
@@ -67,5 +67,29 @@ struct Q4_1Rows {  // f16 scale, f16 minimum, 16 bytes of nibbles
                        high);  // the block's 16 possible values
   }
 };
+
+struct NoRows {
+  static constexpr bool kDirect = false;
+};
+
+// The reader of a type's rows, by its block; a type that is not named here has none.
+template <class Rows>
+struct As {
+  typedef Rows Type;
+};
+template <class Block>
+struct RowsOf : As<NoRows> {};
+template <>
+struct RowsOf<skv_block_f32> : As<F32Rows> {};
+template <>
+struct RowsOf<skv_block_f16> : As<F16Rows> {};
+template <>
+struct RowsOf<skv_block_bf16> : As<Bf16Rows> {};
+template <>
+struct RowsOf<skv_block_q8_0> : As<Q8_0Rows> {};
+template <>
+struct RowsOf<skv_block_q4_0> : As<Q4_0Rows> {};
+template <>
+struct RowsOf<skv_block_q4_1> : As<Q4_1Rows> {};
 
 }  // namespace

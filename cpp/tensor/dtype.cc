@@ -7,7 +7,8 @@ namespace spectralkv {
 namespace {
 
 constexpr std::array kTable = {
-#define X(name, id, values, bytes) DTypeInfo{DType::name, #name, id, values, bytes},
+#define X(name, id, values, bytes, file_type, other) \
+  DTypeInfo{DType::name, #name, id, values, bytes, file_type, DType::other},
 #include "formats/list.def"
 #undef X
 };

@@ -1,4 +1,4 @@
-// The weight types as an enum with their facts, all from formats/list.def.
+// The weight types as an enum with their facts, all from the rows of formats/list.def.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 namespace spectralkv {
 
 enum class DType : std::uint8_t {
-#define X(name, id, values, bytes) name,
+#define X(name, ...) name,
 #include "formats/list.def"
 #undef X
 };
@@ -20,6 +20,8 @@ struct DTypeInfo {
   std::uint32_t gguf_id;      // ggml's type number
   std::int64_t block_values;  // a row's length is a multiple of this
   std::int64_t block_bytes;
+  std::uint32_t file_type;  // general.file_type of a file that is mostly of this type
+  DType in_its_place;       // where block_values does not divide a row
 
   std::int64_t row_bytes(std::int64_t n_values) const { return n_values / block_values * block_bytes; }
 };

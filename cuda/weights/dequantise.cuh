@@ -49,6 +49,17 @@ __global__ void dequantise_kernel(Planes w, RowChoice rows, Out* out, std::int64
 }
 
 enum class FloatKind { f32, f16, bf16 };
+constexpr FloatKind float_kind(const skv_block_f32*) {
+  return FloatKind::f32;
+}
+constexpr FloatKind float_kind(const skv_block_f16*) {
+  return FloatKind::f16;
+}
+constexpr FloatKind float_kind(const skv_block_bf16*) {
+  return FloatKind::bf16;
+}
+template <class Block>
+inline constexpr FloatKind kFloatKind = float_kind(static_cast<const Block*>(nullptr));
 
 template <FloatKind kind>
 __device__ __forceinline__ float float_value(const Planes& w, std::int64_t at) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cuda/weights/gemv.cuh"
 #include "cuda/weights/repack.cuh"
+#include "formats/formats.h"
 
 namespace spectralkv::cuda {
 namespace {
@@ -22,53 +23,26 @@ unsigned blocks_for(std::int64_t threads) {
   return static_cast<unsigned>(blocks);
 }
 
-template <class T>
-struct Tag {
-  using Type = T;
-};
-template <FloatKind k>
-struct FloatTag {
-  static constexpr FloatKind kKind = k;
+template <class Block>
+constexpr bool kQuantised = Block::kForm.bits != 0;
+
+template <class B>
+struct BlockTag {
+  using Block = B;
 };
 
-// Calls visit(Tag<File>) for a quantised type, visit(FloatTag<kind>) for another.
+// Calls visit(BlockTag<the type's block>).
 template <class Visit>
 void with_type(DType type, const Visit& visit) {
   switch (type) {
-    case DType::f32:
-      return visit(FloatTag<FloatKind::f32>());
-    case DType::f16:
-      return visit(FloatTag<FloatKind::f16>());
-    case DType::bf16:
-      return visit(FloatTag<FloatKind::bf16>());
-    case DType::q4_0:
-      return visit(Tag<FileQ4_0>());
-    case DType::q4_1:
-      return visit(Tag<FileQ4_1>());
-    case DType::q5_0:
-      return visit(Tag<FileQ5_0>());
-    case DType::q5_1:
-      return visit(Tag<FileQ5_1>());
-    case DType::q8_0:
-      return visit(Tag<FileQ8_0>());
-    case DType::q2_k:
-      return visit(Tag<FileQ2_K>());
-    case DType::q3_k:
-      return visit(Tag<FileQ3_K>());
-    case DType::q4_k:
-      return visit(Tag<FileQ4_K>());
-    case DType::q5_k:
-      return visit(Tag<FileQ5_K>());
-    case DType::q6_k:
-      return visit(Tag<FileQ6_K>());
+#define X(name, ...) \
+  case DType::name:  \
+    return visit(BlockTag<skv_block_##name>());
+#include "formats/list.def"
+#undef X
   }
   fail(ErrorKind::value, "cuda", "a weight type of number ", static_cast<int>(type), " is not supported");
 }
-
-template <class T>
-constexpr bool kIsFile = false;
-template <class T>
-constexpr bool kIsFile<Tag<T>> = true;
 
 // Bytes of the four planes of a matrix, each a multiple of 256, so that all begin where wide loads may.
 template <class F>
@@ -79,10 +53,10 @@ std::array<std::size_t, 4> plane_bytes(std::int64_t values) {
           whole(chunks * 32 / F::kSuper * F::kCoarse * 2), whole(chunks * F::kFineBytes)};
 }
 
-template <class File>
+template <class Block>
 void load_quantised(const WeightView& w, Planes& planes, device::DeviceBuffer<std::uint8_t>& memory,
                     device::DeviceBuffer<std::uint8_t>& staging, device::Stream stream) {
-  using F = typename File::Planes;
+  using F = FormOf<Block>;
   const auto bytes = plane_bytes<F>(w.rows * w.cols);
   memory = device::DeviceBuffer<std::uint8_t>(bytes[0] + bytes[1] + bytes[2] + bytes[3]);
   std::uint8_t* at = memory.data();
@@ -91,14 +65,14 @@ void load_quantised(const WeightView& w, Planes& planes, device::DeviceBuffer<st
   planes.coarse = reinterpret_cast<std::uint16_t*>(at += bytes[1]);
   planes.fine = at + bytes[2];
 
-  constexpr auto kBlockBytes = static_cast<std::int64_t>(sizeof(typename File::Block));
-  const std::int64_t blocks = w.rows * w.cols / File::kValues, most = kPiece / kBlockBytes;
+  constexpr auto kBlockBytes = static_cast<std::int64_t>(sizeof(Block));
+  const std::int64_t blocks = w.rows * w.cols / F::kSuper, most = kPiece / kBlockBytes;
   staging.reserve(static_cast<std::size_t>(std::min(blocks, most) * kBlockBytes));
   for (std::int64_t first = 0; first < blocks; first += most) {
     const std::int64_t n = std::min(most, blocks - first);
     device::copy_to_device(staging.data(), w.data + first * kBlockBytes,
                            static_cast<std::size_t>(n * kBlockBytes), stream);
-    device::launch(repack_kernel<File>, dim3(blocks_for(n)), dim3(kThreads), 0, stream, staging.data(), n,
+    device::launch(repack_kernel<Block>, dim3(blocks_for(n)), dim3(kThreads), 0, stream, staging.data(), n,
                    first, planes);
   }
 }
@@ -123,18 +97,22 @@ template <class Out>
 void expand(DType type, const Planes& w, const RowChoice& rows, Out* out, std::int64_t stride,
             device::Stream stream) {
   with_type(type, [&](auto tag) {
-    using T = decltype(tag);
-    if constexpr (kIsFile<T>) {
-      device::launch(dequantise_kernel<typename T::Type::Planes, Out>, dim3(blocks_for(rows.n * w.cols / 4)),
+    using Block = typename decltype(tag)::Block;
+    if constexpr (kQuantised<Block>) {
+      device::launch(dequantise_kernel<FormOf<Block>, Out>, dim3(blocks_for(rows.n * w.cols / 4)),
                      dim3(kThreads), 0, stream, w, rows, out, stride);
     } else {
-      device::launch(copy_floats_kernel<T::kKind, Out>, dim3(blocks_for(rows.n * w.cols)), dim3(kThreads), 0,
-                     stream, w, rows, out, stride);
+      device::launch(copy_floats_kernel<kFloatKind<Block>, Out>, dim3(blocks_for(rows.n * w.cols)),
+                     dim3(kThreads), 0, stream, w, rows, out, stride);
     }
   });
 }
 
 }  // namespace
+
+bool DeviceWeight::quantised() const {
+  return kUnpack[static_cast<std::size_t>(type_)].unpack != nullptr;
+}
 
 DeviceWeight::DeviceWeight(const WeightView& w, device::DeviceBuffer<std::uint8_t>& staging,
                            device::Stream stream)
@@ -142,11 +120,11 @@ DeviceWeight::DeviceWeight(const WeightView& w, device::DeviceBuffer<std::uint8_
   planes_.rows = w.rows;
   planes_.cols = w.cols;
   with_type(type_, [&](auto tag) {
-    using T = decltype(tag);
-    if constexpr (kIsFile<T>)
-      load_quantised<typename T::Type>(w, planes_, memory_, staging, stream);
+    using Block = typename decltype(tag)::Block;
+    if constexpr (kQuantised<Block>)
+      load_quantised<Block>(w, planes_, memory_, staging, stream);
     else
-      load_floats(w, T::kKind == FloatKind::f32 ? 4 : 2, planes_, memory_, stream);
+      load_floats(w, sizeof(Block), planes_, memory_, stream);
   });
   device::synchronize(stream);  // the file's pages may go
 }
@@ -173,12 +151,11 @@ void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quant
   all.first_block[kGemvJobs] = blocks;
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(x.rows));
   with_type(jobs[0].w->type(), [&](auto tag) {
-    using T = decltype(tag);
-    if constexpr (kIsFile<T>)
-      device::launch(gemv_kernel<typename T::Type::Planes>, grid, dim3(kGemvThreads), 0, stream, all,
-                     quantised);
+    using Block = typename decltype(tag)::Block;
+    if constexpr (kQuantised<Block>)
+      device::launch(gemv_kernel<FormOf<Block>>, grid, dim3(kGemvThreads), 0, stream, all, quantised);
     else
-      device::launch(gemv_floats_kernel<T::kKind>, grid, dim3(kGemvThreads), 0, stream, all, x.data,
+      device::launch(gemv_floats_kernel<kFloatKind<Block>>, grid, dim3(kGemvThreads), 0, stream, all, x.data,
                      x.stride);
   });
 }

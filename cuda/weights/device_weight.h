@@ -21,7 +21,7 @@ class DeviceWeight final : public UploadedWeight {
 
   DType type() const { return type_; }
   const Planes& planes() const { return planes_; }
-  bool quantised() const { return type_ != DType::f32 && type_ != DType::f16 && type_ != DType::bf16; }
+  bool quantised() const;
   std::int64_t bytes() const { return static_cast<std::int64_t>(memory_.bytes()); }
 
   // Rows as f32 or f16, out [rows.n, stride].

@@ -5,24 +5,23 @@
 //
 //     main   the low 8, 4 or 2 bits (Form::kMain) of 32 values after the other, in 32, 16 or 8 bytes
 //     high   the remaining 2 or 1 bits (Form::kHigh), in 8 or 4 bytes for 32 values; none where kHigh is 0
-//     coarse f16 factors, one for every 32 or 256 values (Form::kSuper); where the type has minimums, two:
-//            of the scales and of the minimums
-//     fine   types of 256 values alone: for each group of 16 or 32 values (Form::kGroup) the scale as a byte,
-//            signed where there are no minimums; where there are, the minimum as a byte behind it
+//     coarse, fine   what formats/form.h's skv_scales gives of a block of 32 or 256 values (Form::kSuper)
 //
 // 32 values are eight quads. Quad s (values 4 s to 4 s + 3) is, byte by byte, in the bits from 4 (s % 2) of
 // the 32-bit word s / 2 of 4-bit main, from 2 (s % 4) of word s / 4 of 2-bit main or high, from s of the only
 // word of 1-bit high; and word s of 8-bit main. So one shift and one mask make what a byte product takes.
 //
 // The code of 8-bit types is signed. A value is scale * (code - offset) - minimum, with scale = coarse * fine
-// and minimum alike. Only formats/affine.h knows how a file holds codes; nothing is rounded here.
+// and minimum alike. Only a type's own file in formats/ knows how blocks hold codes; nothing is rounded here.
 //
 // A matrix of f32, f16 or bf16 keeps its values in `main`, with rows padded to a multiple of 16 bytes.
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/device/device.h"
+#include "formats/decode.h"
 
 namespace spectralkv::cuda {
 
@@ -40,23 +39,24 @@ template <int main_bits, int high_bits, int group, int super, int offset, bool m
 struct Form {
   static constexpr int kMain = main_bits, kHigh = high_bits, kGroup = group, kSuper = super;
   static constexpr int kOffset = offset;  // the code of zero, as an unsigned code
-  static constexpr bool kMinimum = minimum, kFine = super == 256;
+  static constexpr bool kMinimum = minimum, kFine = super > group;
   static constexpr int kBits = main_bits + high_bits;
   static constexpr int kMainWords = main_bits, kHighWords = high_bits;  // 32-bit words for 32 values
   static constexpr int kCoarse = minimum ? 2 : 1;
   static constexpr int kFineBytes = kFine ? 32 / group * kCoarse : 0;  // for 32 values
+  static_assert(main_bits == 8 ? high_bits == 0 && offset == 0 : high_bits >= 0 && high_bits <= 2);
+  static_assert((group == 16 || group == 32) && super % 32 == 0);
 };
 
-using FormQ4_0 = Form<4, 0, 32, 32, 8, false>;
-using FormQ4_1 = Form<4, 0, 32, 32, 0, true>;
-using FormQ5_0 = Form<4, 1, 32, 32, 16, false>;
-using FormQ5_1 = Form<4, 1, 32, 32, 0, true>;
-using FormQ8_0 = Form<8, 0, 32, 32, 0, false>;
-using FormQ2_K = Form<2, 0, 16, 256, 0, true>;
-using FormQ3_K = Form<2, 1, 16, 256, 4, false>;
-using FormQ4_K = Form<4, 0, 32, 256, 0, true>;
-using FormQ5_K = Form<4, 1, 32, 256, 0, true>;
-using FormQ6_K = Form<4, 2, 16, 256, 32, false>;
+// That of a type, from its block: what formats/form.h says of its codes.
+constexpr int main_width(int bits) {
+  return bits == 8 ? 8 : bits >= 4 ? 4 : 2;
+}
+template <class Block>
+using FormOf =
+    Form<main_width(Block::kForm.bits), Block::kForm.bits - main_width(Block::kForm.bits), Block::kForm.group,
+         skv_block_values<Block>::k, Block::kForm.bits == 8 ? Block::kForm.offset - 128 : Block::kForm.offset,
+         Block::kForm.has_minimum>;
 
 // Four codes of a quad, one a byte. main, high: the words of the quad's 32 values.
 template <class F>
@@ -71,7 +71,7 @@ __device__ __forceinline__ std::uint32_t quad_codes(const std::uint32_t* main, c
   return codes;
 }
 
-// The inverse, into words that were zero. codes: those of a quad as affine.h gives them, one a byte.
+// The inverse, into words that were zero. codes: those of a quad as skv_codes gives them, one a byte.
 template <class F>
 __device__ __forceinline__ void put_quad(std::uint32_t codes, int quad, std::uint32_t* main,
                                          std::uint32_t* high) {
@@ -93,14 +93,17 @@ struct RawScales {
   std::uint32_t coarse, fine;
 };
 
+template <int bytes>
+using FineWord = std::conditional_t<bytes == 1, std::uint8_t,
+                                    std::conditional_t<bytes == 2, std::uint16_t, std::uint32_t>>;
+
 // chunk: which 32 values of the matrix, counted over all rows.
 template <class F>
 __device__ __forceinline__ RawScales read_scales(const Planes& w, std::int64_t chunk) {
   RawScales raw{};
   const std::int64_t at = chunk / (F::kSuper / 32);
   raw.coarse = F::kMinimum ? reinterpret_cast<const std::uint32_t*>(w.coarse)[at] : w.coarse[at];
-  if constexpr (F::kFineBytes == 2) raw.fine = reinterpret_cast<const std::uint16_t*>(w.fine)[chunk];
-  if constexpr (F::kFineBytes == 4) raw.fine = reinterpret_cast<const std::uint32_t*>(w.fine)[chunk];
+  if constexpr (F::kFineBytes > 0) raw.fine = reinterpret_cast<const FineWord<F::kFineBytes>*>(w.fine)[chunk];
   return raw;
 }
 

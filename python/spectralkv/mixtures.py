@@ -8,26 +8,27 @@ from dataclasses import dataclass
 
 from spectralkv import _core
 
-# Name: (the type of most matrices, general.file_type).
-QUANTIZATIONS = {
-    "F32": ("f32", 0),
-    "F16": ("f16", 1),
-    "BF16": ("bf16", 32),
-    "Q8_0": ("q8_0", 7),
-    "Q4_0": ("q4_0", 2),
-    "Q4_1": ("q4_1", 3),
-    "Q5_0": ("q5_0", 8),
-    "Q5_1": ("q5_1", 9),
-    "Q2_K": ("q2_k", 10),
+# The mixtures that have a name of their own: (the type of most matrices, general.file_type). They stand for that type.
+MIXTURES = {
     "Q3_K_M": ("q3_k", 12),
     "Q4_K_S": ("q4_k", 14),
     "Q4_K_M": ("q4_k", 15),
     "Q5_K_M": ("q5_k", 17),
-    "Q6_K": ("q6_k", 18),
 }
-FLOATS = ("f32", "f16", "bf16")
-# What takes a type's place where rows are no multiple of its block. (llama.cpp has iq4_nl where q4_0 stands.)
-NARROWER = {"q2_k": "q4_0", "q3_k": "q4_0", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0"}
+
+
+def _quantizations() -> dict[str, tuple[str, int]]:
+    """Every weight type under its own name, or the mixtures that stand for it; types of small blocks first."""
+    types, choices = _core.weight_types(), _core.weight_type_choices()
+    every: dict[str, tuple[str, int]] = {}
+    for kind in sorted(types, key=lambda kind: types[kind][1]):
+        named = {name: mixture for name, mixture in MIXTURES.items() if mixture[0] == kind}
+        every |= named or {kind.upper(): (kind, choices[kind][0])}
+    return every
+
+
+QUANTIZATIONS = _quantizations()
+FLOATS = tuple(kind for kind, (_, block_values, _) in _core.weight_types().items() if block_values == 1)
 ROLE = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 
 
@@ -57,10 +58,10 @@ def chosen_type(quantization: str, name: str, shape: Sequence[int], current: str
 
 def fitting(kind: str, cols: int) -> str:
     """`kind`, or what takes its place in rows of `cols` values."""
-    types = _core.weight_types()
-    if cols % types[kind][1]:
-        kind = NARROWER.get(kind, "f16")
-    return kind if cols % types[kind][1] == 0 else "f16"
+    types, choices = _core.weight_types(), _core.weight_type_choices()
+    while cols % types[kind][1]:
+        kind = choices[kind][1]
+    return kind
 
 
 def more_bits(layer: int, n_layers: int) -> bool:

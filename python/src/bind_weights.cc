@@ -57,6 +57,18 @@ void bind_weights(nb::module_& m) {
       },
       "Every weight type: {name: (GGUF's id, values in a block, bytes of a block)}.",
       nb::sig("def weight_types() -> dict[str, tuple[int, int, int]]"));
+  m.def(
+      "weight_type_choices",
+      [] {
+        nb::dict out;
+        for (const DTypeInfo& info : all_dtypes())
+          out[to_str(info.name)] = nb::make_tuple(info.file_type, to_str(dtype_info(info.in_its_place).name));
+        return out;
+      },
+      "Every weight type: {name: (general.file_type of a file that is mostly of it, the type that takes its "
+      "place where "
+      "its block does not divide a row)}.",
+      nb::sig("def weight_type_choices() -> dict[str, tuple[int, str]]"));
   m.def("requantize", requantized, nb::arg("data"), nb::arg("from_type"), nb::arg("to_type"), nb::arg("cols"),
         nb::arg("name") = "", nb::arg("n_threads") = 0,
         "uint8 [bytes]: rows of `cols` weights in from_type, as bytes, written in to_type. n_threads 0: all "

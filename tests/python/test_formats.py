@@ -2,27 +2,28 @@
 
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
 from gguf.quants import dequantize
 
 from spectralkv import _core
 
-# name: (values per block, bytes per block, offsets of the f16 scale fields in a block)
-TYPES = {
-    "f32": (1, 4, ()),
-    "f16": (1, 2, (0,)),
-    "bf16": (1, 2, ()),
-    "q4_0": (32, 18, (0,)),
-    "q4_1": (32, 20, (0, 2)),
-    "q5_0": (32, 22, (0,)),
-    "q5_1": (32, 24, (0, 2)),
-    "q8_0": (32, 34, (0,)),
-    "q2_k": (256, 84, (80, 82)),
-    "q3_k": (256, 110, (108,)),
-    "q4_k": (256, 144, (0, 2)),
-    "q5_k": (256, 176, (0, 2)),
-    "q6_k": (256, 210, (208,)),
+# Where a block has f16 numbers, in bytes; a type without a line here fails.
+HALVES = {
+    "f32": (),
+    "f16": (0,),
+    "bf16": (),
+    "q4_0": (0,),
+    "q4_1": (0, 2),
+    "q5_0": (0,),
+    "q5_1": (0, 2),
+    "q8_0": (0,),
+    "q2_k": (80, 82),
+    "q3_k": (108,),
+    "q4_k": (0, 2),
+    "q5_k": (0, 2),
+    "q6_k": (208,),
 }
+TYPES = {name: (values, size, HALVES[name]) for name, (_, values, size) in _core.weight_types().items()}
 
 # f16 bit patterns: zeros, the smallest and largest subnormals, the smallest and largest normals, one.
 EXTREME_SCALES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00]
@@ -51,6 +52,17 @@ def assert_same_bits(name: str, blocks: np.ndarray) -> None:
             f"{name}: {differ.size} of {n_values} values differ; first at value {i % block_values} of block "
             f"{i // block_values}: {result[i]!r}, expected {expected[i]!r}"
         )
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_numbers_and_sizes(name):
+    number, values, size = _core.weight_types()[name]
+    assert number == GGMLQuantizationType[name.upper()]
+    assert (values, size) == GGML_QUANT_SIZES[GGMLQuantizationType(number)]
+    file_type, in_its_place = _core.weight_type_choices()[name]
+    upper = name.upper()
+    assert LlamaFileType(file_type).name in (f"ALL_{upper}", f"MOSTLY_{upper}", f"MOSTLY_{upper}_S")
+    assert TYPES[in_its_place][0] < values or in_its_place == name
 
 
 @pytest.mark.parametrize("name", TYPES)

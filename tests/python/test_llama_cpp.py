@@ -162,7 +162,7 @@ def test_qwen2_greedy(text: str, llama_cpp_python: str, qwen2_model: str, tmp_pa
         assert gap < 2 * np.sqrt((moved[same] ** 2).mean()), f"token {same}: {own_ids[same]} in place of {ids[same]}"
 
 
-ENCODED = ("q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k")
+ENCODED = [kind for kind in _core.weight_types() if kind not in FLOATS]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ struct Format {
   std::int64_t values, bytes;
 };
 constexpr Format kFormats[] = {
-#define X(name, id, values, bytes) {#name, values, bytes},
+#define X(name, id, values, bytes, ...) {#name, values, bytes},
 #include "formats/list.def"
 #undef X
 };

@@ -72,9 +72,9 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
     const auto dtype = static_cast<DType>(type);
     if (!Panels::possible(dtype)) continue;
     const auto& format = kFormats[type];
-    const skv_affine& affine = kAffine[type];
+    const auto& [form, unpack] = kUnpack[type];
     for (const std::int64_t blocks : {1, 3}) {
-      const std::int64_t n = format.values * blocks, rows = 35, groups = n / affine.group;
+      const std::int64_t n = format.values * blocks, rows = 35, groups = n / form.group;
       const auto bytes = random_rows(format, rows, n, 5);
       WeightView w;
       w.type = dtype;
@@ -95,9 +95,8 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
           const std::int64_t ldy = rows + 1;
           std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 1e30f);
           for (std::int64_t i = 0; i < panels.count(); ++i)
-            k->panel_matmul[panels.kind()](panels.panel(i), n, panels.offset(), quantized.groups.data(),
-                                           tokens, std::min<std::int64_t>(16, rows - 16 * i),
-                                           y.data() + 16 * i, ldy);
+            k->panel_matmul[type](panels.panel(i), n, panels.offset(), quantized.groups.data(), tokens,
+                                  std::min<std::int64_t>(16, rows - 16 * i), y.data() + 16 * i, ldy);
           for (std::int64_t t = 0; t < tokens; ++t)
             EXPECT_EQ(y[static_cast<std::size_t>(t * ldy + rows)], 1e30f);
           if (plain.empty()) plain = y;
@@ -109,16 +108,16 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
         std::vector<float> exact(codes.size());
         for (std::int64_t r = 0; r < rows; ++r) {
           kDecode[type](w.row(r), exact.data(), n);
-          affine.unpack(w.row(r), n, codes.data(), scale.data(), minimum.data());
+          unpack(w.row(r), n, codes.data(), scale.data(), minimum.data());
           for (std::int64_t t = 0; t < tokens; ++t) {
             double sum = 0, size = 0;
             for (std::int64_t c = 0; c < n; ++c) {
-              const auto at = static_cast<std::size_t>(c), g = static_cast<std::size_t>(c / affine.group);
+              const auto at = static_cast<std::size_t>(c), g = static_cast<std::size_t>(c / form.group);
               const double value = quantized.value(t, n, c), s = std::fabs(static_cast<double>(scale[g]));
               sum += static_cast<double>(exact[at]) * value;
               size += std::fabs(value) *
                       (s * codes[at] +
-                       (affine.has_minimum ? std::fabs(static_cast<double>(minimum[g])) : s * affine.offset));
+                       (form.has_minimum ? std::fabs(static_cast<double>(minimum[g])) : s * form.offset));
             }
             // Scales and minimums in f16, and two fused additions a group besides their products.
             compare.add(

@@ -1,22 +1,17 @@
-// The encoders of q2_k, q4_k and q5_k: groups with a small integer scale and minimum under two f16 factors.
+// The search of q2_k, q4_k and q5_k: groups with a small integer scale and minimum under two f16 factors.
+#pragma once
+
 #include <cmath>
 
-#include "formats/decode.h"
-#include "formats/encode.h"
 #include "formats/encode_search.h"
 
-namespace spectralkv {
-namespace {
-
-using namespace encode;
-
-constexpr int kBlock = 256;
+namespace spectralkv::encode {
 
 // A block under search: value = d * scale[g] * code - dmin * minimum[g]. N values a group, codes in [0,
 // HIGH], scales and minimums in [0, STEPS].
 template <int N, int HIGH, int STEPS>
 struct AffineBlock {
-  static constexpr int kGroups = kBlock / N;
+  static constexpr int kGroups = 256 / N;
 
   const float* x;
   uint16_t d_bits = 0, dmin_bits = 0;
@@ -117,7 +112,7 @@ struct AffineBlock {
 };
 
 // The reverse of skv_unpack_k_scales.
-void pack_k_scales(const int* scale, const int* minimum, uint8_t* packed) {
+inline void pack_k_scales(const int* scale, const int* minimum, uint8_t* packed) {
   for (int i = 0; i < 4; ++i) {
     packed[i] = static_cast<uint8_t>(scale[i] | scale[i + 4] >> 4 << 6);
     packed[i + 4] = static_cast<uint8_t>(minimum[i] | minimum[i + 4] >> 4 << 6);
@@ -125,65 +120,4 @@ void pack_k_scales(const int* scale, const int* minimum, uint8_t* packed) {
   }
 }
 
-}  // namespace
-
-SKV_ENCODER void encode_q4_k(const float* in, void* row, int64_t n) {
-  auto* block = static_cast<skv_block_q4_k*>(row);
-  float low[32], high[32];
-  for (; n > 0; n -= kBlock, in += kBlock, ++block) {
-    const AffineBlock<32, 15, 63> found(in);
-    block->d = found.d_bits;
-    block->dmin = found.dmin_bits;
-    pack_k_scales(found.scale, found.minimum, block->scales);
-    for (int pair = 0; pair < 4; ++pair) {
-      found.codes(2 * pair, low);
-      found.codes(2 * pair + 1, high);
-      for (int i = 0; i < 32; ++i)
-        block->qs[32 * pair + i] =
-            static_cast<uint8_t>(static_cast<int>(low[i]) | static_cast<int>(high[i]) << 4);
-    }
-  }
-}
-
-SKV_ENCODER void encode_q5_k(const float* in, void* row, int64_t n) {
-  auto* block = static_cast<skv_block_q5_k*>(row);
-  float code[32];
-  for (; n > 0; n -= kBlock, in += kBlock, ++block) {
-    const AffineBlock<32, 31, 63> found(in);
-    block->d = found.d_bits;
-    block->dmin = found.dmin_bits;
-    pack_k_scales(found.scale, found.minimum, block->scales);
-    __builtin_memset(block->qh, 0, sizeof(block->qh));
-    __builtin_memset(block->qs, 0, sizeof(block->qs));
-    for (int group = 0; group < 8; ++group) {
-      found.codes(group, code);
-      for (int i = 0; i < 32; ++i) {
-        const int c = static_cast<int>(code[i]);
-        uint8_t& nibbles = block->qs[group / 2 * 32 + i];
-        nibbles = static_cast<uint8_t>(nibbles | (c & 15) << group % 2 * 4);
-        block->qh[i] = static_cast<uint8_t>(block->qh[i] | c >> 4 << group);
-      }
-    }
-  }
-}
-
-SKV_ENCODER void encode_q2_k(const float* in, void* row, int64_t n) {
-  auto* block = static_cast<skv_block_q2_k*>(row);
-  float code[16];
-  for (; n > 0; n -= kBlock, in += kBlock, ++block) {
-    const AffineBlock<16, 3, 15> found(in);
-    block->d = found.d_bits;
-    block->dmin = found.dmin_bits;
-    __builtin_memset(block->qs, 0, sizeof(block->qs));
-    for (int group = 0; group < 16; ++group) {
-      block->scales[group] = static_cast<uint8_t>(found.scale[group] | found.minimum[group] << 4);
-      found.codes(group, code);
-      for (int i = 0; i < 16; ++i) {
-        uint8_t& pairs = block->qs[group / 8 * 32 + group % 2 * 16 + i];
-        pairs = static_cast<uint8_t>(pairs | static_cast<int>(code[i]) << group / 2 % 4 * 2);
-      }
-    }
-  }
-}
-
-}  // namespace spectralkv
+}  // namespace spectralkv::encode

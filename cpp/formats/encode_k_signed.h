@@ -1,23 +1,20 @@
-// The encoders of q3_k and q6_k: groups of 16 with a signed integer scale under one f16 factor, codes around
+// The search of q3_k and q6_k: groups of 16 with a signed integer scale under one f16 factor, codes around
 // zero.
+#pragma once
+
 #include <cmath>
 #include <initializer_list>
 
-#include "formats/decode.h"
-#include "formats/encode.h"
 #include "formats/encode_search.h"
 
-namespace spectralkv {
-namespace {
-
-using namespace encode;
-
-constexpr int kBlock = 256, kGroup = 16, kGroups = kBlock / kGroup;
+namespace spectralkv::encode {
 
 // A block under search: value = d * scale[g] * code. Codes in [-HIGH - 1, HIGH], scales in [-STEPS - 1,
 // STEPS].
 template <int HIGH, int STEPS>
 struct SignedBlock {
+  static constexpr int kGroup = 16, kGroups = 16;
+
   const float* x;
   uint16_t d_bits = 0;
   float d = 0;  // as rounded to f16
@@ -97,54 +94,4 @@ struct SignedBlock {
   }
 };
 
-}  // namespace
-
-SKV_ENCODER void encode_q6_k(const float* in, void* row, int64_t n) {
-  auto* block = static_cast<skv_block_q6_k*>(row);
-  int code[kGroup];
-  for (; n > 0; n -= kBlock, in += kBlock, ++block) {
-    const SignedBlock<31, 127> found(in);
-    block->d = found.d_bits;
-    __builtin_memset(block->ql, 0, sizeof(block->ql));
-    __builtin_memset(block->qh, 0, sizeof(block->qh));
-    for (int group = 0; group < kGroups; ++group) {
-      block->scales[group] = static_cast<int8_t>(found.scale[group]);
-      found.codes(group, code);
-      const int half = group / 8, j = group / 2 % 4, first = group % 2 * 16;
-      for (int i = 0; i < kGroup; ++i) {
-        uint8_t& low = block->ql[half * 64 + j % 2 * 32 + first + i];
-        uint8_t& high = block->qh[half * 32 + first + i];
-        low = static_cast<uint8_t>(low | (code[i] & 15) << j / 2 * 4);
-        high = static_cast<uint8_t>(high | code[i] >> 4 << 2 * j);
-      }
-    }
-  }
-}
-
-SKV_ENCODER void encode_q3_k(const float* in, void* row, int64_t n) {
-  auto* block = static_cast<skv_block_q3_k*>(row);
-  int code[kGroup];
-  for (; n > 0; n -= kBlock, in += kBlock, ++block) {
-    const SignedBlock<3, 31> found(in);
-    block->d = found.d_bits;
-    __builtin_memset(block->hmask, 0, sizeof(block->hmask));
-    __builtin_memset(block->qs, 0, sizeof(block->qs));
-    __builtin_memset(block->scales, 0, sizeof(block->scales));
-    for (int group = 0; group < kGroups; ++group) {
-      const int stored = found.scale[group] + 32;
-      uint8_t& low = block->scales[group % 8];
-      uint8_t& high = block->scales[8 + group % 4];
-      low = static_cast<uint8_t>(low | (stored & 15) << group / 8 * 4);
-      high = static_cast<uint8_t>(high | stored >> 4 << group / 4 * 2);
-      found.codes(group, code);
-      for (int i = 0; i < kGroup; ++i) {
-        const int at = group % 2 * 16 + i;
-        uint8_t& pairs = block->qs[group / 8 * 32 + at];
-        pairs = static_cast<uint8_t>(pairs | (code[i] & 3) << group / 2 % 4 * 2);
-        block->hmask[at] = static_cast<uint8_t>(block->hmask[at] | code[i] >> 2 << group / 2);
-      }
-    }
-  }
-}
-
-}  // namespace spectralkv
+}  // namespace spectralkv::encode
