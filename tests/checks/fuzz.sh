@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the GGUF reader, codec blocks and state files: fuzz.sh [BUILD [SECONDS]]; SECONDS are for all of them (60).
 #
-# BUILD is that of sanitize.sh. Where clang 16 or newer has libFuzzer, the reader is fuzzed with it as well.
+# BUILD is that of sanitize.sh. Where there is clang 14 or newer with libFuzzer, the reader is fuzzed with it as well.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:-$root/build/sanitize}
@@ -15,11 +15,11 @@ for target in gguf codec state; do
 done
 
 clang=
-for name in clang++ clang++-{16..21}; do
+for name in clang++ clang++-{14..21}; do
   version=$("$name" -dumpversion 2>/dev/null | cut -d. -f1) || continue
-  if [ "${version:-0}" -ge 16 ]; then clang=$name; fi
+  if [ "${version:-0}" -ge 14 ]; then clang=$name; fi
 done
-[ -n "$clang" ] || { echo "fuzz: no clang 16 or newer, so nothing ran with libFuzzer"; exit 0; }
+[ -n "$clang" ] || { echo "fuzz: no clang 14 or newer, so nothing ran with libFuzzer"; exit 0; }
 cd "$root"
 "$clang" -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I cpp -I tests \
   tests/fuzz/gguf_fuzz.cc cpp/gguf/*.cc cpp/tensor/dtype.cc cpp/base/mapped_file.cc -o "$build/gguf_fuzz" 2>"$build.log" ||

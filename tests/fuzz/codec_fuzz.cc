@@ -2,6 +2,10 @@
 // read beyond it. driver.cc runs it without libFuzzer.
 //
 // An input is four bytes, which choose codec, head dim, tokens and side, and the block.
+#include <algorithm>
+#include <cstdlib>
+#include <iterator>
+
 #include "base/error.h"
 #include "base/random.h"
 #include "fuzz/fuzz.h"
