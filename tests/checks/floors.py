@@ -1,29 +1,24 @@
-"""Checks the include graph: a file of cpp/ROOM includes only from its own room or from a lower floor."""
+"""Checks the include graph: a file of cpp/ROOM includes from its own room or from a lower floor of cpp/floors.txt."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from common import finish, project_files, read
 
-FLOORS = {
-    "base": 0,
-    "formats": 1,
-    "simd": 2,
-    "tensor": 2,
-    "gguf": 3,
-    "tokenizer": 3,
-    "linalg": 3,
-    "spectral": 4,
-    "quant": 4,
-    "kv": 5,
-    "backend": 6,
-    "model": 7,
-    "engine": 8,
-    "measure": 9,
-    "cli": 10,
-}
+LIST, TABLE = Path("cpp/floors.txt"), Path("CONTRIBUTING.md")
+
+
+def floors() -> dict[str, int]:
+    """Rooms and their floors, in the order of the list."""
+    rows = [line.split() for line in read(LIST).splitlines() if line and not line.startswith("#")]
+    return {room: int(floor) for floor, room in rows}
+
+
+FLOORS = floors()
+PUBLIC = Path("cpp/spectralkv.h")  # what other programs include: of no room
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 
@@ -35,8 +30,27 @@ def simd_faults(name: str, own: str, system: str) -> Iterator[str]:
         yield f"{name} includes <{system}>: no C++ library in what is compiled for one instruction set"
 
 
+def list_faults() -> Iterator[str]:
+    """The list against the folders and against the table that people read."""
+    if list(FLOORS.values()) != sorted(FLOORS.values()):
+        yield f"{LIST}: the floors must rise from line to line"
+    folders = {path.parts[1] for path in project_files() if path.parts[0] == "cpp" and len(path.parts) > 2}
+    for room in sorted(FLOORS.keys() - folders):
+        yield f"{LIST} names {room}, but there is no cpp/{room}"
+    told = {room: int(floor) for floor, room in re.findall(r"^\| (\d+) \| `cpp/(\w+)`", read(TABLE), re.MULTILINE)}
+    for room in sorted(FLOORS.keys() | told.keys()):
+        if FLOORS.get(room) != told.get(room):
+            yield f"{room} stands on floor {FLOORS.get(room)} in {LIST} and on {told.get(room)} in {TABLE}'s table"
+
+
 def faults() -> Iterator[str]:
+    yield from list_faults()
     for path in project_files(".h", ".cc", ".inl", ".def", ".cu", ".cuh"):
+        if path == PUBLIC:
+            yield from (
+                f'{path} includes "{own}": it is to stand alone' for own, _ in INCLUDE.findall(read(path)) if own
+            )
+            continue
         if path.parts[0] == "cpp":
             room = path.parts[1]
         elif path.parts[0] == "cuda":
@@ -44,7 +58,7 @@ def faults() -> Iterator[str]:
         else:
             continue
         if room not in FLOORS:
-            yield f"{path}: the room {room} has no floor"
+            yield f"{path}: the room {room} has no line in {LIST}"
             continue
         for own, system in INCLUDE.findall(read(path)):
             if room == "simd" and path.stem != "dispatch":
@@ -57,7 +71,7 @@ def faults() -> Iterator[str]:
                     yield f"{path} (floor {FLOORS[room]}) includes {own} (floor {FLOORS[other]})"
             elif other == "tests":
                 yield f"{path} includes {own}: what is delivered does not need its tests"
-            elif path.parts[0] == "cpp":
+            elif path.parts[0] == "cpp" and own != PUBLIC.name:
                 yield f'{path} includes "{own}": write the room in front, "ROOM/FILE"'
 
 

@@ -7,5 +7,4 @@ mkdir -p "$(dirname "$build")"
 cmake -S "$root" -B "$build" -DSPECTRALKV_SANITIZE=ON -DSPECTRALKV_TESTS=ON -DSPECTRALKV_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug \
   -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" >"$build.log" 2>&1 || { cat "$build.log"; exit 1; }
 cmake --build "$build" --parallel "$(nproc)" >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
-ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$(nproc)" >"$build.log" 2>&1 || { tail -n 80 "$build.log"; exit 1; }
-grep -E "tests passed" "$build.log" | sed 's/^/sanitize: /'
+python3 "$root/tests/checks/cpp_suite.py" "$build"

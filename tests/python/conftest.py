@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cpp_tests import CannotBuild, CppTests
 from support.tiny_model import write_tiny_model
 
 from spectralkv.demo_model import PullError, pull
@@ -85,3 +86,21 @@ def make_tiny(tmp_path: Path) -> Callable[..., str]:
         return str(write_tiny_model(tmp_path / f"tiny{count}.gguf", **changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _cpp_tests(tmp_path_factory: pytest.TempPathFactory) -> CppTests:
+    return CppTests(ROOT, tmp_path_factory.mktemp("cpp"))
+
+
+@pytest.fixture
+def cpp_programs(_cpp_tests: CppTests) -> CppTests:
+    """The C++ tests and examples, built. The first test that asks tells what went wrong, the others that it did."""
+    told = _cpp_tests.failed
+    try:
+        said = _cpp_tests.build()
+    except CannotBuild as reason:
+        pytest.skip(str(reason))
+    if said:
+        pytest.fail("the C++ sources do not build, see the first test that needs them" if told else said, pytrace=False)
+    return _cpp_tests

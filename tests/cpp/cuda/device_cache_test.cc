@@ -8,6 +8,7 @@
 #include "cpp/cuda/cache_cases.h"
 #include "cpp/cuda/cache_reference.h"
 #include "formats/coded_block.h"
+#include "kv/codecs.h"
 
 namespace spectralkv {
 namespace {
@@ -303,10 +304,10 @@ TEST(DeviceCacheRefusal, NamesWhatItDoesNotTake) {
 
 // What the command line accepts runs here, whatever the pair.
 TEST(DeviceCacheRefusal, RefusesNoTypeOfTheCpus) {
-  std::vector<std::string> types{"f32", "f16", "q8_0", "q4_0"};
-  for (int bits = 1; bits <= 8; ++bits)
-    for (const char* codec : {"turboquant:", "eoptshrinkq:", "kivi:"})
-      if (bits > 1 || std::string_view(codec) != "kivi:") types.push_back(codec + std::to_string(bits));
+  std::vector<std::string> types;
+  for (const CodecRow& row : codec_table())
+    for (int bits = row.min_bits; bits <= row.max_bits; ++bits)
+      types.push_back(bits == 0 ? std::string(row.name) : concat(row.name, ":", bits));
   for (const std::int64_t d : {64, 80, 96, 112, 128, 256})
     for (const std::string& type : types) {
       EXPECT_EQ(refusal(type.c_str(), "f16", d), "none");

@@ -6,7 +6,7 @@
 #include <functional>
 #include <memory>
 
-#include "base/error.h"
+#include "cpp/kv/codec_cases.h"
 #include "engine/engine.h"
 #include "support/tiny_model.h"
 
@@ -18,15 +18,20 @@ struct Shape {
 };
 
 struct Types {
-  const char *k, *v;
+  std::string k, v;
 };
 
-constexpr Types kTypes[] = {
-    {"f32", "f16"},
-    {"q8_0,block=48,sink=2", "q4_0,block=48,sink=2,window=16"},
-    {"turboquant:3,block=64", "turboquant:1,block=64,rotation=hadamard"},
-    {"eoptshrinkq:2,block=64,window=32", "eoptshrinkq:2,block=64,window=32"},
-    {"eoptshrinkq:2,paper,block=64", "eoptshrinkq:4,block=64,sink=0,window=0;layers 1=f16"}};
+// Every codec for keys and for values, and mixtures that K and V do not share.
+std::vector<Types> all_types() {
+  std::vector<Types> all{
+      {"f32", "f16"},
+      {"q8_0,block=48,sink=2", "q4_0,block=48,sink=2,window=16"},
+      {"turboquant:3,block=64", "turboquant:1,block=64,rotation=hadamard"},
+      {"eoptshrinkq:2,paper,block=64", "eoptshrinkq:4,block=64,sink=0,window=0;layers 1=f16"}};
+  for (const std::string& type : testing_support::every_lossy_codec("block=64,window=32"))
+    all.push_back({type, type});
+  return all;
+}
 
 constexpr std::size_t kPrompt = 150, kAll = 170;
 
@@ -47,8 +52,8 @@ TEST_P(CodecModel, EveryWayOfReadingIsTheSame) {
   const auto text = model.text(kAll);
   const std::span<const Token> all(text);
 
-  for (const Types& types : kTypes) {
-    SCOPED_TRACE(std::string("K ") + types.k + ", V " + types.v);
+  for (const Types& types : all_types()) {
+    SCOPED_TRACE(concat("K ", types.k, ", V ", types.v));
     const auto session = [&](Engine& engine, std::int64_t batch) {
       SessionOptions options;
       options.n_ctx = 200;
@@ -114,7 +119,7 @@ TEST_P(CodecModel, EveryWayOfReadingIsTheSame) {
 INSTANTIATE_TEST_SUITE_P(Shapes, CodecModel,
                          testing::Values(Shape{9, 3, 64}, Shape{5, 5, 80}, Shape{7, 1, 96}, Shape{6, 2, 112},
                                          Shape{3, 1, 128}, Shape{5, 1, 256}),
-                         [](const auto& param) { return "d" + std::to_string(param.param.d); });
+                         [](const auto& param) { return concat("d", param.param.d); });
 
 }  // namespace
 }  // namespace spectralkv

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "cpp/kv/codec_cases.h"
 #include "support/host_cache.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -29,7 +30,7 @@ std::int64_t allocated() {
 }
 
 // 8000 tokens of the demo model's shape, by prompts of 512.
-class CacheMemory : public testing::TestWithParam<const char*> {};
+class CacheMemory : public testing::TestWithParam<std::string> {};
 
 TEST_P(CacheMemory, ReportsWhatItAllocates) {
   constexpr std::int64_t kHeads = 3, kDim = 64, kLayers = 30, kTokens = 8000, kBatch = 512;
@@ -52,13 +53,8 @@ TEST_P(CacheMemory, ReportsWhatItAllocates) {
   EXPECT_GT(report.bytes(), 0.9 * taken) << "work space";
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, CacheMemory, testing::Values("f16", "eoptshrinkq:2", "q8_0", "turboquant:3"),
-                         [](const auto& param) {
-                           std::string name = param.param;
-                           for (char& c : name)
-                             if (c == ':') c = '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Types, CacheMemory, testing::ValuesIn(testing_support::every_codec()),
+                         [](const auto& param) { return testing_support::test_name(param.param); });
 
 #endif
 

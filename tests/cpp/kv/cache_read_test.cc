@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "cpp/kv/codec_cases.h"
 #include "support/compare.h"
 #include "support/host_cache.h"
 
@@ -15,7 +16,7 @@ using testing_support::normals;
 
 constexpr std::int64_t kHeads = 2, kDim = 64, kTokens = 700, kWidth = kHeads * kDim;
 
-class Reading : public testing::TestWithParam<const char*> {};
+class Reading : public testing::TestWithParam<std::string> {};
 
 double norm(const float* a, const float* b) {
   double sum = 0;
@@ -94,14 +95,10 @@ TEST_P(Reading, AForkGoesOnAsTheCache) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Reading,
-                         testing::Values("f32", "f16", "q8_0", "q4_0,sink=4,window=30", "turboquant:2,sink=4",
-                                         "eoptshrinkq:2", "eoptshrinkq:3,paper"),
-                         [](const auto& parameter) {
-                           std::string name = parameter.param;
-                           for (char& c : name)
-                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-                           return name;
-                         });
+                         testing::ValuesIn(testing_support::joined(
+                             testing_support::every_codec(),
+                             {"q4_0,sink=4,window=30", "turboquant:2,sink=4", "eoptshrinkq:3,paper"})),
+                         [](const auto& parameter) { return testing_support::test_name(parameter.param); });
 
 }  // namespace
 }  // namespace spectralkv

@@ -1,10 +1,13 @@
 // The codecs, shapes and blocks that the contract of codecs is checked on.
 #pragma once
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "kv/codecs.h"
 #include "support/compare.h"
 
@@ -13,9 +16,19 @@ namespace spectralkv::testing_support {
 constexpr std::int64_t kHeadDims[] = {64, 80, 96, 112, 128, 256};
 constexpr std::int64_t kTokenCounts[] = {1, 5, 31, 124, 128};
 
-// Specs of one row of the table; a row that is not named here is tested as its name, or with :2.
-inline std::vector<std::string> specs_of(std::string_view row) {
-  if (row == "q8_0" || row == "q4_0") return {std::string(row), std::string(row) + ",rotation=hadamard"};
+// A row at each of its widths.
+inline std::vector<std::string> widths_of(const CodecRow& row) {
+  std::vector<std::string> all;
+  for (int bits = row.min_bits; bits <= row.max_bits; ++bits)
+    all.push_back(bits == 0 ? concat(row.name) : concat(row.name, ":", bits));
+  return all;
+}
+
+// Specs of one row of the table, options and widths mixed; a row that is not named here is tested at each of
+// its widths.
+inline std::vector<std::string> specs_of(const CodecRow& codec) {
+  const std::string_view row = codec.name;
+  if (row == "q8_0" || row == "q4_0") return {concat(row), concat(row, ",rotation=hadamard")};
   if (row == "turboquant")
     return {"turboquant:1",
             "turboquant:2,rotation=hadamard",
@@ -33,14 +46,60 @@ inline std::vector<std::string> specs_of(std::string_view row) {
             "eoptshrinkq:4,loss=operator,scale=unbiased,factor_bits=8",
             "eoptshrinkq:5,loop=open,factor_bits=5,sink=0"};
   if (row == "kivi") return {"kivi:2", "kivi:3,sink=4", "kivi:4", "kivi:8"};
-  return {std::string(row)};
+  return widths_of(codec);
 }
 
 inline std::vector<std::string> all_specs() {
   std::vector<std::string> all;
   for (const CodecRow& row : codec_table())
-    for (auto& spec : specs_of(row.name)) all.push_back(std::move(spec));
+    for (auto& spec : specs_of(row)) all.push_back(std::move(spec));
   return all;
+}
+
+inline std::vector<std::string> every_width() {
+  std::vector<std::string> all;
+  for (const CodecRow& row : codec_table())
+    for (auto& spec : widths_of(row)) all.push_back(std::move(spec));
+  return all;
+}
+
+// Every row once, at 2 bits where that is a choice; rows that stand for another one are left out.
+inline std::vector<std::string> every_codec() {
+  std::vector<std::string> all;
+  for (const CodecRow& row : codec_table()) {
+    std::string spec = row.min_bits > 0 ? concat(row.name, ":", std::max(2, row.min_bits)) : concat(row.name);
+    if (build_codec(spec, 64).text == spec) all.push_back(std::move(spec));
+  }
+  return all;
+}
+
+// Those of them that have blocks, with a layout of the caller's.
+inline std::vector<std::string> every_lossy_codec(std::string_view layout) {
+  std::vector<std::string> all;
+  for (const std::string& spec : every_codec())
+    if (build_codec(spec, 64).lossy) all.push_back(concat(spec, ",", layout));
+  return all;
+}
+
+// Each of `first`, then each of `more`.
+inline std::vector<std::string> joined(std::vector<std::string> first, const std::vector<std::string>& more) {
+  first.insert(first.end(), more.begin(), more.end());
+  return first;
+}
+
+// Codes of 2 to 4 bits are multiplied as whole numbers (kv/codecs/residual_codes.h); whoever else does may
+// lose nothing by it.
+inline bool multiplies_bytes(const std::string& text) {
+  const CodecSpec spec(text);
+  return (spec.name() == "turboquant" || spec.name() == "eoptshrinkq") && *spec.bits() >= 2 &&
+         *spec.bits() <= 4;
+}
+
+// A spec as the name of a test.
+inline std::string test_name(std::string spec) {
+  for (char& c : spec)
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  return spec;
 }
 
 // [n, d]: three directions that all tokens share, and noise of deviation 1.

@@ -41,9 +41,8 @@ struct ByteLoss {
 
   ByteLoss() = default;
   ByteLoss(const std::string& spec, std::int64_t d, KvSide side, double largest_row) {
+    if (!testing_support::multiplies_bytes(spec)) return;
     const CodecSpec parsed(spec);
-    if (parsed.name() != "turboquant" && parsed.name() != "eoptshrinkq") return;
-    if (*parsed.bits() < 2 || *parsed.bits() > 4) return;
     const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*parsed.bits()));
     const ByteLevels bytes = byte_levels(book);
     double rounding = 0;
@@ -205,12 +204,7 @@ TEST_P(Contract, NoLossBeyondTheRangeOfF16) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, Contract, testing::ValuesIn(testing_support::all_specs()),
-                         [](const auto& param) {
-                           std::string name = param.param;
-                           for (char& c : name)
-                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-                           return name;
-                         });
+                         [](const auto& param) { return testing_support::test_name(param.param); });
 
 }  // namespace
 }  // namespace spectralkv

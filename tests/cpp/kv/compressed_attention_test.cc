@@ -7,10 +7,10 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "cpp/kv/codec_cases.h"
 #include "kv/attention.h"
 #include "kv/codecs/residual_codes.h"
 #include "kv/codecs/shared_tables.h"
-#include "support/compare.h"
 #include "support/host_cache.h"
 
 namespace spectralkv {
@@ -102,8 +102,8 @@ double longest(const std::vector<float>& rows, std::int64_t d) {
 // What products in whole numbers lose (kv/codecs/residual_codes.h), as a share of the longest row and of what
 // it meets: half a unit of a level, and half a step of each of `n` factors.
 double byte_loss(const BuiltCodec& built, std::int64_t d, double n, double steps) {
+  if (!testing_support::multiplies_bytes(built.text)) return 0;
   const CodecSpec spec(built.text);
-  if (!spec.bits() || *spec.bits() < 2 || *spec.bits() > 4) return 0;
   const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*spec.bits()));
   const double unit = static_cast<double>(byte_levels(book).unit);
   return 2 * (unit / 2 * std::sqrt(n) + n / steps / 2 * static_cast<double>(book.levels.back()));
@@ -183,11 +183,14 @@ TEST_P(Compressed, SameBitsForAnyBatchAndThreads) {
 }
 
 std::vector<Case> all_cases() {
-  const std::pair<const char*, const char*> types[] = {{"eoptshrinkq:2,", "eoptshrinkq:2,"},
-                                                       {"eoptshrinkq:2,paper,", "eoptshrinkq:5,loop=open,"},
-                                                       {"turboquant:3,", "eoptshrinkq:3,loss=nuclear,"},
-                                                       {"q8_0,", "q4_0,rotation=hadamard,"},
-                                                       {"turboquant:1,", "turboquant:8,"}};
+  std::vector<std::pair<std::string, std::string>> types = {
+      {"eoptshrinkq:2,", "eoptshrinkq:2,"},
+      {"eoptshrinkq:2,paper,", "eoptshrinkq:5,loop=open,"},
+      {"turboquant:3,", "eoptshrinkq:3,loss=nuclear,"},
+      {"turboquant:1,", "turboquant:8,"}};
+  // Every codec, for keys and for values.
+  const auto every = testing_support::every_lossy_codec("");
+  for (std::size_t i = 0; i < every.size(); ++i) types.emplace_back(every[i], every[(i + 1) % every.size()]);
   const char* const layouts[] = {"block=64,sink=4,window=32", "block=50,sink=1,window=0",
                                  "block=64,sink=0,window=100"};
   struct Heads {

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "support/compare.h"
+#include "cpp/kv/codec_cases.h"
 #include "support/host_cache.h"
 
 namespace spectralkv {
@@ -58,9 +58,10 @@ std::string refusal(Cache& cache, std::int64_t n) {
 // changed, and the nearest length that is named can be kept.
 TEST(CompressedCache, CutsBackToWhatAStraightReadingHolds) {
   ThreadPool pool(2);
-  for (const std::string type : {"eoptshrinkq:2,block=64,window=0", "eoptshrinkq:2,block=64,window=32",
-                                 "q4_0", "turboquant:2,sink=3,block=100", "q8_0,block=64;layers 1=f16",
-                                 "eoptshrinkq:2,block=64,window=0;layers 1=q8_0,block=96"}) {
+  for (const std::string& type : testing_support::joined(
+           testing_support::every_lossy_codec("block=64,window=32"),
+           {"eoptshrinkq:2,block=64,window=0", "q4_0", "turboquant:2,sink=3,block=100",
+            "q8_0,block=64;layers 1=f16", "eoptshrinkq:2,block=64,window=0;layers 1=q8_0,block=96"})) {
     SCOPED_TRACE(type);
     Reader reader(pool);
     std::int64_t kept = 0;
@@ -90,7 +91,8 @@ TEST(CompressedCache, CutsBackToWhatAStraightReadingHolds) {
 
 TEST(CompressedCache, AForkGoesOnAsTheOriginal) {
   ThreadPool pool(2);
-  for (const std::string type : {"f16", "eoptshrinkq:2,block=64", "q8_0,sink=4;layers 1=f32"})
+  for (const std::string& type : testing_support::joined(
+           testing_support::every_codec(), {"eoptshrinkq:2,block=64", "q8_0,sink=4;layers 1=f32"}))
     for (const std::int64_t n : {0, 3, 64, 250}) {
       SCOPED_TRACE(concat(type, ", ", n, " tokens"));
       Reader reader(pool);

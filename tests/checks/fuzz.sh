@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Fuzzes the GGUF reader, codec blocks and state files: fuzz.sh [BUILD [SECONDS]]; SECONDS are for all of them (60).
+#
+# BUILD is that of sanitize.sh. Where there is clang 14 or newer with libFuzzer, the reader is fuzzed with it as well.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+build=${1:-$root/build/sanitize}
+seconds=$((${2:-60} / 4))
+[ -f "$build/CMakeCache.txt" ] || { echo "fuzz: $build is no build of sanitize.sh" >&2; exit 1; }
+cmake --build "$build" --parallel "$(nproc)" --target fuzz_gguf fuzz_codec fuzz_state >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
+cd "$build"
+for target in gguf codec state; do
+  "tests/fuzz/fuzz_$target" "$seconds" >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
+  echo "fuzz: $target: $(tail -n 1 "$build.log")"
+done
+
+clang=
+for name in clang++ clang++-{14..21}; do
+  version=$("$name" -dumpversion 2>/dev/null | cut -d. -f1) || continue
+  if [ "${version:-0}" -ge 14 ]; then clang=$name; fi
+done
+[ -n "$clang" ] || { echo "fuzz: no clang 14 or newer, so nothing ran with libFuzzer"; exit 0; }
+cd "$root"
+"$clang" -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I cpp -I tests \
+  tests/fuzz/gguf_fuzz.cc cpp/gguf/*.cc cpp/tensor/dtype.cc cpp/base/mapped_file.cc -o "$build/gguf_fuzz" 2>"$build.log" ||
+  { grep -q libclang_rt.fuzzer "$build.log" && echo "fuzz: $clang has no libFuzzer" && exit 0; tail -n 30 "$build.log"; exit 1; }
+mkdir -p "$build/corpus"
+"$build/gguf_fuzz" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -artifact_prefix="$build/" "$build/corpus" \
+  >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
+echo "fuzz: gguf with libFuzzer: $(tail -n 1 "$build.log")"

@@ -1,0 +1,13 @@
+// What a fuzz target gives to libFuzzer or, without it, to driver.cc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+// Whole inputs to begin with, good ones that the target accepts.
+std::vector<std::string> fuzz_seeds();
+
+// Reads one input; aborts when what was accepted does not hold.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
