@@ -18,7 +18,7 @@ std::int64_t least_bytes(const Codec& codec, std::int64_t n_tokens) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(random_normal(1, i));
   std::vector<std::byte> out(static_cast<std::size_t>(codec.max_bytes(n_tokens)));
   CodecWork work;
-  return codec.encode(ConstMatrix(values.data(), n_tokens, d), out.data(), work);
+  return codec.encode(ConstMatrix(values.data(), n_tokens, d), {}, out.data(), work);
 }
 
 TypeMemory estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {

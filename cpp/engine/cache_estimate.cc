@@ -35,7 +35,7 @@ class BlockSizes {
     for (std::size_t i = 0; i < noise.size(); ++i) noise[i] = static_cast<float>(random_normal(1, i));
     std::vector<std::byte> out(static_cast<std::size_t>(most));
     CodecWork work;
-    const std::int64_t bytes = codec.encode(ConstMatrix(noise.data(), n, cols), out.data(), work);
+    const std::int64_t bytes = codec.encode(ConstMatrix(noise.data(), n, cols), {}, out.data(), work);
     return {bytes, bytes == most};
   }
 

@@ -167,7 +167,7 @@ class Cache final : public KvCache {
   bool can_truncate(std::int64_t n) const;
   void drop_blocks(CacheSide& side, std::int64_t keep, std::int64_t rows, std::int64_t capacity);
   Exact stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>& staging, ConstMatrix x);
-  void seal(CacheLayer& layer, const Staged& staged);
+  void seal(std::int64_t layer, const Staged& staged);
   void settle_side(const CacheLayer& layer, CacheSide& side, const Buffer<std::byte>& staging,
                    std::int64_t n);
 

@@ -57,7 +57,7 @@ Cache::Exact Cache::stage(CacheLayer& layer, CacheSide& side, Buffer<std::byte>&
   }
   CodecWork& work = work_.front();
   for (std::int64_t h = 0; h < heads; ++h)
-    side.exact->encode(x.cols_range(h * d, d), base + h * exact.head_stride + held * row_bytes, work);
+    side.exact->encode(x.cols_range(h * d, d), {}, base + h * exact.head_stride + held * row_bytes, work);
 
   const std::int64_t sink = layer.layout.sink;
   for (std::int64_t t = n_tokens_; t < std::min(sink, begin + total); ++t)
@@ -72,11 +72,12 @@ Cache::Staged Cache::append(std::int64_t layer_index, ConstMatrix k, ConstMatrix
   check_rows(layer_index, n_tokens_, k, v);
   CacheLayer& layer = layers_[static_cast<std::size_t>(layer_index)];
   const Staged staged{stage(layer, layer.k, staging_k_, k), stage(layer, layer.v, staging_v_, v)};
-  seal(layer, staged);
+  seal(layer_index, staged);
   return staged;
 }
 
-void Cache::seal(CacheLayer& layer, const Staged& staged) {
+void Cache::seal(std::int64_t layer_index, const Staged& staged) {
+  CacheLayer& layer = layers_[static_cast<std::size_t>(layer_index)];
   const auto first = static_cast<std::int64_t>(layer.k.blocks.size());
   const std::int64_t count = layer.sealed_for(staged.k.end) - first;
   if (count <= 0) return;
@@ -98,23 +99,24 @@ void Cache::seal(CacheLayer& layer, const Staged& staged) {
                        end = std::min(begin + kTogether, of_side);
     CodecWork& work = work_[static_cast<std::size_t>(thread)];
     float* rows = work.floats(CodecWork::kRows, (end - begin) * block * d);
-    std::array<ConstMatrix, kTogether> blocks;
-    std::array<std::byte*, kTogether> out;
+    std::array<SealItem, kTogether> items;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t h = i % heads, b = first + i / heads, n = layer.block_tokens(b);
+      const std::int64_t position = (b + 1) * block - n;
       const Exact& from = *exact[s];
       const Matrix to(rows, n, d);
-      sides[s]->exact->decode(from.base + h * from.head_stride +
-                                  ((b + 1) * block - n - from.begin) * sides[s]->exact->max_bytes(1),
-                              n, to);
+      sides[s]->exact->decode(
+          from.base + h * from.head_stride + (position - from.begin) * sides[s]->exact->max_bytes(1), n, to);
       rows += n * d;
-      blocks[static_cast<std::size_t>(i - begin)] = to;
-      out[static_cast<std::size_t>(i - begin)] = slots_.data() + (s * of_side + i) * slot;
+      items[static_cast<std::size_t>(i - begin)] = {
+          to,
+          {shape_.first_layer + layer_index, h, position, s == 0 ? KvSide::keys : KvSide::values},
+          slots_.data() + (s * of_side + i) * slot};
     }
     const auto n = static_cast<std::size_t>(end - begin);
-    sides[s]->built.codec->encode_all(
-        std::span(blocks).first(n), std::span(out).first(n),
-        std::span(used).subspan(static_cast<std::size_t>(s * of_side + begin), n), work);
+    sides[s]->built.codec->encode_all(std::span(items).first(n), work);
+    for (std::size_t i = 0; i < n; ++i)
+      used[static_cast<std::size_t>(s * of_side + begin) + i] = items[i].used;
   });
 
   for (std::int64_t b = 0; b < count; ++b)

@@ -78,8 +78,8 @@ struct RowReader {
     const auto t = static_cast<std::size_t>(row);
     const float norm = f16_at(norms_at + 2 * row) * unit;
     for (int i = 0; i < 8; ++i)
-      x[i] = norm * c.levels[skv_coded_code(c.coded, base + codes_at, static_cast<std::size_t>(n), t,
-                                            static_cast<std::size_t>(channel + i))];
+      x[i] = norm * c.levels[skv_scalar_code(c.coded, base + codes_at, static_cast<std::size_t>(n), t,
+                                             static_cast<std::size_t>(channel + i))];
     const std::uint8_t *left_codes = base + left_at, *right_codes = base + right_at;
     const int padded = (n + 15) / 16 * 16;
     for (int r = 0; r < factors.rank; ++r) {
@@ -100,13 +100,13 @@ __device__ inline RowReader read_block(const CodecView& codec, const std::uint8_
   RowReader reader{codec.kind, block, n, d};
   reader.codec = &codec;
   if (codec.kind == CodecForm::Kind::codes) {
-    reader.factors = skv_factors(codec.coded, block);
+    reader.factors = skv_factors(codec.plain_width, block);
     reader.unit = ldexpf(1.0f, static_cast<std::int8_t>(block[1]));
-    const SkvCodedBlock parts = skv_coded_block(codec.coded, static_cast<std::size_t>(n), reader.factors);
+    const SkvLowRankPart parts = skv_low_rank_part(d, static_cast<std::size_t>(n), reader.factors);
     reader.left_at = static_cast<int>(parts.left);
     reader.right_at = static_cast<int>(parts.right);
-    reader.norms_at = static_cast<int>(parts.norms);
-    reader.codes_at = static_cast<int>(parts.codes);
+    reader.norms_at = static_cast<int>(parts.residual);
+    reader.codes_at = static_cast<int>(parts.residual + skv_norm_bytes(static_cast<std::size_t>(n)));
   }
   return reader;
 }

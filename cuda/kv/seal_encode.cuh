@@ -125,7 +125,7 @@ __device__ inline CodedComponent encode_component(const SealArgs& args, int item
                      other = at + kMostRank * args.longer;
   const float *const left = args.factors + at, *const right = args.factors + other;
   const double size = args.phi[item * kMostRank + r], energy = size * size, allowed = args.allowed[item];
-  CodedComponent coded{codec.coded.factor_bits, false, 0};
+  CodedComponent coded{codec.plain_width, false, 0};
   const auto by_codebook = [&](int width) {
     const QuantizedColumn a = encode_factor(left, n, wide, codec, width, args.factor_codes + at, scratch);
     const QuantizedColumn b = encode_factor(right, d, d, codec, width, args.factor_codes + other, scratch);
@@ -174,28 +174,30 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const CodecV
 
 // The components of a block of codes into its slot, and what stands before them; `components` [rank] in
 // shared memory gets how they are to be read. Returns where the parts are.
-__device__ inline SkvCodedBlock encode_components(const SealArgs& args, int item, const CodecView& codec,
-                                                  std::uint8_t* slot, CodedComponent* components,
-                                                  double* scratch) {
+__device__ inline SkvLowRankPart encode_components(const SealArgs& args, int item, const CodecView& codec,
+                                                   std::uint8_t* slot, CodedComponent* components,
+                                                   double* scratch) {
   const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
   int bits = 0;
   bool plain = true;
   for (int r = 0; r < rank; ++r) {
     const CodedComponent coded = encode_component(args, item, r, codec, scratch);
     bits += coded.width;
-    plain &= coded.width == codec.coded.factor_bits && !coded.whole;
+    plain &= coded.width == codec.plain_width && !coded.whole;
     if (thread == 0) components[r] = coded;
   }
-  const SkvCodedBlock parts =
-      skv_coded_block_of(codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank),
-                         plain ? 0 : 1, static_cast<std::size_t>(bits));
+  const SkvLowRankPart parts =
+      skv_low_rank_part_of(d, static_cast<std::size_t>(n), static_cast<std::size_t>(rank), plain ? 0 : 1,
+                           static_cast<std::size_t>(bits));
   __syncthreads();
   if (thread == 0) {
     slot[0] = static_cast<std::uint8_t>(plain ? rank : rank | kSkvOwnWidths);
     slot[1] = static_cast<std::uint8_t>(static_cast<std::int8_t>(args.exponents[item]));
-    args.used[item] = static_cast<std::uint32_t>(parts.end);
-    for (int r = 0; r < rank; ++r) store_f16(slot + parts.weights + 2 * r, components[r].share);
-    std::uint8_t* const widths = slot + parts.weights + 2 * rank;
+    args.used[item] =
+        static_cast<std::uint32_t>(parts.residual + skv_norm_bytes(static_cast<std::size_t>(n)) +
+                                   skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
+    for (int r = 0; r < rank; ++r) store_f16(slot + parts.shares + 2 * r, components[r].share);
+    std::uint8_t* const widths = slot + parts.shares + 2 * rank;
     for (int r = 0; !plain && r < (rank + 1) / 2 * 2; ++r)
       widths[r] = r < rank ? static_cast<std::uint8_t>(components[r].width) : std::uint8_t{0};
   }
@@ -218,7 +220,7 @@ __device__ inline void encode_codes(const SealArgs& args, int item, const CodecV
   const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
   double* const scratch = device::dynamic_shared<double>();
   auto* const components = reinterpret_cast<CodedComponent*>(scratch + kWarps);
-  const SkvCodedBlock parts = encode_components(args, item, codec, slot, components, scratch);
+  const SkvLowRankPart parts = encode_components(args, item, codec, slot, components, scratch);
   const int longer = args.longer;
   const std::int64_t first = static_cast<std::int64_t>(item) * 2 * kMostRank * longer,
                      other = kMostRank * longer;
@@ -240,14 +242,14 @@ __device__ inline void encode_codes(const SealArgs& args, int item, const CodecV
       }
     }
     const std::uint16_t scale = encode_row(row, d, codec, codes + t * d);
-    if (thread % 32 == 0) store_f16(slot + parts.norms + 2 * t, scale);
+    if (thread % 32 == 0) store_f16(slot + parts.residual + 2 * t, scale);
   }
   __syncthreads();
 
+  std::uint8_t* const packed = slot + parts.residual + skv_norm_bytes(static_cast<std::size_t>(n));
   if (codec.coded.order == kSkvCodeRows) {
     for (int t = thread; t < n; t += kThreads)
-      skv_pack_codes(codes + t * d, d, codec.coded.bits,
-                     slot + parts.codes + t * skv_packed_bytes(d, codec.coded.bits));
+      skv_pack_codes(codes + t * d, d, codec.coded.bits, packed + t * skv_packed_bytes(d, codec.coded.bits));
     return;
   }
   const bool keys = codec.coded.order == kSkvTokenTiles;
@@ -262,7 +264,7 @@ __device__ inline void encode_codes(const SealArgs& args, int item, const CodecV
           row < tile_rows && column < depth ? codes[row * row_step + column * depth_step] : std::uint8_t{0};
     }
     skv_pack_tile(tile, codec.coded.bits,
-                  slot + parts.codes + static_cast<std::size_t>(i) * skv_tile_bytes(codec.coded.bits));
+                  packed + static_cast<std::size_t>(i) * skv_tile_bytes(codec.coded.bits));
   }
 }
 
@@ -325,7 +327,10 @@ SKV_HD inline std::uint64_t place_of(const CodecView& codec, int n, const std::u
                                      std::uint64_t used) {
   std::uint64_t codes = 0;
   if (codec.kind == CodecForm::Kind::codes)
-    codes = skv_coded_block(codec.coded, static_cast<std::size_t>(n), skv_factors(codec.coded, block)).codes;
+    codes =
+        skv_low_rank_part(codec.coded.d, static_cast<std::size_t>(n), skv_factors(codec.plain_width, block))
+            .residual +
+        skv_norm_bytes(static_cast<std::size_t>(n));
   return (used + codes + 15) / 16 * 16 - codes;
 }
 

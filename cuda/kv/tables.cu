@@ -9,7 +9,7 @@
 #include "base/half.h"
 #include "kv/codecs/factor_codes.h"
 #include "kv/codecs/kivi.h"
-#include "kv/codecs/residual_codes.h"
+#include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
 #include "spectral/edge.h"
 
@@ -79,7 +79,8 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
   if (form.kind == CodecForm::Kind::kivi) view.kivi = kivi_format(d, form.bits, side);
   if (form.kind != CodecForm::Kind::codes) return view;
   const FactorCodes factors(form.factor_bits);
-  view.coded = {d, form.bits, factors.plain_width(), code_order(form.bits, side)};
+  view.coded = {d, form.bits, code_order(form.bits, side)};
+  view.plain_width = factors.plain_width();
   view.window = form.factor ? edge_window(d) : 0;
   view.loss = form.loss;
   view.scale = form.scale;
@@ -94,8 +95,8 @@ CodecView CodecTables::view(const Codec& codec, const std::string& text, KvSide 
   view.factor_boundaries = keep<float>("factor boundaries", books.boundaries, stream);
   view.tiles = view.coded.order != kSkvCodeRows;
   if (!view.tiles) return view;
-  view.factor_pairs = keep<std::uint32_t>(concat("factor pairs ", view.coded.factor_bits),
-                                          factor_pairs(view.coded.factor_bits), stream);
+  view.factor_pairs =
+      keep<std::uint32_t>(concat("factor pairs ", view.plain_width), factor_pairs(view.plain_width), stream);
   const ByteLevels bytes = byte_levels(codebook);
   std::memcpy(view.level_bytes, bytes.bytes, sizeof view.level_bytes);
   view.level_unit = bytes.unit;

@@ -17,9 +17,10 @@ constexpr int kThreads = 32 * kWarps;
 // A codec: all pointers lie in device memory.
 struct CodecView {
   CodecForm::Kind kind;
-  KiviFormat kivi;       // of kivi
-  SkvCodedFormat coded;  // of codes
-  int window;            // of the bulk edge: edge_window(d), the largest rank; 0: no factors
+  KiviFormat kivi;        // of kivi
+  SkvScalarFormat coded;  // of codes
+  int plain_width;        // of components in a block that names no widths
+  int window;             // of the bulk edge: edge_window(d), the largest rank; 0: no factors
   Loss loss;
   RowScale scale;
   bool closed_loop;
