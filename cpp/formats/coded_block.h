@@ -7,8 +7,8 @@
 
 // What the first bytes of a block say of its components: byte 0 is the rank, its highest bit set where each
 // component has a width of its own. Then these widths, a byte each and an even number of bytes, stand behind
-// the shares (2 + 2 rank).
-enum { kSkvOwnWidths = 0x80 };
+// the shares (kSkvSharesAt + 2 rank).
+enum { kSkvOwnWidths = 0x80, kSkvSharesAt = 2 };
 typedef struct {
   int rank, all;          // all: the width where there are none
   const uint8_t* widths;  // [rank], or null
@@ -17,7 +17,7 @@ typedef struct {
 // plain_width: of every component in a block that names no widths.
 SKV_HD static inline SkvFactors skv_factors(int plain_width, const uint8_t* block) {
   SkvFactors factors = {block[0] & (kSkvOwnWidths - 1), plain_width, 0};
-  if (block[0] & kSkvOwnWidths) factors.widths = block + 2 + 2 * factors.rank;
+  if (block[0] & kSkvOwnWidths) factors.widths = block + kSkvSharesAt + 2 * factors.rank;
   return factors;
 }
 SKV_HD static inline int skv_factor_width(SkvFactors f, int i) {
@@ -49,7 +49,7 @@ SKV_HD static inline SkvLowRankPart skv_low_rank_part_of(int d, size_t n, size_t
   SkvLowRankPart p;
   p.left_bit = (n + 15) / 16 * 2;
   p.right_bit = (size_t)d / 8;
-  p.shares = 2;
+  p.shares = kSkvSharesAt;
   p.left = p.shares + 2 * rank + (own_widths ? (rank + 1) / 2 * 2 : 0);
   p.right = p.left + bits * p.left_bit;
   p.residual = p.right + bits * p.right_bit;

@@ -2,8 +2,8 @@
 // cores: what attend_tiles.cuh is made of.
 #pragma once
 
+#include "cuda/codecs/codes.cuh"
 #include "cuda/kv/low_rank.cuh"
-#include "cuda/kv/rows.cuh"
 #include "cuda/kv/tiles.cuh"
 #include "cuda/kv/views.h"
 
@@ -52,7 +52,7 @@ struct CodedReader {
         static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
     left_at = static_cast<int>(parts.left);
     right_at = static_cast<int>(parts.right);
-    codes_at = static_cast<int>(parts.residual + skv_norm_bytes(static_cast<std::size_t>(n)));
+    codes_at = static_cast<int>(device_kv::codes_at(parts, n));
   }
   // A bit a component.
   __device__ __forceinline__ unsigned narrow() const { return narrow_and_wide & 0xffffu; }
@@ -77,7 +77,9 @@ struct CodedReader {
       if (token + 1 < n) pairs[i] |= static_cast<std::uint32_t>(__ldg(at + 2 * i + 1)) << 16;
     }
   }
-  __device__ const std::uint16_t* shares() const { return reinterpret_cast<const std::uint16_t*>(base + 2); }
+  __device__ const std::uint16_t* shares() const {
+    return reinterpret_cast<const std::uint16_t*>(base + kSkvSharesAt);
+  }
   __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
     return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
   }

@@ -32,16 +32,13 @@
 #include "formats/coded_block.h"
 #include "kv/codecs/factor_codes.h"
 #include "kv/codecs/shared_tables.h"
+#include "quant/code_math.h"
 #include "quant/row_math.h"
-#include "simd/dispatch.h"
 #include "spectral/edge.h"
 #include "spectral/eoptshrink.h"
 
 namespace spectralkv {
 namespace {
-
-constexpr int kNormExponent = 13;  // the largest row norm is scaled below 2^13
-constexpr std::int64_t kHeader = 2;
 
 std::int64_t padded(std::int64_t n) {
   return (n + 15) / 16 * 16;
@@ -84,9 +81,9 @@ class EOptShrinkQCodec final : public Codec {
   }
 
   bool valid(const std::byte* in, std::int64_t n, std::int64_t size) const override {
-    if (size < kHeader) return false;
+    if (size < kSkvSharesAt) return false;
     const SkvFactors factors = factors_of(in);
-    if (factors.rank > max_rank(n) || size < kHeader + 3 * factors.rank) return false;
+    if (factors.rank > max_rank(n) || size < kSkvSharesAt + 3 * factors.rank) return false;
     for (int i = 0; factors.widths != nullptr && i < factors.rank; ++i)
       if (!factors_.knows_width(factors.widths[i])) return false;
     const std::int64_t at = residual_at(n, factors);
@@ -240,7 +237,6 @@ void EOptShrinkQCodec::encode_run(std::span<SealItem> items, CodecWork& work) co
   }
 }
 
-// 2^e brings the largest row norm below 2^kNormExponent.
 int EOptShrinkQCodec::exponent_of(ConstMatrix block) const {
   double top = 0;
   for (std::int64_t t = 0; t < block.rows; ++t) {
@@ -249,10 +245,7 @@ int EOptShrinkQCodec::exponent_of(ConstMatrix block) const {
           "] is not finite");
     top = std::max(top, norm);
   }
-  if (!(top > 0)) return 0;
-  int exponent = 0;
-  std::frexp(top, &exponent);  // top in [2^(exponent - 1), 2^exponent)
-  return std::clamp(exponent - kNormExponent, -100, 120);
+  return block_exponent(top);
 }
 
 // In an open loop the residual's own error stands in the place of its energy.
@@ -279,9 +272,9 @@ void EOptShrinkQCodec::store_factors(const EOptShrinkResult& low, std::int64_t n
   }
   auto* const bytes = reinterpret_cast<std::uint8_t*>(out);
   bytes[0] = static_cast<std::uint8_t>(low.rank | (plain ? 0 : kSkvOwnWidths));
-  std::uint8_t* const widths = bytes + kHeader + 2 * low.rank;
+  std::uint8_t* const widths = bytes + kSkvSharesAt + 2 * low.rank;
   for (std::size_t i = 0; i < coded.size(); ++i) {
-    std::memcpy(bytes + kHeader + 2 * i, &coded[i].share, 2);
+    std::memcpy(bytes + kSkvSharesAt + 2 * i, &coded[i].share, 2);
     if (!plain) widths[i] = static_cast<std::uint8_t>(coded[i].width);
   }
   if (!plain && low.rank % 2 == 1) widths[low.rank] = 0;

@@ -6,12 +6,11 @@
 #include <array>
 #include <cassert>
 #include <cmath>
-#include <cstring>
+#include <vector>
 
 #include "base/error.h"
 #include "formats/bitpack.h"
 #include "formats/codetiles.h"
-#include "kv/codecs/options.h"
 #include "kv/codecs/shared_tables.h"
 #include "quant/turboquant.h"
 #include "simd/dispatch.h"
