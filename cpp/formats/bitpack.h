@@ -49,23 +49,6 @@ SKV_HD static inline void skv_pack_codes(const Code* codes, int d, int bits, uin
   }
 }
 
-// row: [skv_packed_bytes(d, bits)], bits up to 8. codes: [d] out.
-SKV_HD static inline void skv_unpack_codes(const uint8_t* row, int d, int bits, uint8_t* codes) {
-  for (int low = 0; low < bits;) {
-    const int width = skv_plane_width(bits, low);
-    const uint64_t mask = (1u << width) - 1u;
-    for (int i = 0; i < d; i += 8) {
-      uint64_t word = 0;
-      for (int j = 0; j < width; ++j) word |= (uint64_t)*row++ << (8 * j);
-      for (int j = 0; j < 8; ++j) {
-        const uint64_t part = ((word >> (j * width)) & mask) << low;
-        codes[i + j] = (uint8_t)(low == 0 ? part : codes[i + j] | part);
-      }
-    }
-    low += width;
-  }
-}
-
 // Code i alone, 0 <= i < d.
 SKV_HD static inline unsigned skv_packed_code(const uint8_t* row, int d, int bits, int i) {
   unsigned code = 0;

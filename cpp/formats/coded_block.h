@@ -1,31 +1,23 @@
-// Where the parts of a block of codes with low-rank factors stand (kv/codecs/eoptshrinkq.cc has the format).
-// Host and device, no STL.
+// Where the parts of a block stand: its low-rank part (kv/codecs/eoptshrinkq.cc has the format), and behind
+// it a residual in scalar codes (kv/codecs/scalar_residual.cc). Host and device, no STL.
 #pragma once
 
 #include "formats/bitpack.h"
 #include "formats/codetiles.h"
 
-// How the codes of a block lie: tiles with tokens as rows, tiles with channels as rows, or rows of bitpack.h.
-enum SkvCodeOrder { kSkvTokenTiles, kSkvChannelTiles, kSkvCodeRows };
-
-// factor_bits: of every factor entry in a block that does not say otherwise.
-typedef struct {
-  int d, bits, factor_bits;
-  enum SkvCodeOrder order;
-} SkvCodedFormat;
-
 // What the first bytes of a block say of its components: byte 0 is the rank, its highest bit set where each
 // component has a width of its own. Then these widths, a byte each and an even number of bytes, stand behind
-// the shares (2 + 2 rank).
-enum { kSkvOwnWidths = 0x80 };
+// the shares (kSkvSharesAt + 2 rank).
+enum { kSkvOwnWidths = 0x80, kSkvSharesAt = 2 };
 typedef struct {
   int rank, all;          // all: the width where there are none
   const uint8_t* widths;  // [rank], or null
 } SkvFactors;
 
-SKV_HD static inline SkvFactors skv_factors(SkvCodedFormat f, const uint8_t* block) {
-  SkvFactors factors = {block[0] & (kSkvOwnWidths - 1), f.factor_bits, 0};
-  if (block[0] & kSkvOwnWidths) factors.widths = block + 2 + 2 * factors.rank;
+// plain_width: of every component in a block that names no widths.
+SKV_HD static inline SkvFactors skv_factors(int plain_width, const uint8_t* block) {
+  SkvFactors factors = {block[0] & (kSkvOwnWidths - 1), plain_width, 0};
+  if (block[0] & kSkvOwnWidths) factors.widths = block + kSkvSharesAt + 2 * factors.rank;
   return factors;
 }
 SKV_HD static inline int skv_factor_width(SkvFactors f, int i) {
@@ -45,42 +37,50 @@ SKV_HD static inline int skv_factor_is_whole(SkvFactors f, int i) {
   return f.widths && f.widths[i] >= kSkvWholeWidth;
 }
 
-// Offsets from the start of a block, in bytes.
+// The low-rank part: offsets from the start of a block, in bytes.
 typedef struct {
-  size_t weights, left, right, norms, codes, end;
-  size_t left_bit, right_bit;  // bytes that a bit of each code of a column takes
-} SkvCodedBlock;
+  size_t shares, left, right, residual;  // residual: what stands behind it
+  size_t left_bit, right_bit;            // bytes that a bit of each code of a column takes
+} SkvLowRankPart;
 
-SKV_HD static inline size_t skv_code_bytes(SkvCodedFormat f, size_t n) {
+// Of n tokens of d entries with `rank` components of `bits` bits in all, with widths of their own or without.
+SKV_HD static inline SkvLowRankPart skv_low_rank_part_of(int d, size_t n, size_t rank, int own_widths,
+                                                         size_t bits) {
+  SkvLowRankPart p;
+  p.left_bit = (n + 15) / 16 * 2;
+  p.right_bit = (size_t)d / 8;
+  p.shares = kSkvSharesAt;
+  p.left = p.shares + 2 * rank + (own_widths ? (rank + 1) / 2 * 2 : 0);
+  p.right = p.left + bits * p.left_bit;
+  p.residual = p.right + bits * p.right_bit;
+  return p;
+}
+// Of n tokens with these components. Component i's columns start at left + left_bit * bits_before(i) and
+// right + right_bit * bits_before(i).
+SKV_HD static inline SkvLowRankPart skv_low_rank_part(int d, size_t n, SkvFactors factors) {
+  return skv_low_rank_part_of(d, n, (size_t)factors.rank, factors.widths != 0,
+                              skv_factor_bits_before(factors, factors.rank));
+}
+
+// How scalar codes lie: tiles with tokens as rows, tiles with channels as rows, or rows of bitpack.h.
+enum SkvCodeOrder { kSkvTokenTiles, kSkvChannelTiles, kSkvCodeRows };
+typedef struct {
+  int d, bits;
+  enum SkvCodeOrder order;
+} SkvScalarFormat;
+
+// A residual of n tokens in scalar codes: a norm (f16) a token, then the codes.
+SKV_HD static inline size_t skv_norm_bytes(size_t n) {
+  return 2 * n;
+}
+SKV_HD static inline size_t skv_code_bytes(SkvScalarFormat f, size_t n) {
   if (f.order == kSkvTokenTiles) return skv_tiled_bytes(n, (size_t)f.d, f.bits);
   if (f.order == kSkvChannelTiles) return skv_tiled_bytes((size_t)f.d, n, f.bits);
   return n * skv_packed_bytes(f.d, f.bits);
 }
-
-// Of n tokens with `rank` components of `bits` bits in all, with widths of their own or without.
-SKV_HD static inline SkvCodedBlock skv_coded_block_of(SkvCodedFormat f, size_t n, size_t rank, int own_widths,
-                                                      size_t bits) {
-  SkvCodedBlock b;
-  b.left_bit = (n + 15) / 16 * 2;
-  b.right_bit = (size_t)f.d / 8;
-  b.weights = 2;
-  b.left = b.weights + 2 * rank + (own_widths ? (rank + 1) / 2 * 2 : 0);
-  b.right = b.left + bits * b.left_bit;
-  b.norms = b.right + bits * b.right_bit;
-  b.codes = b.norms + 2 * n;
-  b.end = b.codes + skv_code_bytes(f, n);
-  return b;
-}
-// Of n tokens with these components. Component i's columns start at left + left_bit * bits_before(i) and
-// right + right_bit * bits_before(i).
-SKV_HD static inline SkvCodedBlock skv_coded_block(SkvCodedFormat f, size_t n, SkvFactors factors) {
-  return skv_coded_block_of(f, n, (size_t)factors.rank, factors.widths != 0,
-                            skv_factor_bits_before(factors, factors.rank));
-}
-
-// Code of channel c of token t of a block of n tokens; codes: where they begin.
-SKV_HD static inline unsigned skv_coded_code(SkvCodedFormat f, const uint8_t* codes, size_t n, size_t t,
-                                             size_t c) {
+// Code of channel c of token t of n; codes: where they begin.
+SKV_HD static inline unsigned skv_scalar_code(SkvScalarFormat f, const uint8_t* codes, size_t n, size_t t,
+                                              size_t c) {
   if (f.order == kSkvTokenTiles) return skv_tiled_code(codes, (size_t)f.d, f.bits, t, c);
   if (f.order == kSkvChannelTiles) return skv_tiled_code(codes, n, f.bits, c, t);
   return skv_packed_code(codes + t * skv_packed_bytes(f.d, f.bits), f.d, f.bits, (int)c);

@@ -24,7 +24,7 @@ BlockSize measure(const Codec& codec, std::int64_t n) {
   for (std::size_t i = 0; i < noise.size(); ++i) noise[i] = static_cast<float>(random_normal(1, i));
   std::vector<std::byte> out(static_cast<std::size_t>(most));
   CodecWork work;
-  return {codec.encode(ConstMatrix(noise.data(), n, d), out.data(), work), most};
+  return {codec.encode(ConstMatrix(noise.data(), n, d), {}, out.data(), work), most};
 }
 
 // Of a side's blocks, each size found once.

@@ -32,9 +32,8 @@ GramLanes& CodecWork::spectra() {
   return *spectra_;
 }
 
-void Codec::encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
-                       std::span<std::int64_t> used, CodecWork& work) const {
-  for (std::size_t i = 0; i < blocks.size(); ++i) used[i] = encode(blocks[i], out[i], work);
+void Codec::encode_all(std::span<SealItem> items, CodecWork& work) const {
+  for (SealItem& item : items) item.used = encode(item.rows, item.context, item.out, work);
 }
 
 simd::ByteRows Queries::to_bytes(ConstMatrix rows, std::byte* memory) {

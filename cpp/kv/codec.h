@@ -20,6 +20,24 @@ namespace spectralkv {
 // so that its own product is fast. Either can do both.
 enum class KvSide { keys, values };
 
+// Where a block comes from: what a codec may know of it beside its rows. The default is a block of no model.
+struct SealContext {
+  std::int64_t layer = 0, kv_head = 0;
+  std::int64_t first = 0;  // the position of its first row
+  KvSide side = KvSide::keys;
+  // What the model says of errors in this head's rows: row e costs e M e^T, M [d, d] in head space, not
+  // negative. Null data: nothing, and all directions cost the same; no model of today says more.
+  ConstMatrix metric{};
+};
+
+// A block on its way to its bytes.
+struct SealItem {
+  ConstMatrix rows;  // [n, head_dim]
+  SealContext context;
+  std::byte* out = nullptr;  // [max_bytes(n)]
+  std::int64_t used = 0;     // bytes, once it is encoded
+};
+
 // Scratch of one thread, grown as needed and kept.
 class CodecWork {
  public:
@@ -71,10 +89,10 @@ class Codec {
   // Most bytes that a block of n tokens takes.
   virtual std::int64_t max_bytes(std::int64_t n) const = 0;
   // Writes block [n, head_dim], finite values, and returns the bytes used.
-  virtual std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const = 0;
-  // Encodes several blocks, each to what it becomes alone: block i to out[i], used[i] bytes.
-  virtual void encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
-                          std::span<std::int64_t> used, CodecWork& work) const;
+  virtual std::int64_t encode(ConstMatrix block, const SealContext& context, std::byte* out,
+                              CodecWork& work) const = 0;
+  // Encodes several blocks, each to what it becomes alone.
+  virtual void encode_all(std::span<SealItem> items, CodecWork& work) const;
   // out [n, head_dim] in codec space.
   virtual void decode(const std::byte* in, std::int64_t n, Matrix out) const = 0;
   // Whether `bytes` bytes can be a block of n tokens: then decode, score and mix read nothing beyond them.

@@ -69,7 +69,7 @@ ExactRows Appended::stage(const SideFormat& format, SideStore& side, Buffer<std:
   }
   CodecWork& codec_work = work_.workers.front().codec;
   for (std::int64_t h = 0; h < heads; ++h)
-    format.exact->encode(x.cols_range(h * d, d), base + h * stride + held * row_bytes, codec_work);
+    format.exact->encode(x.cols_range(h * d, d), {}, base + h * stride + held * row_bytes, codec_work);
 
   const std::int64_t sink = layout.sink;
   for (std::int64_t t = store_.n_tokens; t < std::min(sink, begin + total); ++t)
@@ -109,20 +109,21 @@ void Appended::seal() {
     const Side& side = sides[s];
     CodecWork& codec_work = work_.workers[static_cast<std::size_t>(thread)].codec;
     float* rows = codec_work.floats(CodecWork::kRows, (end - begin) * block * d);
-    std::array<ConstMatrix, kTogether> blocks;
-    std::array<std::byte*, kTogether> out;
+    std::array<SealItem, kTogether> items;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t h = i % heads, b = first + i / heads, n = layout.block_tokens(b);
       const Matrix to(rows, n, d);
       side.format.exact->decode(side.exact.at(*side.format.exact, h, layout.block_begin(b)), n, to);
       rows += n * d;
-      blocks[static_cast<std::size_t>(i - begin)] = to;
-      out[static_cast<std::size_t>(i - begin)] = slots + (s * of_side + i) * slot;
+      items[static_cast<std::size_t>(i - begin)] = {
+          to,
+          {format.layer, h, layout.block_begin(b), s == 0 ? KvSide::keys : KvSide::values},
+          slots + (s * of_side + i) * slot};
     }
     const auto n = static_cast<std::size_t>(end - begin);
-    side.format.codec().encode_all(std::span(blocks).first(n), std::span(out).first(n),
-                                   std::span(used).subspan(static_cast<std::size_t>(s * of_side + begin), n),
-                                   codec_work);
+    side.format.codec().encode_all(std::span(items).first(n), codec_work);
+    for (std::size_t i = 0; i < n; ++i)
+      used[static_cast<std::size_t>(s * of_side + begin) + i] = items[i].used;
   });
 
   std::vector<std::span<const std::byte>> of_heads(static_cast<std::size_t>(heads));

@@ -127,7 +127,7 @@ class CodecMeasurement {
                   CodecWork& work, ErrorSums& sum) const {
     const std::int64_t n = own.rows, m = rows_.q.rows;
     std::vector<std::byte> plain(static_cast<std::size_t>(exact_->max_bytes(n)));
-    exact_->encode(own, plain.data(), work);
+    exact_->encode(own, {}, plain.data(), work);
     std::vector<float> memory(static_cast<std::size_t>(2 * m * n));
     const Matrix stored(memory.data(), m, n), exact(memory.data() + m * n, m, n);
     const ConstMatrix entered(entered_.data(), m, rows_.q.cols);

@@ -18,8 +18,4 @@ double shrink(const Outlier& outlier, Loss loss) {
   return shrunken_value(outlier, loss);
 }
 
-double frobenius_by_derivative(const Outlier& outlier) {
-  return -outlier.t / (std::sqrt(outlier.x) * outlier.t_derived);
-}
-
 }  // namespace spectralkv

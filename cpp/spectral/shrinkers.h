@@ -24,8 +24,4 @@ Outlier d_transform(std::span<const double> noise, double beta, double x);
 // The singular value to keep for that outlier, in [0, sqrt(x)].
 double shrink(const Outlier& outlier, Loss loss);
 
-// The second form of the Frobenius value, -T / (sqrt(x) T'): equal to shrink(outlier, frobenius) up to
-// rounding.
-double frobenius_by_derivative(const Outlier& outlier);
-
 }  // namespace spectralkv

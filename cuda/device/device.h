@@ -1,10 +1,12 @@
 // What kernels and their callers may use: CUDA where nvcc compiles, a twin of it elsewhere, so that the same
 // sources run in ordinary C++ tests (tests/cuda/host).
 //
-// Kernels are function templates in .cuh files, in CUDA's own words (threadIdx, __syncthreads, __shfl_*_sync,
-// atomics, ...). Dynamic shared memory comes from dynamic_shared<T>(). Instructions without a word in CUDA
-// C++ have a function here: mma_*, ldmatrix_*, cp_async_*, f16 and bf16 as bits (no __half: its header is
-// nvcc's). Hosts call them through launch(kernel, grid, block, shared bytes, stream, arguments...).
+// Kernels are function templates in .cuh files, so that any number of sources may include them; one that has
+// nothing to choose has a parameter all the same, kUnused, and is launched as kernel<0>. They are written in
+// CUDA's own words (threadIdx, __syncthreads, __shfl_*_sync, atomics, ...). Dynamic shared memory comes from
+// dynamic_shared<T>(). Instructions without a word in CUDA C++ have a function here: mma_*, f16 and bf16 as
+// bits (no __half: its header is nvcc's). Hosts call them through launch(kernel, grid, block, shared bytes,
+// stream, arguments...).
 #pragma once
 
 #include <cstddef>

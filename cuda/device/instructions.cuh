@@ -43,21 +43,6 @@ __device__ __forceinline__ float2 f16x2_to_f32x2(std::uint32_t pair) {
 __device__ __forceinline__ std::uint32_t f32x2_to_f16x2(float low, float high) {
   return detail::as_bits(__floats2half2_rn(low, high));
 }
-__device__ __forceinline__ std::uint32_t f16x2_add(std::uint32_t a, std::uint32_t b) {
-  return detail::as_bits(__hadd2(detail::as_half2(a), detail::as_half2(b)));
-}
-__device__ __forceinline__ std::uint32_t f16x2_mul(std::uint32_t a, std::uint32_t b) {
-  return detail::as_bits(__hmul2(detail::as_half2(a), detail::as_half2(b)));
-}
-__device__ __forceinline__ std::uint32_t f16x2_fma(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
-  return detail::as_bits(__hfma2(detail::as_half2(a), detail::as_half2(b), detail::as_half2(c)));
-}
-__device__ __forceinline__ std::uint32_t f32x2_to_bf16x2(float low, float high) {
-  const __nv_bfloat162 value = __floats2bfloat162_rn(low, high);
-  std::uint32_t bits;
-  memcpy(&bits, &value, 4);
-  return bits;
-}
 
 // exp(x) to a few roundings of its argument.
 __device__ __forceinline__ float fast_exp(float x) {
@@ -105,14 +90,6 @@ __device__ __forceinline__ void mma_f16(float (&c)[4], const std::uint32_t (&a)[
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-__device__ __forceinline__ void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4],
-                                         const std::uint32_t (&b)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
 // c [16, 8] += a [16, 32] b [32, 8], signed bytes in, 32 bits out. Columns 4t to 4t + 3 where mma_f16 has 2t
 // and 2t + 1, and + 16 where it has + 8.
 __device__ __forceinline__ void mma_s8(int (&c)[4], const std::uint32_t (&a)[4],
@@ -122,39 +99,6 @@ __device__ __forceinline__ void mma_s8(int (&c)[4], const std::uint32_t (&a)[4],
       "{%0, %1, %2, %3};"
       : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
-// Four matrices [8, 8] of 16-bit numbers: lane l names row l % 8 of matrix l / 8, 16 bytes in shared memory,
-// and gets columns 2 (l % 4) and + 1 of row l / 4 of each; transposed: rows for columns.
-__device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&r)[4], const void* row) {
-  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-__device__ __forceinline__ void ldmatrix_x4_transposed(std::uint32_t (&r)[4], const void* row) {
-  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-
-// Copies 16 bytes of global to shared memory in the background, both aligned to 16; only the first `valid`
-// are read, the rest are zeros.
-__device__ __forceinline__ void cp_async16(void* shared, const void* global, int valid = 16) {
-  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(valid)
-               : "memory");
-}
-__device__ __forceinline__ void cp_async_commit() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-// Until at most `left` of this thread's groups are under way.
-template <int left>
-__device__ __forceinline__ void cp_async_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 }
 
 }  // namespace spectralkv::device

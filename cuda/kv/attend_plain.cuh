@@ -2,8 +2,8 @@
 // then mixes them with channels over the lanes. Exact tokens are always read this way.
 #pragma once
 
+#include "cuda/codecs/codecs.cuh"
 #include "cuda/kv/attend.h"
-#include "cuda/kv/rows.cuh"
 
 namespace spectralkv::device_kv {
 
@@ -73,7 +73,7 @@ struct PlainWarp {
       if (token < end)
         for (int c = 0; c < d; c += 8) {
           float x[8];
-          k.load8(token, c, x);
+          load8(k, token, c, x);
           SKV_UNROLL
           for (int r = 0; r < G; ++r)
             for (int i = 0; i < 8; ++i) s[r] += x[i] * q[r * d + c + i];
@@ -96,7 +96,7 @@ struct PlainWarp {
       if (lane < chunks * beside)
         for (int j = lane / chunks; j < count; j += beside) {
           float x[8];
-          v.load8(first + j, lane % chunks * 8, x);
+          load8(v, first + j, lane % chunks * 8, x);
           SKV_UNROLL
           for (int r = 0; r < G; ++r)
             for (int i = 0; i < 8; ++i) acc[r][i] += weights[r * 32 + j] * x[i];

@@ -2,8 +2,8 @@
 // cores: what attend_tiles.cuh is made of.
 #pragma once
 
+#include "cuda/codecs/codes.cuh"
 #include "cuda/kv/low_rank.cuh"
-#include "cuda/kv/rows.cuh"
 #include "cuda/kv/tiles.cuh"
 #include "cuda/kv/views.h"
 
@@ -23,13 +23,13 @@ __device__ __forceinline__ int weights_at(int query, int four) {
 // A stored block. All lanes of a warp make one together.
 struct CodedReader {
   const std::uint8_t* base;
-  int left_at, right_at, codes_at;  // bytes from base: half the registers of SkvCodedBlock
+  int left_at, right_at, codes_at;  // bytes from base: half the registers of SkvLowRankPart
   int component;                    // lane i knows number i
   unsigned narrow_and_wide;         // a bit a component, the wide ones from bit 16 on
   float unit;
   __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
       : base(block), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
-    const SkvFactors factors = skv_factors(codec.coded, block);
+    const SkvFactors factors = skv_factors(codec.plain_width, block);
     const int rank = factors.rank;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int width = lane < rank ? skv_factor_width(factors, lane) : 0;
@@ -47,12 +47,12 @@ struct CodedReader {
       if (skv_factor_is_whole(factors, lane)) component |= kComponentWhole;
       if (width > factors.all) component |= kComponentSecondBook;
     }
-    const SkvCodedBlock parts = skv_coded_block_of(
-        codec.coded, static_cast<std::size_t>(n), static_cast<std::size_t>(rank), factors.widths != nullptr,
+    const SkvLowRankPart parts = skv_low_rank_part_of(
+        codec.coded.d, static_cast<std::size_t>(n), static_cast<std::size_t>(rank), factors.widths != nullptr,
         static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
     left_at = static_cast<int>(parts.left);
     right_at = static_cast<int>(parts.right);
-    codes_at = static_cast<int>(parts.codes);
+    codes_at = static_cast<int>(device_kv::codes_at(parts, n));
   }
   // A bit a component.
   __device__ __forceinline__ unsigned narrow() const { return narrow_and_wide & 0xffffu; }
@@ -77,7 +77,9 @@ struct CodedReader {
       if (token + 1 < n) pairs[i] |= static_cast<std::uint32_t>(__ldg(at + 2 * i + 1)) << 16;
     }
   }
-  __device__ const std::uint16_t* shares() const { return reinterpret_cast<const std::uint16_t*>(base + 2); }
+  __device__ const std::uint16_t* shares() const {
+    return reinterpret_cast<const std::uint16_t*>(base + kSkvSharesAt);
+  }
   __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
     return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
   }

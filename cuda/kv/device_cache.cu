@@ -285,26 +285,25 @@ CacheReport DeviceCache::report() const {
     for (std::size_t l = 0; l < s.layers.size(); ++l) {
       const DeviceSide& side = s.layers[l].side[which];
       const auto& view = s.layers[l].view;
-      const Codec& codec = s.type_side(l, which).codec();
       out.exact_bytes += static_cast<std::int64_t>(side.ring.bytes() + side.sinks.bytes());
       const std::int64_t n_blocks = s.sealed_for(l, s.n_tokens);
       const std::size_t n_heads = size_of(n_blocks * view.heads);
       if (n_heads == 0) continue;
       std::vector<std::uint32_t> sizes(n_heads);
-      std::vector<std::uint8_t> heads(n_heads * device_kv::kHeadBytes);
-      DeviceBuffer<std::uint8_t> of_blocks(heads.size());
-      device::launch(device_kv::read_heads<0>, dim3(static_cast<unsigned>(n_heads)), dim3(64), 0, main,
-                     side.blocks.data(), side.sizes.data(), of_blocks.data());
+      std::vector<std::uint64_t> bits(n_heads);
+      DeviceBuffer<std::uint64_t> of_blocks(n_heads);
+      device::launch(device_kv::count_paper_bits<0>,
+                     dim3(static_cast<unsigned>((n_heads + device_kv::kThreads - 1) / device_kv::kThreads)),
+                     dim3(device_kv::kThreads), 0, main, view, which, static_cast<int>(n_heads),
+                     of_blocks.data());
       side.sizes.read(sizes, main);
-      of_blocks.read(heads, main);
+      of_blocks.read(bits, main);
       device::synchronize(main);
       for (std::size_t i = 0; i < sizes.size(); ++i) {
         const int n = view.block_tokens(static_cast<std::int64_t>(i) / view.heads);
         // With its entries in two tables and what aligns its codes.
-        counter.add(
-            static_cast<std::int64_t>(n) * view.d, (sizes[i] + 15) / 16 * 16 + 12,
-            codec.paper_bits(reinterpret_cast<const std::byte*>(heads.data() + i * device_kv::kHeadBytes), n,
-                             sizes[i]));
+        counter.add(static_cast<std::int64_t>(n) * view.d, (sizes[i] + 15) / 16 * 16 + 12,
+                    static_cast<double>(bits[i]));
       }
     }
   }

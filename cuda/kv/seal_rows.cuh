@@ -1,16 +1,14 @@
 // The first half of sealing: exact rows into codec space, Gram matrices, and what their spectra say.
 #pragma once
 
+#include "cuda/codecs/codecs.cuh"
 #include "cuda/kv/attend_ends.cuh"
 #include "cuda/kv/reduce.cuh"
-#include "cuda/kv/rows.cuh"
 #include "cuda/kv/seal.h"
 #include "quant/factor_math.h"
 #include "spectral/spectrum_math.h"
 
 namespace spectralkv::device_kv {
-
-constexpr int kNormExponent = 13;  // the largest row norm is scaled below 2^13 (kv/codecs/eoptshrinkq.cc)
 
 // Value c of token `token` of the block, from the ring.
 __device__ inline float exact_value(const SealArgs& args, int item, int token, int c) {
@@ -32,7 +30,7 @@ __global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT Se
   float* const x = reinterpret_cast<float*>(scratch + kWarps);
   float* const rows = args.rows_of(item);
   int exponent = 0;
-  if (codec.kind == CodecForm::Kind::codes) {
+  if (takes_scaled_rows(codec)) {
     double top = 0;
     for (int t = warp; t < args.n; t += kWarps) {
       double squares = 0;
@@ -43,11 +41,7 @@ __global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT Se
       top = larger(top, sqrt(warp_sum_double(squares)));
     }
     top = block_max(top, scratch);
-    if (top > 0 && top < 1e300) {  // a fault was recorded when a row is not finite
-      frexp(top, &exponent);
-      exponent -= kNormExponent;
-      exponent = exponent < -100 ? -100 : exponent > 120 ? 120 : exponent;
-    }
+    if (top < 1e300) exponent = block_exponent(top);  // a fault was recorded when a row is not finite
     if (thread == 0) args.exponents[item] = exponent;
   }
   const float down = ldexpf(1.0f, -exponent);

@@ -17,13 +17,17 @@ class CodecTables {
  public:
   // The view of a codec of K or V. A codec that the device does not take is a value error that names it;
   // `text`: its spec.
-  // The tensor cores read codes of 2 to 4 bits.
   CodecView view(const Codec& codec, const std::string& text, KvSide side, device::Stream stream);
+  // For policies: a table in device memory, kept under its name.
+  template <class T>
+  const T* keep(const std::string& name, std::span<const T> values, device::Stream stream) {
+    return reinterpret_cast<const T*>(keep_bytes(name, std::as_bytes(values), stream));
+  }
   std::int64_t bytes() const;
 
  private:
-  template <class T>
-  const T* keep(const std::string& name, std::span<const T> values, device::Stream stream);
+  const std::byte* keep_bytes(const std::string& name, std::span<const std::byte> values,
+                              device::Stream stream);
   std::map<std::string, device::DeviceBuffer<std::byte>> kept_;
 };
 

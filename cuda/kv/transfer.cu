@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "cuda/codecs/codecs.cuh"
 #include "cuda/kv/cache_state.h"
-#include "cuda/kv/seal_encode.cuh"
 #include "kv/layer_state.h"
 
 namespace spectralkv {

@@ -39,7 +39,7 @@ class BlockQuantCodec final : public Codec {
     return static_cast<double>(n * head_dim() * Group::kBits);
   }
 
-  std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const override {
+  std::int64_t encode(ConstMatrix block, const SealContext&, std::byte* out, CodecWork& work) const override {
     ConstMatrix rows = block;
     if (rotation_ != nullptr) {
       const Matrix turned(work.floats(3, block.rows * head_dim()), block.rows, head_dim());

@@ -1,23 +1,22 @@
 // A block of n tokens and head dim d, rotated by Pi, is stored as
 //
-//     Y Pi^T  =  2^e ( sum over i < r of g_i a_i b_i^T  +  N C )
+//     Y Pi^T  =  2^e ( sum over i < r of g_i a_i b_i^T  +  R )
 //
 // a_i [n] and b_i [d] are a component's columns, levels of the Gaussian codebook of its width or whole
-// numbers (formats/coded_block.h), C [n, d] levels of the codebook of a unit vector's coordinates of `bits`
-// bits, N one number a row. Everything lives in codec space: the right singular vectors are those of the
-// rotated block.
+// numbers (formats/coded_block.h), R [n, d] what the quantiser made of the residual. Everything lives in
+// codec space: the right singular vectors are those of the rotated block.
 //
 //     offset      bytes                     what
 //     0           1                         r, the rank; 0x80 more where components have widths of their own
 //     1           1                         e, signed: brings the largest row norm into [2^12, 2^13), so that
-//                                           neither g nor N leaves the range of f16, at 1e4 or at 1e-6
+//                                           neither g nor a norm of R leaves the range of f16, at 1e4 or at
+//                                           1e-6
 //     2           2 r                       g (f16), the shares: the singular value times the scales of both
 //                                           columns
 //     ...         r, and 1 if r is odd      w_i, the widths; not there where all have `factor_bits`
 //     ...         sum of n' w_i / 8         codes of a_i, n' = n rounded up to 16 (anything behind the last)
 //     ...         sum of d w_i / 8          codes of b_i
-//     ...         2 n                       N (f16)
-//     ...                                   codes of C (residual_codes.h)
+//     ...         as R takes                R (residual_quantiser.h)
 //
 // Rows of factor codes are those of formats/bitpack.h. Every part, and so every block, has an even number of
 // bytes, and a block starts at an even address: the f16 numbers are aligned.
@@ -32,18 +31,14 @@
 #include "base/error.h"
 #include "formats/coded_block.h"
 #include "kv/codecs/factor_codes.h"
-#include "kv/codecs/residual_codes.h"
 #include "kv/codecs/shared_tables.h"
+#include "quant/code_math.h"
 #include "quant/row_math.h"
-#include "simd/dispatch.h"
 #include "spectral/edge.h"
 #include "spectral/eoptshrink.h"
 
 namespace spectralkv {
 namespace {
-
-constexpr int kNormExponent = 13;  // the largest row norm is scaled below 2^13
-constexpr std::int64_t kHeader = 2;
 
 std::int64_t padded(std::int64_t n) {
   return (n + 15) / 16 * 16;
@@ -55,42 +50,50 @@ double row_norm(const float* row, std::int64_t d) {
 
 class EOptShrinkQCodec final : public Codec {
  public:
-  EOptShrinkQCodec(std::int64_t head_dim, const EOptShrinkQOptions& options, KvSide side, std::string text)
+  EOptShrinkQCodec(std::int64_t head_dim, const EOptShrinkQOptions& options,
+                   std::unique_ptr<const ResidualQuantiser> residual, std::string text)
       : Codec(head_dim),
         options_(options),
         text_(std::move(text)),
         rotation_(shared_rotation(options.rotation, static_cast<int>(head_dim))),
-        codebook_(shared_unit_codebook(static_cast<int>(head_dim), options.bits)),
         factors_(options.factor_bits),
-        residual_(make_residual_codes(codebook_, head_dim, side)),
-        format_{static_cast<int>(head_dim), options.bits, factors_.plain_width(),
-                code_order(options.bits, side)} {}
+        residual_(std::move(residual)) {}
 
   std::string spec() const override { return text_; }
   CodecForm form() const override {
-    return {CodecForm::Kind::codes, true,          options_.rotation,    options_.bits, options_.factor_bits,
-            options_.factor,        options_.loss, options_.closed_loop, options_.scale};
+    CodecForm form;
+    form.rotated = true;
+    form.rotation = options_.rotation;
+    form.factor_bits = options_.factor_bits;
+    form.factor = options_.factor;
+    form.loss = options_.loss;
+    form.closed_loop = options_.closed_loop;
+    residual_->describe(form);
+    return form;
   }
 
   std::int64_t max_bytes(std::int64_t n) const override {
     const std::vector<std::uint8_t> widths(static_cast<std::size_t>(max_rank(n)),
                                            static_cast<std::uint8_t>(factors_.most_width()));
-    return bytes(n, {static_cast<int>(max_rank(n)), factors_.plain_width(),
-                     factors_.own_widths() ? widths.data() : nullptr});
+    return residual_at(n, {static_cast<int>(max_rank(n)), factors_.plain_width(),
+                           factors_.own_widths() ? widths.data() : nullptr}) +
+           residual_->max_bytes(n);
   }
 
   bool valid(const std::byte* in, std::int64_t n, std::int64_t size) const override {
-    if (size < kHeader) return false;
+    if (size < kSkvSharesAt) return false;
     const SkvFactors factors = factors_of(in);
-    if (factors.rank > max_rank(n) || size < kHeader + 3 * factors.rank) return false;
+    if (factors.rank > max_rank(n) || size < kSkvSharesAt + 3 * factors.rank) return false;
     for (int i = 0; factors.widths != nullptr && i < factors.rank; ++i)
       if (!factors_.knows_width(factors.widths[i])) return false;
-    return size == bytes(n, factors);
+    const std::int64_t at = residual_at(n, factors);
+    return at <= size && residual_->valid(in + at, n, size - at);
   }
 
-  double paper_bits(const std::byte* in, std::int64_t n, std::int64_t) const override {
+  double paper_bits(const std::byte* in, std::int64_t n, std::int64_t size) const override {
     const SkvFactors factors = factors_of(in);
-    return static_cast<double>(n * head_dim() * options_.bits) +
+    const std::int64_t at = residual_at(n, factors);
+    return residual_->paper_bits(in + at, n, size - at) +
            static_cast<double>(n + head_dim()) *
                static_cast<double>(skv_factor_bits_before(factors, factors.rank));
   }
@@ -103,9 +106,9 @@ class EOptShrinkQCodec final : public Codec {
   void enter(ConstMatrix x, Matrix out) const override { rotation_.enter(x, out); }
   void leave(ConstMatrix x, Matrix out) const override { rotation_.leave(x, out); }
 
-  std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const override;
-  void encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
-                  std::span<std::int64_t> used, CodecWork& work) const override;
+  std::int64_t encode(ConstMatrix block, const SealContext& context, std::byte* out,
+                      CodecWork& work) const override;
+  void encode_all(std::span<SealItem> items, CodecWork& work) const override;
   void decode(const std::byte* in, std::int64_t n, Matrix out) const override;
   void score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s, CodecWork& work) const override;
   void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const override;
@@ -114,18 +117,20 @@ class EOptShrinkQCodec final : public Codec {
   // The parts of a stored block.
   struct View {
     SkvFactors factors{};
-    SkvCodedBlock at{};
     float unit = 1;  // 2^e
     const std::uint8_t *left = nullptr, *right = nullptr;
-    const std::uint16_t *shares = nullptr, *norms = nullptr;
-    const std::uint8_t* codes = nullptr;
+    const std::uint16_t* shares = nullptr;
+    const std::byte* residual = nullptr;
   };
 
   SkvFactors factors_of(const std::byte* in) const {
-    return skv_factors(format_, reinterpret_cast<const std::uint8_t*>(in));
+    return skv_factors(factors_.plain_width(), reinterpret_cast<const std::uint8_t*>(in));
   }
-  std::int64_t bytes(std::int64_t n, SkvFactors factors) const {
-    return static_cast<std::int64_t>(skv_coded_block(format_, static_cast<std::size_t>(n), factors).end);
+  SkvLowRankPart parts(std::int64_t n, SkvFactors factors) const {
+    return skv_low_rank_part(static_cast<int>(head_dim()), static_cast<std::size_t>(n), factors);
+  }
+  std::int64_t residual_at(std::int64_t n, SkvFactors factors) const {
+    return static_cast<std::int64_t>(parts(n, factors).residual);
   }
   std::int64_t max_rank(std::int64_t n) const {
     const int k = edge_window(static_cast<int>(head_dim()));
@@ -135,21 +140,14 @@ class EOptShrinkQCodec final : public Codec {
   View view(const std::byte* in, std::int64_t n) const {
     View v;
     v.factors = factors_of(in);
-    v.at = skv_coded_block(format_, static_cast<std::size_t>(n), v.factors);
     v.unit = std::ldexp(1.0f, static_cast<std::int8_t>(in[1]));
+    const SkvLowRankPart at = parts(n, v.factors);
     const auto* start = reinterpret_cast<const std::uint8_t*>(in);
-    v.shares = reinterpret_cast<const std::uint16_t*>(start + v.at.weights);
-    v.left = start + v.at.left;
-    v.right = start + v.at.right;
-    v.norms = reinterpret_cast<const std::uint16_t*>(start + v.at.norms);
-    v.codes = start + v.at.codes;
+    v.shares = reinterpret_cast<const std::uint16_t*>(start + at.shares);
+    v.left = start + at.left;
+    v.right = start + at.right;
+    v.residual = in + at.residual;
     return v;
-  }
-
-  // N 2^e, [n].
-  static const float* norms(const View& v, std::int64_t n, float* out) {
-    kernels().from_f16(v.norms, v.unit, out, n);
-    return out;
   }
 
   // along [m, r], in units of the columns, to what it stands for.
@@ -160,10 +158,10 @@ class EOptShrinkQCodec final : public Codec {
       for (std::int64_t r = 0; r < along.cols; ++r) along(i, r) *= scales[static_cast<std::size_t>(r)];
   }
 
-  void encode_run(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
-                  std::span<std::int64_t> used, CodecWork& work) const;
+  void encode_run(std::span<SealItem> items, CodecWork& work) const;
   int exponent_of(ConstMatrix block) const;
-  std::int64_t encode_rows(Matrix rows, const EOptShrinkResult& low, Matrix spare, std::byte* out) const;
+  void subtract_low_rank(const EOptShrinkResult& low, const std::byte* block, Matrix spare,
+                         Matrix rows) const;
   double allowed_error(const EOptShrinkResult& low, std::int64_t n) const;
   void store_factors(const EOptShrinkResult& low, std::int64_t n, std::byte* out) const;
 
@@ -173,10 +171,8 @@ class EOptShrinkQCodec final : public Codec {
   EOptShrinkQOptions options_;
   std::string text_;
   const CacheRotation& rotation_;
-  const Codebook& codebook_;
   FactorCodes factors_;
-  std::unique_ptr<const ResidualCodes> residual_;
-  SkvCodedFormat format_;
+  std::unique_ptr<const ResidualQuantiser> residual_;
 };
 
 void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, Matrix out) const {
@@ -192,51 +188,55 @@ void EOptShrinkQCodec::add_low_rank(const View& v, std::int64_t n, float sign, M
   runs.mix(v.right, by_token, out);
 }
 
-std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, std::byte* out, CodecWork& work) const {
-  std::int64_t used = 0;
-  encode_all({&block, 1}, {&out, 1}, {&used, 1}, work);
-  return used;
+std::int64_t EOptShrinkQCodec::encode(ConstMatrix block, const SealContext& context, std::byte* out,
+                                      CodecWork& work) const {
+  SealItem item{block, context, out};
+  encode_all({&item, 1}, work);
+  return item.used;
 }
 
-void EOptShrinkQCodec::encode_all(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
-                                  std::span<std::int64_t> used, CodecWork& work) const {
-  for (std::size_t first = 0; first < blocks.size();) {  // runs of one length
+void EOptShrinkQCodec::encode_all(std::span<SealItem> items, CodecWork& work) const {
+  for (std::size_t first = 0; first < items.size();) {  // runs of one length
     std::size_t count = 1;
-    while (count < GramLanes::kMost && first + count < blocks.size() &&
-           blocks[first + count].rows == blocks[first].rows)
+    while (count < GramLanes::kMost && first + count < items.size() &&
+           items[first + count].rows.rows == items[first].rows.rows)
       ++count;
-    encode_run(blocks.subspan(first, count), out.subspan(first, count), used.subspan(first, count), work);
+    encode_run(items.subspan(first, count), work);
     first += count;
   }
 }
 
-void EOptShrinkQCodec::encode_run(std::span<const ConstMatrix> blocks, std::span<std::byte* const> out,
-                                  std::span<std::int64_t> used, CodecWork& work) const {
-  const std::int64_t n = blocks[0].rows, d = head_dim(), count = std::ssize(blocks);
+void EOptShrinkQCodec::encode_run(std::span<SealItem> items, CodecWork& work) const {
+  const std::int64_t n = items[0].rows.rows, d = head_dim(), count = std::ssize(items);
   const Matrix scaled(work.floats(3, n * d), n, d);
   const Matrix all(work.floats(4, count * n * d), count * n, d);
   std::array<ConstMatrix, GramLanes::kMost> rows;
   for (std::int64_t i = 0; i < count; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    const int exponent = exponent_of(blocks[at]);
-    out[at][1] = static_cast<std::byte>(static_cast<std::int8_t>(exponent));
+    const ConstMatrix block = items[at].rows;
+    const int exponent = exponent_of(block);
+    items[at].out[1] = static_cast<std::byte>(static_cast<std::int8_t>(exponent));
     const float down = std::ldexp(1.0f, -exponent);
     for (std::int64_t t = 0; t < n; ++t)
-      for (std::int64_t c = 0; c < d; ++c) scaled(t, c) = blocks[at](t, c) * down;
+      for (std::int64_t c = 0; c < d; ++c) scaled(t, c) = block(t, c) * down;
     rotation_.enter(scaled, all.rows_range(i * n, n));
     rows[at] = all.rows_range(i * n, n);
   }
   std::array<EOptShrinkResult, GramLanes::kMost> low;
   if (max_rank(n) > 0)
-    eoptshrink_lanes(std::span(rows).first(blocks.size()), options_.loss, work.spectra(),
-                     std::span(low).first(blocks.size()));
+    eoptshrink_lanes(std::span(rows).first(items.size()), options_.loss, work.spectra(),
+                     std::span(low).first(items.size()));
   for (std::int64_t i = 0; i < count; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    used[at] = encode_rows(all.rows_range(i * n, n), low[at], scaled, out[at]);
+    SealItem& item = items[at];
+    const Matrix rest = all.rows_range(i * n, n);
+    store_factors(low[at], n, item.out);
+    subtract_low_rank(low[at], item.out, scaled, rest);
+    const std::int64_t residual = residual_at(n, factors_of(item.out));
+    item.used = residual + residual_->encode(rest, item.context, item.out + residual, work);
   }
 }
 
-// 2^e brings the largest row norm below 2^kNormExponent.
 int EOptShrinkQCodec::exponent_of(ConstMatrix block) const {
   double top = 0;
   for (std::int64_t t = 0; t < block.rows; ++t) {
@@ -245,10 +245,7 @@ int EOptShrinkQCodec::exponent_of(ConstMatrix block) const {
           "] is not finite");
     top = std::max(top, norm);
   }
-  if (!(top > 0)) return 0;
-  int exponent = 0;
-  std::frexp(top, &exponent);  // top in [2^(exponent - 1), 2^exponent)
-  return std::clamp(exponent - kNormExponent, -100, 120);
+  return block_exponent(top);
 }
 
 // In an open loop the residual's own error stands in the place of its energy.
@@ -258,7 +255,7 @@ double EOptShrinkQCodec::allowed_error(const EOptShrinkResult& low, std::int64_t
     const double kept = i < low.shrunken.size() ? low.shrunken[i] : 0, left = low.singular_values[i] - kept;
     rest += left * left;
   }
-  if (!options_.closed_loop) rest *= codebook_.distortion;
+  if (!options_.closed_loop) rest *= residual_->distortion();
   return allowed_factor_error(rest, static_cast<double>(n), static_cast<double>(head_dim()));
 }
 
@@ -275,14 +272,14 @@ void EOptShrinkQCodec::store_factors(const EOptShrinkResult& low, std::int64_t n
   }
   auto* const bytes = reinterpret_cast<std::uint8_t*>(out);
   bytes[0] = static_cast<std::uint8_t>(low.rank | (plain ? 0 : kSkvOwnWidths));
-  std::uint8_t* const widths = bytes + kHeader + 2 * low.rank;
+  std::uint8_t* const widths = bytes + kSkvSharesAt + 2 * low.rank;
   for (std::size_t i = 0; i < coded.size(); ++i) {
-    std::memcpy(bytes + kHeader + 2 * i, &coded[i].share, 2);
+    std::memcpy(bytes + kSkvSharesAt + 2 * i, &coded[i].share, 2);
     if (!plain) widths[i] = static_cast<std::uint8_t>(coded[i].width);
   }
   if (!plain && low.rank % 2 == 1) widths[low.rank] = 0;
   const SkvFactors factors = factors_of(out);
-  const SkvCodedBlock at = skv_coded_block(format_, static_cast<std::size_t>(n), factors);
+  const SkvLowRankPart at = parts(n, factors);
   std::uint8_t *left = bytes + at.left, *right = bytes + at.right;
   for (CodedFactor& one : coded) {
     one.left.resize(static_cast<std::size_t>(padded(n)));
@@ -293,42 +290,28 @@ void EOptShrinkQCodec::store_factors(const EOptShrinkResult& low, std::int64_t n
   }
 }
 
-// The block behind its exponent. rows [n, d]: rotated and scaled, lost; spare: [n, d].
-std::int64_t EOptShrinkQCodec::encode_rows(Matrix rows, const EOptShrinkResult& low, Matrix spare,
-                                           std::byte* out) const {
-  const std::int64_t n = rows.rows, d = head_dim();
-  store_factors(low, n, out);
-  const View v = view(out, n);
-  const auto at = [out](const void* part) {  // the same place, to write to
-    return out + (static_cast<const std::byte*>(part) - out);
-  };
+// From rows [n, d], rotated and scaled, to the residual: of the factors as the block has them, or in an open
+// loop of the exact ones. spare: [n, d].
+void EOptShrinkQCodec::subtract_low_rank(const EOptShrinkResult& low, const std::byte* block, Matrix spare,
+                                         Matrix rows) const {
   if (options_.closed_loop) {
-    View in_these_units = v;
+    View in_these_units = view(block, rows.rows);
     in_these_units.unit = 1;
-    add_low_rank(in_these_units, n, -1, rows);
+    add_low_rank(in_these_units, rows.rows, -1, rows);
   } else if (low.rank > 0) {
     low_rank_part(low, spare);
-    for (std::int64_t t = 0; t < n; ++t)
-      for (std::int64_t c = 0; c < d; ++c) rows(t, c) -= spare(t, c);
+    for (std::int64_t t = 0; t < rows.rows; ++t)
+      for (std::int64_t c = 0; c < rows.cols; ++c) rows(t, c) -= spare(t, c);
   }
-  std::vector<std::uint8_t> codes(static_cast<std::size_t>(n * d));
-  for (std::int64_t t = 0; t < n; ++t) {
-    const std::uint16_t norm =
-        quantize_row(rows.row(t), static_cast<int>(d), codebook_, options_.scale, codes.data() + t * d);
-    std::memcpy(at(v.norms + t), &norm, 2);
-  }
-  residual_->store(codes.data(), n, reinterpret_cast<std::uint8_t*>(at(v.codes)));
-  return bytes(n, v.factors);
 }
 
 void EOptShrinkQCodec::decode(const std::byte* in, std::int64_t n, Matrix out) const {
   const View v = view(in, n);
-  std::vector<float> norm(static_cast<std::size_t>(n));
-  residual_->decode(v.codes, n, norms(v, n, norm.data()), out);
+  residual_->decode(v.residual, n, v.unit, out);
   add_low_rank(v, n, 1, out);
 }
 
-// s = ((q B^T) g) A + (q C^T) N.
+// s = ((q B^T) g) A + q R^T.
 void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, const Queries& q, Matrix s,
                              CodecWork& work) const {
   if (!residual_->scores()) return Codec::score(in, n, q, s, work);
@@ -351,10 +334,10 @@ void EOptShrinkQCodec::score(const std::byte* in, std::int64_t n, const Queries&
     for (std::int64_t i = 0; i < m && n != width; ++i)
       std::memcpy(s.row(i), low.row(i), static_cast<std::size_t>(n) * sizeof(float));
   }
-  residual_->add_score(v.codes, n, norms(v, n, work.floats(3, n)), q, s, work);
+  residual_->add_score(v.residual, n, v.unit, q, s, work);
 }
 
-// acc += ((p A^T) g) B + (p N) C.
+// acc += ((p A^T) g) B + p R.
 void EOptShrinkQCodec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc,
                            CodecWork& work) const {
   if (!residual_->mixes()) return Codec::mix(in, n, p, acc, work);
@@ -376,14 +359,15 @@ void EOptShrinkQCodec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, M
     scale(v, along);
     runs.mix(v.right, along, acc);
   }
-  residual_->add_mix(v.codes, n, norms(v, n, work.floats(3, n)), p, acc, work);
+  residual_->add_mix(v.residual, n, v.unit, p, acc, work);
 }
 
 }  // namespace
 
 std::unique_ptr<Codec> make_eoptshrinkq_codec(std::int64_t head_dim, const EOptShrinkQOptions& options,
-                                              KvSide side, std::string text) {
-  return std::make_unique<EOptShrinkQCodec>(head_dim, options, side, std::move(text));
+                                              std::unique_ptr<const ResidualQuantiser> residual,
+                                              std::string text) {
+  return std::make_unique<EOptShrinkQCodec>(head_dim, options, std::move(residual), std::move(text));
 }
 
 }  // namespace spectralkv

@@ -1,4 +1,4 @@
-// Specs of turboquant and eoptshrinkq.
+// Specs of turboquant, eoptshrinkq and what is like them.
 //
 // `paper` sets everything as [E] has it: Frobenius shrinkage, the residual of the exact factors (open loop),
 // Haar rotation, row norms, 4 bits a factor entry, no sinks, no window. Options beside it still hold, so that
@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kv/codecs/eoptshrinkq.h"
 #include "kv/codecs/options.h"
+#include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
 
 namespace spectralkv {
@@ -26,7 +27,6 @@ Settings defaults(bool factor, bool paper, std::int64_t head_dim) {
   if (factor && !paper) {
     s.codec.rotation = usable_rotation(RotationKind::hadamard, static_cast<int>(head_dim));
     s.codec.factor_bits = 0;
-    s.codec.scale = RowScale::length;
     s.layout.sink = 4;
     s.layout.window = 128;
   }
@@ -44,7 +44,10 @@ auto names_of(const List& list, Name name) {
   return names;
 }
 
-BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool factor) {
+}  // namespace
+
+BuiltCodec build_factored(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool factor,
+                          const ResidualRow& residual) {
   check_head_dim(spec, head_dim);
   if (!spec.bits()) spec.refuse(concat("it needs bits per entry, as in '", spec.name(), ":2'"));
   if (*spec.bits() < 1 || *spec.bits() > kMaxCodeBits)
@@ -53,8 +56,7 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool facto
   const bool paper = spec.take_flag("paper");
   const Settings base = defaults(factor, paper, head_dim);
   Settings s = base;
-  s.codec.bits = static_cast<int>(*spec.bits());
-  std::string known = "rotation=haar|hadamard, scale=norm|least_squares|unbiased|length, ";
+  std::string known = concat("rotation=haar|hadamard, ", residual.options, ", ");
   if (factor) {
     constexpr std::string_view kLoops[] = {"closed", "open"};
     s.codec.loss =
@@ -68,12 +70,13 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool facto
   const RotationKind asked = rotation_kind_from_name(spec.take_choice(
       "rotation", rotation_kind_name(base.codec.rotation), names_of(kAllRotationKinds, rotation_kind_name)));
   s.codec.rotation = usable_rotation(asked, static_cast<int>(head_dim));
-  s.codec.scale = row_scale_from_name(
-      spec.take_choice("scale", row_scale_name(base.codec.scale), names_of(kAllRowScales, row_scale_name)));
+  std::string residual_text;
+  auto quantiser =
+      residual.build(spec, {head_dim, static_cast<int>(*spec.bits()), side, factor, paper}, residual_text);
   s.layout = take_layout(spec, base.layout);
   spec.finish(known + kLayoutOptions + ", paper");
 
-  std::string text = concat(spec.name(), ":", s.codec.bits, paper ? ",paper" : "");
+  std::string text = concat(spec.name(), ":", *spec.bits(), paper ? ",paper" : "");
   if (s.codec.loss != base.codec.loss) text += concat(",loss=", loss_name(s.codec.loss));
   if (s.codec.closed_loop != base.codec.closed_loop)
     text += s.codec.closed_loop ? ",loop=closed" : ",loop=open";
@@ -81,19 +84,16 @@ BuiltCodec build(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool facto
     text += s.codec.factor_bits == 0 ? ",factor_bits=auto" : concat(",factor_bits=", s.codec.factor_bits);
   if (s.codec.rotation != base.codec.rotation)
     text += concat(",rotation=", rotation_kind_name(s.codec.rotation));
-  if (s.codec.scale != base.codec.scale) text += concat(",scale=", row_scale_name(s.codec.scale));
-  text += layout_text(s.layout, base.layout);
-  return {make_eoptshrinkq_codec(head_dim, s.codec, side, text), true, s.layout, text};
+  text += residual_text + layout_text(s.layout, base.layout);
+  return {make_eoptshrinkq_codec(head_dim, s.codec, std::move(quantiser), text), true, s.layout, text};
 }
 
-}  // namespace
-
 BuiltCodec build_turboquant(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
-  return build(spec, head_dim, side, false);
+  return build_factored(spec, head_dim, side, false, kScalarResidual);
 }
 
 BuiltCodec build_eoptshrinkq(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
-  return build(spec, head_dim, side, true);
+  return build_factored(spec, head_dim, side, true, kScalarResidual);
 }
 
 }  // namespace spectralkv

@@ -24,7 +24,7 @@ class ExactCodec final : public Codec {
     return 8.0 * static_cast<double>(bytes);
   }
 
-  std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork&) const override {
+  std::int64_t encode(ConstMatrix block, const SealContext&, std::byte* out, CodecWork&) const override {
     const std::int64_t row_bytes = max_bytes(1);
     for (std::int64_t r = 0; r < block.rows; ++r) {
       if (type_ == DType::f16)

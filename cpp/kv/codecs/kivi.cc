@@ -36,7 +36,7 @@ class KiviCodec final : public Codec {
     return static_cast<double>(n * head_dim() * format_.bits);
   }
 
-  std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork& work) const override {
+  std::int64_t encode(ConstMatrix block, const SealContext&, std::byte* out, CodecWork& work) const override {
     const int n = static_cast<int>(block.rows), d = format_.d, n_groups = format_.groups(n);
     auto* const bytes = reinterpret_cast<std::uint8_t*>(out);
     std::uint8_t* const groups = bytes + n * format_.row_bytes();

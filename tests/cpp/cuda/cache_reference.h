@@ -8,7 +8,7 @@
 #include "cpp/cuda/cache_cases.h"
 #include "formats/coded_block.h"
 #include "kv/codecs/factor_codes.h"
-#include "kv/codecs/residual_codes.h"
+#include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
 
 namespace spectralkv::cache_cases {
@@ -27,10 +27,10 @@ inline std::vector<TokenParts> parts_of(const Codec& codec, KvSide side, const s
   if (form.kind != CodecForm::Kind::codes) return parts;
   const auto d = static_cast<int>(codec.head_dim());
   const auto* const block = reinterpret_cast<const std::uint8_t*>(bytes);
-  const SkvCodedFormat format{d, form.bits, FactorCodes(form.factor_bits).plain_width(),
-                              code_order(form.bits, side)};
-  const SkvFactors factors = skv_factors(format, block);
-  const SkvCodedBlock at = skv_coded_block(format, parts.size(), factors);
+  const SkvScalarFormat format{d, form.bits, code_order(form.bits, side)};
+  const SkvFactors factors = skv_factors(FactorCodes(form.factor_bits).plain_width(), block);
+  const SkvLowRankPart at = skv_low_rank_part(d, parts.size(), factors);
+  const std::size_t norms_at = at.residual, codes_at = norms_at + skv_norm_bytes(parts.size());
   const double unit = std::ldexp(1.0, static_cast<std::int8_t>(block[1]));
   const auto half = [&](std::size_t offset) {
     return unit * static_cast<double>(
@@ -57,8 +57,8 @@ inline std::vector<TokenParts> parts_of(const Codec& codec, KvSide side, const s
     double squares = 0;
     for (std::size_t j = 0; j < static_cast<std::size_t>(d); ++j)
       squares += std::pow(
-          static_cast<double>(levels[skv_coded_code(format, block + at.codes, parts.size(), t, j)]), 2);
-    parts[t].residual = std::sqrt(squares) * std::fabs(half(at.norms + 2 * t));
+          static_cast<double>(levels[skv_scalar_code(format, block + codes_at, parts.size(), t, j)]), 2);
+    parts[t].residual = std::sqrt(squares) * std::fabs(half(norms_at + 2 * t));
   }
   return parts;
 }

@@ -148,40 +148,6 @@ TEST(HostExecutor, MultipliesFragmentsAsTheDeviceHoldsThem) {
   }
 }
 
-template <int>
-__global__ void load_and_copy(const std::uint16_t* from, std::uint32_t* to) {
-  auto* const tile = device::dynamic_shared<std::uint16_t>();
-  device::cp_async16(tile + 8 * threadIdx.x, from + 8 * threadIdx.x, threadIdx.x == 31 ? 4 : 16);
-  device::cp_async_commit();
-  device::cp_async_wait<0>();
-  __syncwarp();
-  std::uint32_t plain[4], turned[4];
-  device::ldmatrix_x4(plain, tile + 8 * threadIdx.x);
-  device::ldmatrix_x4_transposed(turned, tile + 8 * threadIdx.x);
-  for (unsigned i = 0; i < 4; ++i) {
-    to[4 * threadIdx.x + i] = plain[i];
-    to[128 + 4 * threadIdx.x + i] = turned[i];
-  }
-}
-
-TEST(HostExecutor, LoadsMatrices) {
-  std::vector<std::uint16_t> x(256);
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<std::uint16_t>(i + 1);
-  DeviceBuffer<std::uint16_t> in(256);
-  DeviceBuffer<std::uint32_t> out(256);
-  in.write(x, nullptr);
-  launch(load_and_copy<0>, dim3(1), dim3(32), 512, nullptr, in.data(), out.data());
-  const auto r = read(out);
-  std::fill(x.begin() + 250, x.end(), std::uint16_t{0});
-  for (std::size_t l = 0; l < 32; ++l)
-    for (std::size_t m = 0; m < 4; ++m)
-      for (std::size_t i = 0; i < 2; ++i) {
-        const std::size_t row = l / 4, column = 2 * (l % 4) + i;
-        EXPECT_EQ(r[4 * l + m] >> 16 * i & 0xffff, x[64 * m + 8 * row + column]);
-        EXPECT_EQ(r[128 + 4 * l + m] >> 16 * i & 0xffff, x[64 * m + 8 * column + row]);
-      }
-}
-
 TEST(HostExecutor, PermutesBytes) {
   EXPECT_EQ(__byte_perm(0x33221100u, 0x77665544u, 0x7520u), 0x77552200u);
   EXPECT_EQ(__byte_perm(0x80u, 0, 0x0888u), 0x80808080u);  // as the device's, without signs

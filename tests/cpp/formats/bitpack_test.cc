@@ -13,7 +13,7 @@ TEST(BitPack, RoundTripAndLayout) {
   for (int bits = 1; bits <= 8; ++bits)
     for (int d = 8; d <= 272; d += 8) {
       const auto n = static_cast<std::size_t>(d);
-      std::vector<std::uint8_t> codes(n), back(n, 0xee);
+      std::vector<std::uint8_t> codes(n);
       for (std::size_t i = 0; i < n; ++i)
         codes[i] = static_cast<std::uint8_t>(spectralkv::random_bits(static_cast<std::uint64_t>(bits), i) >>
                                              (64 - bits));
@@ -37,8 +37,6 @@ TEST(BitPack, RoundTripAndLayout) {
         low += width;
       }
       for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(row[i], expected[i]);
-      skv_unpack_codes(row.data(), d, bits, back.data());
-      EXPECT_EQ(back, codes);
       for (int i = 0; i < d; ++i)
         ASSERT_EQ(skv_packed_code(row.data(), d, bits, i), codes[static_cast<std::size_t>(i)]);
     }

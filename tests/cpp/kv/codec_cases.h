@@ -144,7 +144,7 @@ struct Coded {
 inline Coded code(const Codec& codec, ConstMatrix block, CodecWork& work) {
   Coded coded;
   coded.bytes.resize(static_cast<std::size_t>(codec.max_bytes(block.rows)));
-  const std::int64_t used = codec.encode(block, coded.bytes.data(), work);
+  const std::int64_t used = codec.encode(block, {}, coded.bytes.data(), work);
   EXPECT_GT(used, 0) << codec.spec();
   EXPECT_LE(used, codec.max_bytes(block.rows)) << codec.spec();
   coded.bytes.resize(static_cast<std::size_t>(used));

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "cpp/kv/codec_cases.h"
-#include "kv/codecs/residual_codes.h"
+#include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
 
 namespace spectralkv {
@@ -33,7 +33,7 @@ double largest_norm(const std::vector<float>& rows, std::int64_t n, std::int64_t
   return top;
 }
 
-// What codes of 2 to 4 bits lose when they are multiplied as whole numbers (kv/codecs/residual_codes.h).
+// What codes of 2 to 4 bits lose when they are multiplied as whole numbers (kv/codecs/scalar_residual.h).
 struct ByteLoss {
   double level = 0;  // the largest level and its rounding, times
   double error = 0;  // the largest row norm of a residual, which is at most twice that of a row

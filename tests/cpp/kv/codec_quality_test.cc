@@ -162,7 +162,7 @@ TEST(CodecErrors, WhatIsNotFiniteIsRefused) {
       const BuiltCodec built = build_codec(spec, 64);
       CodecWork work;
       std::vector<std::byte> out(static_cast<std::size_t>(built.codec->max_bytes(128)));
-      EXPECT_THROW(built.codec->encode({block.data(), 128, 64}, out.data(), work), Error) << spec << bad;
+      EXPECT_THROW(built.codec->encode({block.data(), 128, 64}, {}, out.data(), work), Error) << spec << bad;
     }
 }
 

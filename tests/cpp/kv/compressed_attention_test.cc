@@ -9,7 +9,7 @@
 #include "base/half.h"
 #include "cpp/kv/codec_cases.h"
 #include "kv/attention.h"
-#include "kv/codecs/residual_codes.h"
+#include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
 #include "support/host_cache.h"
 
@@ -81,7 +81,7 @@ Rows rows_of(const Case& c, const std::vector<float>& all, const BuiltCodec& bui
     const std::int64_t from = b == 0 ? layout.sink : b * layout.block, n = (b + 1) * layout.block - from;
     std::vector<std::byte> bytes(static_cast<std::size_t>(built.codec->max_bytes(n)));
     std::vector<float> turned(static_cast<std::size_t>(n * c.d));
-    built.codec->encode({rows.exact.data() + from * c.d, n, c.d}, bytes.data(), work);
+    built.codec->encode({rows.exact.data() + from * c.d, n, c.d}, {}, bytes.data(), work);
     built.codec->decode(bytes.data(), n, {turned.data(), n, c.d});
     built.codec->leave({turned.data(), n, c.d}, {rows.sealed.data() + from * c.d, n, c.d});
   }
@@ -99,8 +99,8 @@ double longest(const std::vector<float>& rows, std::int64_t d) {
   return std::sqrt(top);
 }
 
-// What products in whole numbers lose (kv/codecs/residual_codes.h), as a share of the longest row and of what
-// it meets: half a unit of a level, and half a step of each of `n` factors.
+// What products in whole numbers lose (kv/codecs/scalar_residual.h), as a share of the longest row and of
+// what it meets: half a unit of a level, and half a step of each of `n` factors.
 double byte_loss(const BuiltCodec& built, std::int64_t d, double n, double steps) {
   if (!testing_support::multiplies_bytes(built.text)) return 0;
   const CodecSpec spec(built.text);

@@ -41,7 +41,7 @@ TEST_P(Sealing, BlocksAreWhatTheCodecMakes) {
         const Codec& codec = (side == &layer.k ? layer.format->k : layer.format->v).codec();
         std::vector<std::byte> expected(static_cast<std::size_t>(codec.max_bytes(n)));
         expected.resize(
-            static_cast<std::size_t>(codec.encode({rows.data(), n, kDim}, expected.data(), work)));
+            static_cast<std::size_t>(codec.encode({rows.data(), n, kDim}, {}, expected.data(), work)));
         const auto sealed = side->blocks[b].head(static_cast<std::size_t>(h));
         ASSERT_EQ(sealed.size(), expected.size());
         ASSERT_EQ(std::memcmp(sealed.data(), expected.data(), expected.size()), 0)

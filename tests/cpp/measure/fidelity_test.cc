@@ -87,7 +87,8 @@ Decoded decode_head(const std::vector<float>& side, std::int64_t head, KvSide wh
     for (std::size_t i = 0; i < half.size(); ++i)  // the cache's rows are f16 before they are sealed
       half[i] = skv_f16_to_f32(skv_f32_to_f16(block.data[i]));
     std::vector<std::byte> bytes(static_cast<std::size_t>(built.codec->max_bytes(n)));
-    const std::int64_t used = built.codec->encode(ConstMatrix(half.data(), n, kHeadDim), bytes.data(), work);
+    const std::int64_t used = built.codec->encode(ConstMatrix(half.data(), n, kHeadDim),
+                                                  {0, head, begin, which}, bytes.data(), work);
     built.codec->decode(bytes.data(), n, Matrix(turned.data(), n, kHeadDim));
     built.codec->leave(ConstMatrix(turned.data(), n, kHeadDim),
                        Matrix(result.rows.data() + begin * kHeadDim, n, kHeadDim));

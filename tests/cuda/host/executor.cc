@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <deque>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -19,12 +18,6 @@ constexpr std::byte kPoison{0xff};  // NaN as any float
 
 struct Warp;
 
-struct Copy {
-  void* to;
-  const void* from;
-  std::size_t bytes, valid;
-};
-
 struct Lane {
   Fiber fiber;
   Warp* warp = nullptr;
@@ -36,8 +29,6 @@ struct Lane {
   Site site{"", 0};
   Combine combine = nullptr;
   Word word;
-  std::deque<std::vector<Copy>> copies;  // committed groups
-  std::vector<Copy> open_copies;
 };
 
 struct Warp {
@@ -60,8 +51,6 @@ const char* name_of(Meeting kind) {
       return "a vote";
     case Meeting::mma:
       return "a matrix product";
-    case Meeting::ldmatrix:
-      return "ldmatrix";
   }
   return "?";
 }
@@ -74,8 +63,6 @@ class Machine {
   void enter() {
     fiber_arrived();
     (*body_)();
-    if (!current_->copies.empty() || !current_->open_copies.empty())
-      fault_ = "a thread ends before its cp.async copies were waited for";
     current_->done = true;
     switch_fiber(current_->fiber, main_, true);
   }
@@ -191,8 +178,6 @@ void Machine::run_block(bool rising) {
   for (Lane* lane : active_) {
     lane->done = false;
     lane->waits = Meeting::none;
-    lane->copies.clear();
-    lane->open_copies.clear();
     prepare(lane->fiber, enter_machine);
   }
   for (;;) {
@@ -299,25 +284,6 @@ const WarpWords& meet_warp(unsigned mask, Meeting kind, const void* brings, std:
   lane.waits = kind;
   machine.yield();
   return lane.warp->words;
-}
-
-void begin_copy(void* to, const void* from, std::size_t bytes, std::size_t valid) {
-  machine.current_->open_copies.push_back({to, from, bytes, valid});
-}
-void commit_copies() {
-  Lane& lane = *machine.current_;
-  lane.copies.push_back(std::move(lane.open_copies));
-  lane.open_copies.clear();
-}
-void wait_copies(int groups_left) {
-  Lane& lane = *machine.current_;
-  while (static_cast<int>(lane.copies.size()) > groups_left) {
-    for (const Copy& copy : lane.copies.front()) {
-      std::memcpy(copy.to, copy.from, copy.valid);
-      std::memset(static_cast<std::byte*>(copy.to) + copy.valid, 0, copy.bytes - copy.valid);
-    }
-    lane.copies.pop_front();
-  }
 }
 
 }  // namespace spectralkv::host

@@ -24,7 +24,7 @@ struct Site {
   }
 };
 
-enum class Meeting { none, block, warp, shuffle, vote, mma, ldmatrix };
+enum class Meeting { none, block, warp, shuffle, vote, mma };
 
 constexpr std::size_t kWordBytes = 64;
 struct alignas(8) Word {  // what a lane brings to a meeting, or takes home
@@ -54,10 +54,5 @@ void meet_block(Site site);
 using Combine = void (*)(WarpWords& words, unsigned mask);
 const WarpWords& meet_warp(unsigned mask, Meeting kind, const void* brings, std::size_t bytes,
                            Combine combine, Site site);
-
-// Copies that cp.async has begun: they arrive when they are waited for and no earlier.
-void begin_copy(void* to, const void* from, std::size_t bytes, std::size_t valid);
-void commit_copies();
-void wait_copies(int groups_left);
 
 }  // namespace spectralkv::host

@@ -242,22 +242,6 @@ inline float2 f16x2_to_f32x2(std::uint32_t pair) {
 inline std::uint32_t f32x2_to_f16x2(float low, float high) {
   return skv_f32_to_f16(low) | static_cast<std::uint32_t>(skv_f32_to_f16(high)) << 16;
 }
-inline std::uint32_t f32x2_to_bf16x2(float low, float high) {
-  return skv_f32_to_bf16(low) | static_cast<std::uint32_t>(skv_f32_to_bf16(high)) << 16;
-}
-// f32 holds a sum or product of two f16 (and nearly a fused one): one rounding to f16 remains.
-inline std::uint32_t f16x2_add(std::uint32_t a, std::uint32_t b) {
-  const float2 x = f16x2_to_f32x2(a), y = f16x2_to_f32x2(b);
-  return f32x2_to_f16x2(x.x + y.x, x.y + y.y);
-}
-inline std::uint32_t f16x2_mul(std::uint32_t a, std::uint32_t b) {
-  const float2 x = f16x2_to_f32x2(a), y = f16x2_to_f32x2(b);
-  return f32x2_to_f16x2(x.x * y.x, x.y * y.y);
-}
-inline std::uint32_t f16x2_fma(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
-  const float2 x = f16x2_to_f32x2(a), y = f16x2_to_f32x2(b), z = f16x2_to_f32x2(c);
-  return f32x2_to_f16x2(std::fma(x.x, y.x, z.x), std::fma(x.y, y.y, z.y));
-}
 inline float fast_exp2(float x) {
   const float y = std::exp2(x);
   return y < 1.17549435e-38f ? 0.0f : y;
@@ -332,33 +316,8 @@ void run_mma(C (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]
 inline float f16_element(std::uint32_t word, int i) {
   return skv_f16_to_f32(static_cast<std::uint16_t>(word >> 16 * i));
 }
-inline float bf16_element(std::uint32_t word, int i) {
-  return skv_bf16_to_f32(static_cast<std::uint16_t>(word >> 16 * i));
-}
 inline int s8_element(std::uint32_t word, int i) {
   return static_cast<std::int8_t>(word >> 8 * i);
-}
-
-template <bool transposed>
-void load_matrices(host::WarpWords& words, unsigned) {
-  std::uint16_t matrix[4][8][8];
-  for (int l = 0; l < 32; ++l) std::memcpy(matrix[l / 8][l % 8], host::word_as<const void*>(words.of[l]), 16);
-  for (int l = 0; l < 32; ++l) {
-    std::uint32_t r[4];
-    for (int m = 0; m < 4; ++m) {
-      const int row = l / 4, column = 2 * (l % 4);
-      const std::uint16_t low = transposed ? matrix[m][column][row] : matrix[m][row][column];
-      const std::uint16_t high = transposed ? matrix[m][column + 1][row] : matrix[m][row][column + 1];
-      r[m] = low | static_cast<std::uint32_t>(high) << 16;
-    }
-    std::memcpy(words.of[l].bytes, r, sizeof r);
-  }
-}
-
-inline void run_ldmatrix(std::uint32_t (&r)[4], const void* row, host::Combine combine, host::Site site) {
-  const host::WarpWords& words =
-      host::meet_warp(0xffffffffu, host::Meeting::ldmatrix, &row, sizeof row, combine, site);
-  std::memcpy(r, words.of[host::lane_index()].bytes, sizeof r);
 }
 
 }  // namespace detail
@@ -366,27 +325,7 @@ inline void run_ldmatrix(std::uint32_t (&r)[4], const void* row, host::Combine c
 inline void mma_f16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
   detail::run_mma<float>(c, a, b, detail::multiply<float, float, 16, detail::f16_element>, SKV_HERE);
 }
-inline void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
-  detail::run_mma<float>(c, a, b, detail::multiply<float, float, 16, detail::bf16_element>, SKV_HERE);
-}
 inline void mma_s8(int (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
   detail::run_mma<int>(c, a, b, detail::multiply<int, int, 32, detail::s8_element>, SKV_HERE);
 }
-inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* row, SKV_SITE) {
-  detail::run_ldmatrix(r, row, detail::load_matrices<false>, SKV_HERE);
-}
-inline void ldmatrix_x4_transposed(std::uint32_t (&r)[4], const void* row, SKV_SITE) {
-  detail::run_ldmatrix(r, row, detail::load_matrices<true>, SKV_HERE);
-}
-inline void cp_async16(void* shared, const void* global, int valid = 16) {
-  host::begin_copy(shared, global, 16, static_cast<std::size_t>(valid));
-}
-inline void cp_async_commit() {
-  host::commit_copies();
-}
-template <int left>
-void cp_async_wait() {
-  host::wait_copies(left);
-}
-
 }  // namespace spectralkv::device

@@ -1,0 +1,249 @@
+// A residual of n tokens is a norm (f16) a token, then its codes in one of the orders of
+// formats/coded_block.h.
+#include "kv/codecs/scalar_residual.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <vector>
+
+#include "base/error.h"
+#include "formats/bitpack.h"
+#include "formats/codetiles.h"
+#include "kv/codecs/shared_tables.h"
+#include "quant/turboquant.h"
+#include "simd/dispatch.h"
+
+namespace spectralkv {
+namespace {
+
+// So many groups of four tokens share a step of their weights: in longer rounds small weights would vanish.
+constexpr std::int64_t kRoundGroups = 32;
+
+// What both layouts share: norms, and codes chosen entry by entry.
+class ScalarResidual : public ResidualQuantiser {
+ public:
+  ScalarResidual(std::int64_t head_dim, int bits, RowScale scale, KvSide side)
+      : codebook_(shared_unit_codebook(static_cast<int>(head_dim), bits)),
+        scale_(scale),
+        format_{static_cast<int>(head_dim), bits, code_order(bits, side)} {}
+
+  std::int64_t max_bytes(std::int64_t n) const final { return norm_bytes(n) + code_bytes(n); }
+  std::int64_t encode(ConstMatrix rows, const SealContext&, std::byte* out, CodecWork& work) const final {
+    const std::int64_t n = rows.rows, d = format_.d;
+    auto* const codes = reinterpret_cast<std::uint8_t*>(work.bytes(0, n * d));
+    auto* const norms = reinterpret_cast<std::uint16_t*>(out);
+    for (std::int64_t t = 0; t < n; ++t)
+      norms[t] = quantize_row(rows.row(t), format_.d, codebook_, scale_, codes + t * d);
+    store(codes, n, reinterpret_cast<std::uint8_t*>(out + norm_bytes(n)));
+    return max_bytes(n);
+  }
+  double paper_bits(const std::byte*, std::int64_t n, std::int64_t) const final {
+    return static_cast<double>(n * format_.d * format_.bits);
+  }
+  double distortion() const final { return codebook_.distortion; }
+  void describe(CodecForm& form) const final {
+    form.kind = CodecForm::Kind::codes;
+    form.bits = format_.bits;
+    form.scale = scale_;
+  }
+
+ protected:
+  // codes: [n, head_dim]; out: [code_bytes(n)].
+  virtual void store(const std::uint8_t* codes, std::int64_t n, std::uint8_t* out) const = 0;
+
+  static std::int64_t norm_bytes(std::int64_t n) {
+    return static_cast<std::int64_t>(skv_norm_bytes(static_cast<std::size_t>(n)));
+  }
+  std::int64_t code_bytes(std::int64_t n) const {
+    return static_cast<std::int64_t>(skv_code_bytes(format_, static_cast<std::size_t>(n)));
+  }
+  static const std::uint8_t* codes(const std::byte* in, std::int64_t n) {
+    return reinterpret_cast<const std::uint8_t*>(in + norm_bytes(n));
+  }
+  // Times unit, into out [n].
+  static const float* norms(const std::byte* in, std::int64_t n, float unit, float* out) {
+    kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, out, n);
+    return out;
+  }
+
+  const Codebook& codebook_;
+  RowScale scale_;
+  SkvScalarFormat format_;
+};
+
+class RowCodes final : public ScalarResidual {
+ public:
+  using ScalarResidual::ScalarResidual;
+
+  void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override {
+    std::vector<float> norm(static_cast<std::size_t>(n));
+    norms(in, n, unit, norm.data());
+    for (std::int64_t t = 0; t < n; ++t)
+      kernels().decode_codes[kernel()](codes(in, n) + t * row_bytes(), format_.d, codebook_.levels.data(),
+                                       norm[static_cast<std::size_t>(t)], out.row(t));
+  }
+
+  bool scores() const override { return true; }
+  bool mixes() const override { return true; }
+  void add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
+                 CodecWork& work) const override {
+    const float* const norm = norms(in, n, unit, work.floats(2, n));
+    const Matrix dots(work.floats(0, s.rows * n), s.rows, n);
+    kernels().score_codes[kernel()](codes(in, n), n, format_.d, codebook_.levels.data(), q.rows.data,
+                                    q.rows.stride, s.rows, dots.data, n);
+    for (std::int64_t i = 0; i < s.rows; ++i) {
+      float* __restrict row = s.row(i);
+      const float* dot = dots.row(i);
+      for (std::int64_t t = 0; t < n; ++t) row[t] += dot[t] * norm[t];
+    }
+  }
+  void add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
+               CodecWork& work) const override {
+    const float* const norm = norms(in, n, unit, work.floats(2, n));
+    const Matrix shares(work.floats(0, p.rows * n), p.rows, n);
+    for (std::int64_t i = 0; i < p.rows; ++i) {
+      float* __restrict row = shares.row(i);
+      const float* from = p.row(i);
+      for (std::int64_t t = 0; t < n; ++t) row[t] = from[t] * norm[t];
+    }
+    kernels().mix_codes[kernel()](shares.data, n, p.rows, codes(in, n), n, format_.d, codebook_.levels.data(),
+                                  acc.data, acc.stride);
+  }
+
+ private:
+  void store(const std::uint8_t* codes, std::int64_t n, std::uint8_t* out) const override {
+    for (std::int64_t t = 0; t < n; ++t)
+      skv_pack_codes(codes + t * format_.d, format_.d, format_.bits, out + t * row_bytes());
+  }
+  std::int64_t row_bytes() const { return format_.d * format_.bits / 8; }
+  std::size_t kernel() const { return static_cast<std::size_t>(format_.bits - 1); }
+};
+
+class TileCodes final : public ScalarResidual {
+ public:
+  TileCodes(std::int64_t head_dim, int bits, RowScale scale, KvSide side)
+      : ScalarResidual(head_dim, bits, scale, side),
+        levels_(byte_levels(codebook_)),
+        d_(head_dim),
+        keys_(side == KvSide::keys) {}
+
+  void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override {
+    std::vector<float> norm(static_cast<std::size_t>(n));
+    norms(in, n, unit, norm.data());
+    for (std::int64_t t = 0; t < n; ++t)
+      for (std::int64_t c = 0; c < d_; ++c) {
+        const unsigned code =
+            skv_tiled_code(codes(in, n), depth(n), format_.bits, static_cast<std::size_t>(keys_ ? t : c),
+                           static_cast<std::size_t>(keys_ ? c : t));
+        out(t, c) = norm[static_cast<std::size_t>(t)] * codebook_.levels[code];
+      }
+  }
+
+  bool scores() const override { return keys_; }
+  bool mixes() const override { return !keys_; }
+  void add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
+                 CodecWork& work) const override;
+  void add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
+               CodecWork& work) const override;
+
+ private:
+  void store(const std::uint8_t* codes, std::int64_t n, std::uint8_t* out) const override {
+    const auto d = static_cast<std::size_t>(d_);
+    skv_pack_tiles(codes, rows(n), depth(n), keys_ ? d : 1, keys_ ? 1 : d, format_.bits, out);
+  }
+  std::size_t rows(std::int64_t n) const { return static_cast<std::size_t>(keys_ ? n : d_); }
+  std::size_t depth(std::int64_t n) const { return static_cast<std::size_t>(keys_ ? d_ : n); }
+  std::int64_t groups(std::int64_t n) const { return static_cast<std::int64_t>(skv_tile_groups(depth(n))); }
+  std::int64_t tile_bytes() const { return static_cast<std::int64_t>(skv_tile_bytes(format_.bits)); }
+  std::size_t kernel() const { return static_cast<std::size_t>(format_.bits - 2); }
+  // Codes are the last part of a block.
+  const std::uint8_t* codes_ahead(std::int64_t n, const CodecWork& work) const {
+    if (std::ssize(work.ahead) < code_bytes(n)) return nullptr;
+    return reinterpret_cast<const std::uint8_t*>(work.ahead.data() + work.ahead.size()) - code_bytes(n);
+  }
+
+  ByteLevels levels_;
+  std::int64_t d_;
+  bool keys_;
+};
+
+void TileCodes::add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
+                          CodecWork& work) const {
+  const float* const norm = norms(in, n, unit, work.floats(2, n));
+  simd::ByteRows bytes = q.bytes;
+  if (bytes.values == nullptr)
+    bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
+  const simd::CodeTiles tiles{
+      codes(in, n),        n, groups(n), groups(n) * tile_bytes(), levels_.bytes, levels_.unit,
+      codes_ahead(n, work)};
+  kernels().add_tiles[kernel()](tiles, bytes, norm, s.data, s.stride);
+}
+
+void TileCodes::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
+                        CodecWork& work) const {
+  const float* const norm = norms(in, n, unit, work.floats(2, n));
+  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, kRoundGroups);
+  const std::int64_t ld = (4 * most + 63) / 64 * 64;
+  auto* const values = reinterpret_cast<std::uint8_t*>(work.bytes(0, m * ld));
+  float* const steps = work.floats(1, m);
+  for (std::int64_t first = 0; first < all; first += most) {
+    const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
+    kernels().to_weight_bytes(p.data + 4 * first, p.stride, m, tokens, norm + 4 * first, values, ld, steps);
+    const simd::CodeTiles tiles{codes(in, n) + first * tile_bytes(),
+                                d_,
+                                count,
+                                all * tile_bytes(),
+                                levels_.bytes,
+                                levels_.unit,
+                                codes_ahead(n, work)};
+    kernels().add_weighted_tiles[kernel()](tiles, {values, ld, steps, m}, nullptr, acc.data, acc.stride);
+  }
+}
+
+std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRow::Wish& wish,
+                                               std::string& text) {
+  std::array<std::string_view, kAllRowScales.size()> names;
+  std::transform(kAllRowScales.begin(), kAllRowScales.end(), names.begin(), row_scale_name);
+  const RowScale usual = wish.factored && !wish.paper ? RowScale::length : RowScale::norm;
+  const RowScale scale = row_scale_from_name(spec.take_choice("scale", row_scale_name(usual), names));
+  if (scale != usual) text += concat(",scale=", row_scale_name(scale));
+  if (code_order(wish.bits, wish.side) != kSkvCodeRows)
+    return std::make_unique<TileCodes>(wish.head_dim, wish.bits, scale, wish.side);
+  return std::make_unique<RowCodes>(wish.head_dim, wish.bits, scale, wish.side);
+}
+
+}  // namespace
+
+ByteLevels byte_levels(const Codebook& codebook) {
+  assert(codebook.levels.size() <= 16);
+  const double top = static_cast<double>(codebook.levels.back());
+  ByteLevels best;
+  double best_error = HUGE_VAL;
+  for (int largest = 127; largest >= 96; --largest) {
+    const double unit = top / largest;
+    double error = 0;
+    for (const float level : codebook.levels) {
+      const double rest =
+          static_cast<double>(level) - unit * std::nearbyint(static_cast<double>(level) / unit);
+      error += rest * rest;
+    }
+    if (error >= best_error) continue;
+    best_error = error;
+    best.unit = static_cast<float>(unit);
+    for (std::size_t i = 0; i < codebook.levels.size(); ++i)
+      best.bytes[i] =
+          static_cast<std::int8_t>(std::nearbyint(static_cast<double>(codebook.levels[i]) / unit));
+  }
+  return best;
+}
+
+SkvCodeOrder code_order(int bits, KvSide side) {
+  if (bits < 2 || bits > 4) return kSkvCodeRows;
+  return side == KvSide::keys ? kSkvTokenTiles : kSkvChannelTiles;
+}
+
+const ResidualRow kScalarResidual = {"scale=norm|least_squares|unbiased|length", build};
+
+}  // namespace spectralkv

@@ -1,0 +1,28 @@
+// The residual as TurboQuant has it ([T], arXiv 2504.19874): each entry of a rotated row by itself as one of
+// the levels of a Lloyd-Max codebook, each row times one number, its norm.
+#pragma once
+
+#include <cstdint>
+
+#include "formats/coded_block.h"
+#include "kv/codecs/residual_quantiser.h"
+#include "quant/lloyd_max.h"
+
+namespace spectralkv {
+
+extern const ResidualRow kScalarResidual;
+
+// Codes of 2, 3 and 4 bits lie in tiles (formats/codetiles.h), keys with tokens as rows and values with
+// channels as rows, and are multiplied as whole numbers: levels rounded to bytes, queries to bytes, weights
+// to 16 bits. Codes of other widths lie in rows (formats/bitpack.h) and are multiplied in f32.
+SkvCodeOrder code_order(int bits, KvSide side);
+
+// A codebook's levels as bytes: level[i] is near unit * bytes[i].
+struct ByteLevels {
+  float unit = 0;
+  std::int8_t bytes[16] = {};
+};
+// The unit in which the levels (of 2 to 4 bits) come nearest to whole numbers up to 127.
+ByteLevels byte_levels(const Codebook& codebook);
+
+}  // namespace spectralkv

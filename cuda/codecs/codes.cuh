@@ -1,0 +1,291 @@
+// Codes with low-rank parts on a device, as eoptshrinkq and turboquant have them (kv/codecs/eoptshrinkq.cc
+// has the format). Attention reads those of 2 to 4 bits by the tensor cores (cuda/kv/attend_tiles.cuh), the
+// others through load8.
+#pragma once
+
+#include "cuda/codecs/policy.cuh"
+#include "cuda/kv/reduce.cuh"
+#include "quant/code_math.h"
+#include "quant/factor_math.h"
+
+namespace spectralkv::device_kv {
+
+// Where the codes of the residual begin, behind a norm a token.
+SKV_HD inline std::size_t codes_at(const SkvLowRankPart& parts, int n) {
+  return parts.residual + skv_norm_bytes(static_cast<std::size_t>(n));
+}
+
+// What the codes of a component stand for.
+struct FactorLevels {
+  const float* levels;  // null: whole numbers
+  float step;           // of those
+  __device__ __forceinline__ FactorLevels(const CodecView& codec, int width, bool whole)
+      : levels(whole ? nullptr : codec.factor_levels + factor_book(width)),
+        step(1.0f / static_cast<float>(1 << (width - 1))) {}
+  __device__ __forceinline__ FactorLevels(const CodecView& codec, SkvFactors factors, int r)
+      : FactorLevels(codec, skv_factor_width(factors, r), skv_factor_is_whole(factors, r) != 0) {}
+  __device__ __forceinline__ float at(unsigned code) const {
+    if (levels != nullptr) return __ldg(levels + code);
+    return static_cast<float>(code) * step - 1;  // exact: at most 16 bits
+  }
+};
+
+__device__ inline void store_f16(std::uint8_t* at, std::uint16_t half) {
+  at[0] = static_cast<std::uint8_t>(half);
+  at[1] = static_cast<std::uint8_t>(half >> 8);
+}
+
+// Codes of a factor's column [count] in a codebook, zeros behind it up to `padded` (quant/factors.h).
+__device__ inline QuantizedColumn encode_factor(const float* column, int count, int padded,
+                                                const CodecView& codec, int bits, std::uint16_t* codes,
+                                                double* scratch) {
+  double squares = 0, along = 0, length = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
+    squares += static_cast<double>(column[i]) * static_cast<double>(column[i]);
+  squares = block_sum(squares, scratch);
+  const double deviation = sqrt(squares / count);
+  const float* const levels = codec.factor_levels + factor_book(bits);
+  for (int i = static_cast<int>(threadIdx.x); i < padded; i += kThreads) {
+    if (i >= count) {
+      codes[i] = 0;
+      continue;
+    }
+    const float value = deviation > 0 ? static_cast<float>(static_cast<double>(column[i]) / deviation) : 0.0f;
+    const unsigned code = nearest_code(codec.factor_boundaries + factor_book(bits), bits, value);
+    const double level = levels[code];
+    codes[i] = static_cast<std::uint16_t>(code);
+    along += static_cast<double>(column[i]) * level;
+    length += level * level;
+  }
+  along = block_sum(along, scratch);
+  return quantized_column(squares, along, block_sum(length, scratch));
+}
+
+// The same in whole numbers of a unit (quant/factor_math.h).
+__device__ inline void round_factor(const float* column, int count, int padded, double unit, int width,
+                                    std::uint16_t* codes) {
+  for (int i = static_cast<int>(threadIdx.x); i < padded; i += kThreads)
+    codes[i] = i < count ? whole_code(column[i], unit, width) : std::uint16_t{0};
+}
+__device__ inline double largest_of(const float* column, int count, double* scratch) {
+  double top = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
+    top = larger(top, fabs(static_cast<double>(column[i])));
+  return block_max(top, scratch);
+}
+
+// One component: codes, and how they are to be read (kv/codecs/factor_codes.h). All threads call, all get it.
+struct CodedComponent {
+  int width;
+  bool whole;
+  std::uint16_t share;
+};
+__device__ inline CodedComponent encode_component(const SealArgs& args, int item, int r,
+                                                  const CodecView& codec, double* scratch) {
+  const int n = args.n, d = args.layer.d, wide = (n + 15) / 16 * 16;
+  const std::int64_t at = (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * args.longer,
+                     other = at + kMostRank * args.longer;
+  const float *const left = args.factors + at, *const right = args.factors + other;
+  const double size = args.phi[item * kMostRank + r], energy = size * size, allowed = args.allowed[item];
+  CodedComponent coded{codec.plain_width, false, 0};
+  const auto by_codebook = [&](int width) {
+    const QuantizedColumn a = encode_factor(left, n, wide, codec, width, args.factor_codes + at, scratch);
+    const QuantizedColumn b = encode_factor(right, d, d, codec, width, args.factor_codes + other, scratch);
+    coded.width = width;
+    coded.share = saturating_f16(size * static_cast<double>(skv_f16_to_f32(a.scale)) *
+                                 static_cast<double>(skv_f16_to_f32(b.scale)));
+    return a.error + b.error;
+  };
+  if (!codec.own_widths) {
+    by_codebook(coded.width);
+    return coded;
+  }
+  const auto distortion = [&](int width) { return args.distortion[width]; };
+  if (codebook_width(energy, allowed, distortion, by_codebook) != 0) return coded;
+  const double top_left = largest_of(left, n, scratch), top_right = largest_of(right, d, scratch);
+  coded.whole = true;
+  coded.width = whole_width(energy, allowed, top_left, n, top_right, d);
+  const WholeComponent whole = whole_component(size, top_left, top_right, coded.width);
+  coded.share = whole.share;
+  round_factor(left, n, wide, whole.unit_left, coded.width, args.factor_codes + at);
+  round_factor(right, d, d, whole.unit_right, coded.width, args.factor_codes + other);
+  return coded;
+}
+
+// A warp's row [d]: codes, and its scale in f16 (quant/turboquant.h).
+__device__ inline std::uint16_t encode_row(const float* row, int d, const CodecView& codec,
+                                           std::uint8_t* codes) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  double squares = 0, row_levels = 0, levels = 0;
+  for (int c = lane; c < d; c += 32) squares += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+  const double norm = sqrt(warp_sum_double(squares)), inverse = norm > 0 ? 1 / norm : 0;
+  for (int c = lane; c < d; c += 32) {
+    const auto value = static_cast<float>(static_cast<double>(row[c]) * inverse);
+    const unsigned code = nearest_code(codec.boundaries, codec.coded.bits, value);
+    codes[c] = static_cast<std::uint8_t>(code);
+    const double level = codec.levels[code];
+    row_levels += static_cast<double>(row[c]) * level;
+    levels += level * level;
+  }
+  if (codec.scale == RowScale::norm) return saturating_f16(norm);
+  if (codec.scale == RowScale::unbiased) return saturating_f16(norm / (1.0 - codec.distortion));
+  const double levels_levels = warp_sum_double(levels);
+  if (codec.scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
+  return saturating_f16(warp_sum_double(row_levels) / levels_levels);
+}
+
+// The components of a block of codes into its slot, and what stands before them; `components` [rank] in
+// shared memory gets how they are to be read. Returns where the parts are.
+__device__ inline SkvLowRankPart encode_components(const SealArgs& args, int item, const CodecView& codec,
+                                                   std::uint8_t* slot, CodedComponent* components,
+                                                   double* scratch) {
+  const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
+  int bits = 0;
+  bool plain = true;
+  for (int r = 0; r < rank; ++r) {
+    const CodedComponent coded = encode_component(args, item, r, codec, scratch);
+    bits += coded.width;
+    plain &= coded.width == codec.plain_width && !coded.whole;
+    if (thread == 0) components[r] = coded;
+  }
+  const SkvLowRankPart parts =
+      skv_low_rank_part_of(d, static_cast<std::size_t>(n), static_cast<std::size_t>(rank), plain ? 0 : 1,
+                           static_cast<std::size_t>(bits));
+  __syncthreads();
+  if (thread == 0) {
+    slot[0] = static_cast<std::uint8_t>(plain ? rank : rank | kSkvOwnWidths);
+    slot[1] = static_cast<std::uint8_t>(static_cast<std::int8_t>(args.exponents[item]));
+    for (int r = 0; r < rank; ++r) store_f16(slot + parts.shares + 2 * r, components[r].share);
+    std::uint8_t* const widths = slot + parts.shares + 2 * rank;
+    for (int r = 0; !plain && r < (rank + 1) / 2 * 2; ++r)
+      widths[r] = r < rank ? static_cast<std::uint8_t>(components[r].width) : std::uint8_t{0};
+  }
+  if (thread < 2 * rank) {
+    const int r = thread % rank;
+    const bool is_left = thread < rank;
+    std::size_t before = 0;
+    for (int i = 0; i < r; ++i) before += static_cast<std::size_t>(components[i].width);
+    const std::int64_t column = (static_cast<std::int64_t>(item) * 2 + (is_left ? 0 : 1)) * kMostRank + r;
+    skv_pack_codes(
+        args.factor_codes + column * args.longer, is_left ? (n + 15) / 16 * 16 : d, components[r].width,
+        slot + (is_left ? parts.left + before * parts.left_bit : parts.right + before * parts.right_bit));
+  }
+  return parts;
+}
+
+struct CodesPolicy {
+  static constexpr bool kScaled = true;
+  static void fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables& tables,
+                   device::Stream stream);  // codes_view.cu
+
+  __device__ static void open(RowReader& reader) {
+    const CodecView& codec = *reader.codec;
+    reader.factors = skv_factors(codec.plain_width, reader.base);
+    reader.unit = ldexpf(1.0f, static_cast<std::int8_t>(reader.base[1]));
+    const SkvLowRankPart parts =
+        skv_low_rank_part(reader.d, static_cast<std::size_t>(reader.n), reader.factors);
+    reader.left_at = static_cast<int>(parts.left);
+    reader.right_at = static_cast<int>(parts.right);
+    reader.norms_at = static_cast<int>(parts.residual);
+    reader.codes_at = static_cast<int>(codes_at(parts, reader.n));
+  }
+
+  __device__ static void load8(const RowReader& reader, int row, int channel, float (&x)[8]) {
+    const CodecView& c = *reader.codec;
+    const auto n = static_cast<std::size_t>(reader.n), t = static_cast<std::size_t>(row);
+    const float norm = f16_at(reader, reader.norms_at + 2 * row) * reader.unit;
+    for (int i = 0; i < 8; ++i)
+      x[i] = norm * c.levels[skv_scalar_code(c.coded, reader.base + reader.codes_at, n, t,
+                                             static_cast<std::size_t>(channel + i))];
+    const std::uint8_t *left_codes = reader.base + reader.left_at,
+                       *right_codes = reader.base + reader.right_at;
+    const int padded = (reader.n + 15) / 16 * 16;
+    for (int r = 0; r < reader.factors.rank; ++r) {
+      const int width = skv_factor_width(reader.factors, r);
+      const FactorLevels levels(c, reader.factors, r);
+      const float left = f16_at(reader, kSkvSharesAt + 2 * r) * reader.unit *
+                         levels.at(skv_packed_code(left_codes, padded, width, row));
+      for (int i = 0; i < 8; ++i)
+        x[i] += left * levels.at(skv_packed_code(right_codes, reader.d, width, channel + i));
+      left_codes += padded / 8 * width;
+      right_codes += reader.d / 8 * width;
+    }
+  }
+
+  // Shared: doubles [kWarps], CodedComponents [kMostRank].
+  __device__ static std::uint32_t encode(const SealArgs& args, int item, std::uint8_t* slot) {
+    const CodecView& codec = args.side_of(item).codec;
+    const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
+    double* const scratch = device::dynamic_shared<double>();
+    auto* const components = reinterpret_cast<CodedComponent*>(scratch + kWarps);
+    const SkvLowRankPart parts = encode_components(args, item, codec, slot, components, scratch);
+    const int longer = args.longer;
+    const std::int64_t first = static_cast<std::int64_t>(item) * 2 * kMostRank * longer,
+                       other = kMostRank * longer;
+    float* const rows = args.rows_of(item);
+    std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
+    for (int t = thread / 32; t < n; t += kWarps) {
+      float* const row = rows + t * d;
+      for (int r = 0; r < rank; ++r) {
+        const std::int64_t at = first + r * longer;
+        if (codec.closed_loop) {
+          const FactorLevels levels(codec, components[r].width, components[r].whole);
+          const float left = skv_f16_to_f32(components[r].share) * levels.at(args.factor_codes[at + t]);
+          for (int c = thread % 32; c < d; c += 32)
+            row[c] -= left * levels.at(args.factor_codes[at + other + c]);
+        } else {
+          const auto left =
+              static_cast<float>(args.phi[item * kMostRank + r] * static_cast<double>(args.factors[at + t]));
+          for (int c = thread % 32; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
+        }
+      }
+      const std::uint16_t scale = encode_row(row, d, codec, codes + t * d);
+      if (thread % 32 == 0) store_f16(slot + parts.residual + 2 * t, scale);
+    }
+    __syncthreads();
+
+    const auto bytes = static_cast<std::uint32_t>(codes_at(parts, n) +
+                                                  skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
+    std::uint8_t* const packed = slot + codes_at(parts, n);
+    if (codec.coded.order == kSkvCodeRows) {
+      for (int t = thread; t < n; t += kThreads)
+        skv_pack_codes(codes + t * d, d, codec.coded.bits,
+                       packed + t * skv_packed_bytes(d, codec.coded.bits));
+      return bytes;
+    }
+    const bool keys = codec.coded.order == kSkvTokenTiles;
+    const int tile_rows = keys ? n : d, depth = keys ? d : n, groups = (depth + 3) / 4;
+    const int row_step = keys ? d : 1, depth_step = keys ? 1 : d;
+    const int tiles = (tile_rows + 15) / 16 * groups;
+    for (int i = thread; i < tiles; i += kThreads) {
+      std::uint8_t tile[kSkvTileCodes];
+      for (int q = 0; q < kSkvTileCodes; ++q) {
+        const int row = i / groups * 16 + q / 4, column = i % groups * 4 + q % 4;
+        tile[q] =
+            row < tile_rows && column < depth ? codes[row * row_step + column * depth_step] : std::uint8_t{0};
+      }
+      skv_pack_tile(tile, codec.coded.bits,
+                    packed + static_cast<std::size_t>(i) * skv_tile_bytes(codec.coded.bits));
+    }
+    return bytes;
+  }
+
+  // Its codes.
+  SKV_HD static std::uint64_t aligned_at(const CodecView& view, int n, const std::uint8_t* block) {
+    const SkvFactors factors = skv_factors(view.plain_width, block);
+    return codes_at(skv_low_rank_part(view.coded.d, static_cast<std::size_t>(n), factors), n);
+  }
+  SKV_HD static std::uint64_t paper_bits(const CodecView& view, int d, int n, const std::uint8_t* block,
+                                         std::uint32_t) {
+    const SkvFactors factors = skv_factors(view.plain_width, block);
+    return static_cast<std::uint64_t>(n) * static_cast<unsigned>(d) * static_cast<unsigned>(view.coded.bits) +
+           static_cast<std::uint64_t>(n + d) * skv_factor_bits_before(factors, factors.rank);
+  }
+
+ private:
+  __device__ static float f16_at(const RowReader& reader, int offset) {
+    return device::f16_to_f32(*reinterpret_cast<const std::uint16_t*>(reader.base + offset));
+  }
+};
+
+}  // namespace spectralkv::device_kv

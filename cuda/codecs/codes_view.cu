@@ -1,0 +1,74 @@
+// The tables of codes with low-rank parts: codebooks, and pairs of levels for the tensor cores.
+#include <cassert>
+#include <cstring>
+#include <vector>
+
+#include "base/half.h"
+#include "cuda/codecs/codes.cuh"
+#include "kv/codecs/factor_codes.h"
+#include "kv/codecs/scalar_residual.h"
+#include "kv/codecs/shared_tables.h"
+#include "spectral/edge.h"
+
+namespace spectralkv::device_kv {
+namespace {
+
+// The Gaussian codebooks as factor_book has them.
+struct FactorBooks {
+  std::vector<float> levels, boundaries;
+  FactorBooks() {
+    for (int bits = 1; bits <= kMaxCodeBits; ++bits) {
+      assert(levels.size() == static_cast<std::size_t>(factor_book(bits)));
+      const Codebook& book = shared_gaussian_codebook(bits);
+      levels.insert(levels.end(), book.levels.begin(), book.levels.end());
+      boundaries.insert(boundaries.end(), book.boundaries.begin(), book.boundaries.end());
+      boundaries.push_back(0);  // as many as there are levels
+    }
+  }
+};
+
+// CodecView::factor_pairs of blocks whose own width, where it is narrow, is `plain`. A book has 16 places:
+// levels of 2 bits stand in the upper half of that of 3 bits, whose codes do not reach there.
+std::vector<std::uint32_t> factor_pairs(int plain) {
+  const int bits[2] = {plain <= kNarrow ? plain : kNarrow, kNarrow};
+  std::vector<std::uint32_t> pairs(kFactorPairs);
+  const auto half = [&](std::size_t book, std::size_t code) {
+    const auto& levels = shared_gaussian_codebook(bits[book] == 3 && code >= 8 ? 2 : bits[book]).levels;
+    return static_cast<std::uint32_t>(skv_f32_to_f16(levels[code % levels.size()]));
+  };
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    pairs[i] = half(i / kBookPairs % 2, i % 16) | half(i / kBookPairs / 2, i / 16 % 16) << 16;
+  return pairs;
+}
+
+}  // namespace
+
+void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables& tables,
+                       device::Stream stream) {
+  const FactorCodes factors(form.factor_bits);
+  view.coded = {d, form.bits, code_order(form.bits, side)};
+  view.plain_width = factors.plain_width();
+  view.window = form.factor ? edge_window(d) : 0;
+  assert(view.window <= kMostRank);
+  view.loss = form.loss;
+  view.scale = form.scale;
+  view.closed_loop = form.closed_loop;
+  view.own_widths = factors.own_widths();
+  const Codebook& codebook = shared_unit_codebook(d, form.bits);
+  const FactorBooks books;
+  view.distortion = codebook.distortion;
+  view.levels = tables.keep<float>(concat("levels ", form.bits, " of ", d), codebook.levels, stream);
+  view.boundaries =
+      tables.keep<float>(concat("boundaries ", form.bits, " of ", d), codebook.boundaries, stream);
+  view.factor_levels = tables.keep<float>("factor levels", books.levels, stream);
+  view.factor_boundaries = tables.keep<float>("factor boundaries", books.boundaries, stream);
+  view.tiles = view.coded.order != kSkvCodeRows;
+  if (!view.tiles) return;
+  view.factor_pairs = tables.keep<std::uint32_t>(concat("factor pairs ", view.plain_width),
+                                                 factor_pairs(view.plain_width), stream);
+  const ByteLevels bytes = byte_levels(codebook);
+  std::memcpy(view.level_bytes, bytes.bytes, sizeof view.level_bytes);
+  view.level_unit = bytes.unit;
+}
+
+}  // namespace spectralkv::device_kv

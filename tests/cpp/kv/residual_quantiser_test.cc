@@ -1,0 +1,161 @@
+// A quantiser that is no row of the table, behind the codec of low-rank parts: what it gets, and what becomes
+// of what it says.
+#include "kv/codecs/residual_quantiser.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "cpp/kv/codec_cases.h"
+#include "kv/codecs/eoptshrinkq.h"
+
+namespace spectralkv {
+namespace {
+
+using testing_support::low_rank_and_noise;
+using testing_support::normals;
+
+// Entries in f32 without the rows of zeros at the end: [rows, 2 bytes], then the rows.
+class PlainResidual final : public ResidualQuantiser {
+ public:
+  PlainResidual(std::int64_t head_dim, std::vector<SealContext>& seen) : d_(head_dim), seen_(seen) {}
+
+  std::int64_t max_bytes(std::int64_t n) const override { return 2 + 4 * n * d_; }
+  std::int64_t encode(ConstMatrix rows, const SealContext& context, std::byte* out,
+                      CodecWork&) const override {
+    seen_.push_back(context);
+    std::int64_t n = rows.rows;
+    while (n > 0 && std::all_of(rows.row(n - 1), rows.row(n - 1) + d_, [](float x) { return x == 0; })) --n;
+    const auto count = static_cast<std::uint16_t>(n);
+    std::memcpy(out, &count, 2);
+    for (std::int64_t t = 0; t < n; ++t)
+      std::memcpy(out + 2 + 4 * t * d_, rows.row(t), static_cast<std::size_t>(4 * d_));
+    return max_bytes(n);
+  }
+  void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override {
+    const std::int64_t held = rows_in(in);
+    for (std::int64_t t = 0; t < n; ++t)
+      for (std::int64_t c = 0; c < d_; ++c) {
+        float x = 0;
+        if (t < held) std::memcpy(&x, in + 2 + 4 * (t * d_ + c), 4);
+        out(t, c) = unit * x;
+      }
+  }
+  bool valid(const std::byte* in, std::int64_t n, std::int64_t bytes) const override {
+    return bytes >= 2 && rows_in(in) <= n && bytes == max_bytes(rows_in(in));
+  }
+  double paper_bits(const std::byte*, std::int64_t, std::int64_t bytes) const override {
+    return 8.0 * static_cast<double>(bytes - 2);
+  }
+  double distortion() const override { return 0; }
+
+ private:
+  static std::int64_t rows_in(const std::byte* in) {
+    std::uint16_t count = 0;
+    std::memcpy(&count, in, 2);
+    return count;
+  }
+  std::int64_t d_;
+  std::vector<SealContext>& seen_;
+};
+
+constexpr std::int64_t kTokens = 128, kDim = 64;
+
+std::unique_ptr<Codec> plain_codec(bool factor, bool closed_loop, std::vector<SealContext>& seen) {
+  EOptShrinkQOptions options;
+  options.factor = factor;
+  options.factor_bits = 2;
+  options.closed_loop = closed_loop;
+  return make_eoptshrinkq_codec(kDim, options, std::make_unique<PlainResidual>(kDim, seen), "plain");
+}
+
+double error_of(const Codec& codec, const std::vector<float>& block) {
+  CodecWork work;
+  const auto coded = testing_support::code(codec, {block.data(), kTokens, kDim}, work);
+  std::vector<float> back(block.size());
+  codec.leave({coded.rows.data(), kTokens, kDim}, {back.data(), kTokens, kDim});
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < block.size(); ++i) {
+    const double x = static_cast<double>(block[i]), e = x - static_cast<double>(back[i]);
+    error += e * e;
+    size += x * x;
+  }
+  return error / size;
+}
+
+// A residual without loss: in a closed loop it holds what coarse factors miss, in an open one it does not.
+TEST(ResidualQuantiser, TheLoopGoesThroughIt) {
+  std::vector<SealContext> seen;
+  const auto block = low_rank_and_noise(kTokens, kDim, 12);
+  EXPECT_LT(error_of(*plain_codec(false, true, seen), block), 1e-11);
+  EXPECT_LT(error_of(*plain_codec(true, true, seen), block), 1e-11);
+  EXPECT_GT(error_of(*plain_codec(true, false, seen), block), 1e-2);
+}
+
+TEST(ResidualQuantiser, BytesBitsAndProductsAreItsOwn) {
+  std::vector<SealContext> seen;
+  auto block = normals(13, static_cast<std::size_t>(kTokens * kDim));
+  std::fill(block.begin() + 100 * kDim, block.end(), 0.0f);
+  const auto codec = plain_codec(false, true, seen);
+  CodecWork work;
+  const auto coded = testing_support::code(*codec, {block.data(), kTokens, kDim}, work);
+  const std::int64_t size = std::ssize(coded.bytes);
+  EXPECT_EQ(size, 2 + 2 + 4 * 100 * kDim);
+  EXPECT_EQ(codec->max_bytes(kTokens), 2 + 2 + 4 * kTokens * kDim);
+  EXPECT_EQ(codec->paper_bits(coded.bytes.data(), kTokens, size), 32.0 * 100 * kDim);
+  EXPECT_TRUE(codec->valid(coded.bytes.data(), kTokens, size));
+  EXPECT_FALSE(codec->valid(coded.bytes.data(), kTokens, size - 2));
+  EXPECT_FALSE(codec->valid(coded.bytes.data(), 99, size));
+  EXPECT_EQ(codec->form().kind, CodecForm::Kind::other);  // no device knows it
+
+  const auto q = normals(14, kDim);
+  std::vector<float> s(kTokens), acc(kDim, 0.0f);
+  const std::vector<float> p(kTokens, 0.5f);
+  codec->score(coded.bytes.data(), kTokens, ConstMatrix(q.data(), 1, kDim), {s.data(), 1, kTokens}, work);
+  codec->mix(coded.bytes.data(), kTokens, {p.data(), 1, kTokens}, {acc.data(), 1, kDim}, work);
+  for (std::int64_t t = 0; t < kTokens; ++t) {
+    double dot = 0;
+    for (std::int64_t c = 0; c < kDim; ++c)
+      dot += static_cast<double>(q[static_cast<std::size_t>(c)]) *
+             static_cast<double>(coded.rows[static_cast<std::size_t>(t * kDim + c)]);
+    EXPECT_NEAR(static_cast<double>(s[static_cast<std::size_t>(t)]), dot, 1e-4);
+  }
+  for (std::int64_t c = 0; c < kDim; ++c) {
+    double sum = 0;
+    for (std::int64_t t = 0; t < kTokens; ++t)
+      sum += 0.5 * static_cast<double>(coded.rows[static_cast<std::size_t>(t * kDim + c)]);
+    EXPECT_NEAR(static_cast<double>(acc[static_cast<std::size_t>(c)]), sum, 1e-4);
+  }
+}
+
+// Blocks that are sealed together, of two lengths: each arrives with its own context, and becomes what it
+// becomes alone.
+TEST(ResidualQuantiser, EachBlockComesWithItsContext) {
+  std::vector<SealContext> seen;
+  const auto codec = plain_codec(true, true, seen);
+  const std::int64_t lengths[] = {124, 124, 128, 128, 128};
+  const auto values = low_rank_and_noise(5 * kTokens, kDim, 15);
+  std::vector<std::vector<std::byte>> out(
+      5, std::vector<std::byte>(static_cast<std::size_t>(codec->max_bytes(kTokens))));
+  std::vector<SealItem> items;
+  for (std::int64_t i = 0; i < 5; ++i)
+    items.push_back({{values.data() + i * kTokens * kDim, lengths[i], kDim},
+                     {7, i % 2, 100 * i, KvSide::values},
+                     out[static_cast<std::size_t>(i)].data()});
+  CodecWork work;
+  codec->encode_all(items, work);
+  ASSERT_EQ(seen.size(), 5u);
+  std::vector<std::byte> alone(out[0].size());
+  for (std::size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(seen[i].layer, 7);
+    EXPECT_EQ(seen[i].kv_head, static_cast<std::int64_t>(i % 2));
+    EXPECT_EQ(seen[i].first, static_cast<std::int64_t>(100 * i));
+    EXPECT_EQ(seen[i].side, KvSide::values);
+    const std::int64_t used = codec->encode(items[i].rows, items[i].context, alone.data(), work);
+    ASSERT_EQ(used, items[i].used);
+    EXPECT_TRUE(std::equal(alone.begin(), alone.begin() + used, out[i].begin()));
+  }
+}
+
+}  // namespace
+}  // namespace spectralkv
