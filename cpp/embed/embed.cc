@@ -52,10 +52,8 @@ void Session::read(std::string_view text) {
   State& s = *state_;
   const bool first = s.session.tokens().empty() && !s.given;
   const Tokenizer& tokenizer = s.engine->tokenizer();
-  std::vector<Token> tokens = tokenizer.encode(text, first, true);
-  // A text goes on, so it does not end as a document does.
-  if (first && tokenizer.vocab().add_eos && !tokens.empty() && tokens.back() == tokenizer.vocab().eos)
-    tokens.pop_back();
+  const std::vector<Token> tokens =
+      first ? tokenizer.encode_prompt(text, true) : tokenizer.encode(text, false, true);
   s.read_given();
   s.session.eval(tokens);
 }

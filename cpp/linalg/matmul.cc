@@ -51,9 +51,9 @@ void Matmul::rows(const MatmulJob& job, const Quantized* x, std::int64_t begin, 
       const std::int64_t tokens = std::min(block, job.x.rows - t);
       const simd::ActivationGroup* part = x->groups.data() + t * (w.cols / simd::kActivationGroup);
       for (std::int64_t r = begin; r < end; r += simd::kPanelRows)
-        k.panel_matmul[static_cast<std::size_t>(w.type)](panels.panel(r / simd::kPanelRows), w.cols, panels.offset(), part,
-                                      tokens, std::min(simd::kPanelRows, end - r), job.y.row(t) + r,
-                                      job.y.stride);
+        k.panel_matmul[static_cast<std::size_t>(w.type)](
+            panels.panel(r / simd::kPanelRows), w.cols, panels.offset(), part, tokens,
+            std::min(simd::kPanelRows, end - r), job.y.row(t) + r, job.y.stride);
     }
   } else {
     auto& work = work_[static_cast<std::size_t>(thread)];
