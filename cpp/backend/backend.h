@@ -10,8 +10,7 @@
 
 #include "backend/stages.h"
 #include "base/buffer.h"
-#include "kv/attention.h"
-#include "kv/cache.h"
+#include "kv/step.h"
 #include "linalg/matmul.h"
 #include "tensor/matrix.h"
 
@@ -19,16 +18,7 @@ namespace spectralkv {
 
 using FloatMemory = std::unique_ptr<float, std::function<void(float*)>>;
 
-// The next tokens of one sequence; the last n_logits of them get logits.
-struct StepPart {
-  KvCache* cache = nullptr;              // its length is the position of the first token
-  std::span<const std::int32_t> tokens;  // at least one
-  std::int64_t n_logits = 0;
-
-  std::int64_t n() const { return std::ssize(tokens); }
-};
-// What one forward pass reads, of any number of sequences, each of them once: rows stand in this order.
-using Step = std::span<const StepPart>;
+class CacheFormat;
 
 class Backend {
  public:

@@ -8,9 +8,10 @@
 #include <type_traits>
 #include <utility>
 
-#include "base/error.h"
-
 namespace spectralkv {
+
+// A memory error that names the size; a value error for one that no memory has.
+[[noreturn]] void refuse_buffer(std::size_t n_values, std::size_t value_bytes);
 
 template <class T>
 class Buffer {
@@ -23,10 +24,10 @@ class Buffer {
   // n values, uninitialised; a memory error names the size.
   explicit Buffer(std::size_t n) : size_(n) {
     if (n == 0) return;
-    check(n <= (static_cast<std::size_t>(-1) >> 1) / sizeof(T), "base", "buffer of ", n, " values is absurd");
+    if (n > (static_cast<std::size_t>(-1) >> 1) / sizeof(T)) refuse_buffer(n, sizeof(T));
     const std::size_t bytes = (n * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
     data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes));
-    if (data_ == nullptr) fail(ErrorKind::memory, "base", "cannot allocate ", bytes, " bytes");
+    if (data_ == nullptr) refuse_buffer(n, sizeof(T));
   }
   Buffer(Buffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

@@ -7,6 +7,7 @@
 #include "backend/backends.h"
 #include "base/error.h"
 #include "engine/vocab.h"
+#include "kv/cache.h"
 #include "model/model.h"
 
 namespace spectralkv {

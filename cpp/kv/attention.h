@@ -5,15 +5,10 @@
 #include <cstdint>
 
 #include "kv/layer_store.h"
+#include "kv/step.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
-
-struct AttentionShape {
-  std::int64_t n_heads = 0;         // query heads, a multiple of the cache's KV heads
-  float scale = 0;                  // of the logits, 1 / sqrt(head_dim)
-  std::int64_t sliding_window = 0;  // tokens that a query sees, itself included; 0: all
-};
 
 // out[t][h] = softmax(scale q K^T) V for the tokens of a step. q, out: [n, n_heads * head_dim]. The same bits
 // for any step that brings these tokens and any number of threads. work: that of `rows`.

@@ -16,10 +16,6 @@
 
 namespace spectralkv {
 
-// What a block holds. Blocks of keys are scored and those of values mixed; a codec may store them differently
-// so that its own product is fast. Either can do both.
-enum class KvSide { keys, values };
-
 // Where a block comes from: what a codec may know of it beside its rows. The default is a block of no model.
 struct SealContext {
   std::int64_t layer = 0, kv_head = 0;

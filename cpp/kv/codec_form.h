@@ -1,4 +1,4 @@
-// What another device has to know of a codec to write and read its blocks.
+// What a block holds, and what another device has to know of a codec to write and read it.
 #pragma once
 
 #include "quant/rotation.h"
@@ -6,6 +6,10 @@
 #include "spectral/loss.h"
 
 namespace spectralkv {
+
+// What a block holds. Blocks of keys are scored and those of values mixed; a codec may store them differently
+// so that its own product is fast. Either can do both.
+enum class KvSide { keys, values };
 
 struct CodecForm {
   // other: one that only its own object knows. codes: eoptshrinkq and, at rank 0, turboquant.

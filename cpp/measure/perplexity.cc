@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "kv/cache.h"
 #include "measure/logits_file.h"
 #include "measure/perplexity_stats.h"
 #include "measure/tap.h"

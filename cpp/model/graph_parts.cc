@@ -1,5 +1,6 @@
 // Parts that graphs are made of.
 #include "model/graph_parts.h"
+#include "kv/cache.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/error.h"
 #include "base/half.h"
 #include "cuda/codecs/codes.cuh"
 #include "kv/codecs/factor_codes.h"

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/codecs/policy.cuh"
-#include "kv/codecs/kivi.h"
+#include "kv/codecs/kivi_groups.h"
 
 namespace spectralkv::device_kv {
 

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "cuda/codecs/codecs.cuh"
+#include "kv/codec.h"
 #include "kv/codecs/shared_tables.h"
 
 namespace spectralkv::device_kv {

@@ -9,7 +9,11 @@
 
 #include "cuda/device/memory.h"
 #include "cuda/kv/views.h"
-#include "kv/codec.h"
+#include "kv/codec_form.h"
+
+namespace spectralkv {
+class Codec;
+}
 
 namespace spectralkv::device_kv {
 

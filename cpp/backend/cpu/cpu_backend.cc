@@ -6,6 +6,8 @@
 #include <deque>
 
 #include "base/error.h"
+#include "kv/attention.h"
+#include "kv/cache.h"
 #include "linalg/panels.h"
 #include "simd/dispatch.h"
 

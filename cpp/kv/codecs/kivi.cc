@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "formats/bitpack.h"
+#include "kv/codecs/kivi_groups.h"
 #include "kv/codecs/options.h"
 #include "quant/lloyd_max.h"
 

@@ -2,14 +2,11 @@
 #pragma once
 
 #include "kv/codecs.h"
-#include "kv/codecs/kivi_groups.h"
 
 namespace spectralkv {
 
 // With one bit, a step may be beyond f16.
 inline constexpr int kLeastKiviBits = 2;
-
-KiviFormat kivi_format(std::int64_t head_dim, int bits, KvSide side);
 
 BuiltCodec build_kivi(CodecSpec& spec, std::int64_t head_dim, KvSide side);
 

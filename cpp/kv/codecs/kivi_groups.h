@@ -6,6 +6,7 @@
 
 #include "base/host_device.h"
 #include "formats/bitpack.h"
+#include "kv/codec_form.h"
 #include "quant/code_math.h"
 
 namespace spectralkv {
@@ -62,5 +63,8 @@ struct KiviFormat {
     return range.low + range.step * static_cast<float>(skv_packed_code(block + t * row_bytes(), d, bits, c));
   }
 };
+
+// That of a side: keys by channel, values by token.
+KiviFormat kivi_format(std::int64_t head_dim, int bits, KvSide side);
 
 }  // namespace spectralkv

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "kv/cache.h"
 #include "model/model.h"
 #include "support/tiny_model.h"
 
