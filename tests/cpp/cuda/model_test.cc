@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "engine/generate.h"
 #include "kv/cache.h"
+#include "measure/fidelity.h"
 #include "measure/perplexity.h"
 #include "model/model.h"
 #include "support/tiny_model.h"
@@ -258,6 +259,18 @@ TEST_F(CudaEngine, ThePrefixProtocolIsTheCpus) {
   EXPECT_NEAR(b.comparison->ppl_base.value / a.comparison->ppl_base.value, 1, 5e-3);
   EXPECT_NEAR(b.comparison->kl.value / a.comparison->kl.value, 1, 5e-2);
   EXPECT_EQ(b.cache.k.sealed_entries, a.cache.k.sealed_entries);
+}
+
+TEST_F(CudaEngine, FidelityIsTheCpus) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  FidelityOptions o;
+  o.n_queries = 20;
+  o.n_threads = 1;
+  const auto text = model().text(300);
+  const FidelityResult a = measure_fidelity(cpu, text, o, {}), b = measure_fidelity(gpu, text, o, {});
+  ASSERT_EQ(b.layers.size(), a.layers.size());
+  for (std::size_t l = 0; l < a.layers.size(); ++l)
+    EXPECT_NEAR(b.layers[l].types.attention_error[0] / a.layers[l].types.attention_error[0], 1, 1e-2);
 }
 
 // What the device did not finish was not read: the session is empty, as after any pass that failed.
