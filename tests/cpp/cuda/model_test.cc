@@ -12,6 +12,7 @@
 #include "measure/fidelity.h"
 #include "measure/perplexity.h"
 #include "model/model.h"
+#include "spectralkv.h"
 #include "support/tiny_model.h"
 
 namespace spectralkv {
@@ -287,6 +288,24 @@ TEST_F(CudaEngine, ADeviceThatFailsLeavesNoTokensBehind) {
   a.eval(text);
   b.eval(text);
   EXPECT_LT(distance(b.logits(), a.logits()), 1e-5);
+}
+
+// The same through the public header: the answer's last token goes with the rest.
+TEST_F(CudaEngine, ADeviceThatFailsLeavesAnEmbeddedSessionEmpty) {
+  const api::Model model(path_, {1, -1});
+  const api::SessionOptions exact{512, "f32", "f32"};
+  api::Session failed(model, exact), fresh(model, exact);
+  const api::GenerateOptions greedy{.temperature = 0, .max_tokens = 3};
+  failed.read("abc");
+  failed.generate(greedy);
+  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "1", 1);
+  EXPECT_THROW(failed.read("d"), std::exception);
+  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
+  EXPECT_EQ(failed.n_tokens(), 0);
+  failed.read("abc");
+  fresh.read("abc");
+  EXPECT_EQ(failed.n_tokens(), fresh.n_tokens());
+  EXPECT_EQ(failed.generate(greedy), fresh.generate(greedy));
 }
 
 TEST_F(CudaEngine, APartOfTheLayersIsRefused) {
