@@ -33,7 +33,8 @@ struct GenerateOptions {
   std::vector<std::string> stop{};  // texts that end the answer and are not given out
 };
 
-// A loaded GGUF file; never changes, cheap to copy, and kept alive by its sessions.
+// A loaded GGUF file; never changes, cheap to copy, and kept alive by its sessions. They share its threads
+// and work space: of all sessions of one model, one is called at a time.
 class Model {
  public:
   explicit Model(const std::string& path, const ModelOptions& options = {});
@@ -47,7 +48,7 @@ class Model {
   std::shared_ptr<Engine> engine_;
 };
 
-// One sequence of tokens and its cache; used by one thread at a time.
+// One sequence of tokens and its cache.
 class Session {
  public:
   explicit Session(const Model& model, const SessionOptions& options = {});

@@ -58,8 +58,8 @@ class Backend {
   virtual std::unique_ptr<KvCache> make_cache(std::shared_ptr<const CacheFormat> format,
                                               std::int64_t n_ctx) = 0;
   // Takes k and v [n, kv_heads * head_dim] of a step's n tokens into a layer of its caches, then attends,
-  // each sequence to itself: out [n, heads * head_dim]. Every layer, from the first to the last, before the
-  // next step.
+  // each sequence to itself: out [n, heads * head_dim]; without q and out, takes them alone. Every layer,
+  // from the first to the last, before the next step.
   virtual void attend(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
                       ConstMatrix k, ConstMatrix v, Matrix out) = 0;
   // Calls `operations`, which asks this backend for all of a step, with memory of `scratch` alone. A pass of

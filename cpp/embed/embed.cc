@@ -24,14 +24,15 @@ std::vector<std::int32_t> Model::tokenize(std::string_view text) const {
 struct Session::State {
   std::shared_ptr<Engine> engine;
   spectralkv::Session session;
-  std::optional<Token> given;  // the last token of an answer: in the text, not yet read
+  std::optional<Token> given;    // the last token of an answer: in the text, not yet read
+  std::size_t given_behind = 0;  // so many tokens; where the session has others, it is read or gone
 
   State(std::shared_ptr<Engine> e, const spectralkv::SessionOptions& options)
       : engine(std::move(e)), session(*engine, options) {}
 
+  bool is_pending() const { return given && session.tokens().size() == given_behind; }
   void read_given() {
-    if (!given) return;
-    session.eval_next(*given);
+    if (is_pending()) session.eval_next(*given);
     given.reset();
   }
 };
@@ -50,7 +51,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 
 void Session::read(std::string_view text) {
   State& s = *state_;
-  const bool first = s.session.tokens().empty() && !s.given;
+  const bool first = s.session.tokens().empty() && !s.is_pending();
   const Tokenizer& tokenizer = s.engine->tokenizer();
   const std::vector<Token> tokens =
       first ? tokenizer.encode_prompt(text, true) : tokenizer.encode(text, false, true);
@@ -77,6 +78,7 @@ std::string Session::generate(const GenerateOptions& options,
   Generation generation(s.session, std::move(generate));
   while (const auto token = generation.next()) {
     s.given = token->token;
+    s.given_behind = s.session.tokens().size();
     give(token->text);
   }
   give(generation.rest());
@@ -89,7 +91,7 @@ void Session::reset() {
 }
 
 std::int64_t Session::n_tokens() const {
-  return static_cast<std::int64_t>(state_->session.tokens().size()) + (state_->given ? 1 : 0);
+  return static_cast<std::int64_t>(state_->session.tokens().size()) + (state_->is_pending() ? 1 : 0);
 }
 
 std::int64_t Session::n_ctx() const {

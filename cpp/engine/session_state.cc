@@ -1,6 +1,5 @@
 // Saving and loading sessions (kv/state_file.h has the format), and becoming what another one is.
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 #include "backend/backend.h"
@@ -94,6 +93,10 @@ void Session::copy_from(const Session& other) {
   check(&engine_ == &other.engine_, "engine", "copy_from: the sessions have different models");
   check(!options_.logits_all, "engine",
         "copy_from: a session that keeps the logits of all tokens cannot take another's");
+  check(options_.seal_until == other.options_.seal_until, "engine",
+        "copy_from: the sessions hold back their sealing at different positions");
+  check(std::ssize(other.tokens_) <= options_.n_ctx, "kv", "copy: ", other.tokens_.size(),
+        " tokens do not fit into a context of ", options_.n_ctx);
   const CacheFormat &held = other.cache_->format(), &own = cache_->format();
   for (std::int64_t l = 0; l < own.shape().n_layers; ++l)
     for (const auto side : {&LayerFormat::k, &LayerFormat::v}) {
@@ -102,16 +105,21 @@ void Session::copy_from(const Session& other) {
             "' here");
     }
   if (&other == this) return;
-  cache_ = other.cache_->fork(options_.n_ctx);
-  tokens_ = other.tokens_;
+  auto fork = other.cache_->fork(options_.n_ctx);
   const std::span<const float> logits = other.logits();
-  logits_.assign(logits.begin(), logits.end());
+  std::vector<float> last(logits.begin(), logits.end());
+  tokens_ = other.tokens_;
+  cache_ = std::move(fork);
+  logits_ = std::move(last);
   unread_ = nullptr;
 }
 
 void Session::adopt(std::span<const Token> tokens) {
+  check(!options_.logits_all, "engine",
+        "adopt: a session that keeps the logits of all tokens has none of these");
+  check(cache_->n_tokens() == std::ssize(tokens_) + std::ssize(tokens), "engine", "adopt: the cache holds ",
+        cache_->n_tokens(), " tokens, the session counts ", tokens_.size(), " and ", tokens.size(), " more");
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  assert(cache_->n_tokens() == std::ssize(tokens_));
   logits_.clear();
   unread_ = nullptr;
 }

@@ -173,7 +173,7 @@ void attend(const Appended& rows, const AttentionShape& shape, ConstMatrix q, Ma
   const LayerFormat& layer = *store.format;
   const std::int64_t heads = layer.n_kv_heads, d = layer.head_dim;
   const std::int64_t first = store.n_tokens, end = first + q.rows, group = shape.n_heads / heads;
-  assert(q.cols == shape.n_heads * d && rows.k.end == end);
+  assert(q.rows >= 1 && q.cols == shape.n_heads * d && rows.k.end == end);
   ThreadPool& pool = work.pool;
   Job job{rows, store, layer, shape, q, out, first, group, d};
 

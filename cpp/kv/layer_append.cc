@@ -1,6 +1,7 @@
 // Taking a step in: staging of its exact rows, sealing of complete blocks, and what stays as tail.
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cmath>
 #include <cstring>
 
@@ -37,6 +38,7 @@ void check_rows(const LayerFormat& format, std::int64_t first, ConstMatrix k, Co
 
 Appended::Appended(LayerStore& store, ConstMatrix k_rows, ConstMatrix v_rows, CacheWork& work)
     : store_(store), work_(work), n_(k_rows.rows) {
+  assert(store.n_tokens + n_ <= store.n_ctx);
   check_rows(*store.format, store.n_tokens, k_rows, v_rows);
   k = stage(store.format->k, store.k, work.staging_k, k_rows);
   v = stage(store.format->v, store.v, work.staging_v, v_rows);

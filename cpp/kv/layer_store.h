@@ -71,7 +71,6 @@ class Appended {
   Appended& operator=(const Appended&) = delete;
 
   const LayerStore& store() const { return store_; }
-  std::int64_t n_new() const { return n_; }
   ExactRows k, v;
 
  private:

@@ -15,11 +15,11 @@ SealedBlock::SealedBlock(const BlockPool& pool, std::span<const std::span<const 
   auto* const memory = new (std::nothrow) std::uint32_t[words];
   if (memory == nullptr) fail(ErrorKind::memory, "kv", "cannot allocate ", 4 * words, " bytes for a block");
   const auto size = static_cast<std::int64_t>(4 * words);
+  pool.held_->fetch_add(size, std::memory_order_relaxed);  // the deleter may be called at once
   words_ = std::shared_ptr<const std::uint32_t[]>(memory, [held = pool.held_, size](const std::uint32_t* m) {
     held->fetch_sub(size, std::memory_order_relaxed);
     delete[] m;
   });
-  pool.held_->fetch_add(size, std::memory_order_relaxed);
 
   memory[0] = static_cast<std::uint32_t>(heads.size());
   auto* to = reinterpret_cast<std::byte*>(memory + 1 + heads.size());

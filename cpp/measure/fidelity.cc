@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 #include "base/error.h"
@@ -53,6 +52,7 @@ class Measurement {
     k_ = Buffer<float>(floats);
     v_ = Buffer<float>(floats);
     attended_ = Buffer<float>(static_cast<std::size_t>(options_.n_queries * c.n_heads * c.head_dim));
+    q_ = Buffer<float>(attended_.size());
     TapBackend tap(backend, [this](Step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q,
                                    ConstMatrix k, ConstMatrix v) { look(layer, shape, q, k, v); });
     const StepPart queries{cache.get(), tokens_.subspan(n_context), 0};
@@ -116,18 +116,24 @@ class Measurement {
   void gather(std::int64_t layer, ConstMatrix batch_k, ConstMatrix batch_v, Matrix k, Matrix v) {
     const std::int64_t n = k.rows - batch_k.rows;
     exact_->read(layer, 0, k.rows_range(0, n), v.rows_range(0, n));
-    const auto size = static_cast<std::size_t>(batch_k.rows * batch_k.cols) * sizeof(float);
-    std::memcpy(k.row(n), batch_k.data, size);
-    std::memcpy(v.row(n), batch_v.data, size);
+    fetch(batch_k, k.row(n));
+    fetch(batch_v, v.row(n));
   }
 
-  void look(std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix batch_k,
+  // Rows out of the backend's memory, which may be a device's.
+  void fetch(ConstMatrix rows, float* to) const {
+    engine_.backend().read(rows.data, {to, static_cast<std::size_t>(rows.rows * rows.cols)});
+  }
+
+  void look(std::int64_t layer, const AttentionShape& shape, ConstMatrix batch_q, ConstMatrix batch_k,
             ConstMatrix batch_v) {
     const auto at = std::find(options_.layers.begin(), options_.layers.end(), layer);
     if (at == options_.layers.end()) return;
     const auto index = static_cast<std::size_t>(at - options_.layers.begin());
     const Matrix k(k_.data(), options_.n_ctx, batch_k.cols), v(v_.data(), options_.n_ctx, batch_k.cols);
+    const Matrix q(q_.data(), batch_q.rows, batch_q.cols);
     gather(layer, batch_k, batch_v, k, v);
+    fetch(batch_q, q_.data());
     const LayerRows rows{layer, shape_, shape, k, v, q};
     const Matrix attended(attended_.data(), q.rows, q.cols);
     attend_to(rows, k, v, pool_, attended);
@@ -163,8 +169,8 @@ class Measurement {
   std::vector<CacheLayout> layouts_;             // of each measured layer
   std::vector<std::vector<BlockRange>> blocks_;  // of each measured layer
   const KvCache* exact_ = nullptr;
-  Buffer<float> k_, v_;     // of one layer, [n_ctx, n_kv_heads * head_dim]
-  Buffer<float> attended_;  // of one layer, [n_queries, n_heads * head_dim]
+  Buffer<float> k_, v_;         // of one layer, [n_ctx, n_kv_heads * head_dim]
+  Buffer<float> q_, attended_;  // of one layer, [n_queries, n_heads * head_dim]
   FidelityResult result_;
   std::int64_t done_ = 0;
 };

@@ -159,14 +159,12 @@ class Measurement {
     const CacheShape shape{c.n_layers, c.n_kv_heads, c.head_dim};
     const auto exact =
         backend.make_cache(std::make_shared<const CacheFormat>(shape, "f32", "f32"), std::ssize(tokens));
-    const std::int64_t width = c.n_heads * c.head_dim;
-    const FloatMemory unused = backend.allocate(options_.n_batch * width);
-    TapBackend tap(backend, [&](Step step, std::int64_t layer, const AttentionShape& attention, ConstMatrix q,
+    TapBackend tap(backend, [&](Step step, std::int64_t layer, const AttentionShape& attention, ConstMatrix,
                                 ConstMatrix k, ConstMatrix v) {
       for (const Session* session : {test_.get(), base_.get()}) {
         if (session == nullptr) continue;
         const StepPart part{&session->cache(), step[0].tokens, 0};
-        backend.attend({&part, 1}, layer, attention, q, k, v, {unused.get(), q.rows, width});
+        backend.attend({&part, 1}, layer, attention, {}, k, v, {});
       }
     });
     Scratch scratch(backend, c, options_.n_batch, 1);

@@ -1,10 +1,12 @@
 // Parts that graphs are made of.
 #include "model/graph_parts.h"
-#include "kv/cache.h"
 
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+
+#include "base/error.h"
+#include "kv/cache.h"
 
 namespace spectralkv {
 namespace {
@@ -21,6 +23,28 @@ AttentionShape attention_shape(const ModelConfig& config, std::int64_t layer) {
   const bool slides = config.layer_slides[static_cast<std::size_t>(layer)];
   return {config.n_heads, 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
           slides ? config.sliding_window : 0};
+}
+
+// What a step says must fit: caches and scratch know no bounds of their own. Nothing has changed yet.
+void check_step(Step step, const Scratch& scratch) {
+  std::int64_t n = 0, n_logits = 0;
+  for (std::size_t p = 0; p < step.size(); ++p) {
+    const StepPart& part = step[p];
+    check(part.n() >= 1, "model", "part ", p, " of a step has no tokens");
+    check(part.n_logits >= 0 && part.n_logits <= part.n(), "model", "part ", p, " of a step has ", part.n(),
+          " tokens, and logits of ", part.n_logits, " were asked for");
+    check(part.cache->n_tokens() + part.n() <= part.cache->n_ctx(), "model", "part ", p,
+          " of a step: ", part.n(), " tokens behind ", part.cache->n_tokens(),
+          " do not fit into a context of ", part.cache->n_ctx());
+    for (std::size_t other = 0; other < p; ++other)
+      check(step[other].cache != part.cache, "model", "parts ", other, " and ", p,
+            " of a step are of one cache");
+    n += part.n();
+    n_logits += part.n_logits;
+  }
+  check(n >= 1 && n <= scratch.x.most_rows() && n_logits <= scratch.logits.most_rows(), "model", "a step of ",
+        n, " tokens and ", n_logits, " rows of logits, where the scratch is for 1 to ", scratch.x.most_rows(),
+        " and up to ", scratch.logits.most_rows());
 }
 
 // The rows of a step that get logits. Where they do not follow each other they are brought together in
@@ -54,6 +78,7 @@ Rope make_rope(const RopeConfig& config, const std::vector<float>& factors) {
 
 void begin_step(Backend& backend, Scratch& scratch, Step step, const Rope& rope,
                 const WeightView& embedding) {
+  check_step(step, scratch);
   std::vector<std::int32_t> tokens;
   for (const StepPart& part : step) tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
   const std::int64_t n = std::ssize(tokens);

@@ -11,7 +11,8 @@ namespace spectralkv {
 
 Rope make_rope(const RopeConfig& config, const std::vector<float>& factors);
 
-// Angles of the step's positions, into cos_sin; and its tokens' rows of the embedding, into x.
+// Angles of the step's positions, into cos_sin; and its tokens' rows of the embedding, into x. A value error,
+// with nothing changed, for a step that its caches or the scratch have no room for.
 void begin_step(Backend& backend, Scratch& scratch, Step step, const Rope& rope, const WeightView& embedding);
 // From normed to normed: q, k, v, RoPE, attention over the layer's cache, output.
 void attention(Backend& backend, Scratch& scratch, Step step, std::int64_t n, const ModelConfig& config,

@@ -26,6 +26,7 @@ class Scratch {
    public:
     Activation(Backend& backend, std::int64_t rows, std::int64_t cols)
         : memory_(backend.allocate(rows * cols)), rows_(rows), cols_(cols) {}
+    std::int64_t most_rows() const { return rows_; }
     Matrix rows(std::int64_t n) const { return Matrix(memory_.get(), rows_, cols_).rows_range(0, n); }
 
    private:

@@ -135,11 +135,14 @@ class CudaBackend final : public Backend {
       const auto of_part = [&](auto rows) { return rows.rows_range(first, part.n()); };
       DeviceCache& cache = cache_of(part);
       if (!in_pass_ && layer == 0) cache.prepare(part.n());
-      spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out));
+      if (q.rows > 0)
+        spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out));
+      else
+        take_rows(cache, layer, of_part(k), of_part(v));
       if (!in_pass_ && layer + 1 == cache.format().shape().n_layers) cache.commit(part.n());
       first += part.n();
     }
-    activations_.written(out);
+    if (out.rows > 0) activations_.written(out);
   }
 
   void pass(const void* scratch, Step step, const std::function<void()>& operations) override;

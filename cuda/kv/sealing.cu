@@ -67,6 +67,8 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
 
 void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::Stream stream) {
   DeviceLayer& layer = layers[l];
+  // Another sequence of the step may have begun since `prepare`: the memory is that of all.
+  if (layer.sealed < count && stream != work.sealing) work.wait_for_sealing(stream);
   for (; layer.sealed < count; ++layer.sealed) {
     std::int64_t slot_bytes = 0;
     for (int which = 0; which < 2; ++which) {

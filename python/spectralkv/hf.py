@@ -17,7 +17,7 @@ as the engine does. From this follows
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -204,6 +204,11 @@ class SpectralLayer(CacheLayerMixin):
         return copy
 
 
+def _rule(batch: _core.LayerBatch) -> Callable[[int], int]:
+    """The batch's sealing rule as a plain function, which copy.deepcopy keeps as it is."""
+    return lambda position: batch.sealed_for(position)
+
+
 def left_padding(attention_mask: Any) -> list[int]:
     """How many positions in front of each row [batch, n] are masked. ValueError when masked ones stand elsewhere."""
     mask = np.asarray(torch.as_tensor(attention_mask).cpu()) != 0
@@ -255,8 +260,8 @@ class SpectralCache(Cache):
         elif pairs and self._head_dim % 2:
             raise ValueError(f"[hf] pairs: a head dim of {self._head_dim} has no pairs")
         layers = [SpectralLayer(workers, i, n_layers, type_k, type_v, list(padding), pairs) for i in range(n_layers)]
-        empty = [layer.batch(1, 1, self._head_dim) for layer in layers]
-        self._rules = list({batch.layout: batch.sealed_for for batch in empty}.values())  # one a layout
+        empty = {(batch := layer.batch(1, 1, self._head_dim)).layout: batch for layer in layers}
+        self._rules = [_rule(batch) for batch in empty.values()]
         self._shifts = sorted(set(padding)) or [0]
         super().__init__(layers=layers)
 

@@ -109,8 +109,10 @@ class CpuBackend final : public Backend {
         const StageClock clock(stages_, Stage::append);
         return Appended(store, of_part(k), of_part(v), work_);
       }();
-      const StageClock clock(stages_, Stage::attention);
-      spectralkv::attend(rows, shape, of_part(q), of_part(out), work_);
+      if (q.rows > 0) {
+        const StageClock clock(stages_, Stage::attention);
+        spectralkv::attend(rows, shape, of_part(q), of_part(out), work_);
+      }
       first += part.n();
     }
   }

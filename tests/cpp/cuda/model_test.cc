@@ -8,6 +8,11 @@
 #include "backend/backend.h"
 #include "base/error.h"
 #include "engine/generate.h"
+#include "kv/cache.h"
+#include "measure/fidelity.h"
+#include "measure/perplexity.h"
+#include "model/model.h"
+#include "spectralkv.h"
 #include "support/tiny_model.h"
 
 namespace spectralkv {
@@ -184,6 +189,91 @@ TEST_P(CudaModel, RecordedPassesOutliveALongerPrompt) {
   }
 }
 
+// Several sequences in one step, prompts beside single tokens, are as the CPU has each alone; and a fork goes
+// on beside the sequence that it was made of, and in a longer context.
+TEST_P(CudaModel, StepsOverManySequencesAreTheCpus) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  const ModelConfig& c = gpu.config();
+  const auto format = std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim},
+                                                          GetParam(), GetParam());
+  Scratch scratch(gpu.backend(), c, 400, 5);
+  std::vector<std::unique_ptr<KvCache>> caches;
+  for (int s = 0; s < 3; ++s) caches.push_back(gpu.backend().make_cache(format, 400));
+  const double bound = std::string_view(GetParam()) == "f32" ? 1e-5 : 2e-2;
+  const auto text = model().text(900);
+  const auto tokens = [&](std::size_t s, std::int64_t from, std::int64_t n) {
+    return std::span<const Token>(text).subspan(300 * s + static_cast<std::size_t>(from),
+                                                static_cast<std::size_t>(n));
+  };
+  const auto run = [&](const std::vector<StepPart>& step, std::int64_t row) {
+    gpu.model().forward(gpu.backend(), scratch, step);
+    std::vector<float> logits(static_cast<std::size_t>(c.n_vocab));
+    gpu.backend().read(scratch.logits.rows(5).row(row), logits);
+    return logits;
+  };
+  const auto expect = [&](const std::vector<float>& got, std::size_t s, std::int64_t n, Token then) {
+    Session alone(cpu, session(GetParam()));
+    alone.eval(tokens(s, 0, n));
+    if (then >= 0) alone.eval_next(then);
+    EXPECT_LT(distance(got, alone.logits()), bound) << s << ", " << n;
+  };
+  run({{caches[0].get(), tokens(0, 0, 250), 0}}, 0);
+  expect(run({{caches[0].get(), tokens(0, 250, 1), 1},
+              {caches[1].get(), tokens(1, 0, 122), 0},
+              {caches[2].get(), tokens(2, 0, 30), 3}},
+             3),
+         2, 30, -1);
+  for (std::int64_t t = 0; t < 8; ++t) {  // over the ends of two blocks
+    const auto got = run({{caches[2].get(), tokens(2, 30 + t, 1), 1},
+                          {caches[1].get(), tokens(1, 122 + t, 1), t % 2},
+                          {caches[0].get(), tokens(0, 251 + t, 1), 1}},
+                         1 + t % 2);
+    if (t == 7) expect(got, 0, 259, -1);
+  }
+  const auto fork = caches[0]->fork(500);
+  EXPECT_EQ(fork->n_tokens(), 259);
+  const Token own = 7, other = 9, last = 4;
+  expect(run({{fork.get(), {&own, 1}, 1}, {caches[0].get(), {&other, 1}, 1}}, 0), 0, 259, own);
+  caches[0].reset();
+  const auto got = run({{fork.get(), {&last, 1}, 1}}, 0);
+  Session alone(cpu, session(GetParam()));
+  alone.eval(tokens(0, 0, 259));
+  alone.eval_next(own);
+  alone.eval_next(last);
+  EXPECT_LT(distance(got, alone.logits()), bound);
+}
+
+// Two caches get the rows of an exact reading, layer by layer, and go on with what they hold.
+TEST_F(CudaEngine, ThePrefixProtocolIsTheCpus) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  PerplexityOptions o;
+  o.protocol = Protocol::prefix;
+  o.n_ctx = 300;
+  o.prefix = 270;
+  o.n_batch = 140;
+  o.n_threads = 1;
+  o.types = {"eoptshrinkq:2", "turboquant:2"};
+  o.base = CacheTypes{"f16", "q8_0"};
+  const auto text = model().text(600);
+  const PerplexityResult a = measure_perplexity(cpu, text, o, {}), b = measure_perplexity(gpu, text, o, {});
+  EXPECT_NEAR(b.ppl.value / a.ppl.value, 1, 5e-3);
+  EXPECT_NEAR(b.comparison->ppl_base.value / a.comparison->ppl_base.value, 1, 5e-3);
+  EXPECT_NEAR(b.comparison->kl.value / a.comparison->kl.value, 1, 5e-2);
+  EXPECT_EQ(b.cache.k.sealed_entries, a.cache.k.sealed_entries);
+}
+
+TEST_F(CudaEngine, FidelityIsTheCpus) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  FidelityOptions o;
+  o.n_queries = 20;
+  o.n_threads = 1;
+  const auto text = model().text(300);
+  const FidelityResult a = measure_fidelity(cpu, text, o, {}), b = measure_fidelity(gpu, text, o, {});
+  ASSERT_EQ(b.layers.size(), a.layers.size());
+  for (std::size_t l = 0; l < a.layers.size(); ++l)
+    EXPECT_NEAR(b.layers[l].types.attention_error[0] / a.layers[l].types.attention_error[0], 1, 1e-2);
+}
+
 // What the device did not finish was not read: the session is empty, as after any pass that failed.
 TEST_F(CudaEngine, ADeviceThatFailsLeavesNoTokensBehind) {
   Engine cpu(path_, options(false)), gpu(path_, options(true));
@@ -198,6 +288,24 @@ TEST_F(CudaEngine, ADeviceThatFailsLeavesNoTokensBehind) {
   a.eval(text);
   b.eval(text);
   EXPECT_LT(distance(b.logits(), a.logits()), 1e-5);
+}
+
+// The same through the public header: the answer's last token goes with the rest.
+TEST_F(CudaEngine, ADeviceThatFailsLeavesAnEmbeddedSessionEmpty) {
+  const api::Model model(path_, {1, -1});
+  const api::SessionOptions exact{512, "f32", "f32"};
+  api::Session failed(model, exact), fresh(model, exact);
+  const api::GenerateOptions greedy{.temperature = 0, .max_tokens = 3};
+  failed.read("abc");
+  failed.generate(greedy);
+  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "1", 1);
+  EXPECT_THROW(failed.read("d"), std::exception);
+  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
+  EXPECT_EQ(failed.n_tokens(), 0);
+  failed.read("abc");
+  fresh.read("abc");
+  EXPECT_EQ(failed.n_tokens(), fresh.n_tokens());
+  EXPECT_EQ(failed.generate(greedy), fresh.generate(greedy));
 }
 
 TEST_F(CudaEngine, APartOfTheLayersIsRefused) {

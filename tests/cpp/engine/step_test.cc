@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/engine.h"
 #include "kv/cache.h"
 #include "model/model.h"
@@ -116,6 +117,39 @@ TEST_P(StepTest, ForksGoOnTogether) {
     }
   }
   EXPECT_EQ(beginning->n_tokens(), 150);
+}
+
+// A step that its caches or the scratch have no room for is refused before anything has changed.
+TEST_P(StepTest, RefusesWhatDoesNotFit) {
+  const auto first = cache(), second = cache(), full = cache();
+  run({{first.get(), text(0, 0, 70), 0}});
+  run({{full.get(), text(2, 0, kContext), 0}});
+  const auto refusal = [&](const std::vector<StepPart>& step) -> std::string {
+    try {
+      engine_->model().forward(engine_->backend(), *scratch_, step);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::value);
+      return error.what();
+    }
+    return "taken";
+  };
+  const StepPart good{first.get(), text(0, 70, 1), 1};
+  EXPECT_NE(refusal({good, {full.get(), text(2, 0, 1), 1}}).find("1 tokens behind 200"), std::string::npos);
+  EXPECT_NE(refusal({good, {second.get(), text(1, 0, 0), 0}}).find("part 1 of a step has no tokens"),
+            std::string::npos);
+  EXPECT_NE(refusal({good, {second.get(), text(1, 0, 2), 3}}).find("logits of 3"), std::string::npos);
+  EXPECT_NE(refusal({good, {second.get(), text(1, 0, 2), -1}}).find("logits of -1"), std::string::npos);
+  EXPECT_NE(refusal({good, {second.get(), text(1, 0, 1), 0}, good}).find("parts 0 and 2"), std::string::npos);
+  EXPECT_NE(refusal({{first.get(), text(0, 70, 130), 0}, {second.get(), text(1, 0, 127), 0}})
+                .find("a step of 257 tokens"),
+            std::string::npos);
+  EXPECT_NE(refusal({}).find("a step of 0 tokens"), std::string::npos);
+  EXPECT_EQ(first->n_tokens(), 70);
+  EXPECT_EQ(second->n_tokens(), 0);
+  const auto got = run({good});
+  const auto whole = cache();
+  run({{whole.get(), text(0, 0, 70), 0}});
+  EXPECT_EQ(got, run({{whole.get(), text(0, 70, 1), 1}}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, StepTest,
