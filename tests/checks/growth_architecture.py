@@ -1,7 +1,7 @@
 """Adds a scratch architecture to a copy of the project, as CONTRIBUTING.md and docs/adding.md say, and tests the copy.
 
-growth_architecture.py [--cuda] [FOLDER]: the copy and its build stay in FOLDER; without it they go. The scratch is Llama with
-rows of q and k as Hugging Face has them, a bias behind attention and its own key for the epsilon of norms.
+growth_architecture.py [--cuda] [FOLDER]: the copy and its build stay in FOLDER; without it they go. The scratch is
+Llama with rows of q and k as Hugging Face has them, a bias behind attention and its own key for the epsilon of norms.
 """
 
 from __future__ import annotations
