@@ -87,7 +87,7 @@ def add_codec(tree: Path) -> None:
     (tree / "cpp/kv/codecs" / f"{NAME}.cc").write_text(FILE)
     table = tree / "cpp/kv/codecs.cc"
     insert_behind(table, r"^namespace spectralkv \{", DECLARATION)
-    insert_behind(table, r"^constexpr std::array kTable", ROW)
+    insert_behind(table, r"build_\w+\},$", ROW)
 
 
 if __name__ == "__main__":
