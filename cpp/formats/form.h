@@ -4,9 +4,9 @@
 // A type's file has, besides its block's kForm, two functions of a block:
 //     skv_codes(block, codes)            codes [values of the block], in the order of the values
 //     skv_scales(block, coarse, fine)    coarse [1 or 2]: the f16 factors of the scales and, where the type
-//     has
-//         minimums, of the minimums. fine, where a block has several groups: for each the scale as a byte,
-//         signed where there are no minimums; where there are, the minimum as a byte behind it.
+//         has minimums, of the minimums.
+//         fine, where a block has several groups: for each the scale as a byte, signed where there are no
+//         minimums; where there are, the minimum as a byte behind it.
 //
 // A value is scale * (code - offset), scale = coarse[0] or coarse[0] * fine. A type with minimums has offset
 // 0: the value is scale * code + coarse[1] where a block is one group, scale * code - coarse[1] * fine[next]

@@ -7,7 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/threads.h"
-#include "simd/panels.h"
+#include "simd/panel_layout.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {

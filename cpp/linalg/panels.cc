@@ -9,7 +9,7 @@
 #include "base/half.h"
 #include "formats/bitpack.h"
 #include "formats/formats.h"
-#include "simd/panels.h"
+#include "simd/panel_layout.h"
 
 namespace spectralkv {
 namespace {

@@ -1,4 +1,4 @@
-// A quantised weight matrix rearranged for the 8-bit kernels (simd/panels.h).
+// A quantised weight matrix rearranged for the 8-bit kernels (simd/panel_layout.h).
 #pragma once
 
 #include "base/buffer.h"

@@ -11,7 +11,7 @@ namespace spectralkv {
 namespace {
 
 struct Node {
-  double at, weight;
+  double at, length;
 };
 
 // Ten-point Gauss-Legendre on [-1, 1].
@@ -40,20 +40,20 @@ double CoordinateDensity::density(double t) const {
 }
 
 CellIntegrals CoordinateDensity::integrate(double a, double b, double level) const {
-  // A unit vector's coordinate is t = sin(angle) with weight cos(angle)^(d-2), which is smooth to the very
-  // end. Panels of half a standard deviation; 40 of them reach to where the density has vanished.
+  // A unit vector's coordinate is t = sin(angle) with density cos(angle)^(d-2), which is smooth to the very
+  // end. Intervals of half a standard deviation; 40 of them reach to where the density has vanished.
   const bool normal = dim_ == 0;
   const double low = normal ? a : std::asin(a), high = normal ? b : std::asin(b);
-  const double panel = 0.5 * std::sqrt(variance());
+  const double interval = 0.5 * std::sqrt(variance());
   CellIntegrals sum;
-  for (int i = 0; i < 40 && low + i * panel < high; ++i) {
-    const double left = low + i * panel, right = std::fmin(left + panel, high);
+  for (int i = 0; i < 40 && low + i * interval < high; ++i) {
+    const double left = low + i * interval, right = std::fmin(left + interval, high);
     const double middle = 0.5 * (left + right), half = 0.5 * (right - left);
     for (const Node& node : kNodes) {
       const double angle = middle + half * node.at;
       const double t = normal ? angle : std::sin(angle);
       const double f = norm_ * (normal ? std::exp(-0.5 * t * t) : std::pow(std::cos(angle), dim_ - 2));
-      const double mass = half * node.weight * f;
+      const double mass = half * node.length * f;
       sum.mass += mass;
       sum.first += mass * (t - level);
       sum.second += mass * (t - level) * (t - level);

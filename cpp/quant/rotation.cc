@@ -36,33 +36,32 @@ void orthonormalize_rows(Buffer<double>& matrix, int dim) {
 
 constexpr std::int64_t kTileRows = 2, kTileCols = 16;
 
-// out[r][c] = sum over j of in[r][j] * weights[j][c] in a tile of rows and columns, j ascending: a row's sums
+// out[r][c] = sum over j of in[r][j] * turn[j][c] in a tile of rows and columns, j ascending: a row's sums
 // are the same however the rows and columns are tiled.
-void combine_tile(ConstMatrix in, const float* weights, std::int64_t first_col, std::int64_t n_cols,
+void combine_tile(ConstMatrix in, const float* turn, std::int64_t first_col, std::int64_t n_cols,
                   Matrix out) {
   float sum[kTileRows][kTileCols] = {};
   if (in.rows == kTileRows && n_cols == kTileCols) {  // fixed sizes: the sums stay in registers
-    const float *a = in.row(0), *b = in.row(1), *weight = weights + first_col;
-    for (std::int64_t j = 0; j < in.cols; ++j, weight += in.cols)
+    const float *a = in.row(0), *b = in.row(1), *row = turn + first_col;
+    for (std::int64_t j = 0; j < in.cols; ++j, row += in.cols)
       for (std::int64_t c = 0; c < kTileCols; ++c) {
-        sum[0][c] += a[j] * weight[c];
-        sum[1][c] += b[j] * weight[c];
+        sum[0][c] += a[j] * row[c];
+        sum[1][c] += b[j] * row[c];
       }
   } else {
     for (std::int64_t r = 0; r < in.rows; ++r)
       for (std::int64_t j = 0; j < in.cols; ++j)
-        for (std::int64_t c = 0; c < n_cols; ++c)
-          sum[r][c] += in(r, j) * weights[j * in.cols + first_col + c];
+        for (std::int64_t c = 0; c < n_cols; ++c) sum[r][c] += in(r, j) * turn[j * in.cols + first_col + c];
   }
   for (std::int64_t r = 0; r < in.rows; ++r)
     for (std::int64_t c = 0; c < n_cols; ++c) out(r, first_col + c) = sum[r][c];
 }
 
-void combine_rows(ConstMatrix in, const float* weights, Matrix out) {
+void combine_rows(ConstMatrix in, const float* turn, Matrix out) {
   for (std::int64_t r = 0; r < in.rows; r += kTileRows) {
     const std::int64_t rows = std::min(kTileRows, in.rows - r);
     for (std::int64_t c = 0; c < in.cols; c += kTileCols)
-      combine_tile(in.rows_range(r, rows), weights, c, std::min(kTileCols, in.cols - c),
+      combine_tile(in.rows_range(r, rows), turn, c, std::min(kTileCols, in.cols - c),
                    out.rows_range(r, rows));
   }
 }

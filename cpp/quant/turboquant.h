@@ -18,7 +18,7 @@ namespace spectralkv {
 //   least_squares  <y, c> / <c, c>: the least mean square error for these codes.
 //   unbiased       |y| / (1 - D): E<q, y_hat> = <q, y>, at the price of a larger error.
 //   length         |y| / |c|: the decoded row is as long as y, whatever its codes happened to be. Rows of
-//                  keys then keep their weight against each other in a softmax.
+//                  keys then keep their proportion to each other in a softmax.
 enum class RowScale { norm, least_squares, unbiased, length };
 
 inline constexpr std::array kAllRowScales = {RowScale::norm, RowScale::least_squares, RowScale::unbiased,

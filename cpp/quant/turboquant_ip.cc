@@ -49,11 +49,11 @@ void turboquant_ip_round_trip(ConstMatrix vectors, int bits, RotationKind rotati
       for (std::size_t j = 0; j < d; ++j) projection += row[j] * residual[j];
       for (std::size_t j = 0; j < d; ++j) spread[j] += projection < 0 ? -row[j] : row[j];
     }
-    const double weight = std::sqrt(std::numbers::pi / 2) / static_cast<double>(dim) * residual_norm;
+    const double per_sign = std::sqrt(std::numbers::pi / 2) / static_cast<double>(dim) * residual_norm;
     const double stored_norm = static_cast<double>(skv_f16_to_f32(saturating_f16(norm)));
     for (std::size_t i = 0; i < d; ++i)
       out(r, static_cast<std::int64_t>(i)) =
-          static_cast<float>(stored_norm * (static_cast<double>(unit_hat[i]) + weight * spread[i]));
+          static_cast<float>(stored_norm * (static_cast<double>(unit_hat[i]) + per_sign * spread[i]));
   }
 }
 

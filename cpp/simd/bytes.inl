@@ -64,15 +64,15 @@ void to_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, int8_t* values,
   }
 }
 
-void to_weight_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale, uint8_t* values,
-                     int64_t ld, float* steps) {
+void to_probability_bytes(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale,
+                          uint8_t* values, int64_t ld, float* steps) {
   for (int64_t t = 0; t < m; ++t, x += ldx, values += ld) {
     const float top = row_most(x, scale, n, [](Vec v) { return v; });
     const Vec inverse = vec_set1(255.0f / top);
     in_quads(x, scale, n, [&](int64_t i, const Vec* v) {
       Vec number[4];
       for (int j = 0; j < 4; ++j) number[j] = vec_round(vec_mul(v[j], inverse));
-      store_weights(values + i, number);
+      store_unsigned_bytes(values + i, number);
     });
     steps[t] = top / 255.0f;
   }

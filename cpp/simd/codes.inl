@@ -92,8 +92,8 @@ inline void mix_code_columns(const Codes& levels, const float* p, int64_t ldp, c
     Vec value[C];
     SKV_FLAT for (int c = 0; c < C; ++c) value[c] = levels.at(codes, d, column + 16 * c);
     SKV_FLAT for (int t = 0; t < T; ++t) {
-      const Vec weight = vec_set1(p[t * ldp + j]);
-      SKV_FLAT for (int c = 0; c < C; ++c) sum[t][c] = vec_fma(weight, value[c], sum[t][c]);
+      const Vec probability = vec_set1(p[t * ldp + j]);
+      SKV_FLAT for (int c = 0; c < C; ++c) sum[t][c] = vec_fma(probability, value[c], sum[t][c]);
     }
   }
   SKV_FLAT for (int t = 0; t < T; ++t) SKV_FLAT for (int c = 0; c < C; ++c)

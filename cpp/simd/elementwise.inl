@@ -1,4 +1,4 @@
-// Norms, activations, rotary embedding, softmax parts and the weighted sum of values.
+// Norms, activations, rotary embedding, softmax parts and the mix of values.
 
 namespace {
 
@@ -161,8 +161,8 @@ inline void mix_columns(const float* p, int64_t ldp, const T* v, int64_t ldv, in
     Vec value[C];
     SKV_FLAT for (int c = 0; c < C; ++c) value[c] = load_value(v + j * ldv + 16 * c, c + 1 < C ? 16 : last);
     SKV_FLAT for (int r = 0; r < R; ++r) {
-      const Vec weight = vec_set1(p[r * ldp + j]);
-      SKV_FLAT for (int c = 0; c < C; ++c) sum[r][c] = vec_fma(weight, value[c], sum[r][c]);
+      const Vec probability = vec_set1(p[r * ldp + j]);
+      SKV_FLAT for (int c = 0; c < C; ++c) sum[r][c] = vec_fma(probability, value[c], sum[r][c]);
     }
   }
   SKV_FLAT for (int r = 0; r < R; ++r) SKV_FLAT for (int c = 0; c < C; ++c)

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "simd/panels.h"
+#include "simd/panel_layout.h"
 #include "simd/symmetric.h"
 
 namespace spectralkv::simd {
@@ -48,7 +48,7 @@ struct ByteRows {
   int64_t count;
 };
 // Rows of whole numbers 0 to 255, in the same way.
-struct WeightRows {
+struct ProbabilityRows {
   const uint8_t* values;
   int64_t ld;
   const float* steps;  // [count]
@@ -99,17 +99,17 @@ struct Kernels {
   // for 1.
   void (*add_tiles[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
                                int64_t ldy);
-  void (*add_weighted_tiles[kTileBits])(const CodeTiles& a, const WeightRows& x, const float* scale, float* y,
-                                        int64_t ldy);
+  void (*add_probability_tiles[kTileBits])(const CodeTiles& a, const ProbabilityRows& x, const float* scale,
+                                           float* y, int64_t ldy);
   // Rounds m rows of n values to the numbers of ByteRows, nearest even, steps[t] = largest / 127: rows of
   // values ld >= n rounded up to 64 apart, zeros behind the n-th. A row that holds NaN or infinity gets a
   // step that is NaN.
   void (*to_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, int8_t* values, int64_t ld,
                    float* steps, int32_t* sums);
-  // The same for the weights x[t][k] * scale[k] as numbers of WeightRows, steps[t] = largest / 255; what is
-  // negative or no number becomes 0. scale: [n].
-  void (*to_weight_bytes)(const float* x, int64_t ldx, int64_t m, int64_t n, const float* scale,
-                          uint8_t* values, int64_t ld, float* steps);
+  // The same for probabilities p: numbers of ProbabilityRows that stand for p[t][k] * scale[k], steps[t] =
+  // largest / 255; what is negative or no number becomes 0. scale: [n].
+  void (*to_probability_bytes)(const float* p, int64_t ldp, int64_t m, int64_t n, const float* scale,
+                               uint8_t* values, int64_t ld, float* steps);
 
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i], i < n.
   void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* out);
@@ -132,7 +132,7 @@ struct Kernels {
   // x = H x, n a power of two, H[i][j] = 1, or -1 where i and j have an odd number of ones in common.
   void (*hadamard)(float* x, int64_t n);
 
-  // Weights in panels times activations in 8 bits (panels.h); null for types that are not quantised.
+  // Weights in panels times activations in 8 bits (panel_layout.h); null for types that are not quantised.
   PanelMatmulFn panel_matmul[kTypes];
   // One row of cols (a multiple of 32) finite activations to 8 bits: out [cols / 32].
   void (*quantize_activations)(const float* x, int64_t cols, ActivationGroup* out);

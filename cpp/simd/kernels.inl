@@ -11,7 +11,7 @@
 #include "simd/elementwise.inl"
 #include "simd/mix_groups.inl"
 #include "simd/codes.inl"
-#include "simd/panels.inl"
+#include "simd/panel_products.inl"
 #include "simd/bytes.inl"
 #include "simd/symmetric.inl"
 // clang-format on
@@ -54,9 +54,9 @@ constexpr Kernels kTable = {
     EACH(decode_codes),
 #undef EACH
     {add_tiles<2, ByteRows>, add_tiles<3, ByteRows>, add_tiles<4, ByteRows>},
-    {add_tiles<2, WeightRows>, add_tiles<3, WeightRows>, add_tiles<4, WeightRows>},
+    {add_tiles<2, ProbabilityRows>, add_tiles<3, ProbabilityRows>, add_tiles<4, ProbabilityRows>},
     to_bytes,
-    to_weight_bytes,
+    to_probability_bytes,
     rms_norm,
     silu_mul,
     add,

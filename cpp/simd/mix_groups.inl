@@ -1,4 +1,4 @@
-// Weighted sums of rows of q8_0 and q4_0: what decoding and mix_f32 give, to the bit, without the rows in memory.
+// Mixes of rows of q8_0 and q4_0: what decoding and mix_f32 give, to the bit, without the rows in memory.
 
 namespace {
 
@@ -18,8 +18,8 @@ inline void mix_group_columns(const float* p, int64_t ldp, const uint8_t* rows, 
     Vec value[2 * B];
     for (int b = 0; b < B; ++b) row.block(0, group + b, &value[2 * b], &value[2 * b + 1]);
     for (int r = 0; r < R; ++r) {
-      const Vec weight = vec_set1(p[r * ldp + j]);
-      for (int c = 0; c < 2 * B; ++c) sum[r][c] = vec_fma(weight, value[c], sum[r][c]);
+      const Vec probability = vec_set1(p[r * ldp + j]);
+      for (int c = 0; c < 2 * B; ++c) sum[r][c] = vec_fma(probability, value[c], sum[r][c]);
     }
   }
   for (int r = 0; r < R; ++r)
@@ -33,8 +33,7 @@ inline void mix_group_tokens(const float* p, int64_t ldp, int64_t tokens, const 
     int64_t g = 0;
     for (; g + kGroupBlocks <= d / 32; g += kGroupBlocks)
       mix_group_columns<R, kGroupBlocks, Rows>(p, ldp, rows, row_bytes, n, g, acc + 32 * g, lda);
-    for (; g < d / 32; ++g)
-      mix_group_columns<R, 1, Rows>(p, ldp, rows, row_bytes, n, g, acc + 32 * g, lda);
+    for (; g < d / 32; ++g) mix_group_columns<R, 1, Rows>(p, ldp, rows, row_bytes, n, g, acc + 32 * g, lda);
   }
   if constexpr (R > 1) {
     if (tokens > 0) mix_group_tokens<R - 1, Rows>(p, ldp, tokens, rows, row_bytes, n, d, acc, lda);

@@ -10,7 +10,7 @@ namespace {
 
 using spectralkv::simd::ByteRows;
 using spectralkv::simd::CodeTiles;
-using spectralkv::simd::WeightRows;
+using spectralkv::simd::ProbabilityRows;
 
 constexpr int kTileRowsAtOnce = 4;
 
@@ -126,7 +126,7 @@ inline void store_bytes(int8_t* to, const Vec v[4]) {
                         packed_in_order(_mm256_packs_epi16(packed_words(v[i]), packed_words(v[i + 1]))));
 }
 // What is negative becomes 0.
-inline void store_weights(uint8_t* to, const Vec v[4]) {
+inline void store_unsigned_bytes(uint8_t* to, const Vec v[4]) {
   for (int i = 0; i < 4; i += 2)
     _mm256_storeu_si256((__m256i*)(to + 16 * i),
                         packed_in_order(_mm256_packus_epi16(packed_words(v[i]), packed_words(v[i + 1]))));

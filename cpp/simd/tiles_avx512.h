@@ -1,6 +1,6 @@
 // Products with codes in tiles by AVX-512 VNNI; tiles_scalar.h says what they mean. vpdpbusd takes one side
-// without a sign: that is the weights, which have none, or else the levels, 128 too large, so that sums start
-// at -128 times the sum of the numbers.
+// without a sign: that is the probabilities, which have none, or else the levels, 128 too large, so that sums
+// start at -128 times the sum of the numbers.
 #pragma once
 
 #include "formats/codetiles.h"
@@ -12,7 +12,7 @@ namespace {
 
 using spectralkv::simd::ByteRows;
 using spectralkv::simd::CodeTiles;
-using spectralkv::simd::WeightRows;
+using spectralkv::simd::ProbabilityRows;
 
 constexpr int64_t kStripTiles = 4;       // sixteens of rows of codes that are in hand together
 constexpr int64_t kExpandedGroups = 64;  // a strip is expanded in memory up to this depth
@@ -171,7 +171,7 @@ inline void store_bytes(int8_t* to, const Vec v[4]) {
   _mm512_storeu_si512(to, packed_in_order(_mm512_packs_epi16(a, b)));
 }
 // What is negative becomes 0.
-inline void store_weights(uint8_t* to, const Vec v[4]) {
+inline void store_unsigned_bytes(uint8_t* to, const Vec v[4]) {
   const __m512i a = _mm512_packs_epi32(_mm512_cvtps_epi32(v[0].v), _mm512_cvtps_epi32(v[1].v));
   const __m512i b = _mm512_packs_epi32(_mm512_cvtps_epi32(v[2].v), _mm512_cvtps_epi32(v[3].v));
   _mm512_storeu_si512(to, packed_in_order(_mm512_packus_epi16(a, b)));

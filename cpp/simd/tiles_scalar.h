@@ -9,7 +9,7 @@ namespace {
 
 using spectralkv::simd::ByteRows;
 using spectralkv::simd::CodeTiles;
-using spectralkv::simd::WeightRows;
+using spectralkv::simd::ProbabilityRows;
 
 // Sixteen rows of codes times up to kTileRowsAtOnce rows of numbers share each lookup.
 constexpr int64_t kTileRowsAtOnce = 8;
@@ -46,7 +46,7 @@ inline void store_bytes(int8_t* to, const Vec v[4]) {
   }
 }
 // Whole numbers, 0 to 255; what is negative or NaN becomes 0, what is larger 255.
-inline void store_weights(uint8_t* to, const Vec v[4]) {
+inline void store_unsigned_bytes(uint8_t* to, const Vec v[4]) {
   for (int i = 0; i < 64; ++i) {
     const float x = v[i / 16].v[i % 16];
     to[i] = x >= 255 ? (uint8_t)255 : x > 0 ? (uint8_t)x : (uint8_t)0;

@@ -16,7 +16,7 @@ struct Vec {
 
 constexpr int kTileTokens = 2;   // tokens that the matmul's inner loop keeps in registers, times four rows
 constexpr int kFusedTokens = 1;  // up to this many tokens, weights are decoded in registers
-constexpr int kMixTokens = 4;    // a weighted sum of codes keeps so many tokens in registers,
+constexpr int kMixTokens = 4;    // a mix of codes keeps so many tokens in registers,
 constexpr int kMixColumns = 1;   // times so many vectors of 16 columns
 
 template <class F>

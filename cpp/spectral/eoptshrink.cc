@@ -67,10 +67,9 @@ void low_rank_part(const EOptShrinkResult& result, Matrix out) {
     std::fill(row, row + out.cols, 0.0f);
     for (int i = 0; i < result.rank; ++i) {
       const float* v = result.right(i).data();
-      const auto weight =
-          static_cast<float>(result.shrunken[static_cast<std::size_t>(i)] *
-                             static_cast<double>(result.left(i)[static_cast<std::size_t>(t)]));
-      for (std::int64_t c = 0; c < out.cols; ++c) row[c] += weight * v[c];
+      const auto entry = static_cast<float>(result.shrunken[static_cast<std::size_t>(i)] *
+                                            static_cast<double>(result.left(i)[static_cast<std::size_t>(t)]));
+      for (std::int64_t c = 0; c < out.cols; ++c) row[c] += entry * v[c];
     }
   }
 }

@@ -2,8 +2,8 @@
 // of list.def. Kernels call codecs.cuh, which finds the row of a kind.
 //
 //   struct SomePolicy {
-//     // Rows come scaled by a power of two, so that the longest is in [2^12, 2^13); SealArgs::exponents has
-//     it. static constexpr bool kScaled;
+//     // Rows come scaled by a power of two (SealArgs::exponents), so that the longest is in [2^12, 2^13).
+//     static constexpr bool kScaled;
 //     // Fills what is the codec's own in a view. On the host.
 //     static void fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables& tables,
 //                      device::Stream stream);

@@ -94,7 +94,8 @@ __global__ void __launch_bounds__(kThreads)
   if (thread == 0) steps[at] = top / 127.0f;
 }
 
-// out[c] = sum over items [begin, end) of the states' outputs, relative to `top`; returns the sum of weights.
+// out[c] = sum over items [begin, end) of the states' outputs, relative to `top`; returns the sum of
+// probabilities.
 __device__ inline float merge_items(const AttendArgs& args, int head, int row, int begin, int end, float top,
                                     float* out) {
   const int d = args.layer.d;
@@ -106,12 +107,12 @@ __device__ inline float merge_items(const AttendArgs& args, int head, int row, i
     }
     out[c] = sum;
   }
-  float weight = 0;
+  float total = 0;
   for (int item = begin; item < end; ++item) {
     const float* const state = args.states + args.state_at(head, item, row);
-    if (state[0] > -INFINITY) weight += state[1] * device::fast_exp(state[0] - top);
+    if (state[0] > -INFINITY) total += state[1] * device::fast_exp(state[0] - top);
   }
-  return weight;
+  return total;
 }
 
 // out: [tokens, heads * group * d], rows ldo apart. Grid: rows, KV heads.
@@ -125,17 +126,17 @@ __global__ void __launch_bounds__(kThreads)
   float* const exact = left + d;
   float top = -INFINITY;
   for (int item = 0; item < items; ++item) top = fmaxf(top, args.states[args.state_at(head, item, row)]);
-  const float sealed_weight = merge_items(args, head, row, 0, args.sealed_items, top, sealed);
-  const float weight = sealed_weight + merge_items(args, head, row, args.sealed_items, items, top, exact);
+  const float sealed_sum = merge_items(args, head, row, 0, args.sealed_items, top, sealed);
+  const float sum = sealed_sum + merge_items(args, head, row, args.sealed_items, items, top, exact);
   __syncthreads();
   const float* const matrix = args.layer.side[1].codec.leave;
-  if (matrix != nullptr && sealed_weight > 0) {
+  if (matrix != nullptr && sealed_sum > 0) {
     rotate_row(sealed, matrix, d, [&](int c, float value) { left[c] = value; });
   } else {
     for (int c = static_cast<int>(threadIdx.x); c < d; c += kThreads) left[c] = sealed[c];
   }
   float* const to = out + row / args.group * ldo + (head * args.group + row % args.group) * d;
-  for (int c = static_cast<int>(threadIdx.x); c < d; c += kThreads) to[c] = (left[c] + exact[c]) / weight;
+  for (int c = static_cast<int>(threadIdx.x); c < d; c += kThreads) to[c] = (left[c] + exact[c]) / sum;
 }
 
 }  // namespace spectralkv::device_kv

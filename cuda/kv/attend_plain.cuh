@@ -7,7 +7,8 @@
 
 namespace spectralkv::device_kv {
 
-// Shared memory of a block, in floats: queries [G, d], weights [warps, G, 32], states [warps, G, d + 2].
+// Shared memory of a block, in floats: queries [G, d], probabilities [warps, G, 32], states [warps, G, d +
+// 2].
 SKV_HD inline int plain_shared_floats(int g, int d) {
   return g * d + kWarps * g * 32 + kWarps * g * (d + 2);
 }
@@ -45,13 +46,13 @@ __device__ inline void merge_warps(const AttendArgs& args, const float* states, 
 template <int G>
 struct PlainWarp {
   float top[G], sum[G], acc[G][8];
-  float* weights;            // [G, 32]
+  float* probabilities;      // [G, 32]
   const float* q;            // [G, d]
   int chunks, beside, lane;  // of 8 channels; tokens side by side
 
   __device__ void start(const float* queries, float* p, int d) {
     q = queries;
-    weights = p;
+    probabilities = p;
     lane = static_cast<int>(threadIdx.x) % 32;
     chunks = d / 8;
     beside = 32 / chunks;
@@ -90,7 +91,7 @@ struct PlainWarp {
           sum[r] = sum[r] * shrink + warp_sum(p);
           top[r] = next;
         }
-        weights[r * 32 + lane] = p;
+        probabilities[r * 32 + lane] = p;
       }
       __syncwarp();
       if (lane < chunks * beside)
@@ -99,7 +100,7 @@ struct PlainWarp {
           load8(v, first + j, lane % chunks * 8, x);
           SKV_UNROLL
           for (int r = 0; r < G; ++r)
-            for (int i = 0; i < 8; ++i) acc[r][i] += weights[r * 32 + j] * x[i];
+            for (int i = 0; i < 8; ++i) acc[r][i] += probabilities[r * 32 + j] * x[i];
         }
       __syncwarp();
     }
@@ -133,15 +134,15 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
   const int first_row = static_cast<int>(blockIdx.z) * G, left = args.rows - first_row;
   const int count = left < G ? left : G, warp = static_cast<int>(threadIdx.x) / 32;
   float* const q = device::dynamic_shared<float>();
-  float* const weights = q + G * d;
-  float* const states = weights + kWarps * G * 32;
+  float* const probabilities = q + G * d;
+  float* const states = probabilities + kWarps * G * 32;
   const float* const from =
       (exact ? args.plain : args.entered) + (static_cast<std::int64_t>(head) * args.rows + first_row) * d;
   for (int i = static_cast<int>(threadIdx.x); i < G * d; i += kThreads) q[i] = i < count * d ? from[i] : 0;
   __syncthreads();
 
   PlainWarp<G> state;
-  state.start(q, weights + warp * G * 32, d);
+  state.start(q, probabilities + warp * G * 32, d);
   const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
   const SideView &k = layer.side[0], &v = layer.side[1];
   if (exact) {

@@ -1,7 +1,14 @@
-// Attention over sealed blocks whose keys and values are codes in tiles, without ever having numbers of them
-// in memory: whole numbers on the tensor cores, as the CPU multiplies them (8-bit queries, 16-bit weights in
-// two bytes). A warp reads a block, 128 tokens at a time, for up to eight query rows: tokens are the rows of
-// the first product, channels those of the second, queries the columns of both.
+// Attention over sealed blocks whose keys and values are codes in tiles. Their numbers never stand in memory:
+// products are of whole numbers on the tensor cores, as the CPU multiplies them (queries in 8 bits,
+// probabilities in 16 as two bytes). A warp reads a block, 128 tokens at a time, for up to eight query rows:
+//
+//                   8 queries                                   8 queries
+//                 +-----------+                               +-----------+
+//     128 tokens  |     s     |  = K's codes x queries      d |    out    |  += V's codes x probabilities
+//                 +-----------+                      channels +-----------+
+//
+// In both, lane 4 g + t has the columns of queries 2 t and 2 t + 1, and of the rows the sixteen number g
+// (tiles.cuh). The largest logit and the sum of a query are joined over g; s becomes probabilities in place.
 #pragma once
 
 #include "cuda/kv/attend.h"
@@ -12,11 +19,16 @@ namespace spectralkv::device_kv {
 
 constexpr float kLog2E = 1.44269504f;
 
-// Shared memory, in words: queries as `project` multiplies them [steps, 32, 4], those of ByteQueries, states
-// [warps, 8, d + 2], pairs of factor levels of K and V [2, kFactorPairs], their levels in bytes [2, 4], the
-// queries' steps, positions and how many blocks each reads as sealed [3, 8], and a warp's weights, whole and
-// f16 [2, 8, kWeightWords]; the first of the two also holds the columns of a wide component [256] and
-// [kTokens].
+// Shared memory, in words, in this order:
+//
+//     [steps, 32, 4]         queries as `project` multiplies them
+//     [steps, 32, 2]         those of ByteQueries, where registers do not suffice for them
+//     [warps, 8, d + 2]      states
+//     [2, kFactorPairs]      pairs of factor levels of K and of V
+//     [2, 4]                 levels of K and of V in bytes
+//     [3, 8]                 of each query: its step, its position, how many blocks it reads as sealed
+//     [warps, 2, 8, kProbabilityWords]   a warp's probabilities, whole and f16; the first of the two also
+//                            holds the columns of a wide component, [256] and [kTokens]
 SKV_HD constexpr int query_groups(int d) {
   return (d + 63) / 64;
 }
@@ -27,7 +39,7 @@ SKV_HD constexpr int byte_query_words(int d) {
   return d > 128 ? (d + 31) / 32 * 32 * 2 : 0;
 }
 SKV_HD inline int tiles_warp_words() {
-  return 2 * kQueries * kWeightWords;
+  return 2 * kQueries * kProbabilityWords;
 }
 SKV_HD inline int tiles_shared_words(int d) {
   return query_words(d) + byte_query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + 8 +
@@ -54,7 +66,8 @@ struct TileWarp {
   const std::uint32_t* pairs[2];  // of K's and V's factor levels, in shared memory
   // [2, 4] of K's and V's levels in shared memory: from constants the compiler moves them before each use.
   const std::uint32_t* level_bytes;
-  // Weights [8, kWeightWords] by weights_at: the high and the low bytes of four whole numbers; four f16.
+  // Probabilities [8, kProbabilityWords] by probabilities_at: the high and the low bytes of four whole
+  // numbers; four f16.
   std::uint32_t *whole, *halves;
 
   // A block of n tokens. seen_from(column): the first that query 2 t + column sees, or before; n: none.
@@ -124,7 +137,8 @@ struct TileWarp {
           for (int p = 0; p < kProducts; ++p)
             for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
       }
-      // Weights, four tokens of a query at a time; then the same times the values' norms, in whole numbers.
+      // Probabilities, four tokens of a query at a time; then the same times the values' norms, in whole
+      // numbers.
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) sum[i] *= shrink[i];
       SKV_UNROLL
@@ -138,7 +152,7 @@ struct TileWarp {
             sum[i] += *x;
           }
           if (v.narrow() != 0)
-            *reinterpret_cast<uint2*>(halves + weights_at(2 * t + i, 4 * g + m)) = make_uint2(
+            *reinterpret_cast<uint2*>(halves + probabilities_at(2 * t + i, 4 * g + m)) = make_uint2(
                 device::f32x2_to_f16x2(*four[0], *four[1]), device::f32x2_to_f16x2(*four[2], *four[3]));
         }
       }
@@ -177,7 +191,7 @@ struct TileWarp {
           for (int j = 0; j < 4; ++j) bits[j] = __float_as_uint(fmaf(four[j], inverse[i], kWhole));
           const std::uint32_t first = __byte_perm(bits[0], bits[1], 0x5140),
                               second = __byte_perm(bits[2], bits[3], 0x5140);
-          *reinterpret_cast<uint2*>(whole + weights_at(2 * t + i, 4 * g + m)) = make_uint2(
+          *reinterpret_cast<uint2*>(whole + probabilities_at(2 * t + i, 4 * g + m)) = make_uint2(
               __byte_perm(first, second, 0x7632), __byte_perm(first, second, 0x5410) ^ 0x80808080u);
         }
       }
@@ -210,10 +224,10 @@ struct TileWarp {
             a[0] = four.x, a[1] = four.y, a[2] = four.z, a[3] = four.w;
           },
           along);
-      const Weighted weighted(along, k.shares(), first, k.narrow(), k.unit);
-      expand_factor(k.left(n, pairs[0]), first, sixteen, weighted, [&](int p, const float(&sums)[4]) {
+      const SmallSide small(along, k.shares(), first, k.narrow(), k.unit);
+      expand_factor(k.left(n, pairs[0]), first, sixteen, small, [&](int p, const float(&sums)[4]) {
         SKV_UNROLL
-        for (int i = 0; i < 4; ++i) s[p][i] += weighted.scale * sums[i];
+        for (int i = 0; i < 4; ++i) s[p][i] += small.scale * sums[i];
       });
     }
   }
@@ -257,9 +271,9 @@ struct TileWarp {
     }
   }
 
-  // The wide components of values into `out`, with the weights of kTokens tokens from `begin` on.
+  // The wide components of values into `out`, with the probabilities of kTokens tokens from `begin` on.
   __device__ __forceinline__ void add_wide_values(const CodedReader& v, const CodecView& codec, int n,
-                                                  int begin, const float (&weights)[kProducts][4]) {
+                                                  int begin, const float (&probabilities)[kProducts][4]) {
     const int g = static_cast<int>(threadIdx.x) % 32 / 4;
     auto* const right = reinterpret_cast<float*>(whole);
     float* const left = right + 128 * kParts;
@@ -274,10 +288,10 @@ struct TileWarp {
         const float4 four = *reinterpret_cast<const float4*>(left + 16 * g + 4 * m);
         SKV_UNROLL
         for (int i = 0; i < 2; ++i)
-          along[i] =
-              fmaf(weights[m][i], four.x,
-                   fmaf(weights[m][2 + i], four.y,
-                        fmaf(weights[4 + m][i], four.z, fmaf(weights[4 + m][2 + i], four.w, along[i]))));
+          along[i] = fmaf(probabilities[m][i], four.x,
+                          fmaf(probabilities[m][2 + i], four.y,
+                               fmaf(probabilities[4 + m][i], four.z,
+                                    fmaf(probabilities[4 + m][2 + i], four.w, along[i]))));
       }
       SKV_UNROLL
       for (int i = 0; i < 2; ++i)
@@ -302,31 +316,33 @@ struct TileWarp {
     }
   }
 
-  // The narrow components of values into `out`, with the weights of kTokens tokens from sixteen `begin` on.
+  // The narrow components of values into `out`, with the probabilities of kTokens tokens from sixteen `begin`
+  // on.
   __device__ __forceinline__ void add_values(const CodedReader& v, int n, int begin) {
     if (v.narrow() == 0) return;
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     SKV_UNROLL_NOT
     for (int first = __ffs(static_cast<int>(v.narrow())) - 1; v.narrow() >> first != 0; first += kRanks) {
       float along[2];
-      uint4 two;  // fours of weights, for two steps
+      uint4 two;  // fours of probabilities, for two steps
       project<kSixteens / 4>(
           v.left(n, pairs[1]), first, begin,
           [&](int step, std::uint32_t(&a)[4]) {
             if (step % 2 == 0)
-              two = *reinterpret_cast<const uint4*>(halves + weights_at(g, projected_place(step, t) / 4));
+              two =
+                  *reinterpret_cast<const uint4*>(halves + probabilities_at(g, projected_place(step, t) / 4));
             a[0] = step % 2 == 0 ? two.x : two.z;
             a[2] = step % 2 == 0 ? two.y : two.w;
             a[1] = a[3] = 0;
           },
           along);
-      const Weighted weighted(along, v.shares(), first, v.narrow(), v.unit);
+      const SmallSide small(along, v.shares(), first, v.narrow(), v.unit);
       SKV_UNROLL
       for (int part = 0; part < kParts; ++part)
-        expand_factor(v.right(D, pairs[1]), first, kSixteens * part + g, weighted,
+        expand_factor(v.right(D, pairs[1]), first, kSixteens * part + g, small,
                       [&](int p, const float(&sums)[4]) {
                         SKV_UNROLL
-                        for (int i = 0; i < 4; ++i) out[part][p][i] += weighted.scale * sums[i];
+                        for (int i = 0; i < 4; ++i) out[part][p][i] += small.scale * sums[i];
                       });
     }
   }
@@ -396,7 +412,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
   state.pairs[0] = pairs;
   state.pairs[1] = pairs + kFactorPairs;
   state.whole = own;
-  state.halves = own + kQueries * kWeightWords;
+  state.halves = own + kQueries * kProbabilityWords;
   const std::int8_t* const bytes = args.bytes + (row0 + g) * byte_stride(D);
   SKV_UNROLL
   for (int step = 0; step < ByteQueries<D>::kSteps; ++step) {

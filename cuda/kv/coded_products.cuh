@@ -1,5 +1,5 @@
-// Products of a stored block's codes in tiles with queries and with weights, in whole numbers on the tensor
-// cores: what attend_tiles.cuh is made of.
+// Products of a stored block's codes in tiles with queries and with probabilities, in whole numbers on the
+// tensor cores: what attend_tiles.cuh is made of.
 #pragma once
 
 #include "cuda/codecs/codes.cuh"
@@ -10,14 +10,20 @@
 namespace spectralkv::device_kv {
 
 constexpr int kQueries = 8;
-constexpr int kTokens = 16 * kSixteens;    // that are read together
-constexpr int kWeightWords = kTokens / 2;  // of a query: two 16-bit weights each
+constexpr int kTokens = 16 * kSixteens;         // that are read together
+constexpr int kProbabilityWords = kTokens / 2;  // of a query: two 16-bit probabilities each
 
-// Where the two words with the weights of four tokens stand, in a warp's [8, kWeightWords]; those of an even
-// four and of the next stand together. Twisted so that neither writing (lane 4 g + t: queries 2 t and 2 t +
-// 1, fours of sixteen g) nor reading (query g, fours 2 t and on) meets in a bank more than it must.
-__device__ __forceinline__ int weights_at(int query, int four) {
-  return query * kWeightWords + ((four / 2 ^ ((query & 1) << 2 | (query >> 1 & 1))) * 4 + four % 2 * 2);
+// Probabilities of a warp, [8, kProbabilityWords]: a query's tokens by fours, two words each.
+//
+//     tokens                  0  1  2  3    4  5  6  7    ...
+//     whole (16 bits each)    high | low    high | low         a word is the high, or the low, bytes of four
+//     halves (f16)            0, 1 | 2, 3   4, 5 | 6, 7        a word is two tokens
+//
+// This is where the words of a four begin. Those of an even four and of the next stand together, and a
+// query's are permuted so that neither writing (lane 4 g + t: queries 2 t and 2 t + 1, fours of sixteen g)
+// nor reading (query g, fours 2 t and on) meets in a bank of shared memory more often than it must.
+__device__ __forceinline__ int probabilities_at(int query, int four) {
+  return query * kProbabilityWords + ((four / 2 ^ ((query & 1) << 2 | (query >> 1 & 1))) * 4 + four % 2 * 2);
 }
 
 // A stored block. All lanes of a warp make one together.
@@ -167,10 +173,11 @@ __device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool 
   }
 }
 
-// out += step times the sums of whole numbers: channels' codes times weights. first_token: of these kTokens.
+// out += step times the sums of whole numbers: channels' codes times probabilities. first_token: of these
+// kTokens.
 template <int D, int bits>
 __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_token,
-                                 const std::uint32_t (&levels)[4], const std::uint32_t* weights,
+                                 const std::uint32_t (&levels)[4], const std::uint32_t* probabilities,
                                  const float (&steps)[2], float (&out)[(D + 127) / 128][kProducts][4]) {
   // Places that follow from it would be registers from the kernel's beginning on.
   const int lane = device::not_before(static_cast<int>(threadIdx.x) % 32), g = lane / 4, t = lane % 4,
@@ -202,7 +209,8 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
         two[0].expand(levels, 2 * pair + 1, a[1]);
         two[1].expand(levels, 2 * pair, a[2]);
         two[1].expand(levels, 2 * pair + 1, a[3]);
-        const uint4 w = *reinterpret_cast<const uint4*>(weights + weights_at(g, 8 * step + 2 * t));
+        const uint4 w =
+            *reinterpret_cast<const uint4*>(probabilities + probabilities_at(g, 8 * step + 2 * t));
         const std::uint32_t upper[2] = {w.x, w.z}, lower[2] = {w.y, w.w};
         SKV_UNROLL
         for (int m = 0; m < 4; ++m) {

@@ -150,11 +150,11 @@ __device__ __forceinline__ void project(const FactorRows& rows, int first_rank, 
 
 // `along` times the shares (f16, times unit) of ranks from first_rank on, split into two f16 numbers and
 // scaled into their range: the operand that multiplies rows of the other factor. narrow: a bit a rank.
-struct Weighted {
+struct SmallSide {
   std::uint32_t operand[2];
   float scale;  // what 1 stands for
-  __device__ __forceinline__ Weighted(const float (&along)[2], const std::uint16_t* shares, int first_rank,
-                                      unsigned narrow, float unit) {
+  __device__ __forceinline__ SmallSide(const float (&along)[2], const std::uint16_t* shares, int first_rank,
+                                       unsigned narrow, float unit) {
     const int t = static_cast<int>(threadIdx.x) % 4;
     float value[2];
     SKV_UNROLL
@@ -171,11 +171,11 @@ struct Weighted {
   }
 };
 
-// The products of the other factor's rows [length, 8 ranks] with `weighted`: add(p, sums), still to be
+// The products of the other factor's rows [length, 8 ranks] with the small side: add(p, sums), still to be
 // scaled, for the rows that tile_row gives product p of this lane's sixteen.
 template <class Add>
 __device__ __forceinline__ void expand_factor(const FactorRows& rows, int first_rank, int sixteen,
-                                              const Weighted& weighted, const Add& add) {
+                                              const SmallSide& small, const Add& add) {
   const int r = first_rank + 2 * (static_cast<int>(threadIdx.x) % 4);
   const FactorColumn one(rows, r), other(rows, r + 1);
   const uint2 x = sixteen_codes(one, rows.length, sixteen), y = sixteen_codes(other, rows.length, sixteen);
@@ -191,7 +191,7 @@ __device__ __forceinline__ void expand_factor(const FactorRows& rows, int first_
       const std::uint32_t first = pair_of(pairs, even, i), second = pair_of(pairs, odd, i);
       const std::uint32_t operand[4] = {first, second, first, second};  // for the high and for the low half
       float sums[4] = {};
-      device::mma_f16(sums, operand, weighted.operand);
+      device::mma_f16(sums, operand, small.operand);
       add(4 * (i % 2) + 2 * eight + i / 2, sums);
     }
   }

@@ -1,4 +1,12 @@
 // The second half of sealing: singular vectors, the bytes of each block, and a place for them.
+//
+//     slots  | K, head 0    | K, head 1    | ...  | V, head 0    | ...     a slot takes the largest block
+//              | seal_place: K and V apart, each head by head
+//              v
+//     page   | earlier blocks | head 0 | head 1 | ...  used | free  size |
+//
+// Blocks begin where loads of 16 bytes are aligned (place_of). One that does not fit any more begins the next
+// page, which the host has put there before.
 #pragma once
 
 #include "cuda/codecs/codecs.cuh"
@@ -73,7 +81,7 @@ __global__ void __launch_bounds__(kThreads) seal_encode(const SKV_GRID_CONSTANT 
   if (threadIdx.x == 0) args.used[item] = used;
 }
 
-// From the slots into the pages, head by head. Grid: K and V. The host has made sure of the room.
+// From the slots into the pages, head by head. Grid: K and V.
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT SealArgs args) {
   const int heads = args.layer.heads, which = static_cast<int>(blockIdx.x);

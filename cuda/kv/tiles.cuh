@@ -1,7 +1,14 @@
 // Codes in tiles (formats/codetiles.h) as operands of matrix products. A warp reads eight sixteens of rows at
-// once: lane 4 g + t holds of the g-th sixteen the tiles 2 t and 2 t + 1 of eight, and any row of a tile may
-// be any row of the product. So the product of number 4 pair + m has in its rows g and g + 8 the rows 4 m + 2
-// pair and the next of sixteen g: `tile_row` says so.
+// once, 32 columns a step, which are eight tiles of each sixteen; a lane holds two of them:
+//
+//       columns     0..7     8..15     16..23    24..31
+//     sixteen 0   | lane 0  | lane 1  | lane 2  | lane 3  |
+//     sixteen 1   | lane 4  | lane 5  | lane 6  | lane 7  |      lane 4 g + t: tiles 2 t and 2 t + 1
+//        ...                                                     of sixteen g
+//     sixteen 7   | lane 28 | lane 29 | lane 30 | lane 31 |
+//
+// Any row of a tile may be any row of a product. The product of number 4 pair + m has in its rows g and g + 8
+// the rows 4 m + 2 pair and the next of sixteen g: `tile_row` says so.
 #pragma once
 
 #include "cuda/device/device.h"

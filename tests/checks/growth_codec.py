@@ -1,13 +1,13 @@
 """Adds a scratch codec to a copy of the project, as CONTRIBUTING.md and docs/adding.md say, and tests the copy.
 
-growth_codec.py [FOLDER]: the copy and its build stay in FOLDER; without it they go.
+growth_codec.py [--cuda] [FOLDER]: the copy and its build stay in FOLDER; without it they go.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from growth import check
+from growth import check, insert_behind
 
 NAME = "scratch"
 
@@ -35,7 +35,7 @@ class ScratchCodec final : public Codec {
     return 8.0 * static_cast<double>(n * head_dim());
   }
 
-  std::int64_t encode(ConstMatrix block, std::byte* out, CodecWork&) const override {
+  std::int64_t encode(ConstMatrix block, const SealContext&, std::byte* out, CodecWork&) const override {
     for (std::int64_t r = 0; r < block.rows; ++r)
       for (std::int64_t c = 0; c < block.cols; c += kGroup, out += kGroupBytes) {
         const float* const x = block.row(r) + c;
@@ -78,19 +78,19 @@ BuiltCodec build_scratch(CodecSpec& spec, std::int64_t head_dim, KvSide) {
 
 }  // namespace spectralkv
 """
-DECLARATION = "BuiltCodec build_scratch(CodecSpec& spec, std::int64_t head_dim, KvSide side);  // codecs/scratch.cc\n"
-ROW = '    CodecRow{"scratch", "scratch: groups of 16 at 8 bits; sink, window, block", 0, 0, build_scratch},\n'
+DECLARATION = "\nBuiltCodec build_scratch(CodecSpec& spec, std::int64_t head_dim, KvSide side);  // codecs/scratch.cc"
+ROW = '    CodecRow{"scratch", "scratch: groups of 16 at 8 bits; sink, window, block", 0, 0, build_scratch},'
 
 
 def add_codec(tree: Path) -> None:
     """What somebody who adds it writes: its file, and its row with the builder's declaration."""
-    (tree / "cpp" / "kv" / "codecs" / f"{NAME}.cc").write_text(FILE)
-    table = tree / "cpp" / "kv" / "codecs.cc"
-    begin, found, rows = table.read_text().partition("constexpr std::array kTable = {\n")
-    assert found, "the table of codecs looks otherwise than this check expects"
-    begin = begin.replace("namespace spectralkv {\n", f"namespace spectralkv {{\n\n{DECLARATION}\n", 1)
-    table.write_text(begin + found + rows.replace("};\n", f"{ROW}}};\n", 1))
+    (tree / "cpp/kv/codecs" / f"{NAME}.cc").write_text(FILE)
+    table = tree / "cpp/kv/codecs.cc"
+    insert_behind(table, r"^namespace spectralkv \{", DECLARATION)
+    insert_behind(table, r"build_\w+\},$", ROW)
 
 
 if __name__ == "__main__":
-    check("a KV codec", NAME, add_codec, {"test_kv": "*Codec*:*Every*:Types/*:Shapes/*:Spec.*"})
+    rows = f"Codecs/*/{NAME}:Types/*/{NAME}:Shapes/Compressed.*"
+    loops = "CodecQuality.Every*:LargeComponent.Every*:CompressedCache.*:Spec.*"
+    check("a KV codec", NAME, add_codec, {"test_kv": f"{rows}:{loops}"})

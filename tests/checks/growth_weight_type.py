@@ -1,23 +1,14 @@
-"""Adds a scratch weight type to a copy of the project, as CONTRIBUTING.md says, and runs the tests over all types.
+"""Adds a scratch weight type to a copy of the project, as CONTRIBUTING.md and docs/adding.md say, and tests the copy.
 
-growth_weight_type.py [--cuda] [FOLDER]: the copy and its build stay in FOLDER; without it they go. --cuda: also the
-tests of the CUDA sources on the host, which take minutes to build. The type has a table of levels, as none of ours has;
-its files must be the ones that CONTRIBUTING's row names, no more and no fewer.
+growth_weight_type.py [--cuda] [FOLDER]: the copy and its build stay in FOLDER; without it they go. The type has a table
+of levels, as none of ours has.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import re
-import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from common import ROOT, finish, project_files, read
+from growth import check, insert_behind
 
 NAME = "t4_0"
 
@@ -92,83 +83,17 @@ SKV_ENCODER void spectralkv::encode_t4_0(const float* in, void* row, int64_t n) 
 """
 
 
-def insert_behind(path: Path, pattern: str, line: str) -> None:
-    """Writes `line` behind the last one that the pattern finds."""
-    lines = path.read_text().splitlines()
-    at = max(i for i, text in enumerate(lines) if re.search(pattern, text))
-    path.write_text("\n".join([*lines[: at + 1], line, *lines[at + 1 :]]) + "\n")
-
-
 def add_weight_type(tree: Path) -> None:
-    """What somebody who adds the type writes."""
+    """What somebody who adds it writes: its file, its line in the list, and what its encoder may lose."""
     (tree / "cpp/formats" / f"{NAME}.inl").write_text(DEFINITION)
     insert_behind(tree / "cpp/formats/list.def", r"^#include", f'#include "formats/{NAME}.inl"')
     insert_behind(tree / "tests/cpp/formats/encode_test.cc", r'^    \{"q\w+", ', f'    {{"{NAME}", 6.6e-3}},')
 
 
-def named_files() -> set[Path]:
-    """Those of CONTRIBUTING's row."""
-    row = next(line for line in read(Path("CONTRIBUTING.md")).splitlines() if line.startswith("| a GGUF weight type |"))
-    return {Path(name.replace("NAME", NAME)) for name in re.findall(r"`([^`]+/[^`]+)`", row)}
-
-
-def changed_files(tree: Path, before: list[Path]) -> set[Path]:
-    """Files of the copy that are new or other than the project's, its build aside."""
-    now = {path.relative_to(tree) for path in tree.rglob("*") if path.is_file()}
-    now = {path for path in now if path.parts[0] != "build"}
-    return {
-        path
-        for path in now | set(before)
-        if path not in before or (ROOT / path).read_bytes() != (tree / path).read_bytes()
-    }
-
-
-def run(*command: str | Path, tree: Path) -> subprocess.CompletedProcess[str]:
-    # So that the compiler cache finds what it had in another folder.
-    environment = os.environ | {"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"}
-    return subprocess.run([str(part) for part in command], cwd=tree, env=environment, capture_output=True, text=True)
-
-
-def faults(tree: Path, rooms: list[str]) -> Iterator[str]:
-    files = project_files()
-    for path in files:
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / path, tree / path)
-    add_weight_type(tree)
-    changed, named = changed_files(tree, files), named_files()
-    for path in sorted(changed ^ named):
-        yield f"{path} {'is touched but not in' if path in changed else 'is not touched but in'} CONTRIBUTING's row"
-    build = tree / "build"
-    launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-    options = ["-DSPECTRALKV_TESTS=ON", "-DSPECTRALKV_CUDA=OFF", "-DSPECTRALKV_WERROR=ON", *launcher]
-    ninja = ["-G", "Ninja"] if shutil.which("ninja") else []
-    targets = [f"test_{room}" for room in rooms]
-    jobs = str(len(os.sched_getaffinity(0)))
-    for command in (
-        ["cmake", "-S", tree, "-B", build, *ninja, *options],
-        ["cmake", "--build", build, "--parallel", jobs, "--target", *targets],
-    ):
-        result = run(*command, tree=tree)
-        if result.returncode != 0:
-            yield (result.stdout + result.stderr)[-4000:]
-            return
-    for target in targets:
-        [program] = [path for path in build.rglob(target) if path.is_file()]
-        result = run(program, tree=tree)
-        if result.returncode != 0:
-            yield f"{target}\n{result.stdout[-4000:]}"
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cuda", action="store_true")
-    parser.add_argument("folder", nargs="?", type=Path)
-    given = parser.parse_args()
-    rooms = ["formats", "simd", "linalg", *(["cuda_host"] if given.cuda else [])]
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        found = list(faults((given.folder or Path(temporary)).resolve(), rooms))
-    took = f"{time.monotonic() - start:.0f} s"
-    finish(
-        "growth", found, f"a weight type in {len(named_files())} files, tests of {', '.join(rooms)} passed in {took}"
-    )
+    tests = {
+        "test_formats": "Encode.*:Formats.*",
+        "test_simd": "*EveryKernel.*",
+        "test_linalg": "QuantizeActivations.*:Panels.*:Matmul.*",
+    }
+    check("a GGUF weight type", NAME, add_weight_type, tests)

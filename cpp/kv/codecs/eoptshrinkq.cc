@@ -344,18 +344,18 @@ void EOptShrinkQCodec::mix(const std::byte* in, std::int64_t n, ConstMatrix p, M
   const View v = view(in, n);
   const std::int64_t m = p.rows, rank = v.factors.rank, width = padded(n);
   if (rank > 0) {
-    ConstMatrix weighted = p;
+    ConstMatrix probabilities = p;
     if (n != width) {  // zeros against the codes behind the last token
       const Matrix wide(work.floats(5, m * width), m, width);
       for (std::int64_t i = 0; i < m; ++i) {
         std::memcpy(wide.row(i), p.row(i), static_cast<std::size_t>(n) * sizeof(float));
         std::memset(wide.row(i) + n, 0, static_cast<std::size_t>(width - n) * sizeof(float));
       }
-      weighted = wide;
+      probabilities = wide;
     }
     const Matrix along(work.floats(4, m * rank), m, rank);
     const FactorRuns runs = factors_.runs(v.factors);
-    runs.multiply(v.left, weighted, along);
+    runs.multiply(v.left, probabilities, along);
     scale(v, along);
     runs.mix(v.right, along, acc);
   }

@@ -54,7 +54,7 @@ class ExactCodec final : public Codec {
   }
 
   void mix(const std::byte* in, std::int64_t n, ConstMatrix p, Matrix acc, CodecWork& work) const override {
-    // Many rows of weights: one conversion serves them all.
+    // Many rows of probabilities: one conversion serves them all.
     if (type_ == DType::f16 && p.rows > 4) return Codec::mix(in, n, p, acc, work);
     if (type_ == DType::f16)
       kernels().mix_f16(p.data, p.stride, p.rows, reinterpret_cast<const std::uint16_t*>(in), head_dim(), n,

@@ -18,7 +18,8 @@
 namespace spectralkv {
 namespace {
 
-// So many groups of four tokens share a step of their weights: in longer rounds small weights would vanish.
+// So many groups of four tokens share a step of their probabilities: in longer rounds small ones would
+// vanish.
 constexpr std::int64_t kRoundGroups = 32;
 
 // What both layouts share: norms, and codes chosen entry by entry.
@@ -190,7 +191,8 @@ void TileCodes::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMa
   float* const steps = work.floats(1, m);
   for (std::int64_t first = 0; first < all; first += most) {
     const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
-    kernels().to_weight_bytes(p.data + 4 * first, p.stride, m, tokens, norm + 4 * first, values, ld, steps);
+    kernels().to_probability_bytes(p.data + 4 * first, p.stride, m, tokens, norm + 4 * first, values, ld,
+                                   steps);
     const simd::CodeTiles tiles{codes(in, n) + first * tile_bytes(),
                                 d_,
                                 count,
@@ -198,7 +200,7 @@ void TileCodes::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMa
                                 levels_.bytes,
                                 levels_.unit,
                                 codes_ahead(n, work)};
-    kernels().add_weighted_tiles[kernel()](tiles, {values, ld, steps, m}, nullptr, acc.data, acc.stride);
+    kernels().add_probability_tiles[kernel()](tiles, {values, ld, steps, m}, nullptr, acc.data, acc.stride);
   }
 }
 

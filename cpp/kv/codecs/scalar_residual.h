@@ -13,8 +13,8 @@ namespace spectralkv {
 extern const ResidualRow kScalarResidual;
 
 // Codes of 2, 3 and 4 bits lie in tiles (formats/codetiles.h), keys with tokens as rows and values with
-// channels as rows, and are multiplied as whole numbers: levels rounded to bytes, queries to bytes, weights
-// to 16 bits. Codes of other widths lie in rows (formats/bitpack.h) and are multiplied in f32.
+// channels as rows, and are multiplied as whole numbers: levels rounded to bytes, queries to bytes,
+// probabilities to 16 bits. Codes of other widths lie in rows (formats/bitpack.h) and are multiplied in f32.
 SkvCodeOrder code_order(int bits, KvSide side);
 
 // A codebook's levels as bytes: level[i] is near unit * bytes[i].

@@ -108,7 +108,8 @@ TEST_P(ArithmeticLoss, OfMixes) {
     const BuiltCodec built = build_codec(GetParam(), d, KvSide::values);
     CodecWork work;
     const Context values(*built.codec, 6, work);
-    // Softmax weights of normal logits with deviation 2, the largest 1 as attention has them.
+    // Probabilities, before they are divided by their sum, of normal logits with deviation 2, the largest 1
+    // as attention has them.
     auto p = normals(78, static_cast<std::size_t>(kQueries * kTokens));
     for (std::int64_t i = 0; i < kQueries; ++i) {
       float* const row = p.data() + i * kTokens;
@@ -125,10 +126,10 @@ TEST_P(ArithmeticLoss, OfMixes) {
       for (std::int64_t c = 0; c < d; ++c) {
         double exact = 0, decoded = 0;
         for (std::int64_t t = 0; t < kTokens; ++t) {
-          const auto weight = static_cast<double>(p[static_cast<std::size_t>(i * kTokens + t)]);
+          const auto probability = static_cast<double>(p[static_cast<std::size_t>(i * kTokens + t)]);
           const auto at = static_cast<std::size_t>(t * d + c);
-          exact += weight * static_cast<double>(values.exact[at]);
-          decoded += weight * static_cast<double>(values.decoded[at]);
+          exact += probability * static_cast<double>(values.exact[at]);
+          decoded += probability * static_cast<double>(values.decoded[at]);
         }
         const auto got = static_cast<double>(mixed[static_cast<std::size_t>(i * d + c)]);
         of_codec += (decoded - exact) * (decoded - exact);

@@ -79,8 +79,8 @@ TEST_P(Dense, MatchesDoubles) {
       double sum = 0;
       for (std::int64_t j = begin; j <= t; ++j) sum += std::exp(logit[static_cast<std::size_t>(j)] - top);
       // A logit is off by (d + 2) eps |q||k| / sqrt(d) for its sum, and by 2^-11 of it where K is f16; a
-      // weight is off by twice the logit's error (numerator and sum), a value by 2^-11 in f16; then the sum
-      // over the context.
+      // probability is off by twice the logit's error (numerator and sum), a value by 2^-11 in f16; then the
+      // sum over the context.
       const double unit = f16 ? 0x1p-11 : testing_support::kEps;
       const double logit_error = (static_cast<double>(c.d + 2) * testing_support::kEps + unit) *
                                  std::sqrt(q_norm * k_norm / static_cast<double>(c.d));

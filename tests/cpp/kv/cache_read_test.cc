@@ -52,7 +52,7 @@ TEST_P(Reading, IsWhatAttentionReads) {
     attend(next, {kHeads, 1 / std::sqrt(static_cast<float>(kDim)), 0}, {q.data(), 1, kWidth},
            {out.data(), 1, kWidth}, held.work);
     for (std::int64_t h = 0; h < kHeads; ++h) {
-      // A weight is rounded to 8 bits where codes meet it.
+      // A probability is rounded to 8 bits where codes meet it.
       EXPECT_LT(norm(out.data() + h * kDim, v_all.row(t) + h * kDim),
                 0.01 * norm(v_all.row(t) + h * kDim, nullptr))
           << GetParam() << ", token " << t << ", head " << h;

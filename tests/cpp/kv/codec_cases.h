@@ -87,7 +87,7 @@ inline std::vector<std::string> joined(std::vector<std::string> first, const std
   return first;
 }
 
-// Codes of 2 to 4 bits are multiplied as whole numbers (kv/codecs/residual_codes.h); whoever else does may
+// Codes of 2 to 4 bits are multiplied as whole numbers (kv/codecs/scalar_residual.h); whoever else does may
 // lose nothing by it.
 inline bool multiplies_bytes(const std::string& text) {
   const CodecSpec spec(text);

@@ -37,7 +37,7 @@ double largest_norm(const std::vector<float>& rows, std::int64_t n, std::int64_t
 struct ByteLoss {
   double level = 0;  // the largest level and its rounding, times
   double error = 0;  // the largest row norm of a residual, which is at most twice that of a row
-  double query_steps = 0, weight_steps = 0;
+  double query_steps = 0, probability_steps = 0;
 
   ByteLoss() = default;
   ByteLoss(const std::string& spec, std::int64_t d, KvSide side, double largest_row) {
@@ -52,7 +52,7 @@ struct ByteLoss {
     level = 2 * largest_row * (static_cast<double>(book.levels.back()) + rounding);
     error = 2 * largest_row * rounding;
     query_steps = side == KvSide::keys ? 127 : 0;
-    weight_steps = side == KvSide::values ? 255 : 0;
+    probability_steps = side == KvSide::values ? 255 : 0;
   }
   // Half a step of each of n factors meets a level, and each factor meets a level's rounding.
   double of(const float* x, std::int64_t n, double steps) const {
@@ -74,12 +74,12 @@ void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std:
   const auto q = normals(21, static_cast<std::size_t>(m * d));
   auto p = normals(22, static_cast<std::size_t>(m * (n + 3)));  // rows of p and s stand apart
   for (float& x : p) x = std::fabs(x);
-  const ConstMatrix queries(q.data(), m, d), weights(p.data(), m, n, n + 3);
+  const ConstMatrix queries(q.data(), m, d), probabilities(p.data(), m, n, n + 3);
 
   std::vector<float> s(static_cast<std::size_t>(m * (n + 3)), 7.0f);
   codec.score(in, n, queries, {s.data(), m, n, n + 3}, work);
   std::vector<float> acc(static_cast<std::size_t>(m * d), 0.5f);
-  codec.mix(in, n, weights, {acc.data(), m, d}, work);
+  codec.mix(in, n, probabilities, {acc.data(), m, d}, work);
 
   Comparison score(what + " score"), mix(what + " mix");
   for (std::int64_t i = 0; i < m; ++i) {
@@ -96,16 +96,16 @@ void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std:
     }
     for (std::int64_t j = n; j < n + 3 && i + 1 < m; ++j)
       EXPECT_EQ(s[static_cast<std::size_t>(i * (n + 3) + j)], 7.0f) << what << " wrote beside the scores";
-    const double weight = norm(p.data() + i * (n + 3), n);
+    const double length = norm(p.data() + i * (n + 3), n);
     for (std::int64_t c = 0; c < d; ++c) {
       double sum = 0.5;
       for (std::int64_t j = 0; j < n; ++j)
         sum += static_cast<double>(p[static_cast<std::size_t>(i * (n + 3) + j)]) *
                static_cast<double>(coded.rows[static_cast<std::size_t>(j * d + c)]);
-      const double size = weight * std::sqrt(static_cast<double>(n)) * top;
+      const double size = length * std::sqrt(static_cast<double>(n)) * top;
       mix.add(static_cast<double>(acc[static_cast<std::size_t>(i * d + c)]), sum,
               3 * static_cast<double>(n + 2) * kEps * (size + 0.5) +
-                  loss.of(p.data() + i * (n + 3), n, loss.weight_steps));
+                  loss.of(p.data() + i * (n + 3), n, loss.probability_steps));
     }
   }
 
@@ -113,7 +113,7 @@ void check_products(const Codec& codec, const Coded& coded, std::int64_t n, std:
   std::vector<float> alone(static_cast<std::size_t>(n));
   codec.score(in, n, queries.rows_range(m - 1, 1), {alone.data(), 1, n}, work);
   std::vector<float> acc_alone(static_cast<std::size_t>(d), 0.5f);
-  codec.mix(in, n, weights.rows_range(m - 1, 1), {acc_alone.data(), 1, d}, work);
+  codec.mix(in, n, probabilities.rows_range(m - 1, 1), {acc_alone.data(), 1, d}, work);
   EXPECT_TRUE(std::equal(alone.begin(), alone.end(), s.begin() + (m - 1) * (n + 3)))
       << what << ": score of one row";
   EXPECT_TRUE(std::equal(acc_alone.begin(), acc_alone.end(), acc.begin() + (m - 1) * d))

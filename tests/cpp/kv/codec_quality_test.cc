@@ -70,7 +70,7 @@ TEST(CodecQuality, BitsAreThePapers) {
   CodecWork work;
   const BuiltCodec built = build_codec("eoptshrinkq:2,factor_bits=4", d);
   const auto coded = testing_support::code(*built.codec, {block.data(), n, d}, work);
-  // b n d + r (n + d) 4, and of bytes: header, weights and norms besides.
+  // b n d + r (n + d) 4, and of bytes: header, shares and norms besides.
   EXPECT_DOUBLE_EQ(built.codec->paper_bits(coded.bytes.data(), n, 0), 2.0 * 128 * 128 + 3 * 256 * 4);
   EXPECT_EQ(coded.bytes.size(), 2u + 3 * (2 + 64 + 64) + 128 * (2 + 32));
   // Too short a block has no low-rank part; the codes of 30 tokens fill tiles of 16.

@@ -36,7 +36,7 @@ struct Inputs {
 };
 
 // Keys that share a direction, so that blocks have a low-rank part; queries long enough that a few tokens
-// take most of the weight and an error in one of them shows.
+// take most of the probability and an error in one of them shows.
 Inputs make_inputs(const Case& c) {
   Inputs in{normals(1, static_cast<std::size_t>(c.n * c.heads * c.d), 2.0),
             normals(2, static_cast<std::size_t>(c.n * c.kv_heads * c.d)),
@@ -137,18 +137,19 @@ TEST_P(Compressed, QueriesReadWhatTheVocabularySays) {
       for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h) {
         const float* q = in.q.data() + (t * c.heads + h) * c.d;
         const double q_norm = longest({q, q + c.d}, c.d), scale = 1 / std::sqrt(static_cast<double>(c.d));
-        std::vector<double> weight(static_cast<std::size_t>(t + 1), 0.0);
+        std::vector<double> probability(static_cast<std::size_t>(t + 1), 0.0);
         double top = -INFINITY, sum = 0;
         for (std::int64_t j = begin; j <= t; ++j) {
           const float* row = (sealed(j) ? k.sealed : k.exact).data() + j * c.d;
           double dot = 0;
           for (std::int64_t i = 0; i < c.d; ++i)
             dot += static_cast<double>(q[i]) * static_cast<double>(row[i]);
-          weight[static_cast<std::size_t>(j)] = scale * dot;
+          probability[static_cast<std::size_t>(j)] = scale * dot;
           top = std::max(top, scale * dot);
         }
         for (std::int64_t j = begin; j <= t; ++j)
-          sum += weight[static_cast<std::size_t>(j)] = std::exp(weight[static_cast<std::size_t>(j)] - top);
+          sum += probability[static_cast<std::size_t>(j)] =
+              std::exp(probability[static_cast<std::size_t>(j)] - top);
         const double logit_error = scale * q_norm * k_norm *
                                    (4 * static_cast<double>(c.d + 2) * kEps +
                                     byte_loss(codec_k, c.d, static_cast<double>(c.d), 127) / 2);
@@ -159,7 +160,7 @@ TEST_P(Compressed, QueriesReadWhatTheVocabularySays) {
           double expected = 0;
           for (std::int64_t j = begin; j <= t; ++j)
             expected +=
-                weight[static_cast<std::size_t>(j)] / sum *
+                probability[static_cast<std::size_t>(j)] / sum *
                 static_cast<double>((sealed(j) ? v.sealed : v.exact)[static_cast<std::size_t>(j * c.d + i)]);
           compare.add(static_cast<double>(out[static_cast<std::size_t>((t * c.heads + h) * c.d + i)]),
                       expected, tolerance);

@@ -150,7 +150,8 @@ double relative(const std::vector<double>& exact, const std::vector<double>& got
 }
 
 // Logits are a common part of up to thousands and noise of deviation 1, which decides. A logit's error of
-// variance D changes a weight by a factor e^x: (e^D - 1) of the output's square, when all tokens take part.
+// variance D changes a probability by a factor e^x: (e^D - 1) of the output's square, when all tokens take
+// part.
 TEST(LargeComponent, AttentionStaysNearTheExactOne) {
   for (const std::int64_t d : {64, 128})
     for (const Kind kind : {Kind::constant, Kind::turning}) {

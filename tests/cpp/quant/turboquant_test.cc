@@ -68,7 +68,7 @@ TEST(TurboQuant, DistortionAndContraction) {
 
 TEST(TurboQuant, InnerProductsContractOrAreUnbiased) {
   const int d = 64, n = 4000, bits = 2;
-  // A query half along each vector; the slope <q, x_hat> / <q, x> averaged with weights <q, x>.
+  // A query half along each vector; the slope <q, x_hat> / <q, x> averaged in proportion to <q, x>.
   const auto x = gaussian(n, d, 2), other = gaussian(n, d, 3);
   const double distortion = unit_vector_codebook(d, bits).distortion;
   const auto slope_error = [&](const std::vector<float>& hat, double slope) {

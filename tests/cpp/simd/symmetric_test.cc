@@ -56,10 +56,10 @@ std::vector<Dense> matrices(std::size_t n) {
   for (std::size_t l = 0; l < kLanes; ++l) {
     const std::size_t rank = l == 2 ? 1 : l == 3 ? n / 2 : n;
     for (std::size_t k = 0; k < rank && l != 4 && l != 5 && l != 6; ++k) {
-      const double weight = l == 1 && k < 2 ? 1e8 : l == 7 ? std::ldexp(1.0, -static_cast<int>(2 * k)) : 1.0;
+      const double size = l == 1 && k < 2 ? 1e8 : l == 7 ? std::ldexp(1.0, -static_cast<int>(2 * k)) : 1.0;
       for (std::size_t i = 0; i < n; ++i)
         for (std::size_t j = 0; j < n; ++j)
-          all[l][i * n + j] += weight * random_normal(l * 1000 + k, i) * random_normal(l * 1000 + k, j);
+          all[l][i * n + j] += size * random_normal(l * 1000 + k, i) * random_normal(l * 1000 + k, j);
     }
     for (std::size_t i = 0; i < n && (l == 5 || l == 6); ++i)
       all[l][i * n + i] = l == 5 ? 1.0 : static_cast<double>(i % 3) * 1e-200;

@@ -1,5 +1,5 @@
-// Panels of quantised weights (panels.h) times activations in 8 bits.
-#include "simd/panels.h"
+// Panels of quantised weights (panel_layout.h) times activations in 8 bits.
+#include "simd/panel_layout.h"
 
 namespace {
 
