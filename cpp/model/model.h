@@ -13,9 +13,10 @@ class Model {
   virtual ~Model() = default;
   // Reads a step's tokens, 1 to n_batch of them together: they follow what their caches hold, and are in them
   // afterwards. The logits that are wanted come into scratch.logits [their number, n_vocab], in the step's
-  // order. What a sequence gets does not depend on the others of its step. A step that does not fit changes
-  // nothing; after any other error some layers have taken some of the tokens, so reset all caches of the
-  // step.
+  // order. What a sequence gets does not depend on the others of its step: on the CPU not in a bit, on a GPU
+  // but for the rounding of products, whose kernels go by the number of rows. A step that does not fit
+  // changes nothing; after any other error some layers have taken some of the tokens, so reset all caches of
+  // the step.
   virtual void forward(Backend& backend, Scratch& scratch, Step step) const = 0;
 };
 
