@@ -116,6 +116,15 @@ double read_epsilon(const Gguf& file, const std::string& key) {
   return epsilon;
 }
 
+ModelConfig read_dense_decoder(const Gguf& file, const std::string& prefix) {
+  refuse_experts(file, prefix);
+  ModelConfig config = read_sizes(file, prefix);
+  config.rms_eps = read_epsilon(file, prefix + "attention.layer_norm_rms_epsilon");
+  config.rope = read_rope(file, prefix, config.head_dim);
+  read_sliding_window(file, prefix, config);
+  return config;
+}
+
 ModelConfig read_config(const Gguf& file) {
   const Architecture& row = architecture_of(file);
   ModelConfig c = row.read_config(file, concat(row.name, "."));

@@ -49,5 +49,7 @@ RopeConfig read_rope(const Gguf& file, const std::string& prefix, std::int64_t h
 // Into what read_sizes gave, which has none.
 void read_sliding_window(const Gguf& file, const std::string& prefix, ModelConfig& config);
 void refuse_experts(const Gguf& file, const std::string& prefix);
+// All of these, as Llama has them, experts refused.
+ModelConfig read_dense_decoder(const Gguf& file, const std::string& prefix);
 
 }  // namespace spectralkv

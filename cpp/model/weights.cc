@@ -99,6 +99,18 @@ void WeightLoader::require(const std::string& tensor) const {
   check(has(tensor), "model", "'", file_.path(), "': tensor '", tensor, "' is missing");
 }
 
+void load_attention(WeightLoader& from, const std::string& prefix, RopeRows rows, LayerWeights& layer) {
+  const auto turned = [&](const char* name, const char* shape) {
+    return rows == RopeRows::halves ? from.linear_of_halves(prefix + name, shape)
+                                    : from.linear(prefix + name, shape);
+  };
+  layer.attn_norm = from.vector(prefix + "attn_norm", "e");
+  layer.q = turned("attn_q", "qe");
+  layer.k = turned("attn_k", "ke");
+  layer.v = from.linear(prefix + "attn_v", "ke");
+  layer.o = from.linear(prefix + "attn_output", "eq");
+}
+
 void load_gated_feed_forward(const WeightLoader& from, const std::string& prefix, LayerWeights& layer) {
   layer.ffn_norm = from.vector(prefix + "ffn_norm", "e");
   layer.gate = from.linear(prefix + "ffn_gate", "fe");

@@ -1,6 +1,7 @@
 // The weights of a decoder as checked views, in the backend's memory.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -70,6 +71,11 @@ class WeightLoader {
   std::vector<Buffer<std::byte>> turned_;
 };
 
+// Which rows of a head of q and k the file has for RoPE to turn together (WeightLoader::linear_of_halves).
+enum class RopeRows : std::uint8_t { pairs, halves };
+
+// The norm before attention and its four matrices.
+void load_attention(WeightLoader& from, const std::string& prefix, RopeRows rows, LayerWeights& layer);
 // The norm before the feed-forward and its three matrices.
 void load_gated_feed_forward(const WeightLoader& from, const std::string& prefix, LayerWeights& layer);
 

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "bench/arguments.h"
 #include "kv/attention.h"
 #include "kv/cache.h"
 #include "simd/dispatch.h"
@@ -152,19 +153,14 @@ Result measure(const std::string& type, const Shape& shape) {
 
 int main_of(int argc, char** argv) {
   Shape shape;
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const auto number = [&](const char* name, std::int64_t& value) {
-      if (word != name || i + 1 >= argc) return false;
-      value = std::atoll(argv[++i]);
-      return true;
-    };
-    if (number("--depth", shape.depth) || number("--layers", shape.layers) ||
-        number("--heads", shape.heads) || number("--kv-heads", shape.kv_heads) ||
-        number("--dim", shape.dim) || number("--threads", shape.threads) || number("--repeat", shape.repeat))
-      continue;
-    shape.types.push_back(word);
-  }
+  shape.types = bench::read_arguments(argc, argv,
+                                      {{"--depth", &shape.depth},
+                                       {"--layers", &shape.layers},
+                                       {"--heads", &shape.heads},
+                                       {"--kv-heads", &shape.kv_heads},
+                                       {"--dim", &shape.dim},
+                                       {"--threads", &shape.threads},
+                                       {"--repeat", &shape.repeat}});
   if (shape.types.empty()) shape.types = {"f16", "eoptshrinkq:2"};
   std::printf("%s, %lld layers of %lld/%lld heads of %lld, depth %lld, %lld threads; best of %lld\n",
               kernels().name, static_cast<long long>(shape.layers), static_cast<long long>(shape.heads),

@@ -1,7 +1,7 @@
 // Times decoding of several sequences of different lengths, one by one and together in steps. Before it
 // times, it compares what both ways give, bit for bit.
 //
-//   step_bench MODEL [--sequences 8] [--tokens 8] [--depth 100] [--threads 2] [--repeat 5] [--type default]
+//   step_bench MODEL [TYPE] [--sequences 8] [--tokens 8] [--depth 100] [--threads 2] [--repeat 5]
 //
 // Sequence s begins with a prompt of (s + 1) DEPTH / SEQUENCES tokens.
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bench/arguments.h"
 #include "engine/engine.h"
 #include "kv/cache.h"
 #include "model/model.h"
@@ -131,22 +132,15 @@ class Bench {
 
 int main_of(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const auto number = [&](const char* name, std::int64_t& value) {
-      if (word != name || i + 1 >= argc) return false;
-      value = std::max(1ll, std::atoll(argv[++i]));
-      return true;
-    };
-    if (number("--sequences", options.sequences) || number("--tokens", options.tokens) ||
-        number("--depth", options.depth) || number("--threads", options.threads) ||
-        number("--repeat", options.repeat))
-      continue;
-    if (word == "--type" && i + 1 < argc)
-      options.type = argv[++i];
-    else
-      options.model = word;
-  }
+  const auto words = bench::read_arguments(argc, argv,
+                                           {{"--sequences", &options.sequences},
+                                            {"--tokens", &options.tokens},
+                                            {"--depth", &options.depth},
+                                            {"--threads", &options.threads},
+                                            {"--repeat", &options.repeat}});
+  check(!words.empty() && words.size() <= 2, "bench", "usage: step_bench MODEL [TYPE] [--OPTION NUMBER]...");
+  options.model = words[0];
+  if (words.size() == 2) options.type = words[1];
   Bench(options).run();
   return 0;
 }

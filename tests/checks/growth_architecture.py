@@ -29,22 +29,14 @@ ModelConfig read_config(const Gguf& file, const std::string& prefix) {
 LayerWeights load_layer(WeightLoader& from, const std::string& prefix) {
   from.require(prefix + "attn_output.bias");
   LayerWeights layer;
-  layer.attn_norm = from.vector(prefix + "attn_norm", "e");
-  layer.q = from.linear_of_halves(prefix + "attn_q", "qe");
-  layer.k = from.linear_of_halves(prefix + "attn_k", "ke");
-  layer.v = from.linear(prefix + "attn_v", "ke");
-  layer.o = from.linear(prefix + "attn_output", "eq");
+  load_attention(from, prefix, RopeRows::halves, layer);
   load_gated_feed_forward(from, prefix, layer);
   return layer;
 }
 
-std::unique_ptr<Model> load(const Gguf& file, const ModelConfig& config, Backend& backend) {
-  return make_decoder(config, load_weights(file, config, backend, load_layer));
-}
-
 }  // namespace
 
-extern const Architecture NAME = {"NAME", "scratch", read_config, load};
+extern const Architecture NAME = {"NAME", "scratch", read_config, load_decoder<load_layer>};
 
 }  // namespace spectralkv::arch
 """

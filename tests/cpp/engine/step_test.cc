@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cpp/kv/codec_cases.h"
 #include "engine/engine.h"
 #include "kv/cache.h"
 #include "model/model.h"
@@ -156,12 +157,7 @@ INSTANTIATE_TEST_SUITE_P(Types, StepTest,
                          testing::Values("f16", "q8_0,block=64,sink=2", "turboquant:2,block=64",
                                          "eoptshrinkq:2,block=64,window=32,sink=4",
                                          "kivi:2,block=64;layers 1=f32"),
-                         [](const auto& param) {
-                           std::string name = param.param;
-                           for (char& c : name)
-                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-                           return name;
-                         });
+                         [](const auto& param) { return testing_support::test_name(param.param); });
 
 }  // namespace
 }  // namespace spectralkv

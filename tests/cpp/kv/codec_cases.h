@@ -154,14 +154,13 @@ inline Coded code(const Codec& codec, ConstMatrix block, CodecWork& work) {
   return coded;
 }
 
-// |Y - decoded|^2 / |Y|^2 in head space.
-inline double relative_error(const std::string& spec, std::int64_t n, std::int64_t d,
-                             const std::vector<float>& block) {
-  const BuiltCodec built = build_codec(spec, d);
+// |Y - decoded|^2 / |Y|^2 in head space, of a block [n, head_dim].
+inline double relative_error(const Codec& codec, std::int64_t n, const std::vector<float>& block) {
+  const std::int64_t d = codec.head_dim();
   CodecWork work;
-  const Coded coded = code(*built.codec, {block.data(), n, d}, work);
+  const Coded coded = code(codec, {block.data(), n, d}, work);
   std::vector<float> back(block.size());
-  built.codec->leave({coded.rows.data(), n, d}, {back.data(), n, d});
+  codec.leave({coded.rows.data(), n, d}, {back.data(), n, d});
   double error = 0, size = 0;
   for (std::size_t i = 0; i < block.size(); ++i) {
     const double x = static_cast<double>(block[i]), e = x - static_cast<double>(back[i]);
@@ -169,6 +168,10 @@ inline double relative_error(const std::string& spec, std::int64_t n, std::int64
     size += x * x;
   }
   return error / size;
+}
+inline double relative_error(const std::string& spec, std::int64_t n, std::int64_t d,
+                             const std::vector<float>& block) {
+  return relative_error(*build_codec(spec, d).codec, n, block);
 }
 
 }  // namespace spectralkv::testing_support

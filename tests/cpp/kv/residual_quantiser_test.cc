@@ -14,6 +14,7 @@ namespace {
 
 using testing_support::low_rank_and_noise;
 using testing_support::normals;
+using testing_support::relative_error;
 
 // Entries in f32 without the rows of zeros at the end: [rows, 2 bytes], then the rows.
 class PlainResidual final : public ResidualQuantiser {
@@ -69,27 +70,13 @@ std::unique_ptr<Codec> plain_codec(bool factor, bool closed_loop, std::vector<Se
   return make_eoptshrinkq_codec(kDim, options, std::make_unique<PlainResidual>(kDim, seen), "plain");
 }
 
-double error_of(const Codec& codec, const std::vector<float>& block) {
-  CodecWork work;
-  const auto coded = testing_support::code(codec, {block.data(), kTokens, kDim}, work);
-  std::vector<float> back(block.size());
-  codec.leave({coded.rows.data(), kTokens, kDim}, {back.data(), kTokens, kDim});
-  double error = 0, size = 0;
-  for (std::size_t i = 0; i < block.size(); ++i) {
-    const double x = static_cast<double>(block[i]), e = x - static_cast<double>(back[i]);
-    error += e * e;
-    size += x * x;
-  }
-  return error / size;
-}
-
 // A residual without loss: in a closed loop it holds what coarse factors miss, in an open one it does not.
 TEST(ResidualQuantiser, TheLoopGoesThroughIt) {
   std::vector<SealContext> seen;
   const auto block = low_rank_and_noise(kTokens, kDim, 12);
-  EXPECT_LT(error_of(*plain_codec(false, true, seen), block), 1e-11);
-  EXPECT_LT(error_of(*plain_codec(true, true, seen), block), 1e-11);
-  EXPECT_GT(error_of(*plain_codec(true, false, seen), block), 1e-2);
+  EXPECT_LT(relative_error(*plain_codec(false, true, seen), kTokens, block), 1e-11);
+  EXPECT_LT(relative_error(*plain_codec(true, true, seen), kTokens, block), 1e-11);
+  EXPECT_GT(relative_error(*plain_codec(true, false, seen), kTokens, block), 1e-2);
 }
 
 TEST(ResidualQuantiser, BytesBitsAndProductsAreItsOwn) {

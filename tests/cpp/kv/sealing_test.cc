@@ -50,12 +50,7 @@ TEST_P(Sealing, BlocksAreWhatTheCodecMakes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, Sealing, testing::ValuesIn(testing_support::all_specs()),
-                         [](const auto& param) {
-                           std::string name = param.param;
-                           for (char& c : name)
-                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-                           return name;
-                         });
+                         [](const auto& param) { return testing_support::test_name(param.param); });
 
 }  // namespace
 }  // namespace spectralkv

@@ -1,0 +1,27 @@
+// The command line of a bench: --name NUMBER for what it counts, and words for the rest.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace spectralkv::bench {
+
+// Sets the numbers that are named, each at least 1; gives the other words in their order.
+inline std::vector<std::string> read_arguments(int argc, char** argv,
+                                               const std::map<std::string, std::int64_t*>& numbers) {
+  std::vector<std::string> words;
+  for (int i = 1; i < argc; ++i) {
+    const auto number = numbers.find(argv[i]);
+    if (number != numbers.end() && i + 1 < argc)
+      *number->second = std::max(1ll, std::atoll(argv[++i]));
+    else
+      words.emplace_back(argv[i]);
+  }
+  return words;
+}
+
+}  // namespace spectralkv::bench
