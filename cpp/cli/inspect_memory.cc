@@ -10,7 +10,7 @@ namespace spectralkv {
 namespace {
 
 TypeMemory estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {
-  const CacheFormat format({config.n_layers, config.n_kv_heads, config.head_dim}, type, type);
+  const CacheFormat format(config.cache_shape(), type, type);
   const CacheEstimate full = estimate_cache(format, n_ctx);
   return {type, full.least, full.most};
 }

@@ -79,8 +79,8 @@ Session::~Session() = default;
 std::unique_ptr<KvCache> Session::fresh_cache() const {
   const ModelConfig& c = engine_.config();
   return engine_.backend().make_cache(
-      std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim}, options_.type_k,
-                                          options_.type_v, options_.seal_until),
+      std::make_shared<const CacheFormat>(c.cache_shape(), options_.type_k, options_.type_v,
+                                          options_.seal_until),
       options_.n_ctx);
 }
 

@@ -9,14 +9,10 @@
 #include <vector>
 
 #include "kv/codecs.h"
+#include "kv/layout.h"
 #include "kv/report.h"
 
 namespace spectralkv {
-
-struct CacheShape {
-  std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0;
-  std::int64_t first_layer = 0;  // what messages call layer 0
-};
 
 // K or V of a layer.
 struct SideFormat {

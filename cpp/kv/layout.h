@@ -1,4 +1,5 @@
-// Which tokens of a layer are sinks, sealed, or tail: the rule, stated once for every backend.
+// The shape of a model's cache; and which tokens of a layer are sinks, sealed, or tail: the rule, stated once
+// for every backend.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,11 @@
 #include "base/host_device.h"
 
 namespace spectralkv {
+
+struct CacheShape {
+  std::int64_t n_layers = 0, n_kv_heads = 0, head_dim = 0;
+  std::int64_t first_layer = 0;  // what messages call layer 0
+};
 
 // How many tokens make a block, stay exact at the start of the sequence, and stay exact behind the newest.
 struct CacheLayout {

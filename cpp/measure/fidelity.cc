@@ -80,7 +80,7 @@ class Measurement {
       options_.layers.resize(static_cast<std::size_t>(c.n_layers));
       std::iota(options_.layers.begin(), options_.layers.end(), 0);
     }
-    shape_ = {c.n_layers, c.n_kv_heads, c.head_dim};
+    shape_ = c.cache_shape();
     const CacheFormat format(shape_, options_.type_k, options_.type_v);
     for (const std::int64_t l : options_.layers) {
       check(l >= 0 && l < c.n_layers, "measure", "fidelity: layer ", l, " is not within 0 to ",

@@ -156,9 +156,8 @@ class Measurement {
   void compress_prefix(std::span<const Token> tokens) {
     Backend& backend = engine_.backend();
     const ModelConfig& c = engine_.config();
-    const CacheShape shape{c.n_layers, c.n_kv_heads, c.head_dim};
-    const auto exact =
-        backend.make_cache(std::make_shared<const CacheFormat>(shape, "f32", "f32"), std::ssize(tokens));
+    const auto exact = backend.make_cache(std::make_shared<const CacheFormat>(c.cache_shape(), "f32", "f32"),
+                                          std::ssize(tokens));
     TapBackend tap(backend, [&](Step step, std::int64_t layer, const AttentionShape& attention, ConstMatrix,
                                 ConstMatrix k, ConstMatrix v) {
       for (const Session* session : {test_.get(), base_.get()}) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gguf/gguf.h"
+#include "kv/layout.h"
 
 namespace spectralkv {
 
@@ -35,6 +36,7 @@ struct ModelConfig {
       layer_slides;  // per layer: does the window hold there (all, where the file has no pattern)
 
   std::int64_t group() const { return n_heads / n_kv_heads; }  // query heads to a KV head
+  CacheShape cache_shape() const { return {n_layers, n_kv_heads, head_dim}; }
 };
 
 // Reads and checks the configuration; a key that is missing, absurd or not supported is an error that names

@@ -1,9 +1,11 @@
-// The command line of a bench: --name NUMBER for what it counts, and words for the rest.
+// What benches share: a command line of --name NUMBER and words, and a main that says what went wrong.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <map>
 #include <string>
 #include <vector>
@@ -22,6 +24,15 @@ inline std::vector<std::string> read_arguments(int argc, char** argv,
       words.emplace_back(argv[i]);
   }
   return words;
+}
+
+inline int run(int (*program)(int, char**), int argc, char** argv) {
+  try {
+    return program(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
 }
 
 }  // namespace spectralkv::bench

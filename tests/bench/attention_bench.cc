@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -180,10 +179,5 @@ int main_of(int argc, char** argv) {
 }  // namespace spectralkv
 
 int main(int argc, char** argv) {
-  try {
-    return spectralkv::main_of(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return spectralkv::bench::run(spectralkv::main_of, argc, argv);
 }

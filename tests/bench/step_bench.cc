@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,8 +35,7 @@ class Bench {
   explicit Bench(const Options& options)
       : o_(options), engine_(o_.model, EngineOptions{.n_threads = static_cast<int>(o_.threads)}) {
     const ModelConfig& c = engine_.config();
-    const auto format = std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim},
-                                                            o_.type, o_.type);
+    const auto format = std::make_shared<const CacheFormat>(c.cache_shape(), o_.type, o_.type);
     scratch_ = std::make_unique<Scratch>(engine_.backend(), c, std::max<std::int64_t>(512, o_.sequences),
                                          o_.sequences);
     for (std::int64_t s = 0; s < o_.sequences; ++s) {
@@ -149,10 +146,5 @@ int main_of(int argc, char** argv) {
 }  // namespace spectralkv
 
 int main(int argc, char** argv) {
-  try {
-    return spectralkv::main_of(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return spectralkv::bench::run(spectralkv::main_of, argc, argv);
 }

@@ -194,8 +194,7 @@ TEST_P(CudaModel, RecordedPassesOutliveALongerPrompt) {
 TEST_P(CudaModel, StepsOverManySequencesAreTheCpus) {
   Engine cpu(path_, options(false)), gpu(path_, options(true));
   const ModelConfig& c = gpu.config();
-  const auto format = std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim},
-                                                          GetParam(), GetParam());
+  const auto format = std::make_shared<const CacheFormat>(c.cache_shape(), GetParam(), GetParam());
   Scratch scratch(gpu.backend(), c, 400, 5);
   std::vector<std::unique_ptr<KvCache>> caches;
   for (int s = 0; s < 3; ++s) caches.push_back(gpu.backend().make_cache(format, 400));

@@ -26,8 +26,7 @@ class StepTest : public testing::TestWithParam<const char*> {
     engine_ =
         std::make_unique<Engine>(folder_.write("tiny.gguf", model_.bytes()), EngineOptions{.n_threads = 2});
     const ModelConfig& c = engine_->config();
-    format_ = std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim},
-                                                  GetParam(), GetParam());
+    format_ = std::make_shared<const CacheFormat>(c.cache_shape(), GetParam(), GetParam());
     scratch_ = std::make_unique<Scratch>(engine_->backend(), c, kBatch, kBatch);
     // Texts with nothing in common.
     const auto all = model_.text(8 * kContext);

@@ -40,9 +40,8 @@ class Fidelity : public testing::Test {
     });
     const ModelConfig& c = engine_.config();
     Scratch scratch(engine_.backend(), c, kTokens, 1);
-    const auto cache = tap.make_cache(
-        std::make_shared<const CacheFormat>(CacheShape{c.n_layers, c.n_kv_heads, c.head_dim}, "f32", "f32"),
-        kTokens);
+    const auto cache =
+        tap.make_cache(std::make_shared<const CacheFormat>(c.cache_shape(), "f32", "f32"), kTokens);
     const std::vector<Token> text = kTiny.text(kTokens);
     const StepPart part{cache.get(), text, 0};
     engine_.model().forward(tap, scratch, {&part, 1});
