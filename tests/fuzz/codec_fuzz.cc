@@ -55,7 +55,7 @@ std::vector<std::string> fuzz_seeds() {
       std::string seed(reinterpret_cast<const char*>(head), kHead);
       seed.resize(kHead + static_cast<std::size_t>(t.built.codec->max_bytes(t.n)));
       std::vector<std::byte> block(seed.size() - kHead);
-      const auto used = t.built.codec->encode({rows.data(), t.n, t.d}, block.data(), work);
+      const auto used = t.built.codec->encode({rows.data(), t.n, t.d}, {}, block.data(), work);
       seed.resize(kHead + static_cast<std::size_t>(used));
       std::copy_n(reinterpret_cast<const char*>(block.data()), used, seed.begin() + kHead);
       seeds.push_back(std::move(seed));
