@@ -7,6 +7,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:-$root/build/sanitize}
 seconds=$((${2:-60} / 4))
 [ -f "$build/CMakeCache.txt" ] || { echo "fuzz: $build is no build of sanitize.sh" >&2; exit 1; }
+build=$(cd "$build" && pwd)
 cmake --build "$build" --parallel "$(nproc)" --target fuzz_gguf fuzz_codec fuzz_state >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
 cd "$build"
 for target in gguf codec state; do
