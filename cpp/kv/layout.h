@@ -25,6 +25,10 @@ struct CacheLayout {
     const std::int64_t newest = t < seal_until ? t : seal_until;
     return newest < window ? 0 : (newest - window) / block;
   }
+  // Blocks of a layer of t tokens that can be encoded, whether a query reads them as sealed yet or not.
+  SKV_HD constexpr std::int64_t complete_blocks(std::int64_t t) const {
+    return (t < seal_until ? t : seal_until) / block;
+  }
   // Tokens of sealed block b, from position block_begin(b) on: the sinks are left out of the first.
   SKV_HD constexpr std::int64_t block_tokens(std::int64_t b) const { return b == 0 ? block - sink : block; }
   SKV_HD constexpr std::int64_t block_begin(std::int64_t b) const { return b == 0 ? sink : b * block; }

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cuda/codecs/policy.cuh"
-#include "cuda/kv/reduce.cuh"
+#include "cuda/device/reduce.cuh"
 #include "quant/code_math.h"
 #include "quant/factor_math.h"
 
@@ -42,7 +42,7 @@ __device__ inline QuantizedColumn encode_factor(const float* column, int count, 
   double squares = 0, along = 0, length = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
     squares += static_cast<double>(column[i]) * static_cast<double>(column[i]);
-  squares = block_sum(squares, scratch);
+  squares = device::block_sum(squares, scratch);
   const double deviation = sqrt(squares / count);
   const float* const levels = codec.factor_levels + factor_book(bits);
   for (int i = static_cast<int>(threadIdx.x); i < padded; i += kThreads) {
@@ -57,8 +57,8 @@ __device__ inline QuantizedColumn encode_factor(const float* column, int count, 
     along += static_cast<double>(column[i]) * level;
     length += level * level;
   }
-  along = block_sum(along, scratch);
-  return quantized_column(squares, along, block_sum(length, scratch));
+  along = device::block_sum(along, scratch);
+  return quantized_column(squares, along, device::block_sum(length, scratch));
 }
 
 // The same in whole numbers of a unit (quant/factor_math.h).
@@ -70,8 +70,8 @@ __device__ inline void round_factor(const float* column, int count, int padded, 
 __device__ inline double largest_of(const float* column, int count, double* scratch) {
   double top = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
-    top = larger(top, fabs(static_cast<double>(column[i])));
-  return block_max(top, scratch);
+    top = device::larger(top, fabs(static_cast<double>(column[i])));
+  return device::block_max(top, scratch);
 }
 
 // One component: codes, and how they are to be read (kv/codecs/factor_codes.h). All threads call, all get it.
@@ -118,7 +118,7 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const CodecV
   const int lane = static_cast<int>(threadIdx.x) % 32;
   double squares = 0, row_levels = 0, levels = 0;
   for (int c = lane; c < d; c += 32) squares += static_cast<double>(row[c]) * static_cast<double>(row[c]);
-  const double norm = sqrt(warp_sum_double(squares)), inverse = norm > 0 ? 1 / norm : 0;
+  const double norm = sqrt(device::warp_sum(squares)), inverse = norm > 0 ? 1 / norm : 0;
   for (int c = lane; c < d; c += 32) {
     const auto value = static_cast<float>(static_cast<double>(row[c]) * inverse);
     const unsigned code = nearest_code(codec.boundaries, codec.coded.bits, value);
@@ -129,9 +129,9 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const CodecV
   }
   if (codec.scale == RowScale::norm) return saturating_f16(norm);
   if (codec.scale == RowScale::unbiased) return saturating_f16(norm / (1.0 - codec.distortion));
-  const double levels_levels = warp_sum_double(levels);
+  const double levels_levels = device::warp_sum(levels);
   if (codec.scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
-  return saturating_f16(warp_sum_double(row_levels) / levels_levels);
+  return saturating_f16(device::warp_sum(row_levels) / levels_levels);
 }
 
 // The components of a block of codes into its slot, and what stands before them; `components` [rank] in

@@ -41,6 +41,13 @@ class DeviceBuffer {
   void read(std::span<T> to, Stream stream, std::size_t at = 0) const {
     copy_to_host(to.data(), data_ + at, to.size_bytes(), stream);
   }
+  // The value at `at`, once the stream has been waited for.
+  T read_one(std::size_t at, Stream stream) const {
+    T value{};
+    read({&value, 1}, stream, at);
+    synchronize(stream);
+    return value;
+  }
   // Grows to n values; what it held is lost then.
   void reserve(std::size_t n) {
     if (n > size_) *this = DeviceBuffer(n);

@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads)
     entered[at * d + c] = y[c];
     top = fmaxf(top, fabsf(y[c]));
   }
-  top = warp_max(top);
+  top = device::warp_max(top);
   if (thread % 32 == 0) tops[warp] = top;
   __syncthreads();
   for (int w = 0; w < kWarps; ++w) top = fmaxf(top, tops[w]);

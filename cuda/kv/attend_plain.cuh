@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/codecs/codecs.cuh"
+#include "cuda/device/reduce.cuh"
 #include "cuda/kv/attend.h"
 
 namespace spectralkv::device_kv {
@@ -11,15 +12,6 @@ namespace spectralkv::device_kv {
 // 2].
 SKV_HD inline int plain_shared_floats(int g, int d) {
   return g * d + kWarps * g * 32 + kWarps * g * (d + 2);
-}
-
-__device__ inline float warp_max(float x) {
-  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
-  return x;
-}
-__device__ inline float warp_sum(float x) {
-  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
-  return x;
 }
 
 // Merges the warps' states [warps, G, d + 2] in shared memory into the item's. count: rows in use.
@@ -82,13 +74,13 @@ struct PlainWarp {
       SKV_UNROLL
       for (int r = 0; r < G; ++r) {
         if (token >= end || !visible(r, token)) s[r] = -INFINITY;
-        const float here = warp_max(s[r]), next = fmaxf(top[r], here);
+        const float here = device::warp_max(s[r]), next = fmaxf(top[r], here);
         float p = 0;
         if (here > -INFINITY) {
           const float shrink = device::fast_exp(top[r] - next);  // 0 for the first
           for (int i = 0; i < 8; ++i) acc[r][i] *= shrink;
           p = device::fast_exp(s[r] - next);
-          sum[r] = sum[r] * shrink + warp_sum(p);
+          sum[r] = sum[r] * shrink + device::warp_sum(p);
           top[r] = next;
         }
         probabilities[r * 32 + lane] = p;

@@ -19,17 +19,10 @@ struct DeviceSide {
   device::DeviceBuffer<std::uint8_t*> blocks;
   device::DeviceBuffer<std::uint32_t> sizes;
   device::DeviceBuffer<PageCursor> cursor;
-  std::vector<std::shared_ptr<device::DeviceBuffer<std::uint8_t>>> pages;  // of forks together
-  std::uint64_t most_used = 0;  // of the last page: at least what its cursor says
-  std::int64_t row_bytes = 0;   // of an exact row
+  Pages<device::DeviceBuffer<std::uint8_t>> pages;
+  std::int64_t row_bytes = 0;  // of an exact row
 
-  std::uint8_t* page() const { return pages.back()->data(); }
-  std::uint64_t page_bytes() const { return pages.empty() ? 0 : pages.back()->size(); }
-  // A page that takes at least two times `most` bytes.
-  void add_page(std::uint64_t most);
-  // The next block goes into the last page, behind `used` bytes; or into another one, where a fork may read
-  // what stands there.
-  void write_cursor(std::uint64_t used, device::Stream stream);
+  void write_cursor(const PageCursor& to, device::Stream stream);
 };
 
 struct DeviceLayer {
@@ -59,9 +52,6 @@ struct DeviceCache::State {
   void seal_until(std::size_t l, std::int64_t count, device::Stream stream);
   // Encodes all complete blocks, beside what else runs.
   void seal_complete();
-  // Room for blocks of `most` bytes more, in the page that is being filled or in another one behind it.
-  // Blocks are usually much smaller; what they leave is taken by the next.
-  void make_room(device_kv::DeviceSide& side, std::uint64_t most, device::Stream stream);
   void drop_blocks(std::size_t l, std::int64_t keep);
   void restore_rows(std::size_t l, std::int64_t b, std::int64_t rows);
   void reset();

@@ -8,26 +8,18 @@
 #include "cuda/kv/attend_ends.cuh"
 #include "cuda/kv/cache_state.h"
 #include "cuda/kv/seal_encode.cuh"
+#include "kv/ring.h"
 
 namespace spectralkv {
 
 using device::DeviceBuffer;
 using device_kv::DeviceLayer;
 using device_kv::DeviceSide;
-using device_kv::PageCursor;
 
 namespace {
 
 std::size_t size_of(std::int64_t n) {
   return static_cast<std::size_t>(n);
-}
-
-template <class T>
-T read_one(const DeviceBuffer<T>& buffer, std::size_t at, device::Stream stream) {
-  T value{};
-  buffer.read({&value, 1}, stream, at);
-  device::synchronize(stream);
-  return value;
 }
 
 }  // namespace
@@ -48,9 +40,7 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
     view.layer = static_cast<int>(l);
     view.heads = static_cast<int>(heads);
     view.d = static_cast<int>(d);
-    const std::int64_t most =
-        std::max(layout.block + layout.window, type(l).tail_capacity(n_ctx)) + device_kv::kChunk;
-    view.ring_tokens = (most + layout.block - 1) / layout.block * layout.block;
+    view.ring_tokens = ring_rows(type(l), n_ctx, device_kv::kChunk);
     view.position = positions.data();
     view.fault = fault.data();
     const std::int64_t n_blocks = n_ctx / layout.block + 1;
@@ -116,7 +106,7 @@ void DeviceCache::State::become(const State& from) {
       copy(side.blocks, source.blocks, n * sizeof(std::uint8_t*));
       copy(side.sizes, source.sizes, n * sizeof(std::uint32_t));
       side.pages = source.pages;
-      if (!side.pages.empty()) side.write_cursor(side.page_bytes(), work.main);
+      if (!side.pages.empty()) side.write_cursor(side.pages.place_behind(side.pages.last_bytes()), work.main);
     }
   }
 }
@@ -127,39 +117,9 @@ void device_kv::DeviceWork::wait_for_sealing(device::Stream stream) {
   seal_pending = false;
 }
 
-void DeviceCache::State::make_room(DeviceSide& side, std::uint64_t most, device::Stream stream) {
-  if (!side.pages.empty() && side.most_used + most > side.page_bytes()) {
-    PageCursor cursor = read_one(side.cursor, 0, stream);
-    const bool in_last = cursor.page == side.page();
-    side.most_used = in_last ? cursor.used : 0;
-    if (in_last && side.most_used + most > side.page_bytes()) {
-      // What is left of this page is still filled.
-      side.add_page(most);
-      cursor.next = side.page();
-      cursor.next_size = side.page_bytes();
-      side.cursor.write({&cursor, 1}, stream);
-      device::synchronize(stream);
-    }
-  } else if (side.pages.empty()) {
-    side.add_page(most);
-    side.write_cursor(0, stream);
-  }
-  side.most_used += most;
-}
-
-void DeviceSide::add_page(std::uint64_t most) {
-  constexpr std::uint64_t kPageBytes = 1 << 20;
-  pages.push_back(
-      std::make_shared<DeviceBuffer<std::uint8_t>>(static_cast<std::size_t>(std::max(kPageBytes, 2 * most))));
-  most_used = 0;
-}
-
-void DeviceSide::write_cursor(std::uint64_t used, device::Stream stream) {
-  if (pages.back().use_count() > 1) used = page_bytes();
-  const PageCursor at{page(), used, page_bytes(), nullptr, 0};
-  cursor.write({&at, 1}, stream);
+void DeviceSide::write_cursor(const PageCursor& to, device::Stream stream) {
+  cursor.write({&to, 1}, stream);
   device::synchronize(stream);
-  most_used = used;
 }
 
 // Keeps the first `keep` blocks of a layer, and the pages that they are in.
@@ -169,16 +129,11 @@ void DeviceCache::State::drop_blocks(std::size_t l, std::int64_t keep) {
   const std::int64_t held = layer.sealed;
   layer.sealed = keep;
   for (DeviceSide& side : layer.side) {
-    if (keep == 0) {
-      side.pages.clear();
-      side.most_used = 0;
-      continue;
-    }
-    if (keep >= held) continue;
+    if (keep == 0) side.pages.clear();
+    if (keep == 0 || keep >= held) continue;
     const std::uint8_t* const end =
-        read_one(side.blocks, size_of(keep * format.shape().n_kv_heads), work.main);
-    while (end < side.page() || end >= side.page() + side.page_bytes()) side.pages.pop_back();
-    side.write_cursor(static_cast<std::uint64_t>(end - side.page()), work.main);
+        side.blocks.read_one(size_of(keep * format.shape().n_kv_heads), work.main);
+    side.write_cursor(side.pages.keep_until(end), work.main);
   }
 }
 
@@ -188,7 +143,7 @@ void DeviceCache::State::restore_rows(std::size_t l, std::int64_t b, std::int64_
   const auto& view = layer.view;
   for (DeviceSide& side : layer.side)
     for (std::int64_t h = 0; h < view.heads && rows > 0; ++h) {
-      const std::uint8_t* const from = read_one(side.blocks, size_of(b * view.heads + h), work.main);
+      const std::uint8_t* const from = side.blocks.read_one(size_of(b * view.heads + h), work.main);
       const std::int64_t row = h * view.ring_tokens + b * view.block % view.ring_tokens;
       device::copy_on_device(side.ring.data() + row * side.row_bytes, from, size_of(rows * side.row_bytes),
                              work.main);
@@ -250,7 +205,7 @@ std::unique_ptr<KvCache> DeviceCache::twin(std::int64_t n_ctx) const {
 
 void DeviceCache::check_rows() const {
   const State& s = *state_;
-  const unsigned long long code = read_one(s.fault, 0, s.work.main);
+  const unsigned long long code = s.fault.read_one(0, s.work.main);
   if (code == 0) return;
   const auto heads = static_cast<unsigned long long>(s.format.shape().n_kv_heads), at = code - 1,
              rest = at / heads;

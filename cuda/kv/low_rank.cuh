@@ -162,7 +162,7 @@ struct SmallSide {
       const int r = first_rank + 2 * t + i;
       value[i] = narrow >> r & 1u ? along[i] * (device::f16_to_f32(shares[r]) * unit) : 0;
     }
-    const float top = warp_max(fmaxf(fabsf(value[0]), fabsf(value[1])));
+    const float top = device::warp_max(fmaxf(fabsf(value[0]), fabsf(value[1])));
     scale = top > 1e-30f ? top * (1.0f / 1024) : 1;
     const float inverse = 1 / scale;
     const SplitPair pair(value[0] * inverse, value[1] * inverse);

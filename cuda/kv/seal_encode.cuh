@@ -10,7 +10,7 @@
 #pragma once
 
 #include "cuda/codecs/codecs.cuh"
-#include "cuda/kv/reduce.cuh"
+#include "cuda/device/reduce.cuh"
 #include "cuda/kv/seal.h"
 
 namespace spectralkv::device_kv {
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) seal_vectors(const SKV_GRID_CONSTANT
       b[i] = sum;
       squares += sum * sum;
     }
-    double scale = 1 / sqrt(block_sum(squares, scratch));
+    double scale = 1 / sqrt(device::block_sum(squares, scratch));
     for (int i = thread; i < longer; i += kThreads) b[i] *= scale;
     // The products of two small outliers beside a huge one keep a little of the huge one.
     for (int pass = 0; pass < 2; ++pass) {
@@ -44,24 +44,24 @@ __global__ void __launch_bounds__(kThreads) seal_vectors(const SKV_GRID_CONSTANT
         const double* const earlier = vectors + static_cast<std::int64_t>(e) * longer;
         double dot = 0;
         for (int i = thread; i < longer; i += kThreads) dot += earlier[i] * b[i];
-        dot = block_sum(dot, scratch);
+        dot = device::block_sum(dot, scratch);
         for (int i = thread; i < longer; i += kThreads) b[i] -= dot * earlier[i];
       }
       squares = 0;
       for (int i = thread; i < longer; i += kThreads) squares += b[i] * b[i];
-      scale = 1 / sqrt(block_sum(squares, scratch));
+      scale = 1 / sqrt(device::block_sum(squares, scratch));
       for (int i = thread; i < longer; i += kThreads) b[i] *= scale;
     }
     // The sign: the first largest magnitude of the right vector.
     const double* const right = transposed ? b : a;
     const int right_length = transposed ? longer : p;
     double top = 0;
-    for (int i = thread; i < right_length; i += kThreads) top = larger(top, fabs(right[i]));
-    top = block_max(top, scratch);
+    for (int i = thread; i < right_length; i += kThreads) top = device::larger(top, fabs(right[i]));
+    top = device::block_max(top, scratch);
     double first = 0;  // rising with an earlier place
     for (int i = thread; i < right_length; i += kThreads)
-      if (fabs(right[i]) == top) first = larger(first, right_length - i);
-    first = block_max(first, scratch);
+      if (fabs(right[i]) == top) first = device::larger(first, right_length - i);
+    first = device::block_max(first, scratch);
     const double sign = right[right_length - static_cast<int>(first)] < 0 ? -1.0 : 1.0;
     float* const left_out = args.factors + (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * longer;
     float* const right_out = left_out + static_cast<std::int64_t>(kMostRank) * longer;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "cuda/codecs/codecs.cuh"
+#include "cuda/device/reduce.cuh"
 #include "cuda/kv/attend_ends.cuh"
-#include "cuda/kv/reduce.cuh"
 #include "cuda/kv/seal.h"
 #include "quant/factor_math.h"
 #include "spectral/spectrum_math.h"
@@ -38,9 +38,9 @@ __global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT Se
         const double value = exact_value(args, item, t, c);
         squares += value * value;
       }
-      top = larger(top, sqrt(warp_sum_double(squares)));
+      top = device::larger(top, sqrt(device::warp_sum(squares)));
     }
-    top = block_max(top, scratch);
+    top = device::block_max(top, scratch);
     if (top < 1e300) exponent = block_exponent(top);  // a fault was recorded when a row is not finite
     if (thread == 0) args.exponents[item] = exponent;
   }
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kThreads) seal_spectrum(const SKV_GRID_CONSTAN
     const double left = sqrt(values[i]) - (i == thread ? shrunken : 0.0);
     residual += left * left;
   }
-  residual = block_sum(residual, scratch);
+  residual = device::block_sum(residual, scratch);
   if (!codec.closed_loop) residual *= codec.distortion;
   if (thread == 0) args.allowed[item] = allowed_factor_error(residual, args.n, args.layer.d);
 }

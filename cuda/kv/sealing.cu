@@ -74,7 +74,10 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
     for (int which = 0; which < 2; ++which) {
       const std::int64_t most = type_side(l, which).codec().max_bytes(layer.view.block);
       slot_bytes = std::max(slot_bytes, (most + 15) / 16 * 16);
-      make_room(layer.side[which], static_cast<std::uint64_t>(layer.view.heads * (most + 16)), stream);
+      DeviceSide& side = layer.side[which];
+      const auto moved = side.pages.make_room(static_cast<std::uint64_t>(layer.view.heads * (most + 16)),
+                                              [&] { return side.cursor.read_one(0, stream); });
+      if (moved) side.write_cursor(*moved, stream);
     }
     const device_kv::SealArgs args = make_args(work.seal, layer, layer.sealed, slot_bytes);
     const auto heads = static_cast<unsigned>(layer.view.heads), items = 2 * heads,
@@ -101,9 +104,7 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
 }
 
 void DeviceCache::State::seal_complete() {
-  const auto complete = [this](std::size_t l) {
-    return std::min(n_tokens, type(l).layout.seal_until) / type(l).layout.block;
-  };
+  const auto complete = [this](std::size_t l) { return type(l).layout.complete_blocks(n_tokens); };
   bool any = false;
   for (std::size_t l = 0; l < layers.size(); ++l) any |= layers[l].sealed < complete(l);
   if (!any) return;

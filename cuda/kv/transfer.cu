@@ -6,6 +6,7 @@
 #include "cuda/codecs/codecs.cuh"
 #include "cuda/kv/cache_state.h"
 #include "kv/layer_state.h"
+#include "kv/ring.h"
 
 namespace spectralkv {
 
@@ -18,16 +19,6 @@ std::size_t size_of(std::int64_t n) {
   return static_cast<std::size_t>(n);
 }
 
-// Calls copy(ring row, tail row, rows) for the runs of a head's tail that do not cross the ring's end.
-template <class Copy>
-void ring_runs(const device_kv::LayerView& view, std::int64_t begin, std::int64_t end, const Copy& copy) {
-  for (std::int64_t t = begin; t < end;) {
-    const std::int64_t row = t % view.ring_tokens, n = std::min(end - t, view.ring_tokens - row);
-    copy(row, t - begin, n);
-    t += n;
-  }
-}
-
 }  // namespace
 
 std::vector<SealedBlock> DeviceCache::State::read_blocks(std::size_t l, int which) const {
@@ -37,26 +28,22 @@ std::vector<SealedBlock> DeviceCache::State::read_blocks(std::size_t l, int whic
   std::vector<std::uint32_t> sizes(n);
   side.blocks.read(places, work.main);
   side.sizes.read(sizes, work.main);
-  std::vector<Buffer<std::uint8_t>> pages;
+  std::vector<Buffer<std::uint8_t>> images;  // of the pages
   for (const auto& page : side.pages) {
-    pages.emplace_back(page->size());
-    page->read(pages.back().span(), work.main);
+    images.emplace_back(page->size());
+    page->read(images.back().span(), work.main);
   }
   device::synchronize(work.main);
   const BlockPool pool;
   std::vector<SealedBlock> blocks;
-  std::size_t page = 0;
+  auto page = side.pages.begin();
+  auto image = images.begin();
   for (std::size_t first = 0; first < n; first += heads) {
     std::vector<std::span<const std::byte>> of_heads;
     for (std::size_t i = first; i < first + heads; ++i) {
-      const auto inside = [&](std::size_t p) {
-        return places[i] >= side.pages[p]->data() &&
-               places[i] < side.pages[p]->data() + side.pages[p]->size();
-      };
-      while (!inside(page)) ++page;  // blocks fill the pages in order
-      of_heads.push_back(
-          std::as_bytes(pages[page].span())
-              .subspan(static_cast<std::size_t>(places[i] - side.pages[page]->data()), sizes[i]));
+      for (; !side.pages.holds(**page, places[i]); ++page) ++image;  // blocks fill the pages in order
+      of_heads.push_back(std::as_bytes(image->span())
+                             .subspan(static_cast<std::size_t>(places[i] - (*page)->data()), sizes[i]));
     }
     blocks.emplace_back(pool, of_heads);
   }
@@ -74,15 +61,15 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
   std::uint64_t used = 0;
   const auto flush = [&] {
     if (side.pages.empty()) return;
-    device::copy_to_device(side.page(), image.data(), used, work.main);
-    side.write_cursor(used, work.main);
+    device::copy_to_device(side.pages.last(), image.data(), used, work.main);
+    side.write_cursor(side.pages.place_behind(used), work.main);
   };
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     const std::uint64_t most = static_cast<std::uint64_t>(blocks[b].bytes()) + 16 * heads;
-    if (side.pages.empty() || used + most > side.page_bytes()) {
+    if (side.pages.empty() || used + most > side.pages.last_bytes()) {
       flush();
-      side.add_page(most);
-      image = Buffer<std::uint8_t>::zeros(side.page_bytes());
+      side.pages.add(most);
+      image = Buffer<std::uint8_t>::zeros(side.pages.last_bytes());
       used = 0;
     }
     for (std::size_t h = 0; h < heads; ++h) {
@@ -91,7 +78,7 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
           device_kv::place_of(view.side[which].codec, view.block_tokens(static_cast<std::int64_t>(b)),
                               reinterpret_cast<const std::uint8_t*>(from.data()), used);
       std::memcpy(image.data() + at, from.data(), from.size());
-      places.push_back(side.page() + at);
+      places.push_back(side.pages.last() + at);
       sizes.push_back(static_cast<std::uint32_t>(from.size()));
       used = at + from.size();
     }
@@ -108,7 +95,7 @@ void DeviceCache::State::read_exact_rows(std::size_t l, int which, std::int64_t 
   const auto& view = layers[l].view;
   const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens);
   for (std::int64_t h = 0; h < view.heads; ++h)
-    ring_runs(view, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
+    ring_runs(view.ring_tokens, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
       device::copy_to_host(to.tail.data() + (h * capacity + at) * side.row_bytes,
                            side.ring.data() + (h * view.ring_tokens + row) * side.row_bytes,
                            size_of(n * side.row_bytes), work.main);
@@ -123,7 +110,7 @@ void DeviceCache::State::write_exact_rows(std::size_t l, int which, std::int64_t
   const auto& view = layers[l].view;
   const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens);
   for (std::int64_t h = 0; h < view.heads; ++h)
-    ring_runs(view, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
+    ring_runs(view.ring_tokens, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
       device::copy_to_device(side.ring.data() + (h * view.ring_tokens + row) * side.row_bytes,
                              from.tail.data() + (h * capacity + at) * side.row_bytes,
                              size_of(n * side.row_bytes), work.main);

@@ -5,16 +5,9 @@
 
 #include "cuda/codecs/codec_view.h"
 #include "kv/layout.h"
+#include "kv/pages.h"
 
 namespace spectralkv::device_kv {
-
-// Where the next block of a layer's K or V goes: into `page`, or, where that has no room left, into `next`.
-struct PageCursor {
-  std::uint8_t* page;
-  std::uint64_t used, size;  // bytes of it
-  std::uint8_t* next;        // an empty one, or null
-  std::uint64_t next_size;
-};
 
 struct SideView {
   CodecView codec;

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cuda/ops/reduce.cuh"
+#include "cuda/device/reduce.cuh"
 
 namespace spectralkv::cuda {
 
@@ -23,12 +23,12 @@ struct QuantRows {
 // multiple of 32.
 __device__ __forceinline__ void put_quantised(float value, std::int64_t at, const QuantRows& to) {
   const unsigned lane = threadIdx.x % 32;
-  const float most = warp_max(fabsf(value));
+  const float most = device::warp_max(fabsf(value));
   const float scale = most / 127.0f;
   const int code = most > 0 ? __float2int_rn(value / scale) : 0;
   int sum = code;
-  for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
-  const int last = __shfl_sync(kAllLanes, sum, 16);
+  for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(device::kAllLanes, sum, step);
+  const int last = __shfl_sync(device::kAllLanes, sum, 16);
   to.codes[at + lane] = static_cast<std::int8_t>(code);
   if (lane == 0)
     to.scales[at / 32] = {

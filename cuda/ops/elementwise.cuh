@@ -28,7 +28,7 @@ __global__ void rms_norm_kernel(NormArgs a) {
     if (a.y != nullptr) x[c] = value += a.y[blockIdx.x * a.y_stride + c];
     squares += value * value;
   }
-  const float scale = rsqrtf(block_sum(squares, part) / static_cast<float>(a.cols) + a.eps);
+  const float scale = rsqrtf(device::block_sum(squares, part) / static_cast<float>(a.cols) + a.eps);
   float* const out = a.out + blockIdx.x * a.out_stride;
   for (std::int64_t c = threadIdx.x; c < a.cols; c += blockDim.x) {
     const float value = x[c] * scale * a.gain[c];

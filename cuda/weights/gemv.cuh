@@ -81,7 +81,7 @@ __device__ __forceinline__ void finish_rows(float (&sums)[kGemvRows], const Gemv
   __shared__ float part[kGemvThreads / 32][kGemvRows];
 #pragma unroll
   for (int r = 0; r < kGemvRows; ++r) {
-    const float sum = warp_sum(sums[r]);
+    const float sum = device::warp_sum(sums[r]);
     if (threadIdx.x % 32 == 0) part[threadIdx.x / 32][r] = sum;
   }
   __syncthreads();

@@ -1,0 +1,52 @@
+// Sums and maxima over a warp and over a block of threads.
+#pragma once
+
+#include "cuda/device/device.h"
+
+namespace spectralkv::device {
+
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+__device__ __forceinline__ float larger(float a, float b) {
+  return fmaxf(a, b);
+}
+__device__ __forceinline__ double larger(double a, double b) {
+  return a < b ? b : a;
+}
+
+// Of all 32 lanes, in every lane.
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAllLanes, value, step);
+  return value;
+}
+template <class T>
+__device__ __forceinline__ T warp_max(T value) {
+  for (int step = 16; step > 0; step /= 2) value = larger(value, __shfl_xor_sync(kAllLanes, value, step));
+  return value;
+}
+
+// Of all threads of a block of whole warps, in every thread; all call. scratch: one value a warp, in shared
+// memory, free for others only after the next barrier.
+template <class T>
+__device__ __forceinline__ T block_sum(T value, T* scratch) {
+  value = warp_sum(value);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  T sum = 0;
+  for (unsigned w = 0; w < blockDim.x / 32; ++w) sum += scratch[w];
+  return sum;
+}
+template <class T>
+__device__ __forceinline__ T block_max(T value, T* scratch) {
+  value = warp_max(value);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  T top = scratch[0];
+  for (unsigned w = 1; w < blockDim.x / 32; ++w) top = larger(top, scratch[w]);
+  return top;
+}
+
+}  // namespace spectralkv::device
