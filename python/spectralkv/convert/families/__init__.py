@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spectralkv.convert.errors import ConvertError
-from spectralkv.convert.families import llama, mistral, qwen2
+from spectralkv.convert.families import granite, llama, mistral, mistral3, mixtral, qwen2, qwen3, smollm3
 from spectralkv.convert.family import Family
 from spectralkv.convert.forms import check_form
 
@@ -14,6 +14,11 @@ FAMILIES = (
     llama.FAMILY,
     mistral.FAMILY,
     qwen2.FAMILY,
+    qwen3.FAMILY,
+    granite.FAMILY,
+    smollm3.FAMILY,
+    mixtral.FAMILY,
+    mistral3.FAMILY,
 )
 
 

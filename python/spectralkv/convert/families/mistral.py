@@ -42,14 +42,14 @@ TENSORS = TensorNames(
 )
 
 
-def _window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
+def window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
     if read.values.get("sliding_window") is None:
         return 0, None
     return read.size("sliding_window"), read.values.get("layer_types")
 
 
 def _read_config(config: dict[str, Any], path: Path) -> Shape:
-    return read_hf_config(config, path, _window)
+    return read_hf_config(config, path, window)
 
 
 def _read_params(params: dict[str, Any], path: Path) -> Shape:
