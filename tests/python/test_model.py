@@ -14,6 +14,7 @@ from reference import llama as reference
 from support.tiny_model import TinyModel, tensors, write_tiny_model
 
 from spectralkv import Llama
+from spectralkv.mixtures import QUANTIZATIONS
 from spectralkv.quantize import QuantizeOptions, quantize
 
 IDS = [int(t) for t in np.random.default_rng(5).integers(0, 320, 150)]
@@ -69,6 +70,11 @@ def logits(path: str, ids: list[int], **options: object) -> np.ndarray:
         return np.array(model.scores)
 
 
+def relative_error(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """By row."""
+    return np.asarray(np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1))
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_equals_the_numpy_twin(name: str, make_tiny: Callable[..., str]) -> None:
     model = TinyModel(**VARIANTS[name])
@@ -76,8 +82,7 @@ def test_equals_the_numpy_twin(name: str, make_tiny: Callable[..., str]) -> None
     got = logits(make_tiny(**VARIANTS[name]), IDS, type_k="f32", type_v="f32")
     # A pass of some 15 sums of at most 320 terms a layer in f32, each off by less than n eps: 15 * 320 * 6e-8 = 3e-4,
     # if all were off in one direction.
-    error = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
-    assert error.max() < 1e-4
+    assert relative_error(got, expected).max() < 1e-4
 
 
 @pytest.mark.parametrize("shape", [{}, {"n_experts": 4}], ids=["dense", "experts"])
@@ -97,8 +102,26 @@ def test_weight_types_follow_their_error(
     }
     expected = reference.forward(model, w, IDS)
     got = logits(make_tiny(weight_type=weight_type, **shape), IDS, type_k="f32", type_v="f32", activations="f32")
-    error = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
-    assert error.max() < 3e-4
+    assert relative_error(got, expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", [kind for kind in QUANTIZATIONS if kind not in ("F32", "F16", "BF16")])
+def test_experts_of_every_quantisation(kind: str, tmp_path: Path) -> None:
+    """Slices of a quantised tensor against the twin on what they decode to; in 8 bits whatever is beside a row."""
+    from gguf import GGUFReader
+    from gguf.quants import dequantize
+
+    model = TinyModel(n_embd=256, n_ff=256, n_experts=3, scale=0.06)
+    plain = write_tiny_model(tmp_path / "f32.gguf", model)
+    [path] = quantize(plain, tmp_path / "q.gguf", kind, QuantizeOptions(quiet=True))
+    weights = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(path).tensors}
+    assert weights["blk.1.ffn_down_exps.weight"].shape == (3, 256, 256)
+    expected = reference.forward(model, weights, IDS[:60])
+    error = relative_error(logits(str(path), IDS[:60], type_k="f32", type_v="f32", activations="f32"), expected)
+    assert error.max() < 1e-4
+    in_8_bits = logits(str(path), IDS[:60], type_k="f32", type_v="f32")
+    assert np.median(relative_error(in_8_bits, expected)) < 0.05  # another expert may be chosen for a few
+    np.testing.assert_array_equal(logits(str(path), IDS[:60], type_k="f32", type_v="f32", n_batch=7), in_8_bits)
 
 
 def pairs_of_halves(w: dict[str, np.ndarray], model: TinyModel) -> dict[str, np.ndarray]:
