@@ -13,7 +13,7 @@ from support.hf_checkpoint import HfModel, from_stored, hf_config, hf_tensors, w
 from support.tiny_model import TinyModel
 
 from spectralkv import Llama, _core
-from spectralkv.convert import ConvertOptions, convert
+from spectralkv.convert import ConvertError, ConvertOptions, convert
 from spectralkv.convert.families import FAMILIES
 from spectralkv.convert.safetensors import SafetensorsFile
 from spectralkv.quantize import QuantizeOptions, quantize
@@ -321,6 +321,28 @@ def test_mistral_form_equals_hugging_faces(tmp_path: Path) -> None:
     folder = write_mistral(tmp_path / "mistral", model, params, words)
     [own] = convert(folder, tmp_path / "own.gguf", QUIET)
     assert np.array_equal(logits(own), logits(hf))
+
+
+def test_mistrals_growing_queries_equal_hugging_faces(tmp_path: Path) -> None:
+    """Of Ministral 3 in both forms; written with one context for yarn and for the growth."""
+    model = HfModel(**MISTRAL3)
+    [hf] = convert(write_hf(tmp_path / "hf", model), tmp_path / "hf.gguf", QUIET)
+    params: dict[str, Any] = {"dim": 64, "n_layers": 2, "head_dim": 16, "hidden_dim": 96, "n_heads": 4}
+    params |= {"n_kv_heads": 2, "norm_eps": 1e-5, "vocab_size": 320, "rope_theta": 1e5, "max_seq_len": 512}
+    params["yarn"] = {"factor": 4.0, "original_max_position_embeddings": 64, "beta": 32, "alpha": 1}
+    params["yarn"] |= {"apply_scale": False}
+    params["llama_4_scaling"] = {"original_max_position_embeddings": 64, "beta": 0.1}
+    words = [bytes([i]) for i in range(256)] + [b"he"]
+    folder = write_mistral(tmp_path / "mistral", model, params, words)
+    [own] = convert(folder, tmp_path / "own.gguf", QUIET)
+    assert np.array_equal(logits(own), logits(hf))
+    metadata = _core.gguf_info(str(own))["metadata"]
+    assert metadata["general.architecture"] == "mistral3"
+    assert metadata["mistral3.attention.temperature_scale"] == pytest.approx(0.1)
+    params["llama_4_scaling"]["original_max_position_embeddings"] = 32
+    write_json(folder / "params.json", params)
+    with pytest.raises(ConvertError, match="'llama_4_scaling' has a context of 32, which is not that of 'yarn'"):
+        convert(folder, tmp_path / "other.gguf", QUIET)
 
 
 def test_mistral_windows_of_some_layers_and_yarn(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def family_of(config: dict[str, Any], path: Path, consolidated: bool) -> Family:
     """That of a config.json, or of Mistral's own files. ConvertError names one that is not supported, and those that
     are."""
     if consolidated:
-        return mistral.OWN_FILES
+        return mistral3.OWN_FILES if config.get(mistral3.OWN_GROWTH) else mistral.OWN_FILES
     check_form(config, {"architectures": [str], "model_type": str}, path)
     names = config.get("architectures") or [f"model_type {config.get('model_type')!r}"]
     for family in FAMILIES:

@@ -9,8 +9,9 @@ from typing import Any
 from spectralkv.convert.config import Reader, Shape, read_hf_config
 from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.families import mistral
+from spectralkv.convert.forms import check_form
 
-GROWTH = "llama_4_scaling_beta"
+GROWTH, OWN_GROWTH = "llama_4_scaling_beta", "llama_4_scaling"  # of Hugging Face's files, and of Mistral's own
 
 
 def _read_config(config: dict[str, Any], path: Path) -> Shape:
@@ -25,4 +26,16 @@ def _read_config(config: dict[str, Any], path: Path) -> Shape:
     return replace(shape, own_keys=(("attention.temperature_scale", growth),))
 
 
+def _read_params(params: dict[str, Any], path: Path) -> Shape:
+    """Of params.json. GGUF has one key for the context that yarn stretches and for that of the growth."""
+    check_form(params, {OWN_GROWTH: {"beta": float, "original_max_position_embeddings": int}}, path)
+    shape = mistral.read_params(params, path, known=(OWN_GROWTH,))
+    growth = Reader(params[OWN_GROWTH], path)
+    context = growth.size("original_max_position_embeddings")
+    if shape.rope.scaling != "yarn" or shape.rope.original_context != context:
+        raise ConvertError(f"{path}: '{OWN_GROWTH}' has a context of {context}, which is not that of 'yarn'")
+    return replace(shape, own_keys=(("attention.temperature_scale", growth.factor("beta", 0)),))
+
+
 FAMILY = replace(mistral.FAMILY, checkpoints=("Ministral3ForCausalLM",), arch="mistral3", read=_read_config)
+OWN_FILES = replace(mistral.OWN_FILES, arch="mistral3", read=_read_params)
