@@ -80,7 +80,7 @@ struct TinyModel {
   std::uint64_t seed = 1;
   std::string name = "tiny";
   std::string arch = "llama";  // a row of tiny_architectures()
-  TinyKeys changed;            // in place of what the file would have
+  TinyKeys changed = {};       // in place of what the file would have
 
   std::string bytes() const { return builder().build(); }
   std::uint32_t layers() const { return std::max(n_layers, tiny_architecture(arch).extras.least_layers); }

@@ -72,6 +72,11 @@ TEST_P(EveryArchitecture, EveryTensorMatters) {
   }
 }
 
+TEST_P(EveryArchitecture, SaysWhatItIs) {
+  const Engine engine(folder_.write("tiny.gguf", model_.bytes()), EngineOptions{.n_threads = 1});
+  EXPECT_TRUE(engine.description().starts_with(GetParam().arch() + " 0M f32, cpu ")) << engine.description();
+}
+
 TEST_P(EveryArchitecture, ATensorThatIsMissingOrTooLargeIsNamed) {
   const std::size_t count = model_.builder().tensors().size();
   for (std::size_t i = 0; i < count; ++i) {
