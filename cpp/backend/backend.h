@@ -20,6 +20,18 @@ using FloatMemory = std::unique_ptr<float, std::function<void(float*)>>;
 
 class CacheFormat;
 
+// Feed-forward parts of which each row takes some: out[t] = the sum over row t's experts e of their weight
+// times down[e](silu(gate[e] x[t]) * up[e] x[t]) (backend/route.h).
+struct ExpertsJob {
+  ConstMatrix logits;                          // [n, n_experts], of the router
+  std::int64_t used = 0;                       // experts a row
+  std::span<const WeightView> gate, up, down;  // [n_experts], of [n_ff, n_embd] twice, [n_embd, n_ff]
+  ConstMatrix x;                               // [n, n_embd]
+  Matrix gate_rows, up_rows;                   // memory, [n * used, n_ff]
+  Matrix rows;                                 // memory, [n * used, n_embd]
+  Matrix out;                                  // [n, n_embd], may be x
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -41,7 +53,7 @@ class Backend {
   // out[t] = row tokens[t] of the table [n_vocab, n_embd].
   virtual void embed(const WeightView& table, std::span<const std::int32_t> tokens, Matrix out) = 0;
   virtual void matmul(std::span<const MatmulJob> jobs) = 0;
-  // y = x / rms(x) * gain by row; gain [cols].
+  // y = x / rms(x) * gain by row; gain [cols]; y may be x.
   virtual void rms_norm(ConstMatrix x, const float* gain, float eps, Matrix y) = 0;
   // x += y, then out = x / rms(x) * gain by row; out may be y.
   virtual void add_rms_norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) = 0;
@@ -50,6 +62,11 @@ class Backend {
   virtual void rope(Matrix q, Matrix k, std::int64_t head_dim, ConstMatrix cos_sin) = 0;
   // gate = silu(gate) * up.
   virtual void silu_mul(Matrix gate, ConstMatrix up) = 0;
+  virtual void experts(const ExpertsJob& job) = 0;
+  // x *= factor.
+  virtual void scale(Matrix x, float factor) = 0;
+  // Row t of x is multiplied by factors[t], in this backend's memory.
+  virtual void scale_rows(Matrix x, const float* factors) = 0;
 
   // to = from, of equal sizes; the memory must not overlap.
   virtual void copy(ConstMatrix from, Matrix to) = 0;

@@ -41,8 +41,9 @@ std::vector<TypeMemory> estimate_caches(const ModelConfig& config, std::int64_t 
 }
 
 std::int64_t estimate_work(const ModelConfig& c, std::int64_t n_batch) {
-  const std::int64_t token =
-      2 * c.n_embd + 2 * c.n_heads * c.head_dim + 2 * c.n_kv_heads * c.head_dim + 2 * c.n_ff + c.rope.dims;
+  const std::int64_t experts = c.n_experts + c.n_experts_used * c.n_embd;
+  const std::int64_t token = 2 * c.n_embd + 2 * c.n_heads * c.head_dim + 2 * c.n_kv_heads * c.head_dim +
+                             2 * c.feed_forwards() * c.n_ff + experts + c.rope.dims;
   return 4 * (n_batch * token + c.n_vocab);
 }
 

@@ -48,8 +48,12 @@ std::string Engine::chat_template() const {
 }
 
 std::string Engine::description() const {
-  const WeightView& w = file_.weight("blk.0.ffn_up.weight");
-  return concat(config_.arch, " ", parameter_count(file_), " ", dtype_info(w.type).name, ", ",
+  // Most weights are the feed-forward's, of which experts have one each or a tensor for all.
+  const auto& tensors = file_.tensors();
+  const auto up = std::find_if(tensors.begin(), tensors.end(), [](const GgufTensor& tensor) {
+    return tensor.name.starts_with("blk.0.ffn_up") && tensor.name.ends_with(".weight");
+  });
+  return concat(config_.arch, " ", parameter_count(file_), " ", dtype_info(up->type).name, ", ",
                 backend_->description());
 }
 

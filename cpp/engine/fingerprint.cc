@@ -43,6 +43,20 @@ std::uint64_t model_fingerprint(const Gguf& file, const ModelConfig& c) {
     hash.add(value);
   hash.add(static_cast<std::int64_t>(c.rope.scaling));
   for (const bool slides : c.layer_slides) hash.add(static_cast<std::uint8_t>(slides));
+  // Nothing where a model is as Llama is: its states are older than these.
+  const auto add_own = [&](const std::string& what, double value, double usual) {
+    if (value == usual) return;
+    hash.add(what);
+    hash.add(value);
+  };
+  add_own("attention_scale", c.attention_scale, 0);
+  add_own("embedding_scale", c.embedding_scale, 1);
+  add_own("residual_scale", c.residual_scale, 1);
+  add_own("logit_scale", c.logit_scale, 1);
+  add_own("temperature_scale", c.temperature_scale, 0);
+  add_own("temperature_length", static_cast<double>(c.temperature_length), 0);
+  add_own("n_experts", static_cast<double>(c.n_experts), 0);
+  add_own("n_experts_used", static_cast<double>(c.n_experts_used), 0);
 
   std::vector<const GgufTensor*> tensors;
   for (const GgufTensor& tensor : file.tensors()) tensors.push_back(&tensor);

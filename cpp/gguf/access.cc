@@ -46,6 +46,16 @@ double as_float(const std::string& path, const GgufEntry& entry) {
   return *value;
 }
 
+WeightView first_matrix(const GgufTensor& tensor) {
+  WeightView view;
+  view.type = tensor.type;
+  view.data = tensor.data;
+  view.rows = tensor.dims.size() >= 2 ? tensor.dims[1] : 1;
+  view.cols = tensor.dims[0];
+  view.name = tensor.name;
+  return view;
+}
+
 template <class T>
 const T& as(const std::string& path, const GgufEntry& entry, const char* expected) {
   const T* const value = std::get_if<T>(&entry.value);
@@ -135,19 +145,29 @@ void Gguf::forget(const WeightView& w) const {
   for (const MappedFile& file : files_) file.forget({w.data, static_cast<std::size_t>(w.bytes())});
 }
 
-WeightView Gguf::weight(std::string_view name) const {
+const GgufTensor& Gguf::need_tensor(std::string_view name, std::size_t most_dims,
+                                    const char* expected) const {
   const GgufTensor* const tensor = find_tensor(name);
   if (tensor == nullptr)
     fail(ErrorKind::value, "gguf", "'", path_, "': tensor '", printable(name), "' is missing");
-  check(tensor->dims.size() <= 2, "gguf", "'", path_, "': tensor '", printable(name), "' has ",
-        tensor->dims.size(), " dimensions, expected 1 or 2");
-  WeightView view;
-  view.type = tensor->type;
-  view.data = tensor->data;
-  view.rows = tensor->dims.size() == 2 ? tensor->dims[1] : 1;
-  view.cols = tensor->dims[0];
-  view.name = tensor->name;
-  return view;
+  check(tensor->dims.size() <= most_dims, "gguf", "'", path_, "': tensor '", printable(name), "' has ",
+        tensor->dims.size(), " dimensions, expected ", expected);
+  return *tensor;
+}
+
+WeightView Gguf::weight(std::string_view name) const {
+  return first_matrix(need_tensor(name, 2, "1 or 2"));
+}
+
+std::vector<WeightView> Gguf::matrices(std::string_view name) const {
+  const GgufTensor& tensor = need_tensor(name, 3, "1 to 3");
+  WeightView view = first_matrix(tensor);
+  std::vector<WeightView> views;
+  for (std::int64_t left = tensor.dims.size() == 3 ? tensor.dims[2] : 1; left > 0; --left) {
+    views.push_back(view);
+    view.data += view.bytes();
+  }
+  return views;
 }
 
 }  // namespace spectralkv

@@ -75,6 +75,8 @@ class Gguf {
   const GgufTensor* find_tensor(std::string_view name) const;  // nullptr when absent
   // A tensor as a weight; throws when it is missing (naming it and the file) or has more than 2 dimensions.
   WeightView weight(std::string_view name) const;
+  // The matrices of a tensor of up to 3 dimensions, each with the tensor's name.
+  std::vector<WeightView> matrices(std::string_view name) const;
 
   // Lets the memory that holds a weight's pages go; they come back from the file when they are read again.
   void forget(const WeightView& w) const;
@@ -89,6 +91,7 @@ class Gguf {
   void index_tensors();
   const GgufEntry* find_entry(std::string_view key) const;
   const GgufEntry& need_entry(std::string_view key, const char* expected) const;
+  const GgufTensor& need_tensor(std::string_view name, std::size_t most_dims, const char* expected) const;
 
   std::string path_;
   std::uint32_t version_ = 0, alignment_ = 32;

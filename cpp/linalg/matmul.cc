@@ -68,7 +68,7 @@ void Matmul::rows(const MatmulJob& job, const Quantized* x, std::int64_t begin, 
 }
 
 void Matmul::run(std::span<const MatmulJob> jobs) {
-  std::array<const Quantized*, 8> quantized_of{};
+  std::array<const Quantized*, kMostJobs> quantized_of{};
   assert(jobs.size() <= quantized_of.size());
   std::size_t used = 0;
   std::int64_t units = 0;

@@ -23,6 +23,7 @@ struct MatmulJob {
 
 class Matmul {
  public:
+  static constexpr std::size_t kMostJobs = 8;  // of one call
   explicit Matmul(ThreadPool& pool) : pool_(pool), work_(static_cast<std::size_t>(pool.size())) {}
   // All jobs in one go over the threads, which take runs of rows as they come free. Bit for bit the same for
   // any number of threads and tokens.

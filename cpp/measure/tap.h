@@ -39,6 +39,9 @@ class TapBackend final : public Backend {
     inner_.rope(q, k, head_dim, cos_sin);
   }
   void silu_mul(Matrix gate, ConstMatrix up) override { inner_.silu_mul(gate, up); }
+  void experts(const ExpertsJob& job) override { inner_.experts(job); }
+  void scale(Matrix x, float factor) override { inner_.scale(x, factor); }
+  void scale_rows(Matrix x, const float* factors) override { inner_.scale_rows(x, factors); }
   void copy(ConstMatrix from, Matrix to) override { inner_.copy(from, to); }
   std::unique_ptr<KvCache> make_cache(std::shared_ptr<const CacheFormat> format,
                                       std::int64_t n_ctx) override {

@@ -8,14 +8,13 @@
 
 namespace spectralkv {
 namespace arch {
-extern const Architecture llama, qwen2;
+extern const Architecture llama, qwen2, qwen3, granite, smollm3, mistral3;
 }  // namespace arch
 
 namespace {
 
 constexpr std::array kTable = {
-    &arch::llama,
-    &arch::qwen2,
+    &arch::llama, &arch::qwen2, &arch::qwen3, &arch::granite, &arch::smollm3, &arch::mistral3,
 };
 
 }  // namespace

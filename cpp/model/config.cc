@@ -9,7 +9,7 @@
 namespace spectralkv {
 namespace {
 
-constexpr std::int64_t kMaxSize = 1 << 24;
+constexpr std::int64_t kMaxSize = 1 << 24, kMaxExperts = 512;
 
 // A size that may be one number or one number a layer; layers that differ are refused.
 std::int64_t uniform_size(const Gguf& file, const std::string& key, std::int64_t n_layers,
@@ -74,12 +74,6 @@ void read_sliding_window(const Gguf& file, const std::string& prefix, ModelConfi
   config.layer_slides = *flags;
 }
 
-void refuse_experts(const Gguf& file, const std::string& prefix) {
-  const std::int64_t experts = file.get_int(prefix + "expert_count", 0, kMaxSize, 0);
-  check(experts == 0, "model", "'", file.path(), "': mixture of experts ('", prefix,
-        "expert_count' = ", experts, ") is not supported");
-}
-
 ModelConfig read_sizes(const Gguf& file, const std::string& prefix) {
   ModelConfig c;
   const auto size = [&](const char* name) { return file.get_int(prefix + name, 1, kMaxSize); };
@@ -116,12 +110,30 @@ double read_epsilon(const Gguf& file, const std::string& key) {
   return epsilon;
 }
 
-ModelConfig read_dense_decoder(const Gguf& file, const std::string& prefix) {
-  refuse_experts(file, prefix);
+double read_factor(const Gguf& file, const std::string& key, double none) {
+  const double factor = file.get_float(key, 0);
+  check(factor >= 0 && factor < 1e6, "model", "'", file.path(), "': '", key, "' is ", factor,
+        ", expected a factor from 0 to 1e6");
+  return factor == 0 ? none : factor;
+}
+
+ModelConfig read_decoder(const Gguf& file, const std::string& prefix) {
   ModelConfig config = read_sizes(file, prefix);
   config.rms_eps = read_epsilon(file, prefix + "attention.layer_norm_rms_epsilon");
   config.rope = read_rope(file, prefix, config.head_dim);
   read_sliding_window(file, prefix, config);
+  config.attention_scale = read_factor(file, prefix + "attention.scale", 0);
+  config.n_experts = file.get_int(prefix + "expert_count", 0, kMaxExperts, 0);
+  config.n_experts_used = file.get_int(prefix + "expert_used_count", 0, config.n_experts, 0);
+  check(config.n_experts == 0 || config.n_experts_used > 0, "model", "'", file.path(), "': '", prefix,
+        "expert_used_count' must lie in 1 to ", config.n_experts, ", the number of experts");
+  return config;
+}
+
+ModelConfig read_dense_decoder(const Gguf& file, const std::string& prefix) {
+  const ModelConfig config = read_decoder(file, prefix);
+  check(config.n_experts == 0, "model", "'", file.path(), "': mixture of experts ('", prefix,
+        "expert_count' = ", config.n_experts, ") is not supported in this architecture");
   return config;
 }
 

@@ -33,8 +33,16 @@ struct ModelConfig {
   RopeConfig rope;
   std::int64_t sliding_window = 0;  // tokens that a query sees, itself included; 0: all
   std::vector<bool>
-      layer_slides;  // per layer: does the window hold there (all, where the file has no pattern)
+      layer_slides;            // per layer: does the window hold there (all, where the file has no pattern)
+  double attention_scale = 0;  // of q k; 0: 1 / sqrt(head_dim)
+  // Factors on embedded tokens and on what attention and feed-forward add; logits are divided by logit_scale.
+  double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
+  // A query at position p is multiplied by 1 + temperature_scale ln(1 + floor(p / temperature_length)).
+  double temperature_scale = 0;
+  std::int64_t temperature_length = 0;
+  std::int64_t n_experts = 0, n_experts_used = 0;  // of each layer, and of them for a token; 0: none
 
+  std::int64_t feed_forwards() const { return n_experts > 0 ? n_experts_used : 1; }  // of a token, in a layer
   std::int64_t group() const { return n_heads / n_kv_heads; }  // query heads to a KV head
   CacheShape cache_shape() const { return {n_layers, n_kv_heads, head_dim}; }
 };
@@ -50,8 +58,11 @@ double read_epsilon(const Gguf& file, const std::string& key);
 RopeConfig read_rope(const Gguf& file, const std::string& prefix, std::int64_t head_dim);
 // Into what read_sizes gave, which has none.
 void read_sliding_window(const Gguf& file, const std::string& prefix, ModelConfig& config);
-void refuse_experts(const Gguf& file, const std::string& prefix);
-// All of these, as Llama has them, experts refused.
+// A factor that a file may leave out, or give as 0 for none; `none` then.
+double read_factor(const Gguf& file, const std::string& key, double none);
+// All of these, as Llama has them, and the scale of attention; experts are refused.
 ModelConfig read_dense_decoder(const Gguf& file, const std::string& prefix);
+// The same with experts, where the file has them.
+ModelConfig read_decoder(const Gguf& file, const std::string& prefix);
 
 }  // namespace spectralkv

@@ -21,8 +21,9 @@ void matmul(Backend& backend, std::initializer_list<MatmulJob> jobs) {
 
 AttentionShape attention_shape(const ModelConfig& config, std::int64_t layer) {
   const bool slides = config.layer_slides[static_cast<std::size_t>(layer)];
-  return {config.n_heads, 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
-          slides ? config.sliding_window : 0};
+  const float scale = config.attention_scale != 0 ? static_cast<float>(config.attention_scale)
+                                                  : 1.0f / std::sqrt(static_cast<float>(config.head_dim));
+  return {config.n_heads, scale, slides ? config.sliding_window : 0};
 }
 
 // What a step says must fit: caches and scratch know no bounds of their own. Nothing has changed yet.
@@ -76,43 +77,62 @@ Rope make_rope(const RopeConfig& config, const std::vector<float>& factors) {
   return rope;
 }
 
-void begin_step(Backend& backend, Scratch& scratch, Step step, const Rope& rope,
-                const WeightView& embedding) {
-  check_step(step, scratch);
+void begin_step(const Pass& pass, const Rope& rope, const WeightView& embedding) {
+  check_step(pass.step, pass.scratch);
   std::vector<std::int32_t> tokens;
-  for (const StepPart& part : step) tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
-  const std::int64_t n = std::ssize(tokens);
-  const Matrix cos_sin = scratch.cos_sin.rows(n);
-  std::vector<float> host(static_cast<std::size_t>(n * cos_sin.cols));
-  Matrix rest(host.data(), n, cos_sin.cols);
-  for (const StepPart& part : step) {
+  for (const StepPart& part : pass.step) tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
+  const Matrix cos_sin = pass.scratch.cos_sin.rows(pass.n);
+  std::vector<float> host(static_cast<std::size_t>(pass.n * cos_sin.cols));
+  Matrix rest(host.data(), pass.n, cos_sin.cols);
+  for (const StepPart& part : pass.step) {
     rope.fill(part.cache->n_tokens(), rest.rows_range(0, part.n()));
     rest = rest.rows_range(part.n(), rest.rows - part.n());
   }
-  backend.write(host, cos_sin.data);
-  backend.embed(embedding, tokens, scratch.x.rows(n));
+  pass.backend.write(host, cos_sin.data);
+  pass.backend.embed(embedding, tokens, pass.scratch.x.rows(pass.n));
 }
 
-void attention(Backend& backend, Scratch& scratch, Step step, std::int64_t n, const ModelConfig& config,
-               std::int64_t layer, const LayerWeights& w) {
-  const Matrix normed = scratch.normed.rows(n), attended = scratch.attended.rows(n);
-  const Matrix q = scratch.q.rows(n), k = scratch.k.rows(n), v = scratch.v.rows(n);
-  matmul(backend, {product(w.q, normed, q), product(w.k, normed, k), product(w.v, normed, v)});
-  backend.rope(q, k, config.head_dim, scratch.cos_sin.rows(n));
-  backend.attend(step, layer, attention_shape(config, layer), q, k, v, attended);
-  matmul(backend, {product(w.o, attended, normed)});
+void project(const Pass& pass, const LayerWeights& w) {
+  const Scratch& s = pass.scratch;
+  const Matrix normed = s.normed.rows(pass.n);
+  matmul(pass.backend, {product(w.q, normed, s.q.rows(pass.n)), product(w.k, normed, s.k.rows(pass.n)),
+                        product(w.v, normed, s.v.rows(pass.n))});
 }
 
-void gated_feed_forward(Backend& backend, Scratch& scratch, std::int64_t n, const LayerWeights& w) {
-  const Matrix normed = scratch.normed.rows(n), gate = scratch.gate.rows(n), up = scratch.up.rows(n);
-  matmul(backend, {product(w.gate, normed, gate), product(w.up, normed, up)});
-  backend.silu_mul(gate, up);
-  matmul(backend, {product(w.down, gate, normed)});
+void rope(const Pass& pass, const ModelConfig& config) {
+  const Scratch& s = pass.scratch;
+  pass.backend.rope(s.q.rows(pass.n), s.k.rows(pass.n), config.head_dim, s.cos_sin.rows(pass.n));
 }
 
-void head(Backend& backend, Scratch& scratch, Step step, std::int64_t n, const Linear& w) {
-  const ConstMatrix wanted = wanted_rows(backend, step, scratch.normed.rows(n), scratch.x.rows(n));
-  if (wanted.rows > 0) matmul(backend, {product(w, wanted, scratch.logits.rows(wanted.rows))});
+void attend(const Pass& pass, const ModelConfig& config, std::int64_t layer, const LayerWeights& w) {
+  const Scratch& s = pass.scratch;
+  const Matrix attended = s.attended.rows(pass.n);
+  pass.backend.attend(pass.step, layer, attention_shape(config, layer), s.q.rows(pass.n), s.k.rows(pass.n),
+                      s.v.rows(pass.n), attended);
+  matmul(pass.backend, {product(w.o, attended, s.normed.rows(pass.n))});
+}
+
+void gated_feed_forward(const Pass& pass, const LayerWeights& w) {
+  const Scratch& s = pass.scratch;
+  const Matrix normed = s.normed.rows(pass.n), gate = s.gate.rows(pass.n), up = s.up.rows(pass.n);
+  matmul(pass.backend, {product(w.gate, normed, gate), product(w.up, normed, up)});
+  pass.backend.silu_mul(gate, up);
+  matmul(pass.backend, {product(w.down, gate, normed)});
+}
+
+void expert_feed_forward(const Pass& pass, const ModelConfig& config, const LayerWeights& w) {
+  const Scratch& s = pass.scratch;
+  const Matrix normed = s.normed.rows(pass.n), router = s.router.rows(pass.n);
+  matmul(pass.backend, {product(w.router, normed, router)});
+  const std::int64_t rows = pass.n * config.n_experts_used;
+  pass.backend.experts({router, config.n_experts_used, w.gate_experts, w.up_experts, w.down_experts, normed,
+                        s.gate.rows(rows), s.up.rows(rows), s.expert_rows.rows(rows), normed});
+}
+
+void head(const Pass& pass, const Linear& w) {
+  const Scratch& s = pass.scratch;
+  const ConstMatrix wanted = wanted_rows(pass.backend, pass.step, s.normed.rows(pass.n), s.x.rows(pass.n));
+  if (wanted.rows > 0) matmul(pass.backend, {product(w, wanted, s.logits.rows(wanted.rows))});
 }
 
 }  // namespace spectralkv

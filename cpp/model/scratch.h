@@ -16,9 +16,12 @@ class Scratch {
         k(backend, n_batch, c.n_kv_heads * c.head_dim),
         v(backend, n_batch, c.n_kv_heads * c.head_dim),
         attended(backend, n_batch, c.n_heads * c.head_dim),
-        gate(backend, n_batch, c.n_ff),
-        up(backend, n_batch, c.n_ff),
+        gate(backend, n_batch * c.feed_forwards(), c.n_ff),
+        up(backend, n_batch * c.feed_forwards(), c.n_ff),
         cos_sin(backend, n_batch, c.rope.dims),
+        q_scale(backend, n_batch, 1),
+        router(backend, n_batch, c.n_experts),
+        expert_rows(backend, n_batch * c.n_experts_used, c.n_embd),
         logits(backend, logit_rows, c.n_vocab) {}
 
   // [n_batch, cols] of which a pass uses the first n rows.
@@ -34,13 +37,16 @@ class Scratch {
     std::int64_t rows_, cols_;
   };
 
-  Activation x;         // residual stream [n, n_embd]
-  Activation normed;    // [n, n_embd], also what o and down give
-  Activation q, k, v;   // [n, heads * head_dim]
-  Activation attended;  // [n, n_heads * head_dim]
-  Activation gate, up;  // [n, n_ff]
-  Activation cos_sin;   // [n, rope dims]
-  Activation logits;    // [logit rows, n_vocab]
+  Activation x;            // residual stream [n, n_embd]
+  Activation normed;       // [n, n_embd], also what o and down give
+  Activation q, k, v;      // [n, heads * head_dim]
+  Activation attended;     // [n, n_heads * head_dim]
+  Activation gate, up;     // [n, n_ff], or of each expert of a row: [n * n_experts_used, n_ff]
+  Activation cos_sin;      // [n, rope dims]
+  Activation q_scale;      // [n, 1], factors on queries by their position
+  Activation router;       // [n, n_experts]
+  Activation expert_rows;  // [n * n_experts_used, n_embd]
+  Activation logits;       // [logit rows, n_vocab]
 };
 
 }  // namespace spectralkv

@@ -1,6 +1,7 @@
 // Looks tensors up by the names that GGUF gives them.
 #include "model/weights.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
@@ -41,7 +42,9 @@ WeightLoader::WeightLoader(const Gguf& file, const ModelConfig& config, Backend&
   shape_.set('e', config.n_embd);
   shape_.set('q', config.n_heads * config.head_dim);
   shape_.set('k', config.n_kv_heads * config.head_dim);
+  shape_.set('d', config.head_dim);
   shape_.set('f', config.n_ff);
+  shape_.set('x', config.n_experts);
 }
 
 WeightView WeightLoader::find(const std::string& tensor, std::string_view shape) const {
@@ -51,10 +54,33 @@ WeightView WeightLoader::find(const std::string& tensor, std::string_view shape)
 }
 
 WeightView WeightLoader::matrix(const std::string& name, std::string_view shape, Backend::Use use) const {
-  const WeightView w = find(name + ".weight", shape);
-  const WeightView uploaded = backend_.upload(w, use);
-  if (uploaded.uploaded != nullptr) file_.forget(w);
-  return uploaded;
+  return uploaded(find(name + ".weight", shape), use);
+}
+
+WeightView WeightLoader::uploaded(const WeightView& w, Backend::Use use) const {
+  WeightView there = backend_.upload(w, use);
+  if (there.uploaded != nullptr) file_.forget(w);
+  return there;
+}
+
+std::vector<WeightView> WeightLoader::experts(const std::string& name, std::string_view shape) const {
+  std::vector<WeightView> all;
+  const std::string merged = name + "_exps.weight";
+  std::vector<std::string> split;
+  for (std::int64_t e = 0; e < config_.n_experts; ++e) split.push_back(name + "." + std::to_string(e));
+  const auto is_there = [&](const std::string& one) { return has(one + ".weight"); };
+  if (!has(merged) && std::any_of(split.begin(), split.end(), is_there)) {
+    for (const std::string& one : split) all.push_back(matrix(one, shape));
+    return all;
+  }
+  const std::vector<WeightView> found = file_.matrices(merged);
+  check(std::ssize(found) == config_.n_experts, "model", "'", file_.path(), "': tensor '", merged, "' has ",
+        found.size(), " matrices, expected one for each of ", config_.n_experts, " experts");
+  for (const WeightView& w : found) {
+    shape_(w, shape);
+    all.push_back(uploaded(w, Backend::Use::matmul));
+  }
+  return all;
 }
 
 const float* WeightLoader::vector(const std::string& name, std::string_view shape) const {
@@ -80,19 +106,23 @@ Linear WeightLoader::linear_of_halves(const std::string& name, std::string_view 
   else
     turned_.push_back(std::move(bytes));
   const std::string bias = name + ".bias";
-  if (has(bias)) result.bias = bias_of_halves(bias, shape.substr(0, 1));
+  if (has(bias)) result.bias = turned_vector(bias, shape.substr(0, 1));
   return result;
 }
 
-const float* WeightLoader::bias_of_halves(const std::string& tensor, std::string_view shape) const {
-  WeightView bias = find(tensor, shape);
-  Buffer<float> plain(static_cast<std::size_t>(bias.cols));  // in some types a value is not a whole byte
-  kDecode[static_cast<std::size_t>(bias.type)](bias.data, plain.data(), bias.cols);
-  const Buffer<std::byte> values = pair_rows(reinterpret_cast<const std::byte*>(plain.data()), bias.cols,
+const float* WeightLoader::vector_of_halves(const std::string& name, std::string_view shape) const {
+  return turned_vector(name + ".weight", shape);
+}
+
+const float* WeightLoader::turned_vector(const std::string& tensor, std::string_view shape) const {
+  WeightView vector = find(tensor, shape);
+  Buffer<float> plain(static_cast<std::size_t>(vector.cols));  // in some types a value is not a whole byte
+  kDecode[static_cast<std::size_t>(vector.type)](vector.data, plain.data(), vector.cols);
+  const Buffer<std::byte> values = pair_rows(reinterpret_cast<const std::byte*>(plain.data()), vector.cols,
                                              sizeof(float), config_.head_dim, config_.rope.dims);
-  bias.type = DType::f32;
-  bias.data = values.data();
-  return backend_.upload_vector(bias);
+  vector.type = DType::f32;
+  vector.data = values.data();
+  return backend_.upload_vector(vector);
 }
 
 void WeightLoader::require(const std::string& tensor) const {
@@ -116,6 +146,14 @@ void load_gated_feed_forward(const WeightLoader& from, const std::string& prefix
   layer.gate = from.linear(prefix + "ffn_gate", "fe");
   layer.up = from.linear(prefix + "ffn_up", "fe");
   layer.down = from.linear(prefix + "ffn_down", "ef");
+}
+
+void load_experts(const WeightLoader& from, const std::string& prefix, LayerWeights& layer) {
+  layer.ffn_norm = from.vector(prefix + "ffn_norm", "e");
+  layer.router = from.linear(prefix + "ffn_gate_inp", "xe");
+  layer.gate_experts = from.experts(prefix + "ffn_gate", "fe");
+  layer.up_experts = from.experts(prefix + "ffn_up", "fe");
+  layer.down_experts = from.experts(prefix + "ffn_down", "ef");
 }
 
 Weights load_weights(const Gguf& file, const ModelConfig& config, Backend& backend,

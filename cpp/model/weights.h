@@ -25,6 +25,10 @@ struct LayerWeights {
   const float *attn_norm = nullptr, *ffn_norm = nullptr;  // [n_embd]
   Linear q, k, v, o;      // [heads * head_dim, n_embd], ..., [n_embd, heads * head_dim]
   Linear gate, up, down;  // [n_ff, n_embd] twice, [n_embd, n_ff]
+  const float *q_norm = nullptr, *k_norm = nullptr;  // [head_dim], where an architecture has them
+  // In place of gate, up and down in a mixture of experts.
+  Linear router;                                                   // [n_experts, n_embd]
+  std::vector<WeightView> gate_experts, up_experts, down_experts;  // [n_experts], of their shapes
 };
 
 struct Weights {
@@ -38,7 +42,7 @@ struct Weights {
 
 // Looks tensors up by name, checks their shapes and brings them to the backend; errors name the tensor. A
 // name stands without ".weight". A shape is [rows, cols] in letters: v n_vocab, e n_embd, q n_heads *
-// head_dim, k n_kv_heads * head_dim, f n_ff.
+// head_dim, k n_kv_heads * head_dim, d head_dim, f n_ff, x n_experts.
 class WeightLoader {
  public:
   // All three must outlive the loader.
@@ -52,6 +56,10 @@ class WeightLoader {
   // The same for q or k of a file where RoPE turns rows i and i + rope dims / 2 of a head together: they
   // become rows 2i and 2i + 1 on their way, as our kernels take them.
   Linear linear_of_halves(const std::string& name, std::string_view shape);
+  // A vector whose values go with such rows.
+  const float* vector_of_halves(const std::string& name, std::string_view shape) const;
+  // Of all experts: the matrices of name_exps, or, as older files have them, name.0, name.1 and so on.
+  std::vector<WeightView> experts(const std::string& name, std::string_view shape) const;
   // An error where the file has no tensor of this full name.
   void require(const std::string& tensor) const;
   bool has(const std::string& tensor) const { return file_.find_tensor(tensor) != nullptr; }
@@ -60,9 +68,10 @@ class WeightLoader {
   std::vector<Buffer<std::byte>> take_turned() { return std::move(turned_); }
 
  private:
+  WeightView uploaded(const WeightView& w, Backend::Use use) const;
   WeightView find(const std::string& tensor, std::string_view shape) const;
-  // f32 values of a bias with its halves turned.
-  const float* bias_of_halves(const std::string& tensor, std::string_view shape) const;
+  // f32 values of a vector with its halves turned.
+  const float* turned_vector(const std::string& tensor, std::string_view shape) const;
 
   const Gguf& file_;
   const ModelConfig& config_;
@@ -78,6 +87,9 @@ enum class RopeRows : std::uint8_t { pairs, halves };
 void load_attention(WeightLoader& from, const std::string& prefix, RopeRows rows, LayerWeights& layer);
 // The norm before the feed-forward and its three matrices.
 void load_gated_feed_forward(const WeightLoader& from, const std::string& prefix, LayerWeights& layer);
+
+// The same of a mixture of experts: the norm, the router and the experts' matrices.
+void load_experts(const WeightLoader& from, const std::string& prefix, LayerWeights& layer);
 
 // Embedding, head and RoPE factors, and each layer by load_layer; prefix: "blk.0.".
 Weights load_weights(const Gguf& file, const ModelConfig& config, Backend& backend,

@@ -1,6 +1,7 @@
 // Everything goes onto one stream; a pass of one token is recorded as a graph and replayed.
 #include "cuda/backend/cuda_backend.h"
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <map>
@@ -13,6 +14,7 @@
 #include "cuda/device/find_device.h"
 #include "cuda/kv/device_cache.h"
 #include "cuda/ops/elementwise.cuh"
+#include "cuda/ops/experts.cuh"
 #include "cuda/weights/dequantise.cuh"
 #include "simd/dispatch.h"
 
@@ -114,6 +116,28 @@ class CudaBackend final : public Backend {
                    gate.data, up.data, gate.rows * gate.cols, quantised_form(gate));
   }
 
+  void experts(const ExpertsJob& job) override {
+    const std::int64_t n = job.x.rows, slots = n * job.used;
+    const auto used = static_cast<int>(job.used);
+    routes_.reserve(static_cast<std::size_t>(slots));
+    device::launch(route_kernel<0>, blocks_for(n), dim3(kThreads), 0, stream_, job.logits.data, n,
+                   static_cast<int>(job.logits.cols), used, routes_.data());
+    expert_gemv(job.gate, routes_.data(), job.x, job.used, job.gate_rows, stream_);
+    expert_gemv(job.up, routes_.data(), job.x, job.used, job.up_rows, stream_);
+    device::launch(silu_mul_kernel<0>, blocks_for(slots * job.gate_rows.cols), dim3(kThreads), 0, stream_,
+                   job.gate_rows.data, job.up_rows.data, slots * job.gate_rows.cols, QuantRows{});
+    expert_gemv(job.down, routes_.data(), job.gate_rows, 1, job.rows, stream_);
+    device::launch(mix_experts_kernel<0>, blocks_for(n * job.x.cols), dim3(kThreads), 0, stream_,
+                   routes_.data(), job.rows.data, n, job.x.cols, used, job.out.data);
+    for (const Matrix& x : {job.gate_rows, job.up_rows, job.rows, job.out}) activations_.written(x);
+    // As many experts as rows ask for, if each asked for others: which they are, only the device knows.
+    for (const auto& experts : {job.gate, job.up, job.down})
+      weight_bytes_ += std::min(slots, std::ssize(experts)) * device_weight(experts[0]).bytes();
+  }
+
+  void scale(Matrix x, float factor) override { scale(x, factor, nullptr); }
+  void scale_rows(Matrix x, const float* factors) override { scale(x, 1, factors); }
+
   void copy(ConstMatrix from, Matrix to) override {
     activations_.written(to);
     const bool whole = from.stride == from.cols && to.stride == to.cols;
@@ -152,7 +176,8 @@ class CudaBackend final : public Backend {
   }
 
   std::int64_t work_bytes() const override {
-    return activations_.bytes() + products_.work_bytes() + work_.bytes();
+    return activations_.bytes() + products_.work_bytes() + work_.bytes() +
+           static_cast<std::int64_t>(routes_.bytes());
   }
   double memory_bandwidth() override {
     constexpr std::size_t kBytes = std::size_t{256} << 20;
@@ -198,6 +223,11 @@ class CudaBackend final : public Backend {
     const unsigned threads = x.rows <= kFewTokens ? 1024 : 256;
     device::launch(rms_norm_kernel<0>, dim3(static_cast<unsigned>(x.rows)), dim3(threads), 0, stream_, args);
   }
+  void scale(Matrix x, float factor, const float* by_row) {
+    activations_.written(x);
+    device::launch(scale_kernel<0>, blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data, x.rows,
+                   x.cols, x.stride, factor, by_row);
+  }
   // Memory for x in 8 bits too, where the next product will want that.
   QuantRows quantised_form(ConstMatrix x) {
     if (!quantised_ || x.cols % 32 != 0 || x.stride != x.cols || !products_.wants_quantised(x.rows))
@@ -218,6 +248,7 @@ class CudaBackend final : public Backend {
   device::DeviceBuffer<std::uint8_t> staging_;
   std::deque<device::DeviceBuffer<float>> vectors_;
   device::DeviceBuffer<std::int32_t> tokens_;
+  device::DeviceBuffer<Route> routes_;  // of the rows of a mixture of experts
   std::deque<Recorded> graphs_;
   bool in_pass_ = false;
   std::int64_t weight_bytes_ = 0;

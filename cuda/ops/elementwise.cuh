@@ -1,5 +1,5 @@
-// RMSNorm with the residual's addition, RoPE, SwiGLU and bias. Those before a product can give its input in 8
-// bits as well, which saves a launch.
+// RMSNorm with the residual's addition, RoPE, SwiGLU, scales and bias. Those before a product can give its
+// input in 8 bits as well, which saves a launch.
 #pragma once
 
 #include "cuda/ops/activations.cuh"
@@ -70,6 +70,15 @@ __global__ void silu_mul_kernel(float* gate, const float* up, std::int64_t value
   const float value = g / (1.0f + device::fast_exp(-g)) * up[i];
   gate[i] = value;
   if (quantised.codes != nullptr) put_quantised(value, i / 32 * 32, quantised);
+}
+
+// x[t] *= factor, and by_row[t] where that is given; one thread a value of x [n, cols].
+template <int>
+__global__ void scale_kernel(float* x, std::int64_t n, std::int64_t cols, std::int64_t stride, float factor,
+                             const float* by_row) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n * cols) return;
+  x[i / cols * stride + i % cols] *= by_row != nullptr ? factor * by_row[i / cols] : factor;
 }
 
 // y[t][r] += bias[r]; one thread a value of y [n, cols].

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "cuda/weights/expert_gemv.cuh"
 #include "cuda/weights/gemv.cuh"
 #include "cuda/weights/repack.cuh"
 #include "formats/formats.h"
@@ -158,6 +159,29 @@ void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quant
       device::launch(gemv_floats_kernel<kFloatKind<Block>>, grid, dim3(kGemvThreads), 0, stream, all, x.data,
                      x.stride);
   });
+}
+
+void expert_gemv(std::span<const WeightView> experts, const Route* routes, ConstMatrix x, std::int64_t share,
+                 Matrix y, device::Stream stream) {
+  const auto blocks = static_cast<unsigned>(y.rows * ((y.cols + kExpertWarps - 1) / kExpertWarps));
+  for (std::size_t first = 0; first < experts.size();) {
+    const DType type = device_weight(experts[first]).type();
+    ExpertGemv args{{}, static_cast<int>(first), 0, routes, x.data, y.data, share};
+    for (; first < experts.size() && args.count < kExpertsPerLaunch; ++first, ++args.count) {
+      const DeviceWeight& w = device_weight(experts[first]);
+      if (w.type() != type) break;
+      args.w[args.count] = w.planes();
+    }
+    with_type(type, [&](auto tag) {
+      using Block = typename decltype(tag)::Block;
+      if constexpr (kQuantised<Block>)
+        device::launch(expert_gemv_kernel<FormOf<Block>>, dim3(blocks), dim3(32 * kExpertWarps), 0, stream,
+                       args);
+      else
+        device::launch(expert_gemv_floats_kernel<kFloatKind<Block>>, dim3(blocks), dim3(32 * kExpertWarps), 0,
+                       stream, args);
+    });
+  }
 }
 
 }  // namespace spectralkv::cuda

@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "backend/route.h"
 #include "cuda/device/memory.h"
 #include "cuda/linalg/gemm.h"
 #include "cuda/ops/activations.cuh"
@@ -48,5 +49,10 @@ struct DeviceJob {
 
 // At most three jobs of one weight type in one launch. x [n, cols]: `quantised` of it for quantised weights.
 void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, device::Stream stream);
+
+// y[s][r] = sum_c w[e][r][c] x[s / share][c] for each row s of y, e = routes[s].expert, with f32 activations.
+// All of [y.cols, x.cols], on the device; routes [y.rows]; x and y without gaps.
+void expert_gemv(std::span<const WeightView> experts, const Route* routes, ConstMatrix x, std::int64_t share,
+                 Matrix y, device::Stream stream);
 
 }  // namespace spectralkv::cuda

@@ -48,9 +48,14 @@ def add_architecture(tree: Path) -> None:
     table = tree / "cpp/model/architectures.cc"
     insert_behind(table, r"^extern const Architecture ", f"extern const Architecture {NAME};")
     insert_behind(table, r"^    &arch::", f"    &arch::{NAME},")
-    row = f'      {{"{NAME}", {{"attn_output"}}, {{{{"norm_epsilon", 1e-5f}}}}}},'
+    row = f'      {{"{NAME}", {{"attn_output"}}, {{{{"norm_epsilon", 1e-5f}}}}, {{}}}},'
     insert_behind(tree / "tests/support/tiny_model.h", r'^      \{"\w+", \{.*\}\},$', row)
 
 
 if __name__ == "__main__":
-    check("an architecture", NAME, add_architecture, {"test_engine": f"*EveryArchitecture.*/{NAME}:Architectures.*"})
+    check(
+        "an architecture",
+        NAME,
+        add_architecture,
+        {"test_engine": f"*EveryArchitecture.*/{NAME}:*HostileModel.*/{NAME}:Architectures.*"},
+    )

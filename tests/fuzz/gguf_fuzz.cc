@@ -12,13 +12,13 @@
 
 std::vector<std::string> fuzz_seeds() {
   std::vector<std::string> seeds;
-  for (const char* arch : {"llama", "qwen2"}) {
+  for (const auto& row : spectralkv::test::tiny_architectures()) {
     spectralkv::test::TinyModel model;
     model.n_layers = 1;
     model.n_embd = 8;
     model.n_heads = model.n_kv_heads = 1;
     model.n_ff = 8;
-    model.arch = arch;
+    model.arch = row.name;
     seeds.push_back(model.bytes());
   }
   return seeds;

@@ -13,7 +13,7 @@ from support.hf_checkpoint import HfModel, from_stored, hf_config, hf_tensors, w
 from support.tiny_model import TinyModel
 
 from spectralkv import Llama, _core
-from spectralkv.convert import ConvertOptions, convert
+from spectralkv.convert import ConvertError, ConvertOptions, convert
 from spectralkv.convert.families import FAMILIES
 from spectralkv.convert.safetensors import SafetensorsFile
 from spectralkv.quantize import QuantizeOptions, quantize
@@ -22,6 +22,29 @@ IDS = [int(t) for t in np.random.default_rng(5).integers(0, 320, 300)]
 QUIET = ConvertOptions(outtype="f32", quiet=True)
 
 QWEN2 = {"architecture": "Qwen2ForCausalLM"}
+QWEN3 = {"architecture": "Qwen3ForCausalLM"}
+GRANITE = {
+    "architecture": "GraniteForCausalLM",
+    "config": {
+        "attention_multiplier": 0.1,
+        "embedding_multiplier": 6.0,
+        "residual_multiplier": 0.25,
+        "logits_scaling": 4.0,
+    },
+}
+MIXTRAL = {"architecture": "MixtralForCausalLM", "n_experts": 4}
+MINISTRAL_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 1e5,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.1,
+}
+MISTRAL3 = {"architecture": "Ministral3ForCausalLM", "config": {"rope_parameters": MINISTRAL_ROPE}}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "grouped": {},
@@ -88,6 +111,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "layer_types": ["sliding_attention", "full_attention"],
         }
     },
+    "qwen3": QWEN3,
+    "qwen3_tied_wide_heads": QWEN3 | {"tied": True, "head_dim": 32, "n_kv_heads": 1, "dtype": "BF16"},
+    "qwen3_window": QWEN3
+    | {"n_layers": 3, "config": {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}},
+    "granite": GRANITE,
+    "granite_tied": GRANITE | {"tied": True, "biases": True, "head_dim": 24, "shards": 2},
+    "smollm3": {"architecture": "SmolLM3ForCausalLM", "n_layers": 5, "config": {"no_rope_layers": [1, 1, 1, 0, 1]}},
+    "smollm3_by_interval": {
+        "architecture": "SmolLM3ForCausalLM",
+        "n_layers": 4,
+        "tied": True,
+        "config": {"no_rope_layer_interval": 4},
+    },
+    "mixtral": MIXTRAL,
+    "mixtral_bf16_window": MIXTRAL
+    | {"dtype": "BF16", "shards": 3, "config": {"num_experts_per_tok": 1, "sliding_window": 96}},
+    "mistral3": MISTRAL3,
+    "mistral3_mscale": MISTRAL3
+    | {"config": {"rope_parameters": MINISTRAL_ROPE | {"mscale": 1.0, "mscale_all_dim": 0.5}, "sliding_window": None}},
 }
 
 
@@ -279,6 +321,28 @@ def test_mistral_form_equals_hugging_faces(tmp_path: Path) -> None:
     folder = write_mistral(tmp_path / "mistral", model, params, words)
     [own] = convert(folder, tmp_path / "own.gguf", QUIET)
     assert np.array_equal(logits(own), logits(hf))
+
+
+def test_mistrals_growing_queries_equal_hugging_faces(tmp_path: Path) -> None:
+    """Of Ministral 3 in both forms; written with one context for yarn and for the growth."""
+    model = HfModel(**MISTRAL3)
+    [hf] = convert(write_hf(tmp_path / "hf", model), tmp_path / "hf.gguf", QUIET)
+    params: dict[str, Any] = {"dim": 64, "n_layers": 2, "head_dim": 16, "hidden_dim": 96, "n_heads": 4}
+    params |= {"n_kv_heads": 2, "norm_eps": 1e-5, "vocab_size": 320, "rope_theta": 1e5, "max_seq_len": 512}
+    params["yarn"] = {"factor": 4.0, "original_max_position_embeddings": 64, "beta": 32, "alpha": 1}
+    params["yarn"] |= {"apply_scale": False}
+    params["llama_4_scaling"] = {"original_max_position_embeddings": 64, "beta": 0.1}
+    words = [bytes([i]) for i in range(256)] + [b"he"]
+    folder = write_mistral(tmp_path / "mistral", model, params, words)
+    [own] = convert(folder, tmp_path / "own.gguf", QUIET)
+    assert np.array_equal(logits(own), logits(hf))
+    metadata = _core.gguf_info(str(own))["metadata"]
+    assert metadata["general.architecture"] == "mistral3"
+    assert metadata["mistral3.attention.temperature_scale"] == pytest.approx(0.1)
+    params["llama_4_scaling"]["original_max_position_embeddings"] = 32
+    write_json(folder / "params.json", params)
+    with pytest.raises(ConvertError, match="'llama_4_scaling' has a context of 32, which is not that of 'yarn'"):
+        convert(folder, tmp_path / "other.gguf", QUIET)
 
 
 def test_mistral_windows_of_some_layers_and_yarn(tmp_path: Path) -> None:

@@ -39,14 +39,45 @@ def refuse(folder: Path, words: str, options: ConvertOptions = OPTIONS) -> None:
     ("changes", "words"),
     [
         (
-            {"architectures": ["Qwen3ForCausalLM"]},
-            "Qwen3ForCausalLM is not supported; supported: LlamaForCausalLM,.* Qwen2ForCausalLM",
+            {"architectures": ["Qwen3MoeForCausalLM"]},
+            "Qwen3MoeForCausalLM is not supported; supported: LlamaForCausalLM,.* Qwen2ForCausalLM",
         ),
         ({"architectures": ["Qwen2ForCausalLM"]}, "has no tensor 'model.layers.0.self_attn.q_proj.bias'"),
         ({"use_mrope": True}, "'use_mrope' is set: positions of several dimensions are not supported"),
         (
             {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 0},
             "'sliding_window' must be a whole number from 1",
+        ),
+        (
+            {"architectures": ["Qwen3ForCausalLM"], "head_dim": 16},
+            "has no tensor 'model.layers.0.self_attn.q_norm.weight'",
+        ),
+        (
+            {"architectures": ["MixtralForCausalLM"], "num_local_experts": 8},
+            "has no tensor 'model.layers.0.block_sparse_moe.gate.weight'",
+        ),
+        (
+            {"architectures": ["MixtralForCausalLM"], "num_local_experts": 4, "num_experts_per_tok": 5},
+            "'num_experts_per_tok' must be a whole number from 1 to 4, found 5",
+        ),
+        ({"num_local_experts": 4}, "'num_local_experts' is set: mixture of experts are not supported"),
+        ({"architectures": ["GraniteForCausalLM"], "logits_scaling": 0}, "'logits_scaling' must be a number from 1e-6"),
+        (
+            {"architectures": ["GraniteForCausalLM"], "residual_multiplier": float("nan")},
+            "'residual_multiplier' must be a number from 1e-6 to 1e6, found NaN",
+        ),
+        ({"architectures": ["SmolLM3ForCausalLM"], "no_rope_layers": [1, 0]}, "'no_rope_layers' takes RoPE from other"),
+        (
+            {"architectures": ["SmolLM3ForCausalLM"], "no_rope_layer_interval": 3},
+            "'no_rope_layers' takes RoPE from other",
+        ),
+        (
+            {
+                "architectures": ["Ministral3ForCausalLM"],
+                "head_dim": 16,
+                "rope_parameters": {"rope_theta": 1e4, "llama_4_scaling_beta": 0.1},
+            },
+            "'llama_4_scaling_beta' of RoPE goes with yarn, found none",
         ),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "'longrope' is not supported; there are default, linear"),

@@ -129,6 +129,35 @@ def test_changed_values(case: str, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "out.gguf"]
 
 
+GRANITE = {"attention_multiplier": 0.1, "embedding_multiplier": 6.0, "residual_multiplier": 0.25, "logits_scaling": 4.0}
+MODELS = {
+    "qwen3": HfModel(
+        architecture="Qwen3ForCausalLM",
+        config={"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1},
+    ),
+    "granite": HfModel(architecture="GraniteForCausalLM", config=GRANITE),
+    "smollm3": HfModel(architecture="SmolLM3ForCausalLM", config={"no_rope_layers": [1, 1]}),
+    "mixtral": HfModel(architecture="MixtralForCausalLM", n_experts=3, config={"num_experts_per_tok": 2}),
+    "mistral3": HfModel(
+        architecture="Ministral3ForCausalLM",
+        config={"rope_parameters": YARN | {"rope_theta": 1e4, "llama_4_scaling_beta": 0.1}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_changed_configurations(name: str, tmp_path: Path) -> None:
+    folder, out = write_hf(tmp_path / "m", MODELS[name]), tmp_path / "out.gguf"
+    convert(folder, out, OPTIONS)
+    path = folder / "config.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    own = {*MODELS[name].config, "num_local_experts", "head_dim"}
+    changes = [(place, new) for place in places(document) if set(place) & own for new in BAD]
+    for place, new in random.Random(3).sample(changes, min(len(changes), 80)):
+        write_json(path, with_change(document, place, new))
+        check_conversion(folder, out, (place, new))
+
+
 def test_changed_tables_of_tensors(tmp_path: Path) -> None:
     folder, out = write_case(tmp_path / "m", "config.json"), tmp_path / "out.gguf"
     path = folder / "model-00001-of-00002.safetensors"

@@ -33,6 +33,29 @@ MODELS: dict[str, HfModel] = {
     "qwen2_tied_yarn": HfModel(
         architecture="Qwen2ForCausalLM", tied=True, config={"rope_scaling": {"rope_type": "yarn", **ROPE}}
     ),
+    "qwen3": HfModel(architecture="Qwen3ForCausalLM", head_dim=32),
+    "granite": HfModel(
+        architecture="GraniteForCausalLM",
+        tied=True,
+        config={
+            "attention_multiplier": 0.1,
+            "embedding_multiplier": 6.0,
+            "residual_multiplier": 0.25,
+            "logits_scaling": 4.0,
+        },
+    ),
+    "smollm3": HfModel(architecture="SmolLM3ForCausalLM", n_layers=5),
+    "mixtral": HfModel(architecture="MixtralForCausalLM", n_experts=6),
+    "mixtral_of_one": HfModel(
+        architecture="MixtralForCausalLM", n_experts=4, tied=True, config={"num_experts_per_tok": 1}
+    ),
+    "mistral3": HfModel(
+        architecture="Ministral3ForCausalLM",
+        config={
+            "rope_parameters": {"rope_type": "yarn", **ROPE, "llama_4_scaling_beta": 0.1, "rope_theta": 1e4}
+            | {"mscale": 1.0, "mscale_all_dim": 1.0}
+        },
+    ),
 }
 
 

@@ -28,6 +28,7 @@ class HfModel:
     dtype: str = "F32"
     tied: bool = False
     biases: bool = False
+    n_experts: int = 0  # Mixtral's
     architecture: str = "LlamaForCausalLM"
     config: dict[str, Any] = field(default_factory=dict)  # further keys of config.json
     shards: int = 1
@@ -82,12 +83,22 @@ def hf_tensors(model: HfModel) -> dict[str, np.ndarray]:
     for i in range(model.n_layers):
         prefix = f"model.layers.{i}."
         shapes = {"self_attn.q_proj": (q, e), "self_attn.k_proj": (kv, e), "self_attn.v_proj": (kv, e)}
-        shapes |= {"self_attn.o_proj": (e, q), "mlp.gate_proj": (f, e), "mlp.up_proj": (f, e), "mlp.down_proj": (e, f)}
+        shapes |= {"self_attn.o_proj": (e, q)}
+        if model.n_experts == 0:
+            shapes |= {"mlp.gate_proj": (f, e), "mlp.up_proj": (f, e), "mlp.down_proj": (e, f)}
+        else:
+            moe = "block_sparse_moe."
+            shapes[f"{moe}gate"] = (model.n_experts, e)
+            for x in range(model.n_experts):
+                shapes |= {f"{moe}experts.{x}.w{w}": (e, f) if w == 2 else (f, e) for w in (1, 2, 3)}
         for name, shape in shapes.items():
             out[f"{prefix}{name}.weight"] = weight(*shape)
             qkv = name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
             if model.biases or (qkv and model.architecture == "Qwen2ForCausalLM"):
                 out[f"{prefix}{name}.bias"] = weight(shape[0])
+        if model.architecture == "Qwen3ForCausalLM":
+            out[f"{prefix}self_attn.q_norm.weight"] = gain(model.d)
+            out[f"{prefix}self_attn.k_norm.weight"] = gain(model.d)
         out[f"{prefix}input_layernorm.weight"] = gain(e)
         out[f"{prefix}post_attention_layernorm.weight"] = gain(e)
     out["model.norm.weight"] = gain(e)
@@ -112,8 +123,10 @@ def hf_config(model: HfModel) -> dict[str, Any]:
         "bos_token_id": 0,
         "eos_token_id": 2,
     }
-    if model.head_dim:
-        config["head_dim"] = model.head_dim
+    if model.head_dim or model.architecture in ("Qwen3ForCausalLM", "Ministral3ForCausalLM"):
+        config["head_dim"] = model.d
+    if model.n_experts:
+        config["num_local_experts"] = model.n_experts
     return config | model.config
 
 

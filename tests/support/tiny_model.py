@@ -32,7 +32,7 @@ SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 class TinyModel:
     """What to write. The default is a grouped-query llama with tied embeddings."""
 
-    arch: str = "llama"  # or qwen2: biases on q, k and v, RoPE turns the halves of a head
+    arch: str = "llama"  # or qwen2: biases on q, k and v; qwen3: norms of q and k; granite, smollm3, mistral3
     n_layers: int = 2
     n_embd: int = 64
     n_heads: int = 4
@@ -43,9 +43,13 @@ class TinyModel:
     context_length: int = 256
     rope_dims: int | None = None
     freq_base: float | None = 10000.0
-    rope_scaling: dict[str, Any] | None = None  # {"type": "linear" | "yarn", "factor": ..., "original": ...}
+    rope_scaling: dict[str, Any] | None = None  # {"type": "linear" | "yarn", "factor", "original", "log_multiplier"}
     rope_freqs: bool = False  # the tensor that carries llama3 scaling
     sliding_window: int | None = None
+    n_experts: int = 0  # a mixture of experts; n_experts_used of them for a token
+    n_experts_used: int = 2
+    split_experts: bool = False  # a tensor of each expert, as files before April 2024 have them
+    factors: dict[str, float] = field(default_factory=dict)  # granite's and mistral3's: key without the architecture
     tied: bool = True
     biases: bool = False
     weight_type: str = "f32"
@@ -62,6 +66,11 @@ class TinyModel:
     @property
     def kv_heads(self) -> int:
         return self.n_kv_heads or self.n_heads
+
+    @property
+    def halves(self) -> bool:
+        """RoPE turns the halves of a head together, not neighbours."""
+        return self.arch in ("qwen2", "qwen3")
 
 
 def byte_alphabet() -> list[str]:
@@ -99,14 +108,29 @@ def tensors(model: TinyModel) -> dict[str, np.ndarray]:
             "attn_k": (kv_width, model.n_embd),
             "attn_v": (kv_width, model.n_embd),
             "attn_output": (model.n_embd, q_width),
+        }
+        feed_forward = {
             "ffn_gate": (model.n_ff, model.n_embd),
             "ffn_up": (model.n_ff, model.n_embd),
             "ffn_down": (model.n_embd, model.n_ff),
         }
+        if model.n_experts == 0:
+            shapes |= feed_forward
+        else:
+            out[f"blk.{i}.ffn_gate_inp.weight"] = weight(model.n_experts, model.n_embd)
+            for name, shape in feed_forward.items():
+                experts = weight(model.n_experts, *shape)
+                if model.split_experts:
+                    out |= {f"blk.{i}.{name}.{e}.weight": experts[e] for e in range(model.n_experts)}
+                else:
+                    out[f"blk.{i}.{name}_exps.weight"] = experts
         for name, shape in shapes.items():
             out[f"blk.{i}.{name}.weight"] = weight(*shape)
             if model.biases or (model.arch == "qwen2" and name in ("attn_q", "attn_k", "attn_v")):
                 out[f"blk.{i}.{name}.bias"] = weight(shape[0])
+        if model.arch == "qwen3":
+            out[f"blk.{i}.attn_q_norm.weight"] = norm(model.d)
+            out[f"blk.{i}.attn_k_norm.weight"] = norm(model.d)
         out[f"blk.{i}.attn_norm.weight"] = norm(model.n_embd)
         out[f"blk.{i}.ffn_norm.weight"] = norm(model.n_embd)
     out["output_norm.weight"] = norm(model.n_embd)
@@ -128,7 +152,7 @@ def write_tiny_model(
     _write_metadata(writer, m)
     wanted = WEIGHT_TYPES[m.weight_type]
     for name, values in (tensors(m) if weights is None else weights).items():
-        is_matrix = values.ndim == 2
+        is_matrix = values.ndim >= 2 and "ffn_gate_inp" not in name
         fits = wanted in (GGMLQuantizationType.F16, GGMLQuantizationType.BF16) or values.shape[-1] % 32 == 0
         if is_matrix and wanted != GGMLQuantizationType.F32 and fits:
             if wanted == GGMLQuantizationType.F16:
@@ -157,7 +181,7 @@ def _write_metadata(writer: GGUFWriter, m: TinyModel) -> None:
         writer.add_key_length(m.head_dim)
         writer.add_value_length(m.head_dim)
     writer.add_layer_norm_rms_eps(1e-5)
-    if m.rope_dims or m.arch == "llama":  # files of qwen2 have none
+    if m.rope_dims or not m.halves:  # files of Qwen have none
         writer.add_rope_dimension_count(m.rope_dims or m.d)
     if m.freq_base is not None:
         writer.add_rope_freq_base(m.freq_base)
@@ -166,6 +190,13 @@ def _write_metadata(writer: GGUFWriter, m: TinyModel) -> None:
         writer.add_rope_scaling_factor(m.rope_scaling["factor"])
         if "original" in m.rope_scaling:
             writer.add_rope_scaling_orig_ctx_len(m.rope_scaling["original"])
+        if "log_multiplier" in m.rope_scaling:
+            writer.add_rope_scaling_yarn_log_mul(m.rope_scaling["log_multiplier"])
+    if m.n_experts:
+        writer.add_expert_count(m.n_experts)
+        writer.add_expert_used_count(m.n_experts_used)
+    for key, factor in m.factors.items():
+        writer.add_float32(f"{m.arch}.{key}", factor)
     if m.sliding_window is not None:
         writer.add_sliding_window(m.sliding_window)
     names, types = vocabulary(m.n_vocab)

@@ -2,9 +2,12 @@
 // over the pool by token.
 #include "backend/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
+#include <vector>
 
+#include "backend/cpu/expert_plan.h"
 #include "base/error.h"
 #include "kv/attention.h"
 #include "kv/cache.h"
@@ -88,6 +91,46 @@ class CpuBackend final : public Backend {
     by_token(gate.rows, [&](std::int64_t t) { kernels().silu_mul(gate.row(t), up.row(t), gate.cols); });
   }
 
+  void experts(const ExpertsJob& job) override {
+    {
+      const StageClock clock(stages_, Stage::elementwise);
+      expert_plan_.make(job.logits, job.used);
+    }
+    const auto bytes = static_cast<std::size_t>(job.x.cols) * sizeof(float);
+    by_token(job.x.rows, [&](std::int64_t t) {
+      for (std::int64_t j = 0; j < job.used; ++j)
+        std::memcpy(job.rows.row(expert_plan_.place(t, j)), job.x.row(t), bytes);
+    });
+    std::vector<MatmulJob> in, out;
+    for (const auto& [expert, first, n] : expert_plan_.runs()) {
+      const auto e = static_cast<std::size_t>(expert);
+      const Matrix rows = job.rows.rows_range(first, n), gate = job.gate_rows.rows_range(first, n);
+      in.push_back({&job.gate[e], nullptr, rows, gate});
+      in.push_back({&job.up[e], nullptr, rows, job.up_rows.rows_range(first, n)});
+      out.push_back({&job.down[e], nullptr, gate, rows});
+    }
+    matmul_in_parts(in);
+    silu_mul(job.gate_rows, job.up_rows);
+    matmul_in_parts(out);
+    by_token(job.x.rows, [&](std::int64_t t) {
+      for (std::int64_t j = 0; j < job.used; ++j) {
+        float* const part = job.rows.row(expert_plan_.place(t, j));
+        kernels().scale(part, expert_plan_.weight(t, j), job.x.cols);
+        if (j == 0)
+          std::memcpy(job.out.row(t), part, bytes);
+        else
+          kernels().add(job.out.row(t), part, job.x.cols);
+      }
+    });
+  }
+
+  void scale(Matrix x, float factor) override {
+    by_token(x.rows, [&](std::int64_t t) { kernels().scale(x.row(t), factor, x.cols); });
+  }
+  void scale_rows(Matrix x, const float* factors) override {
+    by_token(x.rows, [&](std::int64_t t) { kernels().scale(x.row(t), factors[t], x.cols); });
+  }
+
   void copy(ConstMatrix from, Matrix to) override {
     by_token(from.rows, [&](std::int64_t t) {
       std::memcpy(to.row(t), from.row(t), static_cast<std::size_t>(from.cols) * sizeof(float));
@@ -121,6 +164,11 @@ class CpuBackend final : public Backend {
   Stages stages() const override { return stages_; }
 
  private:
+  // Any number of jobs.
+  void matmul_in_parts(std::span<const MatmulJob> jobs) {
+    for (; !jobs.empty(); jobs = jobs.subspan(std::min(jobs.size(), Matmul::kMostJobs)))
+      matmul(jobs.first(std::min(jobs.size(), Matmul::kMostJobs)));
+  }
   // One token is not worth waking the others.
   template <class F>
   void by_token(std::int64_t n, const F& f) {
@@ -141,6 +189,7 @@ class CpuBackend final : public Backend {
   Stages stages_;
   std::deque<Buffer<float>> vectors_;
   std::deque<Panels> panels_;
+  ExpertPlan expert_plan_;
 };
 
 }  // namespace

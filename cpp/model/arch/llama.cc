@@ -1,5 +1,6 @@
-// Llama (Touvron et al., arXiv 2302.13971) and Mistral (Jiang et al., arXiv 2310.06825). GGUF has the rows of
-// q and k that RoPE turns together side by side; Mixtral's files have this name too, and are refused.
+// Llama (Touvron et al., arXiv 2302.13971), Mistral (Jiang et al., arXiv 2310.06825) and Mixtral (arXiv
+// 2401.04088), whose feed-forwards are mixtures of experts. GGUF has the rows of q and k that RoPE turns
+// together side by side.
 #include "model/architectures.h"
 #include "model/decoder.h"
 
@@ -13,9 +14,31 @@ LayerWeights load_layer(WeightLoader& from, const std::string& prefix) {
   return layer;
 }
 
+LayerWeights load_layer_of_experts(WeightLoader& from, const std::string& prefix) {
+  LayerWeights layer;
+  load_attention(from, prefix, RopeRows::pairs, layer);
+  load_experts(from, prefix, layer);
+  return layer;
+}
+
+class ExpertGraph final : public Decoder {
+ public:
+  using Decoder::Decoder;
+
+ private:
+  void feed_forward(const Pass& pass, std::int64_t l) const override {
+    expert_feed_forward(pass, config(), layer(l));
+  }
+};
+
+std::unique_ptr<Model> load(const Gguf& file, const ModelConfig& config, Backend& backend) {
+  const auto make = config.n_experts > 0 ? load_decoder<load_layer_of_experts, ExpertGraph>
+                                         : load_decoder<load_layer, Decoder>;
+  return make(file, config, backend);
+}
+
 }  // namespace
 
-extern const Architecture llama = {"llama", "Llama and Mistral", read_dense_decoder,
-                                   load_decoder<load_layer>};
+extern const Architecture llama = {"llama", "Llama, Mistral and Mixtral", read_decoder, load};
 
 }  // namespace spectralkv::arch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class Shape:
     layer_slides: tuple[bool, ...] | None
     tied: bool
     notes: tuple[str, ...] = ()  # what was assumed
+    n_experts: int = 0
+    own_keys: tuple[tuple[str, int | float], ...] = ()  # GGUF's, without the architecture, that only some families have
 
 
 class Reader:
@@ -99,9 +101,16 @@ class Reader:
         value = self.values.get(key)
         return default if value is None else bool(value)
 
-    def refuse(self) -> None:
+    def factor(self, key: str, default: float) -> float:
+        value = default if self.values.get(key) is None else self.values[key]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1e-6 < value < 1e6:
+            raise ConvertError(f"{self.path}: '{key}' must be a number from 1e-6 to 1e6, found {shown(value)}")
+        return float(value)
+
+    def refuse(self, known: Container[str] = ()) -> None:
+        """Keys of REFUSED that are set, but for those that the family knows."""
         for key, what in REFUSED.items():
-            if self.values.get(key):
+            if self.values.get(key) and key not in known:
                 raise ConvertError(f"{self.path}: '{key}' is set: {what} are not supported")
 
 
@@ -110,11 +119,17 @@ class Reader:
 Window = Callable[[Reader, int], tuple[int, list[str] | None]]
 
 
-def read_hf_config(config: dict[str, Any], path: Path, window_of: Window) -> Shape:
-    """The keys that Llama's descendants share. ConvertError names an activation or a key that is not supported."""
+def no_window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
+    """None, whatever the file says."""
+    return 0, None
+
+
+def read_hf_config(config: dict[str, Any], path: Path, window_of: Window, known: Container[str] = ()) -> Shape:
+    """The keys that Llama's descendants share. ConvertError names an activation or a key that is not supported; known:
+    those of REFUSED that are."""
     check_form(config, CONFIG, path)
     read = Reader(config, path)
-    read.refuse()
+    read.refuse(known)
     activation = config.get("hidden_act") or "silu"
     if activation not in ("silu", "swish"):
         raise ConvertError(f"{path}: hidden_act {activation!r} is not supported, expected silu")

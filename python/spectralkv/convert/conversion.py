@@ -161,7 +161,8 @@ def _type_of_most(parts: list[Part]) -> str:
     sizes = Counter[str]()
     for part in parts:
         if len(part.shape) > 1:
-            sizes[part.entry.type_name] += part.entry.end - part.entry.begin
+            for entry in part.entries:
+                sizes[entry.type_name] += entry.end - entry.begin
     return sizes.most_common(1)[0][0] if sizes else "f16"
 
 
@@ -225,4 +226,7 @@ def _fill(writer: GGUFWriter, plan: Plan) -> None:
         writer.add_sliding_window(shape.sliding_window)
         if shape.layer_slides is not None:
             writer.add_array(f"{plan.arch}.attention.sliding_window_pattern", list(shape.layer_slides))
+    for key, value in shape.own_keys:
+        add = writer.add_uint32 if isinstance(value, int) else writer.add_float32
+        add(f"{plan.arch}.{key}", value)
     plan.vocabulary.write(writer)

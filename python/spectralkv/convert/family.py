@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ class TensorNames:
     head: str
 
 
-# Of the code that began as Llama's. Letters are sizes: e width, q and k all heads of queries and keys, f feed-forward.
+# Of the code that began as Llama's. Letters are sizes: e width, q and k all heads of queries and keys, d one head,
+# f feed-forward, x experts. A part with three letters has a tensor of each expert, {} for its number.
 HF_TENSORS = TensorNames(
     layer="model.layers.{}.",
     parts={
@@ -39,6 +40,12 @@ HF_TENSORS = TensorNames(
     norm="model.norm",
     head="lm_head",
 )
+
+
+def with_parts(names: TensorNames, parts: dict[str, tuple[str, str] | None]) -> TensorNames:
+    """The same names with other or more parts of a layer; None takes one out."""
+    kept = {name: part for name, part in (names.parts | parts).items() if part is not None}
+    return replace(names, parts=kept)
 
 
 @dataclass(frozen=True)

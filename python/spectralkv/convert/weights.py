@@ -25,15 +25,23 @@ class Part:
     """A tensor to convert. heads: 0, or how many heads' rows go from halves to pairs."""
 
     name: str  # in GGUF
-    entry: TensorEntry
+    entries: tuple[TensorEntry, ...]  # several are matrices of one tensor, one behind the other
     shape: tuple[int, ...]
     heads: int = 0
+
+    @property
+    def entry(self) -> TensorEntry:
+        return self.entries[0]
+
+    def release(self) -> None:
+        for entry in self.entries:
+            entry.release()
 
 
 def find_parts(tensors: dict[str, TensorEntry], shape: Shape, family: Family) -> list[Part]:
     """Every tensor of the model, in GGUF's usual order. ConvertError names a missing, unknown or misshapen one."""
     parts = list(_walk(tensors, shape, family))
-    used = {part.entry.name for part in parts}
+    used = {entry.name for part in parts for entry in part.entries}
     ignored = {f"{family.tensors.head}.weight"} if shape.tied else set()
     unknown = [name for name in tensors if name not in used | ignored and not COMPUTED.fullmatch(name)]
     if unknown:
@@ -52,6 +60,8 @@ def _walk(tensors: dict[str, TensorEntry], shape: Shape, family: Family) -> Iter
         "v": shape.n_vocab,
         "q": shape.n_heads * shape.head_dim,
         "k": shape.n_kv_heads * shape.head_dim,
+        "d": shape.head_dim,
+        "x": shape.n_experts,
     }
     heads = {"q": shape.n_heads, "k": shape.n_kv_heads}
     names = family.tensors
@@ -65,11 +75,18 @@ def _walk(tensors: dict[str, TensorEntry], shape: Shape, family: Family) -> Iter
             if name not in tensors:
                 hint = "; tie_word_embeddings is not set" if source == names.head else ""
                 raise ConvertError(f"{shape.path.parent} has no tensor '{name}'{hint}")
-            yield Part(f"{gguf}.{kind}", _checked(tensors[name], expected, shape), expected, turned)
+            yield Part(f"{gguf}.{kind}", (_checked(tensors[name], expected, shape),), expected, turned)
+
+    def experts(gguf: str, source: str, letters: str) -> Iterator[Part]:
+        each = [next(matrix(gguf, source.format(e), letters)) for e in range(shape.n_experts)]
+        yield Part(each[0].name, tuple(part.entry for part in each), (shape.n_experts, *each[0].shape))
 
     yield from matrix("token_embd", names.embedding, "ve")
     for layer in range(shape.n_layers):
         for part, (source, letters) in names.parts.items():
+            if len(letters) == 3:
+                yield from experts(f"blk.{layer}.{part}", names.layer.format(layer) + source, letters[1:])
+                continue
             yield from matrix(
                 f"blk.{layer}.{part}",
                 names.layer.format(layer) + source,
@@ -92,8 +109,8 @@ def _checked(entry: TensorEntry, expected: tuple[int, ...], shape: Shape) -> Ten
 
 
 def type_for(part: Part, outtype: str) -> str:
-    """The type that a part gets: vectors stay f32; rows that q8_0 cannot hold become f16."""
-    if len(part.shape) == 1:
+    """The type that a part gets: vectors, and routers, stay f32; rows that q8_0 cannot hold become f16."""
+    if len(part.shape) == 1 or part.name.endswith(".ffn_gate_inp.weight"):
         return "f32"
     if part.shape[-1] % _core.weight_types()[outtype][1]:
         return "f16"
@@ -104,17 +121,19 @@ def output_tensor(part: Part, outtype: str, n_threads: int) -> OutputTensor:
     """How the part is written; nothing is read yet."""
     kind = type_for(part, outtype)
     entry = part.entry
-    origin = (entry.file.descriptor, entry.begin) if kind == entry.type_name and not part.heads else None
-    return OutputTensor(part.name, part.shape, kind, partial(_load, part, kind, n_threads), entry.release, origin)
+    as_it_is = kind == entry.type_name and not part.heads and len(part.entries) == 1
+    origin = (entry.file.descriptor, entry.begin) if as_it_is else None
+    return OutputTensor(part.name, part.shape, kind, partial(_load, part, kind, n_threads), part.release, origin)
 
 
 def _load(part: Part, kind: str, n_threads: int) -> Bytes:
-    source, cols, label = (
-        part.entry.type_name,
-        part.shape[-1],
-        printable(f"{part.entry.name}' of '{part.entry.file.path}"),
-    )
-    data = part.entry.data()
+    matrices = [_load_entry(part, entry, kind, n_threads) for entry in part.entries]
+    return matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+
+
+def _load_entry(part: Part, entry: TensorEntry, kind: str, n_threads: int) -> Bytes:
+    source, cols, label = entry.type_name, part.shape[-1], printable(f"{entry.name}' of '{entry.file.path}")
+    data = entry.data()
     if kind == source:
         _core.check_finite(data, source, cols, label, n_threads)
     if part.heads:

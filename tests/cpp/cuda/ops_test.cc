@@ -163,6 +163,17 @@ TEST(CudaOps, NarrowsWithinF16) {
   EXPECT_TRUE(std::isnan(skv_f16_to_f32(got[4])));
 }
 
+TEST(CudaOps, Scales) {
+  auto x = normal(3 * 50, 15);
+  const auto factors = normal(3, 16);
+  const auto in = to_device(x), by_row = to_device(factors);
+  for (const float* rows : {static_cast<const float*>(nullptr), static_cast<const float*>(by_row.data())})
+    launch(cuda::scale_kernel<0>, dim3(1), dim3(256), 0, nullptr, in.data(), std::int64_t{3},
+           std::int64_t{50}, std::int64_t{50}, 0.5f, rows);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] *= 0.25f * factors[i / 50];
+  expect_near(read(in), x, 1e-6f);
+}
+
 void check_best(std::vector<float> values, std::size_t k) {
   const auto in = to_device(values);
   cuda::Best best;

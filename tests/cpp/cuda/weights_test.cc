@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <deque>
 #include <vector>
 
 #include "base/random.h"
@@ -26,7 +27,7 @@ struct Weights {
     view.type = type;
     view.rows = rows;
     view.cols = cols;
-    view.name = "w";
+    view.name = std::string("w");
     bytes.resize(static_cast<std::size_t>(view.bytes()));
     for (std::size_t i = 0; i < values.size(); ++i)
       values[i] = static_cast<float>(random_normal(seed, i)) * (i % 7 == 0 ? 0.3f : 0.05f);
@@ -143,6 +144,42 @@ TEST_P(EveryType, ProductOfManyTokens) {
 TEST_P(EveryType, ExactProduct) {
   check_products(GetParam().type, 1, true);
   check_products(GetParam().type, 6, true);
+}
+
+// More experts than a launch takes, the last ones of another type, as old files may have it.
+TEST_P(EveryType, ProductsWithTheExpertOfARow) {
+  constexpr std::int64_t kRows = 6, kExperts = 35, kSlots = 8, kShare = 2;
+  const std::int64_t unit = GetParam().block_values, cols = unit == 1 ? 37 : 2 * unit;
+  std::deque<Weights> matrices;
+  std::deque<cuda::DeviceWeight> on_device;
+  std::vector<WeightView> experts;
+  DeviceBuffer<std::uint8_t> staging;
+  for (std::int64_t e = 0; e < kExperts; ++e) {
+    const DType type = e < 33 ? GetParam().type : DType::f32;
+    matrices.emplace_back(type, kRows, cols, static_cast<std::uint64_t>(e));
+    experts.push_back(matrices.back().view);
+    experts.back().uploaded = &on_device.emplace_back(matrices.back().view, staging, nullptr);
+  }
+  const std::vector<Route> routes{{0, 1}, {34, 1}, {32, 1}, {31, 1}, {7, 1}, {7, 1}, {33, 1}, {12, 1}};
+  const auto x = normal(static_cast<std::size_t>(kSlots / kShare * cols), 9);
+  DeviceBuffer<Route> routes_device(routes.size());
+  DeviceBuffer<float> x_device(x.size()), y(static_cast<std::size_t>(kSlots * kRows));
+  routes_device.write(routes, nullptr);
+  x_device.write(x, nullptr);
+  cuda::expert_gemv(experts, routes_device.data(), ConstMatrix(x_device.data(), kSlots / kShare, cols),
+                    kShare, Matrix(y.data(), kSlots, kRows), nullptr);
+  const auto got = read(y);
+  for (std::int64_t s = 0; s < kSlots; ++s)
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const auto expert = static_cast<std::size_t>(routes[static_cast<std::size_t>(s)].expert);
+      const float* const weights = matrices[expert].values.data() + r * cols;
+      const float* const from = x.data() + s / kShare * cols;
+      double expected = 0;
+      for (std::int64_t c = 0; c < cols; ++c)
+        expected += static_cast<double>(weights[c]) * static_cast<double>(from[c]);
+      ASSERT_NEAR(got[static_cast<std::size_t>(s * kRows + r)], expected, tolerance(weights, from, cols, 0))
+          << "slot " << s << ", row " << r;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EveryType, testing::ValuesIn(all_dtypes().begin(), all_dtypes().end()),

@@ -1,4 +1,4 @@
-// What every row of the table of architectures keeps to, shown on a tiny model of it.
+// What every row of the table of architectures keeps to, shown on tiny models of each kind of its files.
 #include "model/architectures.h"
 
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/fingerprint.h"
 #include "support/tiny_model.h"
 
 namespace spectralkv {
@@ -15,9 +16,12 @@ namespace {
 
 constexpr std::size_t kPrompt = 40;
 
-class EveryArchitecture : public testing::TestWithParam<const Architecture*> {
+class EveryArchitecture : public testing::TestWithParam<test::TinyArchitecture> {
  protected:
-  EveryArchitecture() { model_.arch = GetParam()->name; }
+  EveryArchitecture() {
+    model_.arch = GetParam().name;
+    model_.head_dim = 24;  // not n_embd / n_heads
+  }
 
   std::vector<float> logits(const std::string& bytes, int n_threads = 1, std::int64_t n_batch = 512) const {
     Engine engine(folder_.write("tiny.gguf", bytes), EngineOptions{.n_threads = n_threads});
@@ -68,6 +72,11 @@ TEST_P(EveryArchitecture, EveryTensorMatters) {
   }
 }
 
+TEST_P(EveryArchitecture, SaysWhatItIs) {
+  const Engine engine(folder_.write("tiny.gguf", model_.bytes()), EngineOptions{.n_threads = 1});
+  EXPECT_TRUE(engine.description().starts_with(GetParam().arch() + " 0M f32, cpu ")) << engine.description();
+}
+
 TEST_P(EveryArchitecture, ATensorThatIsMissingOrTooLargeIsNamed) {
   const std::size_t count = model_.builder().tensors().size();
   for (std::size_t i = 0; i < count; ++i) {
@@ -75,15 +84,42 @@ TEST_P(EveryArchitecture, ATensorThatIsMissingOrTooLargeIsNamed) {
     auto& tensor = larger.tensors()[i];
     without.tensors().erase(without.tensors().begin() + static_cast<std::ptrdiff_t>(i));
     EXPECT_NE(refusal(without.build()).find(tensor.name), std::string::npos) << refusal(without.build());
-    const std::size_t row = tensor.dims.size() == 1 ? 1 : tensor.dims.front();
+    const std::size_t more = tensor.data.size() / tensor.dims.back();
     tensor.dims.back() += 1;
-    tensor.data.append(row * sizeof(float), '\0');
+    tensor.data.append(more, '\0');
     EXPECT_NE(refusal(larger.build()).find(tensor.name), std::string::npos) << refusal(larger.build());
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Rows, EveryArchitecture, testing::ValuesIn(architectures()),
-                         [](const auto& row) { return std::string(row.param->name); });
+std::uint64_t fingerprint(const std::string& path) {
+  const Gguf file(path);
+  return model_fingerprint(file, read_config(file));
+}
+
+// What the architecture's own keys say is in a state file's fingerprint, so that a cache is never read by
+// another model.
+TEST_P(EveryArchitecture, EveryOwnNumberMakesAnotherModel) {
+  const std::uint64_t expected = fingerprint(folder_.write("tiny.gguf", model_.bytes()));
+  for (const auto& [key, value] : GetParam().keys) {
+    test::TinyModel changed = model_;
+    if (const auto* number = std::get_if<float>(&value))
+      changed.changed = {{key, *number * 1.5f}};
+    else if (const auto* whole = std::get_if<std::uint32_t>(&value))
+      changed.changed = {{key, *whole - 1}};
+    else
+      continue;
+    if (key == "expert_count") continue;  // then the tensors are others
+    EXPECT_NE(fingerprint(folder_.write("other.gguf", changed.bytes())), expected) << key;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, EveryArchitecture, testing::ValuesIn(test::tiny_architectures()),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST(Architectures, EachHasATinyModel) {
+  for (const Architecture* row : architectures())
+    EXPECT_EQ(test::tiny_architecture(row->name).arch(), row->name);
+}
 
 TEST(Architectures, AnUnknownOneIsRefusedWithTheNamesOfAll) {
   const test::TempFolder folder;

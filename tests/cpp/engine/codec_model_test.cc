@@ -1,5 +1,5 @@
-// Every codec and head dim through a whole model: a prompt equals token by token, whatever batches, threads,
-// saved states, copies and cuts are in between, to the last bit.
+// Every codec, head dim and architecture through a whole model: a prompt equals token by token, whatever
+// batches, threads, saved states, copies and cuts are in between, to the last bit.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -15,7 +15,15 @@ namespace {
 
 struct Shape {
   std::uint32_t heads, kv_heads, d;
+  std::string arch = "llama";  // a row of tiny_architectures()
 };
+
+std::vector<Shape> of_every_architecture() {
+  std::vector<Shape> shapes;
+  for (const test::TinyArchitecture& row : test::tiny_architectures())
+    if (row.name != "llama") shapes.push_back({2, 1, 64, std::string(row.name)});
+  return shapes;
+}
 
 struct Types {
   std::string k, v;
@@ -42,6 +50,7 @@ class CodecModel : public testing::TestWithParam<Shape> {};
 TEST_P(CodecModel, EveryWayOfReadingIsTheSame) {
   const Shape& shape = GetParam();
   test::TinyModel model;
+  model.arch = shape.arch;
   model.n_heads = shape.heads;
   model.n_kv_heads = shape.kv_heads;
   model.n_embd = shape.heads * shape.d;
@@ -120,6 +129,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CodecModel,
                          testing::Values(Shape{9, 3, 64}, Shape{5, 5, 80}, Shape{7, 1, 96}, Shape{6, 2, 112},
                                          Shape{3, 1, 128}, Shape{5, 1, 256}),
                          [](const auto& param) { return concat("d", param.param.d); });
+
+INSTANTIATE_TEST_SUITE_P(Architectures, CodecModel, testing::ValuesIn(of_every_architecture()),
+                         [](const auto& param) { return param.param.arch; });
 
 }  // namespace
 }  // namespace spectralkv

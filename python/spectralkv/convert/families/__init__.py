@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spectralkv.convert.errors import ConvertError
-from spectralkv.convert.families import llama, mistral, qwen2
+from spectralkv.convert.families import granite, llama, mistral, mistral3, mixtral, qwen2, qwen3, smollm3
 from spectralkv.convert.family import Family
 from spectralkv.convert.forms import check_form
 
@@ -14,6 +14,11 @@ FAMILIES = (
     llama.FAMILY,
     mistral.FAMILY,
     qwen2.FAMILY,
+    qwen3.FAMILY,
+    granite.FAMILY,
+    smollm3.FAMILY,
+    mixtral.FAMILY,
+    mistral3.FAMILY,
 )
 
 
@@ -21,7 +26,7 @@ def family_of(config: dict[str, Any], path: Path, consolidated: bool) -> Family:
     """That of a config.json, or of Mistral's own files. ConvertError names one that is not supported, and those that
     are."""
     if consolidated:
-        return mistral.OWN_FILES
+        return mistral3.OWN_FILES if config.get(mistral3.OWN_GROWTH) else mistral.OWN_FILES
     check_form(config, {"architectures": [str], "model_type": str}, path)
     names = config.get("architectures") or [f"model_type {config.get('model_type')!r}"]
     for family in FAMILIES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,21 +43,21 @@ TENSORS = TensorNames(
 )
 
 
-def _window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
+def window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
     if read.values.get("sliding_window") is None:
         return 0, None
     return read.size("sliding_window"), read.values.get("layer_types")
 
 
 def _read_config(config: dict[str, Any], path: Path) -> Shape:
-    return read_hf_config(config, path, _window)
+    return read_hf_config(config, path, window)
 
 
-def _read_params(params: dict[str, Any], path: Path) -> Shape:
-    """Of params.json."""
+def read_params(params: dict[str, Any], path: Path, known: Container[str] = ()) -> Shape:
+    """Of params.json; known: keys that are usually refused."""
     check_form(params, PARAMS, path)
     read = Reader(params, path)
-    read.refuse()
+    read.refuse(known)
     n_heads, n_embd, n_layers = read.size("n_heads"), read.size("dim"), read.size("n_layers", most=MOST_LAYERS)
     notes = []
     if params.get("max_position_embeddings") is None and params.get("max_seq_len") is None:
@@ -111,4 +112,4 @@ def _windows(given: object, n_layers: int, path: Path) -> tuple[int, tuple[bool,
 
 
 FAMILY = replace(llama.FAMILY, checkpoints=("MistralForCausalLM", "MinistralForCausalLM"), read=_read_config)
-OWN_FILES = replace(FAMILY, checkpoints=(), read=_read_params, tensors=TENSORS, turned=())
+OWN_FILES = replace(FAMILY, checkpoints=(), read=read_params, tensors=TENSORS, turned=())

@@ -10,7 +10,7 @@ from spectralkv.convert.family import HF_TENSORS, Family
 from spectralkv.convert.forms import check_form
 
 
-def _window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
+def window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
     """The first layers see everything, unless the file says it layer by layer."""
     if not read.values.get("use_sliding_window") or read.values.get("sliding_window") is None:
         return 0, None
@@ -23,7 +23,7 @@ def _window(read: Reader, n_layers: int) -> tuple[int, list[str] | None]:
 
 def _read_config(config: dict[str, Any], path: Path) -> Shape:
     check_form(config, {"use_sliding_window": bool}, path)
-    return read_hf_config(config, path, _window)
+    return read_hf_config(config, path, window)
 
 
 FAMILY = Family(
