@@ -163,7 +163,10 @@ void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quant
 
 void expert_gemv(std::span<const WeightView> experts, const Route* routes, ConstMatrix x, std::int64_t share,
                  Matrix y, device::Stream stream) {
-  const auto blocks = static_cast<unsigned>(y.rows * ((y.cols + kExpertWarps - 1) / kExpertWarps));
+  const std::int64_t blocks = y.rows * ((y.cols + kExpertWarps - 1) / kExpertWarps);
+  check(blocks <= std::numeric_limits<int>::max(), "cuda", y.rows, " rows with ", y.cols,
+        " values of an expert are too many at once: choose a smaller n_batch");
+  const dim3 grid(static_cast<unsigned>(blocks)), threads(32 * kExpertWarps);
   for (std::size_t first = 0; first < experts.size();) {
     const DType type = device_weight(experts[first]).type();
     ExpertGemv args{{}, static_cast<int>(first), 0, routes, x.data, y.data, share};
@@ -175,11 +178,9 @@ void expert_gemv(std::span<const WeightView> experts, const Route* routes, Const
     with_type(type, [&](auto tag) {
       using Block = typename decltype(tag)::Block;
       if constexpr (kQuantised<Block>)
-        device::launch(expert_gemv_kernel<FormOf<Block>>, dim3(blocks), dim3(32 * kExpertWarps), 0, stream,
-                       args);
+        device::launch(expert_gemv_kernel<FormOf<Block>>, grid, threads, 0, stream, args);
       else
-        device::launch(expert_gemv_floats_kernel<kFloatKind<Block>>, dim3(blocks), dim3(32 * kExpertWarps), 0,
-                       stream, args);
+        device::launch(expert_gemv_floats_kernel<kFloatKind<Block>>, grid, threads, 0, stream, args);
     });
   }
 }

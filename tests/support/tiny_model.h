@@ -17,7 +17,7 @@
 namespace spectralkv::test {
 
 // A key's value; std::monostate: the key is not there.
-using TinyValue = std::variant<std::uint32_t, float, std::string_view, std::monostate>;
+using TinyValue = std::variant<std::uint32_t, float, bool, std::string_view, std::monostate>;
 using TinyKeys = std::vector<std::pair<std::string_view, TinyValue>>;  // without the architecture's name
 
 // What files of an architecture, or of a kind of them, have beside what all have.
@@ -119,6 +119,7 @@ struct TinyModel {
       const std::string full = own.arch() + "." + std::string(key);
       if (const auto* whole = std::get_if<std::uint32_t>(&value)) b.u32(full, *whole);
       if (const auto* number = std::get_if<float>(&value)) b.f32(full, *number);
+      if (const auto* flag = std::get_if<bool>(&value)) b.boolean(full, *flag);
       if (const auto* text = std::get_if<std::string_view>(&value)) b.str(full, *text);
     }
     std::vector<std::string> tokens{"<unk>", "<s>", "</s>"};

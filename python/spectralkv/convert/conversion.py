@@ -227,6 +227,8 @@ def _fill(writer: GGUFWriter, plan: Plan) -> None:
         if shape.layer_slides is not None:
             writer.add_array(f"{plan.arch}.attention.sliding_window_pattern", list(shape.layer_slides))
     for key, value in shape.own_keys:
-        add = writer.add_uint32 if isinstance(value, int) else writer.add_float32
-        add(f"{plan.arch}.{key}", value)
+        if isinstance(value, int):
+            writer.add_uint32(f"{plan.arch}.{key}", value)
+        else:
+            writer.add_float32(f"{plan.arch}.{key}", value)
     plan.vocabulary.write(writer)

@@ -140,6 +140,7 @@ TEST(OddModels, AreRefusedByTheKey) {
       {"qwen2", {{"expert_count", 2u}, {"expert_used_count", 1u}}, "mixture of experts"},
       {"granite", {{"logit_scale", 0.0f}}, "'granite.logit_scale' is 0"},
       {"granite", {{"logit_scale", std::monostate()}}, "'granite.logit_scale' is missing"},
+      {"granite", {{"rope.scaling.finetuned", false}}, "attention without positions is not supported"},
       {"granite", {{"embedding_scale", -1.0f}}, "'granite.embedding_scale' is -1"},
       {"granite",
        {{"attention.scale", std::numeric_limits<float>::quiet_NaN()}},

@@ -19,14 +19,20 @@ namespace {
 
 constexpr std::int64_t kContext = 200, kBatch = 256;
 
-class StepTest : public testing::TestWithParam<const char*> {
+struct StepCase {
+  const char* type;
+  std::string arch = "llama";  // a row of tiny_architectures()
+};
+
+class StepTest : public testing::TestWithParam<StepCase> {
  protected:
   explicit StepTest() {
+    model_.arch = GetParam().arch;
     model_.n_heads = 4, model_.n_kv_heads = 2, model_.n_embd = 256;
     engine_ =
         std::make_unique<Engine>(folder_.write("tiny.gguf", model_.bytes()), EngineOptions{.n_threads = 2});
     const ModelConfig& c = engine_->config();
-    format_ = std::make_shared<const CacheFormat>(c.cache_shape(), GetParam(), GetParam());
+    format_ = std::make_shared<const CacheFormat>(c.cache_shape(), GetParam().type, GetParam().type);
     scratch_ = std::make_unique<Scratch>(engine_->backend(), c, kBatch, kBatch);
     // Texts with nothing in common.
     const auto all = model_.text(8 * kContext);
@@ -153,10 +159,21 @@ TEST_P(StepTest, RefusesWhatDoesNotFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, StepTest,
-                         testing::Values("f16", "q8_0,block=64,sink=2", "turboquant:2,block=64",
-                                         "eoptshrinkq:2,block=64,window=32,sink=4",
-                                         "kivi:2,block=64;layers 1=f32"),
-                         [](const auto& param) { return testing_support::test_name(param.param); });
+                         testing::Values(StepCase{"f16"}, StepCase{"q8_0,block=64,sink=2"},
+                                         StepCase{"turboquant:2,block=64"},
+                                         StepCase{"eoptshrinkq:2,block=64,window=32,sink=4"},
+                                         StepCase{"kivi:2,block=64;layers 1=f32"}),
+                         [](const auto& param) { return testing_support::test_name(param.param.type); });
+
+std::vector<StepCase> every_architecture() {
+  std::vector<StepCase> cases;
+  for (const test::TinyArchitecture& row : test::tiny_architectures())
+    cases.push_back({"turboquant:2,block=64", std::string(row.name)});
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, StepTest, testing::ValuesIn(every_architecture()),
+                         [](const auto& param) { return param.param.arch; });
 
 }  // namespace
 }  // namespace spectralkv
