@@ -141,6 +141,8 @@ WeightView Gguf::weight(std::string_view name) const {
     fail(ErrorKind::value, "gguf", "'", path_, "': tensor '", printable(name), "' is missing");
   check(tensor->dims.size() <= 2, "gguf", "'", path_, "': tensor '", printable(name), "' has ",
         tensor->dims.size(), " dimensions, expected 1 or 2");
+  check(tensor->foreign_type.empty(), "gguf", "'", path_, "': tensor '", printable(name),
+        "' has weight type ", tensor->foreign_type, ", which is not supported");
   WeightView view;
   view.type = tensor->type;
   view.data = tensor->data;

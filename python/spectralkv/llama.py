@@ -23,8 +23,9 @@ class Llama(Context):
     pass. n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`.
     type_k, type_v: how keys and values are cached: "eoptshrinkq:2" (the default), "turboquant:3", "q8_0", or "f16" for
     an exact cache. activations: what quantised weights are multiplied with, "q8_0" for 8 bits or "f32", exact and slow.
-    allow_unknown_pre: go on with gpt-2's pre-tokenizer when the file names one that is not known. verbose: print model
-    and cache on stderr.
+    allow_unknown_pre: go on with gpt-2's pre-tokenizer when the file names one that is not known. vocab_only: load the
+    tokenizer alone, of a file whose weights may be missing or not supported; what needs the model then raises
+    ValueError. verbose: print model and cache on stderr.
 
     Safe to use from several threads: calls wait for each other, and a stream or `generate` that another call interrupts
     raises RuntimeError at its next token. Raises FileNotFoundError, OSError, MemoryError, ValueError for a file that
@@ -205,8 +206,10 @@ class Llama(Context):
             min_p=min_p,
             repeat_penalty=repeat_penalty,
         )
+        with self._guard():
+            template = self._engine.chat_template
         bos, eos = self._piece(self.token_bos()), self._piece(self.token_eos())
-        prompt = format_chat(self._engine.chat_template, messages, True, bos, eos)
+        prompt = format_chat(template, messages, True, bos, eos)
         tokens = self._tokenizer.encode_prompt(prompt.encode("utf-8", "surrogateescape"))
         name = model or self.model_path
         n_top = whole("top_logprobs", 0 if top_logprobs is None else top_logprobs, 0, self.n_vocab())
