@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -32,6 +33,34 @@ class Llama(Context):
     is damaged or not supported and for arguments out of range, and TypeError for those of the wrong type. A forked
     child may go on with it, unless another thread was using it at that moment: its calls then raise ValueError.
     """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        filename: str | None = None,
+        *,
+        additional_files: Sequence[str] | None = None,
+        local_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Llama:
+        """Loads a model of the Hugging Face Hub, which huggingface_hub (the extra "hub") fetches unless it is there.
+
+        filename: the file, or a pattern as fnmatch has it that finds one model, split or not ("*q8_0.gguf"); None:
+        that of Q4_K_M, or else the only one. additional_files: patterns of files to fetch as well. local_dir,
+        cache_dir: where to, as huggingface_hub has them. options: those of Llama. PullError when the file cannot be
+        had."""
+        from spectralkv.fetch.hub import fetch_pattern
+
+        path = fetch_pattern(
+            repo_id,
+            filename,
+            additional_files or (),
+            None if local_dir is None else os.fspath(local_dir),
+            None if cache_dir is None else os.fspath(cache_dir),
+        )
+        return cls(path, **options)
 
     def _sampling(
         self,

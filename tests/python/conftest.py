@@ -13,7 +13,7 @@ import pytest
 from support.cpp_tests import CannotBuild, CppTests
 from support.tiny_model import write_tiny_model
 
-from spectralkv.demo_model import PullError, pull
+from spectralkv import PullError, pull
 
 ROOT = Path(__file__).resolve().parents[2]
 
