@@ -90,7 +90,8 @@ def by_quant(names: Iterable[str], repo: str, quant: str) -> str:
 
 def _matching(names: Iterable[str], repo: str, pattern: str) -> str:
     files = list(names)
-    found = sorted({part_names(name)[0] for name in files if fnmatch.fnmatchcase(name, pattern)})
+    meant = [pattern] if pattern in files else [name for name in files if fnmatch.fnmatchcase(name, pattern)]
+    found = sorted({part_names(name)[0] for name in meant})
     if not found:
         raise PullError(f"[pull] the repository {repo} has no file {pattern!r}; it has {_list(_models(files))}")
     if len(found) > 1:

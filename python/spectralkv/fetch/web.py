@@ -78,7 +78,8 @@ class Partial:
         self.size: int | None = None
         try:
             said = json.loads(self.note.read_bytes())
-            self.validator, self.sha256, self.size = str(said["validator"]), str(said["sha256"]), said["size"]
+            self.validator, self.sha256 = str(said["validator"]), str(said["sha256"])
+            self.size = None if said["size"] is None else int(said["size"])
         except (OSError, ValueError, KeyError, TypeError):
             self.clear()  # bytes of which nothing is known are of no use
         if not self.validator or self.length < len(MAGIC):
