@@ -124,10 +124,10 @@ std::string model_text(const FileFacts& facts) {
                 known(c.n_ff, ", feed-forward ", ""), known(c.n_vocab, ", vocabulary ", ""),
                 known(c.context_length, ", context ", ""), "\n");
   if (c.sliding_window > 0) out += concat("sliding window: ", c.sliding_window, " tokens\n");
-  if (!facts.has_cache()) return out;
+  if (!facts.has_cache(1)) return out;
   const std::int64_t per_token = facts.cache_bytes_per_token();
   out += concat("KV cache at f16: ", human_bytes(per_token), " per token");
-  if (c.context_length > 0)
+  if (facts.has_cache(c.context_length))
     out += concat(", ", human_bytes(per_token * c.context_length), " for the whole context");
   return out + "\n";
 }
@@ -150,7 +150,7 @@ std::string range_text(const TypeMemory& cache, std::int64_t more) {
 // What a context takes in all is known of models that we can run; of others, where their keys say it, what
 // its cache takes.
 std::string memory_text(const FileFacts& facts) {
-  if (!facts.has_cache()) return "";
+  if (!facts.has_cache(facts.n_ctx)) return "";
   std::int64_t more = 0;
   std::string out = concat("\nmemory at ", facts.n_ctx, " tokens");
   if (facts.complete) {
@@ -256,7 +256,7 @@ std::string as_json(const Gguf& file, const FileFacts& facts, bool with_tensors)
   out.add_raw("cannot_run", reasons.lines());
   out.add_raw("model", model_json(facts));
   out.add_raw("tokenizer", vocab_json(facts.vocab));
-  if (facts.has_cache()) out.add_raw("memory", memory_json(facts));
+  if (facts.has_cache(facts.n_ctx)) out.add_raw("memory", memory_json(facts));
   if (!facts.checked.empty()) out.add("check", facts.checked);
   for (const auto& sum : facts.types) {
     JsonWriter entry("{}");

@@ -34,9 +34,11 @@ struct FileFacts {
   std::int64_t n_ctx = 0;              // tokens that the estimates are for; 0: unknown
   std::string checked;                 // what the check of the file found right; empty: not asked for
 
-  // Whether the shape of its cache is known, and n_ctx.
-  bool has_cache() const {
-    return model.n_layers > 0 && model.n_kv_heads > 0 && model.head_dim > 0 && n_ctx > 0;
+  // Whether the shape of its cache is known, and the bytes of so many tokens can be counted: what a file says
+  // may be absurd.
+  bool has_cache(std::int64_t tokens) const {
+    const bool known = model.n_layers > 0 && model.n_kv_heads > 0 && model.head_dim > 0 && tokens > 0;
+    return known && cache_bytes_per_token() <= (std::int64_t{1} << 58) / tokens;
   }
   // Keys and values of one token in f16.
   std::int64_t cache_bytes_per_token() const {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from support.hf_checkpoint import write_hf
 from support.tiny_model import write_tiny_model
 
 from spectralkv import Llama, _core
+from spectralkv.cli import main
 from spectralkv.convert import ConvertOptions, convert
 
 
@@ -92,6 +94,26 @@ def test_unknown_weight_types(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has weight type 15 .Q8_K., which is not supported"):
         _core.gguf_info(path)
     assert _core.gguf_info(path, any_type=True)["tensors"][0]["type"] == "q8_k"
+
+
+def test_changed_bytes(make_tiny: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a file's head holds: all that can be shown, or one line that says what is damaged."""
+    whole = Path(make_tiny(arch="dbrx", n_layers=1, n_vocab=270)).read_bytes()
+    path, rng, shown = tmp_path / "changed.gguf", random.Random(0), 0
+    for _ in range(300):
+        changed = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 2, 4])):
+            at = rng.randrange(24, 9000)
+            changed[at] = rng.choice([0, 1, 255, rng.randrange(256), changed[at] ^ 1 << rng.randrange(8)])
+        path.write_bytes(changed)
+        status = main(["inspect", str(path), "--json", "--tensors"])
+        out, err = capsys.readouterr()
+        if status == 0:
+            assert json.loads(out)["cannot_run"] != []
+            shown += 1
+        else:
+            assert status == 1 and "changed.gguf" in err and err.count("\n") == 1
+    assert 30 < shown < 300
 
 
 def test_a_vocabulary_alone(tmp_path: Path) -> None:

@@ -161,6 +161,20 @@ TEST(Inspect, ShowsWhatItCanOfAModelThatIsNotKnown) {
   EXPECT_TRUE(has(checked.err, "tensor 'odd.weight' has weight type unknown_4711")) << checked.err;
 }
 
+// Numbers of which no product fits into 64 bits are shown, and nothing is made of them.
+TEST(Inspect, AbsurdSizes) {
+  const test::TempFolder folder;
+  test::GgufBuilder builder;
+  builder.str("general.architecture", "unheard").u32("unheard.block_count", 4096);
+  builder.u32("unheard.attention.head_count", 1 << 24).u32("unheard.attention.key_length", 1024);
+  builder.u32("unheard.context_length", 1u << 31);
+  const Result text = run({"inspect", folder.write("absurd.gguf", builder.build())});
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_TRUE(has(text.out, "4096 layers, 16777216 heads")) << text.out;
+  EXPECT_TRUE(has(text.out, "KV cache at f16: 256.00 TiB per token\n")) << text.out;
+  EXPECT_FALSE(has(text.out, "memory at"));
+}
+
 TEST(ModelOptions, TheHubIsForAHook) {
   const Result refused = run({"inspect", "-hf", "owner/name"});
   EXPECT_EQ(refused.status, 2);
