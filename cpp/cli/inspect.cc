@@ -118,11 +118,11 @@ std::string model_text(const FileFacts& facts) {
   const ModelConfig& c = facts.model;
   std::string out;
   for (const std::string& obstacle : facts.obstacles) out += "cannot run: " + obstacle + "\n";
-  out += concat("model: ", c.arch.empty() ? "of no architecture" : c.arch, known(c.n_layers, ", ", " layers"),
-                known(c.n_heads, ", ", " heads"), known(c.n_kv_heads, ", ", " KV heads"),
-                known(c.head_dim, ", head dim ", ""), known(c.n_embd, ", width ", ""),
-                known(c.n_ff, ", feed-forward ", ""), known(c.n_vocab, ", vocabulary ", ""),
-                known(c.context_length, ", context ", ""), "\n");
+  out += concat("model: ", c.arch.empty() ? "of no architecture" : printable(c.arch),
+                known(c.n_layers, ", ", " layers"), known(c.n_heads, ", ", " heads"),
+                known(c.n_kv_heads, ", ", " KV heads"), known(c.head_dim, ", head dim ", ""),
+                known(c.n_embd, ", width ", ""), known(c.n_ff, ", feed-forward ", ""),
+                known(c.n_vocab, ", vocabulary ", ""), known(c.context_length, ", context ", ""), "\n");
   if (c.sliding_window > 0) out += concat("sliding window: ", c.sliding_window, " tokens\n");
   if (!facts.has_cache(1)) return out;
   const std::int64_t per_token = facts.cache_bytes_per_token();

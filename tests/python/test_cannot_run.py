@@ -96,7 +96,7 @@ def test_unknown_weight_types(tmp_path: Path) -> None:
     assert _core.gguf_info(path, any_type=True)["tensors"][0]["type"] == "q8_k"
 
 
-def test_changed_bytes(make_tiny: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_bytes(make_tiny: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever a file's head holds: all that can be shown, or one line that says what is damaged."""
     whole = Path(make_tiny(arch="dbrx", n_layers=1, n_vocab=270)).read_bytes()
     path, rng, shown = tmp_path / "changed.gguf", random.Random(0), 0
@@ -107,7 +107,7 @@ def test_changed_bytes(make_tiny: Callable[..., str], tmp_path: Path, capsys: py
             changed[at] = rng.choice([0, 1, 255, rng.randrange(256), changed[at] ^ 1 << rng.randrange(8)])
         path.write_bytes(changed)
         status = main(["inspect", str(path), "--json", "--tensors"])
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         if status == 0:
             assert json.loads(out)["cannot_run"] != []
             shown += 1
