@@ -325,9 +325,18 @@ def test_addresses() -> None:
     assert part_addresses("http://h/m-00002-of-00003.gguf?a=b#c") == [
         f"http://h/m-0000{i}-of-00003.gguf?a=b" for i in (1, 2, 3)
     ]
+    assert part_addresses("http://h/é%20.gguf?a=ü+b") == ["http://h/%C3%A9%20.gguf?a=%C3%BC+b"]
     assert part_addresses("http://h/m-00004-of-00003.gguf") == ["http://h/m-00004-of-00003.gguf"]
     assert shown("https://h/m.gguf?token=secret#x") == "https://h/m.gguf"
-    for url in ("file:///etc/passwd", "ftp://h/x", "http://", "http://a:b@h/x", "http://h/x y", "http://[::1/x"):
+    for url in (
+        "file:///etc/passwd",
+        "ftp://h/x",
+        "http://",
+        "http://a:b@h/x",
+        "http://h/x y",
+        "http://h/\udce9",
+        "http://[::1/x",
+    ):
         with pytest.raises(PullError):
             pull(url)
     with pytest.raises(PullError, match="'nonsense' is not known: expected a name .demo, qwen2.5-coder-1.5b., an add"):

@@ -60,8 +60,8 @@ def check_url(url: str) -> None:
         raise PullError(f"[pull] {url!r} is no address of http or https")
     if parts.username is not None or parts.password is not None:
         raise PullError("[pull] an address with a name and a password in it is not supported")
-    if any(c <= " " or c == "\x7f" for c in url):
-        raise PullError(f"[pull] {url!r} is no address: it has a space or a control character")
+    if " " in url or not url.isprintable():
+        raise PullError(f"[pull] {url!r} is no address: it has a space, or what is no character")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tqdm import tqdm
 
@@ -33,6 +33,7 @@ CHUNK = 256 << 10
 TRIES = 5  # in a row that bring nothing
 MOST_TRIES = 200
 PAUSE = 0.5  # seconds before the second try; each further pause is twice as long
+PLAIN = "/?:@!$&'()*+,;=~%-._"  # of an address, as it is
 KEPT = "; what is fetched stays, and the same command goes on from there"
 
 
@@ -58,7 +59,8 @@ def fetch_url(url: str, force: bool) -> str:
 
 def part_addresses(url: str) -> list[str]:
     """The addresses of all parts, where the file's name says that it is one of several; else the address."""
-    parts = urlsplit(url)._replace(fragment="")
+    parts = urlsplit(url)
+    parts = parts._replace(path=quote(parts.path, PLAIN), query=quote(parts.query, PLAIN), fragment="")
     return [parts._replace(path=path).geturl() for path in part_names(parts.path)]
 
 
