@@ -44,6 +44,8 @@ class Backend {
   // w.name is the tensor's own.
   enum class Use { matmul, table };
   virtual WeightView upload(const WeightView& w, Use use) = 0;
+  // False: names and shapes are all that is wanted of weights; a loader need not read them on their way here.
+  virtual bool reads_weights() const { return true; }
   // A vector (norm gain, bias) as f32; stays valid as long as the backend.
   virtual const float* upload_vector(const WeightView& w) = 0;
   // Host values into backend memory, and back.

@@ -27,6 +27,9 @@ struct CliHooks {
   ChatFormatter format_chat = format_chat_builtin;
   // Path of the model when no -m is given; an empty function: -m is required.
   std::function<std::string()> default_model;
+  // Fetches a model of the Hugging Face Hub, unless it is there, and gives its path: "owner/name" or
+  // "owner/name:QUANT", and the file's name or "". An empty function: -hf is refused.
+  std::function<std::string(const std::string& repo, const std::string& file)> fetch_model;
   // Draws what `fidelity --json` prints as images into a folder, which is there, and returns their names, a
   // line each. An empty function: --plot is refused, with no_plot as the reason.
   std::function<std::string(const std::string& json, const std::string& folder)> plot_fidelity;

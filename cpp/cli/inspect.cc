@@ -1,18 +1,19 @@
 // The command `inspect`: what a GGUF file holds, without loading the model.
 #include <algorithm>
-#include <optional>
 
 #include "base/error.h"
 #include "base/threads.h"
 #include "cli/commands.h"
+#include "cli/inspect_facts.h"
 #include "cli/inspect_memory.h"
 #include "cli/json.h"
 #include "cli/log.h"
+#include "cli/model_options.h"
 #include "cli/streams.h"
 #include "engine/engine.h"
 #include "engine/vocab.h"
+#include "gguf/cursor.h"
 #include "gguf/gguf.h"
-#include "model/config.h"
 #include "tensor/requantize.h"
 
 namespace spectralkv {
@@ -20,49 +21,7 @@ namespace {
 
 constexpr std::size_t kShownElements = 6, kShownBytes = 160;
 
-struct TypeSum {
-  DType type = DType::f32;
-  std::int64_t tensors = 0, values = 0, bytes = 0;
-};
-
-struct Facts {
-  std::vector<TypeSum> types;  // falling bytes
-  std::int64_t parameters = 0, tensor_bytes = 0;
-  std::optional<ModelConfig> config;
-  std::string not_supported;  // why there is no config
-  std::int64_t n_ctx = 0;     // tokens that the estimates are for
-  std::string checked;        // what the check of the file found right; empty: not asked for
-
-  // Keys and values of one token in f16.
-  std::int64_t cache_bytes_per_token() const {
-    return 2 * 2 * config->n_layers * config->n_kv_heads * config->head_dim;
-  }
-};
-
-Facts gather(const Gguf& file, std::int64_t n_ctx) {
-  Facts facts;
-  for (const auto& tensor : file.tensors()) {
-    auto sum = std::find_if(facts.types.begin(), facts.types.end(),
-                            [&](const TypeSum& s) { return s.type == tensor.type; });
-    if (sum == facts.types.end()) sum = facts.types.insert(sum, TypeSum{tensor.type});
-    sum->tensors += 1;
-    sum->values += tensor.n_values();
-    sum->bytes += tensor.bytes;
-    facts.parameters += tensor.n_values();
-    facts.tensor_bytes += tensor.bytes;
-  }
-  std::stable_sort(facts.types.begin(), facts.types.end(),
-                   [](const TypeSum& a, const TypeSum& b) { return a.bytes > b.bytes; });
-  try {
-    facts.config = read_config(file);
-    facts.n_ctx = n_ctx > 0 ? n_ctx : facts.config->context_length;
-  } catch (const Error& e) {
-    facts.not_supported = e.what();
-  }
-  return facts;
-}
-
-double bits_per_weight(const Facts& facts) {
+double bits_per_weight(const FileFacts& facts) {
   return facts.parameters > 0
              ? 8.0 * static_cast<double>(facts.tensor_bytes) / static_cast<double>(facts.parameters)
              : 0;
@@ -150,17 +109,35 @@ std::string right_column(const std::string& text, std::size_t width) {
   return right(text, width) + "  ";
 }
 
-std::string model_text(const Facts& facts) {
-  if (!facts.config) return "model: not supported: " + facts.not_supported + "\n";
-  const ModelConfig& c = *facts.config;
-  std::string out =
-      concat("model: ", c.arch, ", ", c.n_layers, " layers, ", c.n_heads, " heads, ", c.n_kv_heads,
-             " KV heads, head dim ", c.head_dim, ", width ", c.n_embd, ", feed-forward ", c.n_ff,
-             ", vocabulary ", c.n_vocab, ", context ", c.context_length, "\n");
+// ", 4 layers", or nothing for a number that is not known.
+std::string known(std::int64_t n, const char* before, const char* behind) {
+  return n > 0 ? concat(before, n, behind) : "";
+}
+
+std::string model_text(const FileFacts& facts) {
+  const ModelConfig& c = facts.model;
+  std::string out;
+  for (const std::string& obstacle : facts.obstacles) out += "cannot run: " + obstacle + "\n";
+  out += concat("model: ", c.arch.empty() ? "of no architecture" : printable(c.arch),
+                known(c.n_layers, ", ", " layers"), known(c.n_heads, ", ", " heads"),
+                known(c.n_kv_heads, ", ", " KV heads"), known(c.head_dim, ", head dim ", ""),
+                known(c.n_embd, ", width ", ""), known(c.n_ff, ", feed-forward ", ""),
+                known(c.n_vocab, ", vocabulary ", ""), known(c.context_length, ", context ", ""), "\n");
   if (c.sliding_window > 0) out += concat("sliding window: ", c.sliding_window, " tokens\n");
+  if (!facts.has_cache(1)) return out;
   const std::int64_t per_token = facts.cache_bytes_per_token();
-  return out + concat("KV cache at f16: ", human_bytes(per_token), " per token, ",
-                      human_bytes(per_token * c.context_length), " for the whole context\n");
+  out += concat("KV cache at f16: ", human_bytes(per_token), " per token");
+  if (facts.has_cache(c.context_length))
+    out += concat(", ", human_bytes(per_token * c.context_length), " for the whole context");
+  return out + "\n";
+}
+
+std::string vocab_text(const VocabFacts& v) {
+  if (v.model.empty() && v.tokens == 0) return "tokenizer: none\n";
+  const auto id = [](std::int64_t token) { return token < 0 ? "none" : std::to_string(token); };
+  return concat("tokenizer: ", v.model.empty() ? "of no kind" : printable(v.model),
+                v.pre.empty() ? "" : concat(" (", printable(v.pre), ")"), ", ", v.tokens, " tokens, BOS ",
+                id(v.bos), ", EOS ", id(v.eos), ", ", v.chat_template ? "a" : "no", " chat template\n");
 }
 
 constexpr std::int64_t kBatch = 512;  // tokens of a pass, as sessions have by default
@@ -170,41 +147,51 @@ std::string range_text(const TypeMemory& cache, std::int64_t more) {
   return least == most ? most : least + " to " + most;
 }
 
-std::string memory_text(const Facts& facts) {
-  const std::int64_t work = estimate_work(*facts.config, std::min(kBatch, facts.n_ctx));
-  std::string out =
-      concat("\nmemory at ", facts.n_ctx, " tokens (weights ", human_bytes(facts.tensor_bytes), ", work ",
-             human_bytes(work), "):\n  ", column("cache type", 14), column("cache", 28), "in all\n");
-  for (const TypeMemory& cache : estimate_caches(*facts.config, facts.n_ctx))
-    out += concat("  ", column(cache.type, 14), column(range_text(cache, 0), 28),
-                  range_text(cache, facts.tensor_bytes + work), "\n");
+// What a context takes in all is known of models that we can run; of others, where their keys say it, what
+// its cache takes.
+std::string memory_text(const FileFacts& facts) {
+  if (!facts.has_cache(facts.n_ctx)) return "";
+  std::int64_t more = 0;
+  std::string out = concat("\nmemory at ", facts.n_ctx, " tokens");
+  if (facts.complete) {
+    const std::int64_t work = estimate_work(facts.model, std::min(kBatch, facts.n_ctx));
+    out += concat(" (weights ", human_bytes(facts.tensor_bytes), ", work ", human_bytes(work), ")");
+    more = facts.tensor_bytes + work;
+  }
+  out += concat(":\n  ", column("cache type", 14), facts.complete ? column("cache", 28) + "in all" : "cache",
+                "\n");
+  for (const TypeMemory& cache : estimate_caches(facts.model.cache_shape(), facts.n_ctx))
+    out += concat(
+        "  ", column(cache.type, 14),
+        facts.complete ? column(range_text(cache, 0), 28) + range_text(cache, more) : range_text(cache, 0),
+        "\n");
   return out;
 }
 
-std::string memory_json(const Facts& facts) {
+std::string memory_json(const FileFacts& facts) {
   JsonWriter out("{}"), caches("{}");
   out.add("n_ctx", facts.n_ctx);
   out.add("weights", facts.tensor_bytes);
-  out.add("work", estimate_work(*facts.config, std::min(kBatch, facts.n_ctx)));
-  for (const TypeMemory& cache : estimate_caches(*facts.config, facts.n_ctx))
+  if (facts.complete) out.add("work", estimate_work(facts.model, std::min(kBatch, facts.n_ctx)));
+  for (const TypeMemory& cache : estimate_caches(facts.model.cache_shape(), facts.n_ctx))
     caches.add_raw(cache.type, concat("[", cache.least, ", ", cache.most, "]"));
   out.add_raw("cache", caches.lines());
   return out.lines();
 }
 
-std::string as_text(const Gguf& file, const Facts& facts, bool with_tensors) {
+std::string as_text(const Gguf& file, const FileFacts& facts, bool with_tensors) {
   std::string out =
       concat("file: ", file.path(), "\nformat: GGUF version ", file.version(), ", alignment ",
              file.alignment(), ", ", file.files().size(), file.files().size() == 1 ? " file, " : " files, ",
              human_bytes(file.file_bytes()), "\n");
-  out += model_text(facts);
+  out += model_text(facts) + vocab_text(facts.vocab);
   out += concat("parameters: ", facts.parameters, " in ", file.tensors().size(), " tensors, ",
                 fixed(bits_per_weight(facts), 2), " bits per weight\n");
   for (const auto& sum : facts.types)
-    out += concat("  ", column(std::string(dtype_info(sum.type).name), 5),
+    out += concat("  ", column(std::string(sum.type), 5),
                   right_column(concat(sum.tensors, sum.tensors == 1 ? " tensor " : " tensors"), 13),
                   right_column(concat(sum.values, " values"), 20), human_bytes(sum.bytes), "\n");
-  if (facts.config) out += memory_text(facts);
+  out += memory_text(facts);
   if (!facts.checked.empty()) out += "\ncheck: " + facts.checked + "\n";
   out += concat("\nmetadata (", file.metadata().size(), " entries):\n");
   std::size_t key_width = 0;
@@ -218,30 +205,45 @@ std::string as_text(const Gguf& file, const Facts& facts, bool with_tensors) {
   for (const auto& tensor : file.tensors()) name_width = std::max(name_width, tensor.name.size());
   out += "\ntensors (row length first):\n";
   for (const auto& tensor : file.tensors())
-    out += "  " + column(tensor.name, name_width) + column(std::string(dtype_info(tensor.type).name), 5) +
+    out += "  " + column(tensor.name, name_width) + column(std::string(tensor.type_name()), 5) +
            column(dims_text(tensor), 16) + human_bytes(tensor.bytes) + "\n";
   return out;
 }
 
-std::string config_json(const Facts& facts) {
-  const ModelConfig& c = *facts.config;
+// Without what is not known.
+std::string model_json(const FileFacts& facts) {
+  const ModelConfig& c = facts.model;
   JsonWriter out("{}");
-  out.add("architecture", c.arch);
-  out.add("layers", c.n_layers);
-  out.add("heads", c.n_heads);
-  out.add("kv_heads", c.n_kv_heads);
-  out.add("head_dim", c.head_dim);
-  out.add("embedding_length", c.n_embd);
-  out.add("feed_forward_length", c.n_ff);
-  out.add("vocabulary", c.n_vocab);
-  out.add("context_length", c.context_length);
-  out.add("sliding_window", c.sliding_window);
-  out.add("kv_cache_f16_bytes_per_token", facts.cache_bytes_per_token());
+  const auto size = [&](const char* name, std::int64_t n) {
+    if (n > 0 || facts.complete) out.add(name, n);
+  };
+  if (!c.arch.empty()) out.add("architecture", c.arch);
+  size("layers", c.n_layers);
+  size("heads", c.n_heads);
+  size("kv_heads", c.n_kv_heads);
+  size("head_dim", c.head_dim);
+  size("embedding_length", c.n_embd);
+  size("feed_forward_length", c.n_ff);
+  size("vocabulary", c.n_vocab);
+  size("context_length", c.context_length);
+  size("sliding_window", c.sliding_window);
+  size("kv_cache_f16_bytes_per_token", facts.cache_bytes_per_token());
   return out.lines();
 }
 
-std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
-  JsonWriter out("{}"), types("{}"), metadata("{}"), tensors("[]");
+std::string vocab_json(const VocabFacts& v) {
+  JsonWriter out("{}");
+  out.add("model", v.model);
+  out.add("pre", v.pre);
+  out.add("tokens", v.tokens);
+  out.add("bos", v.bos);
+  out.add("eos", v.eos);
+  out.add_raw("chat_template", element_text(v.chat_template));
+  return out.lines();
+}
+
+std::string as_json(const Gguf& file, const FileFacts& facts, bool with_tensors) {
+  JsonWriter out("{}"), types("{}"), metadata("{}"), tensors("[]"), reasons("[]");
   out.add("path", file.path());
   out.add("version", std::int64_t{file.version()});
   out.add("alignment", std::int64_t{file.alignment()});
@@ -250,16 +252,18 @@ std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
   out.add("parameters", facts.parameters);
   out.add("tensor_bytes", facts.tensor_bytes);
   out.add("bits_per_weight", bits_per_weight(facts));
-  out.add_raw("model", facts.config ? config_json(facts) : "null");
-  if (facts.config) out.add_raw("memory", memory_json(facts));
+  for (const std::string& obstacle : facts.obstacles) reasons.push_raw(json_string(obstacle));
+  out.add_raw("cannot_run", reasons.lines());
+  out.add_raw("model", model_json(facts));
+  out.add_raw("tokenizer", vocab_json(facts.vocab));
+  if (facts.has_cache(facts.n_ctx)) out.add_raw("memory", memory_json(facts));
   if (!facts.checked.empty()) out.add("check", facts.checked);
-  if (!facts.config) out.add("not_supported", facts.not_supported);
   for (const auto& sum : facts.types) {
     JsonWriter entry("{}");
     entry.add("tensors", sum.tensors);
     entry.add("values", sum.values);
     entry.add("bytes", sum.bytes);
-    types.add_raw(dtype_info(sum.type).name, entry.compact());
+    types.add_raw(std::string(sum.type), entry.compact());
   }
   out.add_raw("types", types.lines());
   for (const auto& entry : file.metadata()) metadata.add_raw(entry.key, std::visit(ValueJson{}, entry.value));
@@ -267,7 +271,7 @@ std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
   for (const auto& tensor : file.tensors()) {
     JsonWriter entry("{}");
     entry.add("name", tensor.name);
-    entry.add("type", dtype_info(tensor.type).name);
+    entry.add("type", tensor.type_name());
     entry.add_raw("dims", dims_text(tensor));
     entry.add("bytes", tensor.bytes);
     tensors.push_raw(entry.compact());
@@ -281,6 +285,8 @@ std::string as_json(const Gguf& file, const Facts& facts, bool with_tensors) {
 std::string check_file(const Gguf& file) {
   ThreadPool pool(0);
   for (const GgufTensor& tensor : file.tensors()) {
+    check(tensor.foreign_type.empty(), "cli", "'", file.path(), "': tensor '", printable(tensor.name),
+          "' has weight type ", tensor.foreign_type, ", which is not supported");
     const std::int64_t cols = tensor.dims[0];
     check_finite({tensor.type, tensor.data, tensor.n_values() / cols, cols,
                   concat(tensor.name, "' of '", file.files()[static_cast<std::size_t>(tensor.file)].path())},
@@ -299,29 +305,30 @@ std::string check_file(const Gguf& file) {
 int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   bool json = false, with_tensors = false, check_all = false;
   std::int64_t n_ctx = 0;
-  std::string path;
-  const std::vector<Option> rows = {
-      {{"-m", "--model"}, "PATH", "the file, if not given alone; any part of a split one", set_path(path)},
-      {{"--tensors"}, "", "list the tensors", set_flag(with_tensors)},
-      {{"-c", "--ctx-size"},
-       "N",
-       "tokens that memory is estimated for; 0: the model's own context",
-       set_int(n_ctx, 0, std::int64_t{1} << 31)},
-      {{"--check"}, "", "read every weight, and load the model", set_flag(check_all)},
-      {{"--json"}, "", "print JSON; of long arrays the count and the start", set_flag(json)},
-  };
-  if (gave_help(hooks, "inspect", "FILE [OPTIONS]",
-                "Shows what a GGUF file holds, metadata, sizes and tensors, and what running it takes.", rows,
-                args))
+  ModelOptions model;
+  std::vector<Option> rows = source_rows(model, "the file, if not given alone; any part of a split one");
+  append_rows(rows,
+              {
+                  {{"--tensors"}, "", "list the tensors", set_flag(with_tensors)},
+                  {{"-c", "--ctx-size"},
+                   "N",
+                   "tokens that memory is estimated for; 0: the model's own context",
+                   set_int(n_ctx, 0, std::int64_t{1} << 31)},
+                  {{"--check"}, "", "read every weight, and load the model", set_flag(check_all)},
+                  {{"--json"}, "", "print JSON; of long arrays the count and the start", set_flag(json)},
+              });
+  if (gave_help(
+          hooks, "inspect", "FILE [OPTIONS]",
+          "Shows what a GGUF file holds, metadata, sizes and tensors, and what running it takes, or why it "
+          "cannot run.",
+          rows, args))
     return 0;
   const std::vector<std::string> given = parse_args(rows, args, 1);
-  if (!given.empty() && !path.empty())
-    throw UsageError("two files were given: '" + path + "' and '" + given[0] + "'");
-  if (!given.empty()) set_path(path)(given[0]);
-  if (path.empty() && hooks.default_model) path = hooks.default_model();
-  if (path.empty()) throw UsageError("no file was given");
-  const Gguf file(path);
-  Facts facts = gather(file, n_ctx);
+  if (!given.empty() && !model.path.empty())
+    throw UsageError("two files were given: '" + model.path + "' and '" + given[0] + "'");
+  if (!given.empty()) set_path(model.path)(given[0]);
+  const Gguf file(model_path(model, hooks), Gguf::Types::any);
+  FileFacts facts = gather_facts(file, n_ctx);
   if (check_all) facts.checked = check_file(file);
   write_out(json ? as_json(file, facts, with_tensors) : as_text(file, facts, with_tensors));
   return 0;

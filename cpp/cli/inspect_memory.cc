@@ -9,16 +9,16 @@
 namespace spectralkv {
 namespace {
 
-TypeMemory estimate(const std::string& type, const ModelConfig& config, std::int64_t n_ctx) {
-  const CacheFormat format(config.cache_shape(), type, type);
+TypeMemory estimate(const std::string& type, const CacheShape& shape, std::int64_t n_ctx) {
+  const CacheFormat format(shape, type, type);
   const CacheEstimate full = estimate_cache(format, n_ctx);
   return {type, full.least, full.most};
 }
 
-std::optional<TypeMemory> estimate_if_possible(const std::string& type, const ModelConfig& config,
+std::optional<TypeMemory> estimate_if_possible(const std::string& type, const CacheShape& shape,
                                                std::int64_t n_ctx) {
   try {
-    return estimate(type, config, n_ctx);
+    return estimate(type, shape, n_ctx);
   } catch (const Error&) {  // it wants bits, or another head dimension
     return std::nullopt;
   }
@@ -26,16 +26,16 @@ std::optional<TypeMemory> estimate_if_possible(const std::string& type, const Mo
 
 }  // namespace
 
-std::vector<TypeMemory> estimate_caches(const ModelConfig& config, std::int64_t n_ctx) {
+std::vector<TypeMemory> estimate_caches(const CacheShape& shape, std::int64_t n_ctx) {
   std::vector<TypeMemory> out;
   for (const CodecRow& row : codec_table()) {
     const std::string name(row.name);
-    if (const auto plain = estimate_if_possible(name, config, n_ctx)) {
+    if (const auto plain = estimate_if_possible(name, shape, n_ctx)) {
       out.push_back(*plain);
       continue;
     }
     for (const int bits : {2, 3, 4})
-      if (const auto one = estimate_if_possible(concat(name, ":", bits), config, n_ctx)) out.push_back(*one);
+      if (const auto one = estimate_if_possible(concat(name, ":", bits), shape, n_ctx)) out.push_back(*one);
   }
   return out;
 }

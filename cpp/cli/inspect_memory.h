@@ -16,8 +16,9 @@ struct TypeMemory {
   std::int64_t least = 0, most = 0;  // bytes
 };
 
-// Every type of the codec table that the model can have, with 2, 3 and 4 bits where it takes bits.
-std::vector<TypeMemory> estimate_caches(const ModelConfig& config, std::int64_t n_ctx);
+// Every type of the codec table that a model with such a cache can have, with 2, 3 and 4 bits where it takes
+// bits.
+std::vector<TypeMemory> estimate_caches(const CacheShape& shape, std::int64_t n_ctx);
 
 // The activations of one batch, bytes.
 std::int64_t estimate_work(const ModelConfig& config, std::int64_t n_batch);

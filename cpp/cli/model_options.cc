@@ -1,4 +1,4 @@
-// -m, -t, -ngl, -c, -b, -ctk, -ctv.
+// -m, -hf, -t, -ngl, -c, -b, -ctk, -ctv.
 #include "cli/model_options.h"
 
 #include <algorithm>
@@ -11,25 +11,39 @@
 
 namespace spectralkv {
 
-std::vector<Option> model_rows(ModelOptions& options) {
+std::vector<Option> source_rows(ModelOptions& options, const char* help) {
   return {
-      {{"-m", "--model"}, "PATH", "the GGUF file; any part of a split one", set_path(options.path)},
-      {{"-t", "--threads"},
-       "N",
-       "CPU threads (default: the processors that this process may use)",
-       set_int(options.engine.n_threads, 0, 1024)},
-      {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
-       "N",
-       "layers on the GPU: 0 none (default), any negative number all",
-       set_int(options.engine.n_gpu_layers, std::numeric_limits<int>::min(),
-               std::numeric_limits<int>::max())},
-      {{"--activations"},
-       "TYPE",
-       "what quantised weights are multiplied with: q8_0, activations in 8 bits (default), or f32, exact and "
-       "slow",
-       set_choice<bool>(options.engine.f32_activations, {{"q8_0", false}, {"f32", true}})},
-      unknown_pre_row(options.engine),
+      {{"-m", "--model"}, "PATH", help, set_path(options.path)},
+      {{"-hf", "-hfr", "--hf-repo"},
+       "REPO",
+       "in place of -m, a model of the Hugging Face Hub, OWNER/NAME or OWNER/NAME:QUANT (default: Q4_K_M, or "
+       "else the only one), fetched unless it is there; needs the Python package with its extra 'hub'",
+       set_path(options.hf_repo)},
+      {{"-hff", "--hf-file"}, "FILE", "the file in that repository", set_path(options.hf_file)},
   };
+}
+
+std::vector<Option> model_rows(ModelOptions& options) {
+  std::vector<Option> rows = source_rows(options, "the GGUF file; any part of a split one");
+  append_rows(rows, {
+                        {{"-t", "--threads"},
+                         "N",
+                         "CPU threads (default: the processors that this process may use)",
+                         set_int(options.engine.n_threads, 0, 1024)},
+                        {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
+                         "N",
+                         "layers on the GPU: 0 none (default), any negative number all",
+                         set_int(options.engine.n_gpu_layers, std::numeric_limits<int>::min(),
+                                 std::numeric_limits<int>::max())},
+                        {{"--activations"},
+                         "TYPE",
+                         "what quantised weights are multiplied with: q8_0, activations in 8 bits (default), "
+                         "or f32, exact and "
+                         "slow",
+                         set_choice<bool>(options.engine.f32_activations, {{"q8_0", false}, {"f32", true}})},
+                        unknown_pre_row(options.engine),
+                    });
+  return rows;
 }
 
 std::vector<Option> session_rows(ModelOptions& options) {
@@ -78,6 +92,15 @@ Option quiet_row(LogLevel& level) {
 }
 
 std::string model_path(const ModelOptions& options, const CliHooks& hooks) {
+  if (options.hf_repo.empty() && !options.hf_file.empty())
+    throw UsageError("-hff names a file of a repository, which -hf names");
+  if (!options.hf_repo.empty()) {
+    if (!options.path.empty()) throw UsageError("-m and -hf each name a model");
+    if (!hooks.fetch_model)
+      throw UsageError(concat("the standalone binary downloads nothing; `spectralkv pull -hf ",
+                              options.hf_repo, "` of the Python package does, and prints the path for -m"));
+    return hooks.fetch_model(options.hf_repo, options.hf_file);
+  }
   if (!options.path.empty()) return options.path;
   if (!hooks.default_model) throw UsageError("no model was given: -m PATH");
   return hooks.default_model();

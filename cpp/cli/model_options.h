@@ -12,7 +12,7 @@
 namespace spectralkv {
 
 struct ModelOptions {
-  std::string path;
+  std::string path, hf_repo, hf_file;  // what names the model; empty: not given
   EngineOptions engine;
   SessionOptions session;
   bool context_given = false;  // else: kDefaultContext, or the model's own where that is smaller
@@ -20,7 +20,9 @@ struct ModelOptions {
 
 constexpr std::int64_t kDefaultContext = 4096;
 
-// Rows for -m, and for how the model runs.
+// Rows for what names the model: -m, with `help`, and -hf.
+std::vector<Option> source_rows(ModelOptions& options, const char* help);
+// The same, and for how the model runs.
 std::vector<Option> model_rows(ModelOptions& options);
 // Rows for the context and the cache.
 std::vector<Option> session_rows(ModelOptions& options);
@@ -30,7 +32,8 @@ Option unknown_pre_row(EngineOptions& options);
 Option batch_row(ModelOptions& options);
 Option quiet_row(LogLevel& level);
 
-// The path that was given, or the default model's; a usage error when there is neither.
+// The path that was given, that of the model fetched for -hf, or the default model's; a usage error where
+// there is none, or two are given.
 std::string model_path(const ModelOptions& options, const CliHooks& hooks);
 // The session's options with the context settled.
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);

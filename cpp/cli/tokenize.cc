@@ -22,25 +22,27 @@ std::vector<Option> rows_of(TokenizeOptions& o) {
     o.text = is_path ? read_text_file(text) : text;
     o.text_given = true;
   };
-  return {
-      {{"-m", "--model"}, "PATH", "the GGUF file; its weights are not read", set_path(o.model.path)},
-      {{"-p", "--prompt"},
-       "TEXT",
-       "the text",
-       [set_input](const std::string& text) { set_input(text, false); }},
-      {{"-f", "--file"},
-       "PATH",
-       "a file with the text, taken whole (default: standard input)",
-       [set_input](const std::string& path) { set_input(path, true); }},
-      {{"--ids"}, "", "print the ids alone, as a list", set_flag(o.ids_only)},
-      {{"--json"}, "", "print a JSON array of ids and pieces", set_flag(o.json)},
-      {{"--no-bos"}, "", "add no token that starts or ends a text", set_flag(o.add_bos, false)},
-      {{"--no-parse-special"},
-       "",
-       "take control tokens written in the text as plain text",
-       set_flag(o.parse_special, false)},
-      unknown_pre_row(o.model.engine),
-  };
+  std::vector<Option> rows = source_rows(o.model, "the GGUF file; its weights are not read");
+  append_rows(rows,
+              {
+                  {{"-p", "--prompt"},
+                   "TEXT",
+                   "the text",
+                   [set_input](const std::string& text) { set_input(text, false); }},
+                  {{"-f", "--file"},
+                   "PATH",
+                   "a file with the text, taken whole (default: standard input)",
+                   [set_input](const std::string& path) { set_input(path, true); }},
+                  {{"--ids"}, "", "print the ids alone, as a list", set_flag(o.ids_only)},
+                  {{"--json"}, "", "print a JSON array of ids and pieces", set_flag(o.json)},
+                  {{"--no-bos"}, "", "add no token that starts or ends a text", set_flag(o.add_bos, false)},
+                  {{"--no-parse-special"},
+                   "",
+                   "take control tokens written in the text as plain text",
+                   set_flag(o.parse_special, false)},
+                  unknown_pre_row(o.model.engine),
+              });
+  return rows;
 }
 
 std::string id_list(const std::vector<Token>& tokens) {
@@ -78,7 +80,7 @@ int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks
                 args))
     return 0;
   parse_args(rows, args);
-  const Gguf file(model_path(options.model, hooks));
+  const Gguf file(model_path(options.model, hooks), Gguf::Types::any);
   const Tokenizer tokenizer(read_vocab(file, options.model.engine.allow_unknown_pre));
   if (!options.text_given) options.text = read_text_file("-");
   const std::vector<Token> tokens = tokenizer.encode(options.text, options.add_bos, options.parse_special);

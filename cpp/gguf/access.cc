@@ -152,6 +152,8 @@ const GgufTensor& Gguf::need_tensor(std::string_view name, std::size_t most_dims
     fail(ErrorKind::value, "gguf", "'", path_, "': tensor '", printable(name), "' is missing");
   check(tensor->dims.size() <= most_dims, "gguf", "'", path_, "': tensor '", printable(name), "' has ",
         tensor->dims.size(), " dimensions, expected ", expected);
+  check(tensor->foreign_type.empty(), "gguf", "'", path_, "': tensor '", printable(name),
+        "' has weight type ", tensor->foreign_type, ", which is not supported");
   return *tensor;
 }
 

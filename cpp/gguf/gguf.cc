@@ -3,9 +3,11 @@
 
 #include <filesystem>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include "gguf/name_index.h"
+#include "gguf/not_gguf.h"
 #include "gguf/part.h"
 #include "gguf/split.h"
 
@@ -15,6 +17,10 @@ std::int64_t GgufTensor::n_values() const {
   std::int64_t n = 1;  // the reader saw to it that this fits
   for (const std::int64_t dim : dims) n *= dim;
   return n;
+}
+
+std::string_view GgufTensor::type_name() const {
+  return foreign_type.empty() ? dtype_info(type).name : std::string_view(foreign_type);
 }
 
 // Takes the head and the metadata of the model's first part.
@@ -40,12 +46,15 @@ void Gguf::index_tensors() {
     fail(ErrorKind::value, "gguf", "'", path_, "': tensor '", printable(twice->name), "' occurs twice");
 }
 
-Gguf::Gguf(const std::string& path) : path_(path) {
+Gguf::Gguf(const std::string& path, Types types) : path_(path) {
+  std::error_code unknown;
+  if (std::filesystem::is_directory(path, unknown))
+    fail(ErrorKind::os, "gguf", "'", path, "' ", about_folder(path));
   MappedFile file(path);
-  GgufPart part = parse_part(file.bytes(), path);
+  GgufPart part = parse_part(file.bytes(), path, types);
   const SplitInfo split = split_info(part, path);
   if (split.count > 1) {
-    open_split(split);
+    open_split(split, types);
   } else {
     take_head(part);
     take_tensors(part, 0, file.bytes().size());
@@ -55,14 +64,14 @@ Gguf::Gguf(const std::string& path) : path_(path) {
 }
 
 // Opens the parts in order, whichever of them path_ names; the first gives the metadata.
-void Gguf::open_split(const SplitInfo& named) {
+void Gguf::open_split(const SplitInfo& named, Types types) {
   for (std::int64_t no = 0; no < named.count; ++no) {
     const std::string path = split_path(path_, named, no);
     if (!std::filesystem::exists(path))
       fail(ErrorKind::file_not_found, "gguf", "'", path_, "': part ", no + 1, " of ", named.count,
            " is missing: no such file: '", path, "'");
     MappedFile file(path);
-    GgufPart part = parse_part(file.bytes(), path);
+    GgufPart part = parse_part(file.bytes(), path, types);
     const SplitInfo split = split_info(part, path);
     check(split.count == named.count && split.no == no, "gguf", "'", path, "': says it is part ",
           split.no + 1, " of ", split.count, ", expected part ", no + 1, " of ", named.count);
@@ -78,10 +87,10 @@ void Gguf::open_split(const SplitInfo& named) {
         found, " tensors, but split.tensors.count is ", named.n_tensors.value_or(0));
 }
 
-Gguf Gguf::from_bytes(std::span<const std::byte> bytes, const std::string& name) {
+Gguf Gguf::from_bytes(std::span<const std::byte> bytes, const std::string& name, Types types) {
   Gguf result;
   result.path_ = name;
-  GgufPart part = parse_part(bytes, name);
+  GgufPart part = parse_part(bytes, name, types);
   const SplitInfo split = split_info(part, name);
   check(split.count == 1, "gguf", "'", name, "': is part ", split.no + 1, " of ", split.count,
         ": a split model must be opened by its path");

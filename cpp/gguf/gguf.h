@@ -36,18 +36,26 @@ struct GgufTensor {
   const std::byte* data = nullptr;
   std::int64_t bytes = 0;
   int file = 0;  // index into files()
+  // Of a type that formats/list.def lacks, ggml's name; `type` means nothing then, and `bytes` reach to the
+  // next tensor. Empty, but where a file was opened with Types::any.
+  std::string foreign_type;
 
   std::int64_t n_values() const;
+  std::string_view type_name() const;  // "q4_1"
 };
 
 class Gguf {
  public:
+  // Whether tensors of weight types that we cannot read are an error, or kept to be shown.
+  enum class Types : std::uint8_t { ours, any };
+
   // Opens a file; if it is one part of a split model (split.count > 1) its siblings NAME-0000i-of-0000n.gguf
   // are opened as well, whichever part was named.
-  explicit Gguf(const std::string& path);
+  explicit Gguf(const std::string& path, Types types = Types::ours);
   // Reads a whole file that already lies in memory; `bytes` must outlive the result, `name` stands for the
   // path in errors. Parts of a split model are refused.
-  static Gguf from_bytes(std::span<const std::byte> bytes, const std::string& name);
+  static Gguf from_bytes(std::span<const std::byte> bytes, const std::string& name,
+                         Types types = Types::ours);
 
   const std::string& path() const { return path_; }
   std::uint32_t version() const { return version_; }
@@ -73,7 +81,8 @@ class Gguf {
   std::vector<std::int64_t> get_ints(std::string_view key) const;  // arrays only
 
   const GgufTensor* find_tensor(std::string_view name) const;  // nullptr when absent
-  // A tensor as a weight; throws when it is missing (naming it and the file) or has more than 2 dimensions.
+  // A tensor as a weight; throws when it is missing (naming it and the file), has more than 2 dimensions or a
+  // type that we cannot read.
   WeightView weight(std::string_view name) const;
   // The matrices of a tensor of up to 3 dimensions, each with the tensor's name.
   std::vector<WeightView> matrices(std::string_view name) const;
@@ -87,7 +96,7 @@ class Gguf {
   Gguf() = default;
   void take_head(GgufPart& part);
   void take_tensors(GgufPart& part, int file, std::size_t n_bytes);
-  void open_split(const SplitInfo& named);
+  void open_split(const SplitInfo& named, Types types);
   void index_tensors();
   const GgufEntry* find_entry(std::string_view key) const;
   const GgufEntry& need_entry(std::string_view key, const char* expected) const;

@@ -2,6 +2,7 @@
 #include "gguf/part.h"
 
 #include "gguf/name_index.h"
+#include "gguf/not_gguf.h"
 
 namespace spectralkv {
 namespace {
@@ -10,11 +11,10 @@ std::uint32_t swap_bytes(std::uint32_t v) {
   return v >> 24 | (v >> 8 & 0xff00u) | (v << 8 & 0xff0000u) | v << 24;
 }
 
-std::uint32_t read_version(Cursor& in) {
+std::uint32_t read_version(Cursor& in, std::span<const std::byte> bytes, const std::string& path) {
   const char* const magic = reinterpret_cast<const char*>(in.take(4, "the magic 'GGUF'"));
   const std::string_view found(magic, 4);
-  if (found != "GGUF")
-    in.fault("gguf", "is no GGUF file: it starts with '", printable(found), "', expected 'GGUF'");
+  if (found != "GGUF") in.fault("gguf", about_file(bytes, path));
   const auto version = in.number<std::uint32_t>("the version");
   if (version == 1) in.fault("gguf", "GGUF version 1 is too old, expected version 2 or 3");
   if (version != 0 && (version & 0xffffu) == 0)
@@ -39,10 +39,10 @@ std::uint32_t read_alignment(const Cursor& in, const GgufPart& part) {
 
 }  // namespace
 
-GgufPart parse_part(std::span<const std::byte> bytes, const std::string& path) {
+GgufPart parse_part(std::span<const std::byte> bytes, const std::string& path, Gguf::Types types) {
   Cursor in(bytes, path);
   GgufPart part;
-  part.version = read_version(in);
+  part.version = read_version(in, bytes, path);
   const auto n_tensors = in.number<std::uint64_t>("the number of tensors");
   const auto n_entries = in.number<std::uint64_t>("the number of metadata entries");
   part.metadata = read_metadata(in, n_entries);
@@ -51,7 +51,7 @@ GgufPart parse_part(std::span<const std::byte> bytes, const std::string& path) {
   if (const auto* twice = find_duplicate(part.metadata, part.key_index, &GgufEntry::key))
     in.fault("gguf", "metadata key '", printable(twice->key), "' occurs twice");
   part.alignment = read_alignment(in, part);
-  part.tensors = read_tensors(in, n_tensors, part.alignment);
+  part.tensors = read_tensors(in, n_tensors, part.alignment, types);
   return part;
 }
 

@@ -29,10 +29,11 @@ struct GgufPart {
 
 // Parses and checks everything but what split parts have to do with each other. `bytes` must outlive the
 // result; `path` names the file in errors.
-GgufPart parse_part(std::span<const std::byte> bytes, const std::string& path);
+GgufPart parse_part(std::span<const std::byte> bytes, const std::string& path, Gguf::Types types);
 
 // The steps of parse_part.
 std::vector<GgufEntry> read_metadata(Cursor& in, std::uint64_t n_entries);
-std::vector<GgufTensor> read_tensors(Cursor& in, std::uint64_t n_tensors, std::uint32_t alignment);
+std::vector<GgufTensor> read_tensors(Cursor& in, std::uint64_t n_tensors, std::uint32_t alignment,
+                                     Gguf::Types types);
 
 }  // namespace spectralkv

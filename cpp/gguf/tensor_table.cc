@@ -1,5 +1,6 @@
 // The tensor table: names, shapes, types, and where each tensor's bytes lie.
 #include <algorithm>
+#include <cctype>
 #include <limits>
 
 #include "gguf/part.h"
@@ -81,13 +82,24 @@ std::string supported_names() {
   return names;
 }
 
-const DTypeInfo& read_dtype(Cursor& in) {
+// Of a type that we cannot read, the name to show.
+std::string foreign_name(std::uint32_t id) {
+  std::string name = unsupported_name(id);
+  if (name.find(' ') != std::string::npos) return concat("unknown_", id);
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return name;
+}
+
+void read_dtype(Cursor& in, GgufTensor& tensor, Gguf::Types types) {
   const auto id = in.number<std::uint32_t>("the weight type");
   const auto type = dtype_from_gguf_id(id);
-  if (!type)
+  if (type)
+    tensor.type = *type;
+  else if (types == Gguf::Types::any)
+    tensor.foreign_type = foreign_name(id);
+  else
     in.fault("gguf", "has weight type ", id, " (", unsupported_name(id),
              "), which is not supported; these are: ", supported_names());
-  return dtype_info(*type);
 }
 
 std::string shape_of(const std::vector<std::int64_t>& dims) {
@@ -107,16 +119,21 @@ void read_dims(Cursor& in, GgufTensor& tensor) {
   }
 }
 
-void set_bytes(const Cursor& in, GgufTensor& tensor, const DTypeInfo& info) {
-  if (tensor.dims[0] % info.block_values != 0)
+// Those of a type that we cannot read are known only once the tensors are placed.
+void set_bytes(const Cursor& in, GgufTensor& tensor) {
+  const DTypeInfo& info = dtype_info(tensor.type);
+  const bool foreign = !tensor.foreign_type.empty();
+  if (!foreign && tensor.dims[0] % info.block_values != 0)
     in.fault("gguf", "row length ", tensor.dims[0], " is not a multiple of ", info.name, "'s block of ",
              info.block_values);
   std::int64_t values = 1;
   bool overflow = false;
   for (const std::int64_t dim : tensor.dims)
     overflow = overflow || __builtin_mul_overflow(values, dim, &values);
-  overflow = overflow || __builtin_mul_overflow(values / info.block_values, info.block_bytes, &tensor.bytes);
-  if (overflow) in.fault("gguf", "shape ", shape_of(tensor.dims), " of ", info.name, " overflows 64 bits");
+  overflow = overflow || (!foreign && __builtin_mul_overflow(values / info.block_values, info.block_bytes,
+                                                             &tensor.bytes));
+  if (overflow)
+    in.fault("gguf", "shape ", shape_of(tensor.dims), " of ", tensor.type_name(), " overflows 64 bits");
 }
 
 // Where a tensor's bytes begin, counted from the data section; `index` is its place in the table.
@@ -137,9 +154,17 @@ void place(Cursor& in, std::vector<GgufTensor>& tensors, std::vector<Extent>& ex
   });
   const GgufTensor* before = nullptr;
   std::uint64_t free_from = 0;
-  for (const auto& [offset, index] : extents) {
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    const auto& [offset, index] = extents[i];
     GgufTensor& tensor = tensors[index];
     in.about("tensor", tensor.name);
+    if (!tensor.foreign_type.empty() && offset <= data_bytes) {
+      const std::uint64_t next = i + 1 < extents.size() ? extents[i + 1].offset : data_bytes;
+      tensor.bytes = static_cast<std::int64_t>(std::min(next, data_bytes) - offset);
+      const std::int64_t n = tensor.n_values(), least = n / 8 + (n % 8 != 0);  // no type has less than a bit
+      if (tensor.bytes < least)
+        in.fault("gguf", n, " values of ", tensor.foreign_type, " have ", tensor.bytes, " bytes");
+    }
     const auto bytes = static_cast<std::uint64_t>(tensor.bytes);
     if (offset % alignment != 0)
       in.fault("gguf", "offset ", offset, " is not a multiple of the alignment ", alignment);
@@ -157,7 +182,8 @@ void place(Cursor& in, std::vector<GgufTensor>& tensors, std::vector<Extent>& ex
 
 }  // namespace
 
-std::vector<GgufTensor> read_tensors(Cursor& in, std::uint64_t n_tensors, std::uint32_t alignment) {
+std::vector<GgufTensor> read_tensors(Cursor& in, std::uint64_t n_tensors, std::uint32_t alignment,
+                                     Gguf::Types types) {
   // The least a tensor takes: a name of one byte (8 + 1), the number of dimensions (4), one dimension (8),
   // type (4), offset (8).
   in.need_items(n_tensors, 33, "tensors");
@@ -173,9 +199,8 @@ std::vector<GgufTensor> read_tensors(Cursor& in, std::uint64_t n_tensors, std::u
     in.spend(name.size());
     tensor.name = name;
     read_dims(in, tensor);
-    const DTypeInfo& info = read_dtype(in);
-    tensor.type = info.type;
-    set_bytes(in, tensor, info);
+    read_dtype(in, tensor, types);
+    set_bytes(in, tensor);
     extents.push_back({in.number<std::uint64_t>("the data offset"), extents.size()});
   }
   in.about(nullptr, {});

@@ -95,6 +95,7 @@ Linear WeightLoader::linear(const std::string& name, std::string_view shape) con
 }
 
 Linear WeightLoader::linear_of_halves(const std::string& name, std::string_view shape) {
+  if (!backend_.reads_weights()) return linear(name, shape);
   const WeightView w = find(name + ".weight", shape);
   WeightView pairs = w;
   Buffer<std::byte> bytes = pair_rows(w.data, w.rows, w.row_bytes(), config_.head_dim, config_.rope.dims);

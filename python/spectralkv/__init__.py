@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectralkv._core import version as __version__
-    from spectralkv.demo_model import PullError, pull
+    from spectralkv.fetch.errors import PullError
+    from spectralkv.fetch.pull import pull
     from spectralkv.llama import Llama
 
 __all__ = ["Llama", "PullError", "__version__", "pull"]
 
 _PLACES = {
     "Llama": ("llama", "Llama"),
-    "PullError": ("demo_model", "PullError"),
+    "PullError": ("fetch.errors", "PullError"),
     "__version__": ("_core", "version"),
-    "pull": ("demo_model", "pull"),
+    "pull": ("fetch.pull", "pull"),
 }
 
 

@@ -9,23 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 NO_PLOT = "it needs matplotlib, which is not installed: pip install 'spectralkv[plot]'"
-PULL_HELP = "fetch the demo model, SmolLM2-135M-Instruct, into the cache folder"
+PULL_HELP = "fetch a model: the demo model, one by its address, or one of the Hugging Face Hub"
 
 
 def _pull_main(args: Sequence[str]) -> int:
-    import argparse
+    from spectralkv.fetch.command import main as pull_main
 
-    from spectralkv.demo_model import PullError, pull
-
-    parser = argparse.ArgumentParser(prog="spectralkv pull", description=PULL_HELP)
-    parser.add_argument("--force", action="store_true", help="fetch it even when it is there")
-    options = parser.parse_args(args)
-    try:
-        print(pull(force=options.force))
-    except PullError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    _exit_at_a_signal()
+    return pull_main(args)
 
 
 def _plot_fidelity(report: str, folder: str) -> str:
@@ -102,9 +93,15 @@ def _format_chat(
 
 
 def _default_model() -> str:
-    from spectralkv.demo_model import pull
+    from spectralkv.fetch.pull import pull
 
     return pull()
+
+
+def _fetch_model(repo: str, file: str) -> str:
+    from spectralkv.fetch.hub import fetch_reference
+
+    return fetch_reference(repo, file)
 
 
 def _run(args: Sequence[str]) -> int:
@@ -126,6 +123,7 @@ def _run(args: Sequence[str]) -> int:
         plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,
         no_plot=NO_PLOT,
         unpack_npz=_unpack_npz,
+        fetch_model=_fetch_model,
     )
 
 

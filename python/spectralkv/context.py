@@ -49,6 +49,7 @@ class Context:
         type_v: str = "default",
         activations: str = "q8_0",
         allow_unknown_pre: bool = False,
+        vocab_only: bool = False,
         verbose: bool = True,
     ) -> None:
         self.model_path = os.fsdecode(model_path)
@@ -56,6 +57,13 @@ class Context:
         self._closed = "closed"
         self._seeds = random.Random(None if seed is None or seed == -1 else whole("seed", seed))
         self._logits_all = bool(logits_all)
+        self._open_session: _core.Session | None = None
+        self._n_ctx = 0
+        _alive.add(self)
+        if vocab_only:
+            self._closed = "without weights: vocab_only=True loads the tokenizer alone"
+            self._tokenizer = _core.load_tokenizer(self.model_path, allow_unknown_pre=bool(allow_unknown_pre))
+            return
         self._engine = _core.Engine(
             self.model_path,
             n_threads=0 if n_threads is None else whole("n_threads", n_threads, -INT32, INT32),
@@ -64,7 +72,7 @@ class Context:
             activations=string("activations", activations),
         )
         self._tokenizer = self._engine.tokenizer
-        self._open_session: _core.Session | None = _core.Session(
+        self._open_session = _core.Session(
             self._engine,
             n_ctx=whole("n_ctx", n_ctx),
             n_batch=whole("n_batch", n_batch),
@@ -73,7 +81,6 @@ class Context:
             logits_all=self._logits_all,
         )
         self._n_ctx = self._open_session.n_ctx
-        _alive.add(self)
         if verbose:
             print(f"model: {self._engine.description}\n{self._open_session.cache_opening}", file=sys.stderr)
 
@@ -117,7 +124,7 @@ class Context:
     # ---- facts
 
     def n_ctx(self) -> int:
-        """Tokens that fit into the context."""
+        """Tokens that fit into the context; 0 with vocab_only."""
         return self._n_ctx
 
     def n_vocab(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,14 +24,43 @@ class Llama(Context):
     pass. n_threads: None for all processors of the process. logits_all: keep the logits of every token for `scores`.
     type_k, type_v: how keys and values are cached: "eoptshrinkq:2" (the default), "turboquant:3", "q8_0", or "f16" for
     an exact cache. activations: what quantised weights are multiplied with, "q8_0" for 8 bits or "f32", exact and slow.
-    allow_unknown_pre: go on with gpt-2's pre-tokenizer when the file names one that is not known. verbose: print model
-    and cache on stderr.
+    allow_unknown_pre: go on with gpt-2's pre-tokenizer when the file names one that is not known. vocab_only: load the
+    tokenizer alone, of a file whose weights may be missing or not supported; what needs the model then raises
+    ValueError. verbose: print model and cache on stderr.
 
     Safe to use from several threads: calls wait for each other, and a stream or `generate` that another call interrupts
     raises RuntimeError at its next token. Raises FileNotFoundError, OSError, MemoryError, ValueError for a file that
     is damaged or not supported and for arguments out of range, and TypeError for those of the wrong type. A forked
     child may go on with it, unless another thread was using it at that moment: its calls then raise ValueError.
     """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        filename: str | None = None,
+        *,
+        additional_files: Sequence[str] | None = None,
+        local_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Llama:
+        """Loads a model of the Hugging Face Hub, which huggingface_hub (the extra "hub") fetches unless it is there.
+
+        filename: the file, or a pattern as fnmatch has it that finds one model, split or not ("*q8_0.gguf"); None:
+        that of Q4_K_M, or else the only one. additional_files: patterns of files to fetch as well. local_dir,
+        cache_dir: where to, as huggingface_hub has them. options: those of Llama. PullError when the file cannot be
+        had."""
+        from spectralkv.fetch.hub import fetch_pattern
+
+        path = fetch_pattern(
+            repo_id,
+            filename,
+            additional_files or (),
+            None if local_dir is None else os.fspath(local_dir),
+            None if cache_dir is None else os.fspath(cache_dir),
+        )
+        return cls(path, **options)
 
     def _sampling(
         self,
@@ -205,8 +235,10 @@ class Llama(Context):
             min_p=min_p,
             repeat_penalty=repeat_penalty,
         )
+        with self._guard():
+            template = self._engine.chat_template
         bos, eos = self._piece(self.token_bos()), self._piece(self.token_eos())
-        prompt = format_chat(self._engine.chat_template, messages, True, bos, eos)
+        prompt = format_chat(template, messages, True, bos, eos)
         tokens = self._tokenizer.encode_prompt(prompt.encode("utf-8", "surrogateescape"))
         name = model or self.model_path
         n_top = whole("top_logprobs", 0 if top_logprobs is None else top_logprobs, 0, self.n_vocab())

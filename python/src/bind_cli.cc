@@ -50,7 +50,8 @@ std::string call_hook(const char* name, const struct sigaction& python, const Ca
 
 int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::object& default_model,
             std::vector<std::pair<std::string, std::string>> more_commands, const nb::object& plot_fidelity,
-            const std::optional<std::string>& no_plot, const nb::object& unpack_npz) {
+            const std::optional<std::string>& no_plot, const nb::object& unpack_npz,
+            const nb::object& fetch_model) {
   std::vector<std::string> words;
   for (const nb::handle arg : args) words.push_back(from_str(arg, "arguments"));
   struct sigaction python {};
@@ -75,6 +76,10 @@ int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::o
     hooks.default_model = [&default_model, &python] {
       return call_hook("pull", python, [&] { return default_model(); });
     };
+  if (!fetch_model.is_none())
+    hooks.fetch_model = [&fetch_model, &python](const std::string& repo, const std::string& file) {
+      return call_hook("pull", python, [&] { return fetch_model(to_str(repo), to_str(file)); });
+    };
   if (!plot_fidelity.is_none())
     hooks.plot_fidelity = [&plot_fidelity, &python](const std::string& json, const std::string& folder) {
       return call_hook("plot", python, [&] { return plot_fidelity(to_str(json), to_str(folder)); });
@@ -97,7 +102,7 @@ void bind_cli(nb::module_& m) {
       nb::arg("default_model") = nb::none(),
       nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
       nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
-      nb::arg("unpack_npz") = nb::none(),
+      nb::arg("unpack_npz") = nb::none(), nb::arg("fetch_model") = nb::none(),
       nb::sig(
           "def cli_main(args: collections.abc.Sequence[str | bytes], format_chat: "
           "collections.abc.Callable[[str, list[dict[str, str]], bool, "
@@ -105,7 +110,9 @@ void bind_cli(nb::module_& m) {
           "= None, default_model: collections.abc.Callable[[], str] | None = None, more_commands: "
           "collections.abc.Sequence[tuple[str, "
           "str]] = [], plot_fidelity: collections.abc.Callable[[str, str], str] | None = None, no_plot: str "
-          "| None = None, unpack_npz: collections.abc.Callable[[str, bytes], bytes] | None = None) -> int"),
+          "| None = None, unpack_npz: collections.abc.Callable[[str, bytes], bytes] | None = None, "
+          "fetch_model: "
+          "collections.abc.Callable[[str, str], str] | None = None) -> int"),
       "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
       "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
       "gives the path of\n"
@@ -114,7 +121,9 @@ void bind_cli(nb::module_& m) {
       "without it --plot\n"
       "is refused with no_plot as the reason; unpack_npz(path, archive) takes the array of token ids out of "
       "the bytes of a .npz\n"
-      "file, as those of a .npy file; without it such files are refused.");
+      "file, as those of a .npy file; without it such files are refused; fetch_model(repo, file) gives the "
+      "path of a model\n"
+      "of the Hugging Face Hub for -hf, which is refused without it.");
 }
 
 }  // namespace spectralkv::python

@@ -1,7 +1,8 @@
-// What a GGUF file holds, as a dict; and rows of weights decoded to float32.
+// What a GGUF file holds, as a dict; its vocabulary alone; and rows of weights decoded to float32.
 #include <nanobind/stl/string.h>
 
 #include "bind.h"
+#include "engine/vocab.h"
 #include "formats/formats.h"
 #include "gguf/gguf.h"
 #include "shared.h"
@@ -29,13 +30,13 @@ struct ToPython {
   }
 };
 
-Gguf open_gguf(const std::string& path) {
+Gguf open_gguf(const std::string& path, bool any_type) {
   nb::gil_scoped_release released;
-  return Gguf(path);
+  return Gguf(path, any_type ? Gguf::Types::any : Gguf::Types::ours);
 }
 
-nb::dict gguf_info(nb::handle path) {
-  const Gguf file = open_gguf(to_path(path));
+nb::dict gguf_info(nb::handle path, bool any_type) {
+  const Gguf file = open_gguf(to_path(path), any_type);
   nb::dict metadata, types;
   for (const GgufEntry& entry : file.metadata()) {
     metadata[to_str(entry.key)] = std::visit(ToPython{}, entry.value);
@@ -47,7 +48,7 @@ nb::dict gguf_info(nb::handle path) {
     for (const std::int64_t dim : tensor.dims) shape.append(dim);
     nb::dict item;
     item["name"] = to_str(tensor.name);
-    item["type"] = to_str(dtype_info(tensor.type).name);
+    item["type"] = to_str(tensor.type_name());
     item["shape"] = nb::tuple(shape);
     item["bytes"] = tensor.bytes;
     item["file"] = tensor.file;
@@ -64,6 +65,12 @@ nb::dict gguf_info(nb::handle path) {
   out["metadata_types"] = types;
   out["tensors"] = tensors;
   return out;
+}
+
+Tokenizer load_tokenizer(nb::handle path, bool allow_unknown_pre) {
+  const std::string name = to_path(path);
+  nb::gil_scoped_release released;
+  return Tokenizer(read_vocab(Gguf(name, Gguf::Types::any), allow_unknown_pre));
 }
 
 Array1 decode_rows(const std::string& type_name,
@@ -89,17 +96,26 @@ Array1 decode_rows(const std::string& type_name,
 }  // namespace
 
 void bind_gguf(nb::module_& m) {
-  m.def("gguf_info", gguf_info, nb::arg("path"),
-        "What a GGUF file holds: {version, alignment, files, metadata: {key: value}, metadata_types: {key: "
-        "\"arr[str]\"},\n"
-        "tensors: [{name, type, shape, bytes, file, offset}]}. shape is in ggml's order, row length first; "
-        "file "
-        "is an index into\n"
-        "files, offset that of the first byte in it. Bytes that are no UTF-8 come as\n"
-        "surrogate escapes. FileNotFoundError, OSError, or ValueError for a file that is damaged or not "
-        "supported.",
-        nb::sig("def gguf_info(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> dict[str, "
-                "typing.Any]"));
+  m.def(
+      "gguf_info", gguf_info, nb::arg("path"), nb::kw_only(), nb::arg("any_type") = false,
+      "What a GGUF file holds: {version, alignment, files, metadata: {key: value}, metadata_types: {key: "
+      "\"arr[str]\"},\n"
+      "tensors: [{name, type, shape, bytes, file, offset}]}. shape is in ggml's order, row length first; "
+      "file "
+      "is an index into\n"
+      "files, offset that of the first byte in it. Bytes that are no UTF-8 come as\n"
+      "surrogate escapes. any_type: tensors of types that we cannot read are no error; their bytes reach to "
+      "the next\n"
+      "tensor. FileNotFoundError, OSError, or ValueError for a file that is damaged or not supported.",
+      nb::sig("def gguf_info(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, any_type: bool = "
+              "False) -> dict[str, typing.Any]"));
+  m.def("load_tokenizer", load_tokenizer, nb::arg("path"), nb::kw_only(),
+        nb::arg("allow_unknown_pre") = false,
+        "The tokenizer of a GGUF file, whose weights are not read and may be missing, and whose architecture "
+        "may be\n"
+        "unknown. Errors as gguf_info's, and ValueError for a vocabulary that is not supported.",
+        nb::sig("def load_tokenizer(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
+                "allow_unknown_pre: bool = False) -> Tokenizer"));
   m.def("decode_rows", decode_rows, nb::arg("type_name"), nb::arg("data"), nb::arg("n_values"),
         "float32 [n_values] of uint8 [bytes] blocks of a GGUF weight type (\"q4_1\"). ValueError when the "
         "numbers do not "

@@ -24,13 +24,15 @@ std::vector<std::string> fuzz_seeds() {
   return seeds;
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+namespace {
+
+void read(std::span<const std::byte> bytes, spectralkv::Gguf::Types types) {
   try {
-    const auto file = spectralkv::Gguf::from_bytes(std::as_bytes(std::span(data, size)), "fuzz.gguf");
+    const auto file = spectralkv::Gguf::from_bytes(bytes, "fuzz.gguf", types);
     // What was accepted must hold: every tensor lies in the input and is found by its name.
     for (const spectralkv::GgufTensor& tensor : file.tensors()) {
-      const auto* const begin = reinterpret_cast<const std::uint8_t*>(tensor.data);
-      if (begin < data || tensor.bytes < 1 || begin + tensor.bytes > data + size) std::abort();
+      const std::byte* const end = bytes.data() + bytes.size();
+      if (tensor.data < bytes.data() || tensor.bytes < 1 || tensor.bytes > end - tensor.data) std::abort();
       if (file.find_tensor(tensor.name) != &tensor) std::abort();
     }
     for (const spectralkv::GgufEntry& entry : file.metadata())
@@ -38,5 +40,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const spectralkv::Error&) {
     // Refused: what nearly every input deserves.
   }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  for (const auto types : {spectralkv::Gguf::Types::ours, spectralkv::Gguf::Types::any})
+    read(std::as_bytes(std::span(data, size)), types);
   return 0;
 }

@@ -13,7 +13,8 @@ import pytest
 from support.cpp_tests import CannotBuild, CppTests
 from support.tiny_model import write_tiny_model
 
-from spectralkv.demo_model import PullError, pull
+from spectralkv import PullError, pull
+from spectralkv.fetch.named import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,11 +45,13 @@ def demo_model() -> str:
 
 @pytest.fixture(scope="session")
 def qwen2_model() -> str:
-    """Path of Qwen2.5-Coder-1.5B-Instruct as Q4_K_M, which SPECTRALKV_QWEN2 names."""
-    path = os.environ.get("SPECTRALKV_QWEN2")
-    if path is None:
-        pytest.skip("SPECTRALKV_QWEN2 names no file of Qwen2.5-Coder-1.5B-Instruct (1.1 GB)")
-    return path
+    """Path of Qwen2.5-Coder-1.5B-Instruct as Q4_K_M: what SPECTRALKV_QWEN2 names, or what was pulled."""
+    model = MODELS["qwen2.5-coder-1.5b"]
+    if (path := os.environ.get("SPECTRALKV_QWEN2")) is not None:
+        return path
+    if not model.is_present():
+        pytest.skip("no Qwen2.5-Coder-1.5B-Instruct (1.1 GB): `spectralkv pull qwen2.5-coder-1.5b` fetches it")
+    return str(model.path)
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,13 @@ def test_errors():
     assert "usage" in run(status=2).stderr
 
 
+def test_every_command_with_a_model_takes_one_of_the_hub():
+    for name in ("run", "inspect", "perplexity", "fidelity", "bench", "tokenize"):
+        assert "-hf, -hfr, --hf-repo REPO" in run(name, "--help").stdout
+    assert "-hf REPO" in run("eval", "needle", "--help").stdout
+    assert "-m and -hf each name a model" in run("run", "-m", "x", "-hf", "a/b", status=2).stderr
+
+
 def test_no_model_pulls_it(tmp_path):
     (tmp_path / "pip.py").write_text("import sys\nsys.exit('ERROR: no index here')\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

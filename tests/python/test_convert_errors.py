@@ -214,3 +214,50 @@ def test_config_that_is_no_json(tmp_path: Path) -> None:
     refuse(folder, "holds a list, expected an object")
     (folder / "config.json").write_text("{")
     refuse(folder, "is no JSON")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, r"\(GPTQ, 4 bits\).*`spectralkv quantize`"),
+        ({"quant_method": "awq", "bits": 4}, r"\(AWQ, 4 bits\)"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, r"\(bitsandbytes\)"),
+        ({"quant_method": "fresh\nmethod"}, r'\("fresh\\nmethod"\)'),
+        ({"group_size": 64, "bits": 8}, r"\(MLX, 8 bits\)"),
+    ],
+)
+def test_quantised_checkpoints_are_refused_by_name(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "m")
+    edit_json(folder / "config.json", quantization_config=settings)
+    refuse(folder, words)
+
+
+@pytest.mark.parametrize(("name", "method"), [("quantize_config.json", "GPTQ"), ("quant_config.json", "AWQ")])
+def test_older_quantised_checkpoints(name: str, method: str, tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "m")
+    (folder / name).write_text("{}")
+    refuse(folder, f"{name}: quantised checkpoints are not supported, and this one is \\({method}\\)")
+
+
+def test_pickles_are_refused_with_the_safe_way(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "my model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    quoted = f"'{folder}' '{folder}-safetensors'"
+    refuse(folder, f"but pytorch_model.bin: PyTorch's pickle.*python -c .*save_pretrained.* {quoted}")
+    refuse(folder / "pytorch_model.bin", "PyTorch's pickle")
+    [words] = convert(folder, tmp_path / "words.gguf", ConvertOptions(vocab_only=True, quiet=True))
+    assert words.exists()  # which needs no weights
+
+
+def test_adapters_and_other_files(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "m")
+    refuse(folder / "model.safetensors", f"expected its folder: spectralkv convert {folder}")
+    refuse(folder / "config.json", "is no folder")
+    [path] = convert(folder, tmp_path / "gguf.gguf", OPTIONS)
+    refuse(path, "is a GGUF file already; `spectralkv quantize`")
+    (tmp_path / "only").mkdir()
+    path.rename(tmp_path / "only" / "a.gguf")
+    refuse(tmp_path / "only", f"holds GGUF files already: run one with -m {tmp_path}/only/a.gguf")
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text("{}")
+    refuse(folder, "is an adapter .LoRA., not a model: merge it")

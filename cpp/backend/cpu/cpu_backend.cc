@@ -17,7 +17,7 @@
 namespace spectralkv {
 namespace {
 
-class CpuBackend final : public Backend {
+class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options)
       : pool_(options.n_threads),
@@ -192,10 +192,22 @@ class CpuBackend final : public Backend {
   ExpertPlan expert_plan_;
 };
 
+class WithoutWeights final : public CpuBackend {
+ public:
+  WithoutWeights() : CpuBackend({.n_threads = 1}) {}
+  bool reads_weights() const override { return false; }
+  WeightView upload(const WeightView& w, Use) override { return w; }
+  const float* upload_vector(const WeightView&) override { return nullptr; }
+};
+
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
   return std::make_unique<CpuBackend>(options);
+}
+
+std::unique_ptr<Backend> make_backend_without_weights() {
+  return std::make_unique<WithoutWeights>();
 }
 
 }  // namespace spectralkv

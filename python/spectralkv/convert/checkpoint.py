@@ -19,7 +19,9 @@ def open_checkpoint(folder: Path, consolidated: bool) -> dict[str, TensorEntry]:
         return dict(SafetensorsFile(folder / f"{stem}.safetensors").tensors)
     shards = sorted(folder.glob(f"{stem}-*.safetensors"))
     if not shards:
-        raise ConvertError(_nothing_found(folder, stem))
+        raise ConvertError(
+            f"{folder} has no {stem}.safetensors, {stem}.safetensors.index.json or {stem}-00001-of-N.safetensors"
+        )
     _check_count(shards)
     tensors: dict[str, TensorEntry] = {}
     for shard in shards:
@@ -61,10 +63,3 @@ def _check_count(shards: list[Path]) -> None:
         expected = shards[0].with_name(f"{shards[0].stem.split('-0')[0]}-{number:05d}-of-{count}.safetensors")
         if expected not in shards:
             raise ConvertError(f"{expected} is missing ({len(shards)} of {int(count)} shards are there)")
-
-
-def _nothing_found(folder: Path, stem: str) -> str:
-    message = f"{folder} has no {stem}.safetensors, {stem}.safetensors.index.json or {stem}-00001-of-N.safetensors"
-    if list(folder.glob("*.bin")) or list(folder.glob("*.pth")):
-        message += "; PyTorch's .bin and .pth files are not read, save the model as safetensors"
-    return message

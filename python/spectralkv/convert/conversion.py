@@ -15,6 +15,7 @@ from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.families import family_of
 from spectralkv.convert.forms import read_json
 from spectralkv.convert.model_card import read_metadata
+from spectralkv.convert.refusals import check_folder, check_weights
 from spectralkv.convert.tokenizer import read_tokenizer
 from spectralkv.convert.vocabulary import Vocabulary
 from spectralkv.convert.weights import Part, find_parts, output_tensor
@@ -112,13 +113,13 @@ def plan_conversion(folder: str | Path, outfile: str | Path | None, options: Con
     """Everything that `convert` would do, checked as far as it goes without reading the weights."""
     _need_gguf()
     source = Path(folder)
-    if not source.is_dir():
-        raise ConvertError(f"{source} is no folder, expected that of a checkpoint")
+    check_folder(source, options.vocab_only)
     if options.outtype not in OUT_TYPES:
         raise ConvertError(f"outtype {options.outtype!r} is not known, there are {', '.join(OUT_TYPES)}")
     consolidated = _is_consolidated(source)
     path = source / ("params.json" if consolidated else "config.json")
     config = read_json(path)
+    check_weights(config, source, path)
     family = family_of(config, path, consolidated)
     shape = family.read(config, path)
     vocabulary = read_tokenizer(source, consolidated).padded_to(shape.n_vocab)

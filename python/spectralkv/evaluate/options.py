@@ -50,9 +50,11 @@ def number_list(least: int, most: int) -> Any:
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:
-    """-m, -t, -ngl, -b and --cache: the model and its caches."""
+    """-m, -hf, -t, -ngl, -b and --cache: the model and its caches."""
     add = parser.add_argument
     add("-m", "--model", metavar="PATH", help="a GGUF file (default: the demo model)")
+    add("-hf", "-hfr", "--hf-repo", metavar="REPO", help="OWNER/NAME[:QUANT] of the Hugging Face Hub, in place of -m")
+    add("-hff", "--hf-file", metavar="FILE", default="", help="the file in that repository")
     add("-t", "--threads", type=whole_number(0, 1024), default=0, metavar="N", help="CPU threads (default: all)")
     add(
         "-ngl",
@@ -85,12 +87,19 @@ def given_caches(options: argparse.Namespace) -> list[CacheType]:
     return list(dict.fromkeys(options.cache or map(parse_cache_type, DEFAULT_CACHES)))
 
 
+def _fetched_model(options: argparse.Namespace) -> str:
+    from spectralkv.fetch.hub import fetch_reference
+    from spectralkv.fetch.pull import pull
+
+    return pull() if options.hf_repo is None else fetch_reference(options.hf_repo, options.hf_file)
+
+
 def load_engine(options: argparse.Namespace) -> _core.Engine:
     """The model, after a check that it can have every cache type: ValueError names the one that it cannot."""
     if options.model is None:
-        from spectralkv.demo_model import pull
-
-        options.model = pull()
+        options.model = _fetched_model(options)
+    elif options.hf_repo is not None:
+        raise ValueError(f"[eval] -m {options.model} and -hf {options.hf_repo} each name a model")
     engine = _core.Engine(options.model, n_threads=options.threads, n_gpu_layers=options.n_gpu_layers)
     for cache in given_caches(options):
         _core.Session(engine, n_ctx=16, type_k=cache.k, type_v=cache.v)

@@ -18,9 +18,11 @@ PARTS = ("kl", "prefix", "needle", "fidelity", "memory", "speed")
 
 
 def _model(options: argparse.Namespace) -> list[str]:
-    """-m and -t as they were given."""
+    """-m, -hf and -t as they were given."""
     return [
         *(["-m", options.model] if options.model else []),
+        *(["-hf", options.hf_repo] if options.hf_repo else []),
+        *(["-hff", options.hf_file] if options.hf_file else []),
         *(["-t", str(options.threads)] if options.threads else []),
     ]
 

@@ -118,11 +118,79 @@ TEST(Inspect, ShowsFilesThatCannotRun) {
   const Result json = run({"inspect", "--json", "--tensors", "-m", path});
   EXPECT_EQ(json.status, 0) << json.err;
   EXPECT_TRUE(has(json.out, "\"parameters\": 11,")) << json.out;
-  EXPECT_TRUE(has(json.out, "\"model\": null,"));
+  EXPECT_TRUE(has(json.out, "\"cannot_run\": [\n    \"[model]"));
+  EXPECT_TRUE(has(json.out, "\"model\": {\n    \"architecture\": \"unheard\"\n  },"));
   EXPECT_TRUE(has(json.out, "\"numbers\": {\"count\": 100, \"first\": [7, 7, 7, 7, 7, 7]}"));
   EXPECT_TRUE(has(json.out, "{\"name\": \"one\", \"type\": \"f32\", \"dims\": [4, 2], \"bytes\": 32}"));
   EXPECT_EQ(run({"inspect", path, "another"}).status, 2);
   EXPECT_EQ(run({"inspect", path, "-m", path}).status, 2);
+}
+
+// A model of an architecture and with weight types that do not exist, whose keys say its shape all the same.
+std::string unheard_model(const test::TempFolder& folder) {
+  test::GgufBuilder builder;
+  builder.str("general.architecture", "unheard").str("tokenizer.ggml.model", "beads");
+  builder.strings("tokenizer.ggml.tokens", {"a", "b"}).str("tokenizer.chat_template", "{{ x }}");
+  builder.boolean("tokenizer.ggml.add_bos_token", false);
+  builder.u32("unheard.block_count", 4).u32("unheard.attention.head_count", 8);
+  builder.u32("unheard.attention.head_count_kv", 2).u32("unheard.embedding_length", 512);
+  builder.u32("unheard.context_length", 1000);
+  builder.tensor({"odd.weight", {32, 2}, 4711, std::string(40, 'x'), {}, {}});
+  builder.f32_tensor("token_embd.weight", {4, 2}, std::vector<float>(8));
+  return folder.write("unheard.gguf", builder.build());
+}
+
+TEST(Inspect, ShowsWhatItCanOfAModelThatIsNotKnown) {
+  const test::TempFolder folder;
+  const std::string path = unheard_model(folder);
+  const Result text = run({"inspect", path, "--tensors"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  for (const char* part :
+       {"cannot run: [model]", "architecture 'unheard'", "not supported: unknown_4711 (1 tensor)", "'beads'",
+        "model: unheard, 4 layers, 8 heads, 2 KV heads, head dim 64, width 512, vocabulary 2, context 1000\n",
+        "KV cache at f16: 2.00 KiB per token",
+        "tokenizer: beads, 2 tokens, BOS none, EOS none, a chat template", "memory at 1000 tokens:\n",
+        "eoptshrinkq:2", "odd.weight         unknown_4711  [32, 2]           64 bytes"})
+    EXPECT_TRUE(has(text.out, part)) << part << "\n" << text.out;
+  const Result json = run({"inspect", "--json", "-c", "64", path});
+  EXPECT_TRUE(has(json.out, "\"n_ctx\": 64")) << json.out;
+  EXPECT_TRUE(has(json.out, "\"kv_heads\": 2,"));
+  EXPECT_FALSE(has(json.out, "\"work\""));
+  const Result checked = run({"inspect", "--check", path});
+  EXPECT_EQ(checked.status, 1);
+  EXPECT_TRUE(has(checked.err, "tensor 'odd.weight' has weight type unknown_4711")) << checked.err;
+}
+
+// Numbers of which no product fits into 64 bits are shown, and nothing is made of them.
+TEST(Inspect, AbsurdSizes) {
+  const test::TempFolder folder;
+  test::GgufBuilder builder;
+  builder.str("general.architecture", "unheard").u32("unheard.block_count", 4096);
+  builder.u32("unheard.attention.head_count", 1 << 24).u32("unheard.attention.key_length", 1024);
+  builder.u32("unheard.context_length", 1u << 31);
+  const Result text = run({"inspect", folder.write("absurd.gguf", builder.build())});
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_TRUE(has(text.out, "4096 layers, 16777216 heads")) << text.out;
+  EXPECT_TRUE(has(text.out, "KV cache at f16: 256.00 TiB per token\n")) << text.out;
+  EXPECT_FALSE(has(text.out, "memory at"));
+}
+
+TEST(ModelOptions, TheHubIsForAHook) {
+  const Result refused = run({"inspect", "-hf", "owner/name"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(has(refused.err, "`spectralkv pull -hf owner/name`")) << refused.err;
+  const test::TempFolder folder;
+  const std::string path = unheard_model(folder);
+  CliHooks hooks;
+  std::string asked;
+  hooks.fetch_model = [&](const std::string& repo, const std::string& file) {
+    asked = repo + "|" + file;
+    return path;
+  };
+  EXPECT_EQ(run({"inspect", "-hf", "owner/name:Q8_0", "-hff", "a.gguf"}, hooks).status, 0);
+  EXPECT_EQ(asked, "owner/name:Q8_0|a.gguf");
+  EXPECT_EQ(run({"inspect", "-hf", "owner/name", "-m", path}, hooks).status, 2);
+  EXPECT_EQ(run({"inspect", "-hff", "a.gguf"}, hooks).status, 2);
 }
 
 TEST(Tokenize, PrintsIdsAndPieces) {

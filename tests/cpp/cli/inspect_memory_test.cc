@@ -13,15 +13,11 @@ namespace spectralkv {
 namespace {
 
 TEST(InspectMemory, BoundsHoldWhatAFullCacheTakes) {
-  ModelConfig config;
-  config.n_layers = 2;
-  config.n_kv_heads = 3;
-  config.head_dim = 64;
   constexpr std::int64_t kWidth = 3 * 64;
   ThreadPool pool(2);
   for (const std::int64_t n_ctx : {40, 128, 200, 500}) {
     const auto rows = testing_support::normals(1, static_cast<std::size_t>(n_ctx * kWidth));
-    const auto types = estimate_caches(config, n_ctx);
+    const auto types = estimate_caches({2, 3, 64}, n_ctx);
     EXPECT_GE(types.size(), 9u);
     for (const TypeMemory& type : types) {
       testing_support::HostCache cache({2, 3, 64}, n_ctx, type.type, type.type, pool);
