@@ -1,6 +1,7 @@
 // Files of every kind in tests/support/tiny_model.h, spoiled: refused by name, or read without harm.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -45,6 +46,11 @@ class HostileModel : public testing::TestWithParam<test::TinyArchitecture> {
     }
   }
 
+  bool is_own(std::string_view key) const {
+    const test::TinyKeys& own = GetParam().keys;
+    return std::any_of(own.begin(), own.end(), [&](const auto& entry) { return entry.first == key; });
+  }
+
   const test::TempFolder folder_;
   test::TinyModel model_;
 };
@@ -63,8 +69,10 @@ TEST_P(HostileModel, AbsurdValuesOfEveryKey) {
       SCOPED_TRACE(key);
       const std::string said = refusal(spoiled.bytes());
       const float* const number = std::get_if<float>(&value);
-      const bool no_number = number != nullptr && !std::isfinite(*number);
-      EXPECT_TRUE(!no_number || said.find(key) != std::string::npos) << said;
+      if (number == nullptr || std::isfinite(*number)) continue;
+      // A key that all have may be one that this architecture does not read.
+      const bool ignored = said.empty() && !is_own(key);
+      EXPECT_TRUE(ignored || said.find(key) != std::string::npos) << said;
     }
 }
 
@@ -129,6 +137,7 @@ TEST(OddModels, AreRefusedByTheKey) {
     test::TinyKeys changed;
     std::string words;
   };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<Case> cases = {
       {"mixtral", {{"expert_used_count", 0u}}, "'llama.expert_used_count' must lie in 1 to 4"},
       {"mixtral", {{"expert_used_count", std::monostate()}}, "'llama.expert_used_count' must lie in 1 to 4"},
@@ -137,14 +146,13 @@ TEST(OddModels, AreRefusedByTheKey) {
       {"mixtral", {{"expert_count", 3u}}, "ffn_gate_inp.weight' is [4, 64], expected [3, 64]"},
       {"llama", {{"expert_count", 2u}, {"expert_used_count", 1u}}, "ffn_gate_inp.weight' is missing"},
       {"llama", {{"expert_used_count", 1u}}, "'llama.expert_used_count' is 1, expected 0 to 0"},
+      {"llama", {{"attention.layer_norm_rms_epsilon", nan}}, "layer_norm_rms_epsilon' is nan"},
       {"qwen2", {{"expert_count", 2u}, {"expert_used_count", 1u}}, "mixture of experts"},
       {"granite", {{"logit_scale", 0.0f}}, "'granite.logit_scale' is 0"},
       {"granite", {{"logit_scale", std::monostate()}}, "'granite.logit_scale' is missing"},
       {"granite", {{"rope.scaling.finetuned", false}}, "attention without positions is not supported"},
       {"granite", {{"embedding_scale", -1.0f}}, "'granite.embedding_scale' is -1"},
-      {"granite",
-       {{"attention.scale", std::numeric_limits<float>::quiet_NaN()}},
-       "'granite.attention.scale' is nan"},
+      {"granite", {{"attention.scale", nan}}, "'granite.attention.scale' is nan"},
       {"mistral3", {{"rope.scaling.type", "longrope"}}, "'longrope' is not supported"},
       {"mistral3", {{"rope.scaling.original_context_length", 0u}}, "original_context_length' is 0"},
   };
