@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 from support.splits import (
-    ALIASES,
-    BYTE,
-    CONTROL,
-    NORMAL,
     SPLITS,
-    UNKNOWN,
     byte_level_vocabulary,
     every_character,
     texts,
