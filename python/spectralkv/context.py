@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from spectralkv import _core
 from spectralkv.arguments import INT32, string, token_ids, whole
+from spectralkv.callers import callers_level
 
 Self = TypeVar("Self", bound="Context")
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -64,6 +66,8 @@ class Context:
             activations=string("activations", activations),
         )
         self._tokenizer = self._engine.tokenizer
+        if self._tokenizer.warning:
+            warnings.warn(self._tokenizer.warning, stacklevel=callers_level())
         self._open_session: _core.Session | None = _core.Session(
             self._engine,
             n_ctx=whole("n_ctx", n_ctx),
