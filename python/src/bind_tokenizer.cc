@@ -138,7 +138,8 @@ void bind_tokenizer(nb::module_& m) {
         return out;
       },
       nb::sig("def pretokenizers() -> dict[str, tuple[bool, bool]]"),
-      "The names of tokenizer.ggml.pre, and of each (ignore_merges, add_bos): whether a piece that is a token "
+      "The names of tokenizer.ggml.pre, and of each (ignore_merges, add_bos): whether a piece that is a "
+      "token "
       "as it\nstands is that token, and whether texts begin with BOS where a file does not say it.");
 
   nb::class_<Utf8Stream>(m, "Utf8Stream", "Holds back the bytes of a character that is not complete yet.")

@@ -223,9 +223,11 @@ def texts(seed: str, n: int = 3000) -> Iterator[str]:
             yield prose[at : at + 5 * size]
 
 
-def every_character(per_text: int = 4096) -> Iterator[str]:
-    """Each code point beside letters, a number, spaces and signs, which shows its class."""
-    codes = [*range(0xD800), *range(0xE000, 0x33000), *range(0x33000, 0x110000, 61), *range(0xE0000, 0xE0200)]
+def every_character(per_text: int = 4096, step: int = 1) -> Iterator[str]:
+    """Each code point (from U+3400, where long runs are alike, each `step`-th) beside letters, a number, spaces and
+    signs, which shows its class."""
+    codes = [*range(0x3400), *range(0x3400, 0xD800, step), *range(0xE000, 0x33000, step)]
+    codes += [*range(0x33000, 0x110000, 61), *range(0xE0000, 0xE0200)]
     for start in range(0, len(codes), per_text):
         yield "".join(f"a{chr(c)}A {chr(c)}1{chr(c)}{chr(c)}! {chr(c)}\n" for c in codes[start : start + per_text])
 

@@ -65,6 +65,52 @@ TEST(PreTokenizers, Tekken) {
   EXPECT_EQ(split("tekken", "!\u0301!"), Pieces{"!\u0301!"});
 }
 
+TEST(PreTokenizers, Gpt4o) {
+  EXPECT_EQ(split("gpt-4o", "don'T HTTPServer's 12345//\n"),
+            (Pieces{"don'T", " HTTPServer's", " ", "123", "45", "//\n"}));
+  EXPECT_EQ(split("gpt-4o", "AB'll a'x"), (Pieces{"AB'll", " a", "'x"}));
+}
+
+TEST(PreTokenizers, DefaultAndFalcon) {
+  EXPECT_EQ(split("default", "a,b 12345 `x"), (Pieces{"a", ",", "b", " ", "123", "45", " `", "x"}));
+  EXPECT_EQ(split("falcon", "a,b 12345 `x"), (Pieces{"a", ",", "b", " 12345", " ", "`", "x"}));
+  EXPECT_EQ(split("falcon", "12345"), (Pieces{"123", "45"}));
+  EXPECT_EQ(split("default", "don't"), (Pieces{"don", "'", "t"}));
+}
+
+TEST(PreTokenizers, LikeLlamaWithADifference) {
+  EXPECT_EQ(split("minicpm5", "a  1234"), (Pieces{"a", "  ", "123", "4"}));
+  EXPECT_EQ(split("llama-bpe", "a  1234"), (Pieces{"a", " ", " ", "123", "4"}));
+  EXPECT_EQ(split("qwen35", "e\u0301t !\u0301"), (Pieces{"e\u0301t", " ", "!\u0301"}));
+  EXPECT_EQ(split("ufakzeka", "Ankara'dan"), (Pieces{"Ankara", "'dan"}));
+  EXPECT_EQ(split("qwen2", "Ankara'dan"), (Pieces{"Ankara", "'d", "an"}));
+  EXPECT_EQ(split("seed-coder", "!\n\nx"), (Pieces{"!", "\n\n", "x"}));
+}
+
+TEST(PreTokenizers, DeepSeek) {
+  EXPECT_EQ(split("deepseek-llm", "a b! 12\u6771x\n\u00e9 "),
+            (Pieces{"a", " b", "!", " ", "12", "\u6771", "x", "\n", "\u00e9", " "}));
+  EXPECT_EQ(split("deepseek-llm", "\u0905 "), (Pieces{"\u0905", " "}));  // white space at a piece's end
+  EXPECT_EQ(split("deepseek-coder", "a+b  12,\uac00"),
+            (Pieces{"a", "+", "b", "  ", "1", "2", ",", "\uac00"}));
+  EXPECT_EQ(split("deepseek-v3", "(foo 1234 \u6771\u3042\uac00\x01\x02!"),
+            (Pieces{"(foo", " ", "123", "4", " ", "\u6771\u3042", "\uac00", "\x01\x02", "!"}));
+}
+
+TEST(PreTokenizers, WordsBetweenSigns) {
+  EXPECT_EQ(split("bloom", "a12 b,  c\u3002d"), (Pieces{"a12", " b", ", ", " c", "\u3002", "d"}));
+  EXPECT_EQ(split("viking", "a12 b"), (Pieces{"a", "1", "2", " b"}));
+}
+
+TEST(PreTokenizers, SuperBpeAndChameleon) {
+  EXPECT_EQ(split("superbpe", "the end 1234567 \u06631234\u0663"),
+            (Pieces{"the end ", "1", "234", "567", " ", "\u06631", "234\u0663"}));
+  EXPECT_EQ(split("superbpe", "12"), Pieces{"12"});
+  EXPECT_EQ(split("chameleon", "a   b\n<sentinel:12>IMGIMGABZx!!"),
+            (Pieces{"a", "  ", " b", "\n", "<sentinel:12>", "IMGIMGABZ", "x", "!", "!"}));
+  EXPECT_EQ(split("chameleon", "IMGIMGZ <sentinel:>"), (Pieces{"IMGIMGZ", " ", "<", "sentinel", ":", ">"}));
+}
+
 TEST(PreTokenizers, PiecesAreTheTextAndBadBytesAreOfNoClass) {
   const std::string text = "a\xff\xc3 b\xe2\x82\n 1\xed\xa0\x80  \xf0\x9f";
   for (const PreTokenizer& rules : pretokenizers()) {
