@@ -52,8 +52,8 @@ constexpr Cut kDeepSeekV3[] = {kThreeNumbers, isolate<match_ranges<kHanAndKana>>
 constexpr Cut kBloom[] = {isolate<match_bloom>};
 constexpr Cut kViking[] = {isolate<match_bloom>, kEachNumber};
 constexpr Cut kSuperBpe[] = {kNumbersApart, cut_thousands};
-constexpr Cut kChameleon[] = {isolate<match_sentinel>,        isolate<match_image>,
-                              isolate<match_indent>,          kEachNumber,
+// Its rule for <sentinel:NUMBER> is left out: the later ones cut at all of its signs and digits.
+constexpr Cut kChameleon[] = {isolate<match_image>, isolate<match_indent>, kEachNumber,
                               isolate<match_one_punctuation>, kLikeGpt2};
 
 // name, cuts, ignore_merges, add_bos

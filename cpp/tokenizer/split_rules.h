@@ -316,15 +316,6 @@ inline std::size_t match_text(const Chars& chars, std::size_t begin, std::size_t
   return skip_while(begin, stop, same) == stop ? stop : begin;
 }
 
-// <sentinel:[0-9]+>
-inline std::size_t match_sentinel(const Chars& chars, std::size_t begin, std::size_t end) {
-  const std::size_t digits = match_text(chars, begin, end, "<sentinel:");
-  if (digits == begin) return begin;
-  const std::size_t stop =
-      skip_while(digits, end, [&](std::size_t i) { return is_ascii_digit(chars.codes[i]); });
-  return stop > digits && stop < end && chars.codes[stop] == '>' ? stop + 1 : begin;
-}
-
 // IMGIMG[A-I]{1,4}Z
 inline std::size_t match_image(const Chars& chars, std::size_t begin, std::size_t end) {
   const std::size_t first = match_text(chars, begin, end, "IMGIMG");
