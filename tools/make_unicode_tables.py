@@ -1,43 +1,33 @@
 """Writes cpp/tokenizer/unicode_table.inl: character classes as ranges, from Python's unicodedata2.
 
-The version is the one that agrees with \\p{L}, \\p{N}, \\p{M} of the PyPI package `tokenizers` 0.23 (Unicode 16.0.0):
+The version is llama.cpp's (its tables agree with Unicode 15.1.0 in every code point), because a GGUF file means the
+tokens that llama.cpp makes of a text:
 
-    pip install unicodedata2==16.0.0
+    pip install unicodedata2==15.1.0
     python tools/make_unicode_tables.py > cpp/tokenizer/unicode_table.inl
 """
 
 import sys
 from itertools import groupby
 
-UNICODE_VERSION = "16.0.0"
+UNICODE_VERSION = "15.1.0"
 
 # Codes of the generated ranges; cpp/tokenizer/unicode.cc turns them into masks.
-OTHER, SPACE, NUMBER, MARK, UPPER, LOWER, TITLE, MODIFIER, LETTER, UPPER_EVEN, UPPER_ODD = range(11)
-LETTERS = {"Lu": UPPER, "Ll": LOWER, "Lt": TITLE, "Lm": MODIFIER, "Lo": LETTER}
+OTHER, SPACE, NUMBER, MARK, LETTER, PUNCTUATION, SYMBOL = range(7)
+CLASSES = {"N": NUMBER, "M": MARK, "L": LETTER, "P": PUNCTUATION, "S": SYMBOL}
 
 
 def class_of(category: str, code_point: int) -> int:
-    if category in LETTERS:
-        return LETTERS[category]
     # The property White_Space: the separators, the controls from tab to carriage return, and next line.
     if category[0] == "Z" or 9 <= code_point <= 13 or code_point == 0x85:
         return SPACE
-    return {"N": NUMBER, "M": MARK}.get(category[0], OTHER)
+    return CLASSES.get(category[0], OTHER)
 
 
 def ranges(category) -> list[tuple[int, int]]:
-    """(first code point, class) of each range; runs of capital, small, capital, small... become one range."""
-    runs = [
-        (next(group), code) for code, group in groupby(range(0x110000), key=lambda c: class_of(category(chr(c)), c))
-    ]
-    ends = [start for start, _ in runs[1:]] + [0x110000]
-    result: list[tuple[int, int]] = []
-    for (start, code), end in zip(runs, ends, strict=True):
-        if code in (UPPER, LOWER) and end - start == 1:
-            code = UPPER_EVEN if (code == UPPER) == (start % 2 == 0) else UPPER_ODD
-        if not result or result[-1][1] != code:
-            result.append((start, code))
-    return result
+    """(first code point, class) of each range."""
+    groups = groupby(range(0x110000), key=lambda c: class_of(category(chr(c)), c))
+    return [(next(group), code) for code, group in groups]
 
 
 def main() -> None:

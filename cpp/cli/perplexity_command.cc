@@ -159,6 +159,8 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   log.info("model: ", engine.description());
   if (const std::string warning = threads_warning(o.model.engine.n_threads); !warning.empty())
     log.info("warning: ", warning);
+  if (const std::string& warning = engine.tokenizer().vocab().warning; !warning.empty())
+    log.info("warning: ", warning);
   log.info("perplexity: ", tokens.size(), " tokens, chunks of ", o.measure.n_ctx, ", K ", o.measure.types.k,
            ", V ", o.measure.types.v,
            !o.kl                 ? ""

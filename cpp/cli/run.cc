@@ -103,6 +103,8 @@ class Run {
     log_.info(cache_opening(session_));
     if (const std::string warning = threads_warning(options_.model.engine.n_threads); !warning.empty())
       log_.info("warning: ", warning);
+    if (const std::string& warning = engine_.tokenizer().vocab().warning; !warning.empty())
+      log_.info("warning: ", warning);
     if (session_.n_ctx() > engine_.config().context_length)
       log_.info("warning: the model was trained for ", engine_.config().context_length, " tokens of context");
     if (s.temperature > 0)

@@ -1,6 +1,7 @@
 // The command `tokenize`: the tokens of a text.
 #include "cli/commands.h"
 #include "cli/json.h"
+#include "cli/log.h"
 #include "cli/model_options.h"
 #include "cli/streams.h"
 #include "engine/vocab.h"
@@ -82,6 +83,8 @@ int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks
   parse_args(rows, args);
   const Gguf file(model_path(options.model, hooks), Gguf::Types::any);
   const Tokenizer tokenizer(read_vocab(file, options.model.engine.allow_unknown_pre));
+  if (const std::string& warning = tokenizer.vocab().warning; !warning.empty())
+    Log(LogLevel::info).info("warning: ", warning);
   if (!options.text_given) options.text = read_text_file("-");
   const std::vector<Token> tokens = tokenizer.encode(options.text, options.add_bos, options.parse_special);
   if (options.json)

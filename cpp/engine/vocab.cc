@@ -1,4 +1,4 @@
-// tokenizer.ggml.* keys.
+// tokenizer.ggml.* keys. What a file leaves open is as llama.cpp takes it.
 #include "engine/vocab.h"
 
 #include <algorithm>
@@ -6,17 +6,90 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "tokenizer/pretokenizers.h"
 
 namespace spectralkv {
+namespace {
+
+constexpr std::string_view kPrefix = "tokenizer.ggml.";
+
+// Tokens that are control tokens whatever their type: older files have it wrong, so that such a token in a
+// prompt would be read as plain text. Where a file has one of the keys, it names its tokens for that use
+// itself, and the types stand.
+struct ControlTexts {
+  std::array<std::string_view, 2> keys;
+  std::array<std::string_view, 24> texts;
+};
+constexpr ControlTexts kControlTexts[] = {
+    {{},
+     {"<|eot_id|>",
+      "<|im_end|>",
+      "<|end|>",
+      "<|return|>",
+      "<|call|>",
+      "<|flush|>",
+      "<|calls|>",
+      "<end_of_turn>",
+      "<|endoftext|>",
+      "</s>",
+      "<|eom_id|>",
+      "<EOT>",
+      "_<EOT>",
+      "[EOT]",
+      "[EOS]",
+      "<|end_of_text|>",
+      "<eos>",
+      "<turn|>",
+      "<|tool_response>",
+      "<end_of_utterance>",
+      "[e~[",
+      "<\uff5cend\u2581of\u2581sentence\uff5c>"}},
+    {{"fim_pre_token_id", "prefix_token_id"},
+     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\uff5cfim\u2581begin\uff5c>", "<PRE>",
+      "\u2581<PRE>", "<|code_prefix|>", "<|prefix|>"}},
+    {{"fim_suf_token_id", "suffix_token_id"},
+     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<\uff5cfim\u2581hole\uff5c>", "<SUF>", "\u2581<SUF>",
+      "<|code_suffix|>", "<|suffix|>"}},
+    {{"fim_mid_token_id", "middle_token_id"},
+     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<\uff5cfim\u2581end\uff5c>", "<MID>", "\u2581<MID>",
+      "<|code_middle|>", "<|middle|>"}},
+    {{"fim_pad_token_id", ""}, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+    {{"fim_rep_token_id", ""}, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {{"fim_sep_token_id", ""}, {"<|file_sep|>"}},
+};
+
+void mark_control_tokens(const Gguf& file, Vocab& v) {
+  if (v.types.size() != v.tokens.size()) return;  // none, or a fault that the tokenizer names
+  std::vector<std::string_view> texts;
+  for (const ControlTexts& group : kControlTexts) {
+    const auto named = [&](std::string_view key) { return file.has(concat(kPrefix, key)); };
+    if (std::none_of(group.keys.begin(), group.keys.end(), named))
+      texts.insert(texts.end(), group.texts.begin(), group.texts.end());
+  }
+  std::sort(texts.begin(), texts.end());
+  for (std::size_t t = 0; t < v.tokens.size(); ++t) {
+    if (v.types[t] != TokenType::unknown && !v.tokens[t].empty() &&
+        std::binary_search(texts.begin(), texts.end(), std::string_view(v.tokens[t])))
+      v.types[t] = TokenType::control;
+  }
+}
+
+}  // namespace
 
 Vocab read_vocab(const Gguf& file, bool allow_unknown_pre) {
-  const std::string prefix = "tokenizer.ggml.";
+  const std::string prefix(kPrefix);
   Vocab v;
   v.source = file.path();
   v.allow_unknown_pre = allow_unknown_pre;
   v.model = file.get_string(prefix + "model");
   const bool bpe = v.model == "gpt2";
-  v.pre = file.get_string(prefix + "pre", bpe ? "gpt-2" : "");
+  if (bpe) v.pre = file.get_string(prefix + "pre", "");
+  if (bpe && v.pre.empty()) {
+    v.pre = "default";
+    v.warning = concat("'", file.path(), "' does not say how its tokenizer splits a text ('", prefix,
+                       "pre' is missing): it is split by the rule 'default', as in llama.cpp, which costs "
+                       "quality where the model was trained with another");
+  }
   v.tokens = file.get_strings(prefix + "tokens");
   const auto n = static_cast<std::int64_t>(v.tokens.size());
   if (file.has(prefix + "scores"))
@@ -28,17 +101,19 @@ Vocab read_vocab(const Gguf& file, bool allow_unknown_pre) {
             ", expected 1 to 6");
       v.types.push_back(static_cast<TokenType>(type));
     }
+  mark_control_tokens(file, v);
   if (bpe || file.has(prefix + "merges")) v.merges = file.get_strings(prefix + "merges");
 
-  const auto id = [&](const char* name) {
-    return static_cast<Token>(file.get_int(prefix + name + "_token_id", -1, n - 1, -1));
+  const auto id = [&](const char* name, std::int64_t of_llama) {
+    const std::int64_t fallback = v.model == "llama" && of_llama < n ? of_llama : -1;
+    return static_cast<Token>(file.get_int(prefix + name + "_token_id", -1, n - 1, fallback));
   };
-  v.bos = id("bos");
-  v.eos = id("eos");
-  v.eot = id("eot");
-  v.eom = id("eom");
-  v.unk = id("unknown");
-  v.pad = id("padding");
+  v.bos = id("bos", 1);
+  v.eos = id("eos", 2);
+  v.unk = id("unknown", 0);
+  v.eot = id("eot", -1);
+  v.eom = id("eom", -1);
+  v.pad = id("padding", -1);
   if (const GgufValue* more = file.find_value(prefix + "eos_token_ids"); more != nullptr)
     for (const auto token : file.get_ints(prefix + "eos_token_ids")) {
       check(token >= 0 && token < n, "engine", "'", file.path(), "': end token ", token,
@@ -52,11 +127,13 @@ Vocab read_vocab(const Gguf& file, bool allow_unknown_pre) {
     if (t < v.types.size() && v.types[t] == TokenType::control &&
         std::find(kTurnEnds.begin(), kTurnEnds.end(), v.tokens[t]) != kTurnEnds.end())
       v.more_eog.push_back(static_cast<Token>(t));
-  v.add_bos = file.get_bool(prefix + "add_bos_token", !bpe);
+  const PreTokenizer* rules = bpe ? find_pretokenizer(v.pre) : nullptr;
+  v.add_bos = file.get_bool(prefix + "add_bos_token", rules != nullptr ? rules->add_bos : !bpe);
   v.add_eos = file.get_bool(prefix + "add_eos_token", false);
   v.add_space_prefix = file.get_bool(prefix + "add_space_prefix", true);
-  if (v.add_bos)
-    check(v.bos >= 0, "engine", "'", file.path(), "': the vocabulary asks for a BOS token but names none");
+  // Falcon's end of text, which llama.cpp takes for BOS where a file of this kind names none.
+  constexpr Token kFalconEnd = 11;
+  if (v.bos < 0 && v.add_bos && rules != nullptr && rules->add_bos && kFalconEnd < n) v.bos = kFalconEnd;
   return v;
 }
 

@@ -44,8 +44,6 @@ Bpe::Bpe(const Vocab& vocab, const PreTokenizer& rules)
     append_utf8(character, kByteAlphabet.character[b]);
     byte_tokens_[b] = ids_.find(character);
   }
-  // Some files name a control token (end of text) as the unknown one: that must not come out of a plain text.
-  if (vocab.unk >= 0 && type_of(vocab, vocab.unk) != TokenType::control) unknown_ = vocab.unk;
   merges_ = read_merges(vocab, ids_);
 }
 
@@ -101,11 +99,7 @@ void Bpe::encode_piece(std::string_view piece, Work& work, std::vector<Token>& o
 
   for (std::int32_t at = 0; at >= 0 && at < n; at = symbols[static_cast<std::size_t>(at)].next) {
     const Token id = symbols[static_cast<std::size_t>(at)].id;
-    if (id >= 0) {
-      out.push_back(id);
-    } else if (unknown_ >= 0) {
-      out.push_back(unknown_);
-    }
+    if (id >= 0) out.push_back(id);
   }
 }
 

@@ -26,8 +26,7 @@ class Bpe {
   const PreTokenizer& rules_;
   TokenMap ids_;
   MergeMap merges_;
-  std::array<Token, 256> byte_tokens_;  // -1: the vocabulary has no such byte
-  Token unknown_ = -1;                  // for bytes without a token; -1: they are left out
+  std::array<Token, 256> byte_tokens_;  // -1: the vocabulary has no such byte, which is left out
 };
 
 }  // namespace spectralkv

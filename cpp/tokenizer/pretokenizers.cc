@@ -1,147 +1,135 @@
-// The matchers, written by hand after the regular expressions above each: alternatives in order, the first
-// that matches wins, repetition is greedy and gives back what the rest of its alternative needs.
+// The table of pre-tokenizers: names and what they stand for as llama.cpp has them, each a list of cuts.
 #include "tokenizer/pretokenizers.h"
+
+#include "tokenizer/split_rules.h"
 
 namespace spectralkv {
 namespace {
 
-bool is_newline(char32_t code) {
-  return code == '\r' || code == '\n';
-}
+using namespace split_rules;
 
-bool is_other(CharMask mask) {
-  return (mask & (kLetter | kNumber | kSpace)) == 0;
-}  // [^\s\p{L}\p{N}]
+// [A-Za-zµÀ-Ö...] of deepseek-llm.
+constexpr CodeRange kCasedLetters[] = {
+#include "tokenizer/deepseek_letters.inl"
+};
+// [!-/:-~！-／：-～‘-‟　-。]
+constexpr CodeRange kSigns[] = {{0x21, 0x2f},     {0x3a, 0x7e},     {0x2018, 0x201f},
+                                {0x3000, 0x3002}, {0xff01, 0xff0f}, {0xff1a, 0xff5e}};
+// [一-龥ࠀ-一가-퟿]
+constexpr CodeRange kEastAsian[] = {{0x800, 0x9fa5}, {0xac00, 0xd7ff}};
+// [一-龥぀-ゟ゠-ヿ]
+constexpr CodeRange kHanAndKana[] = {{0x3040, 0x30ff}, {0x4e00, 0x9fa5}};
 
-template <class Predicate>
-std::size_t skip_while(std::size_t begin, std::size_t end, Predicate holds) {
-  while (begin < end && holds(begin)) ++begin;
-  return begin;
-}
+constexpr Cut kNumbersApart = isolate<match_mask<kNumber, 0>>;
+constexpr Cut kEachNumber = isolate<match_mask<kNumber, 1>>;
+constexpr Cut kThreeNumbers = isolate<match_mask<kNumber, 3>>;
+constexpr Cut kLikeGpt2 = isolate<match_gpt2>;
+constexpr Cut kLikeLlama3 = isolate<match_llama<3, kLetter, Trail::newlines, true>>;
 
-std::size_t skip_mask(const Chars& chars, std::size_t begin, std::size_t end, CharMask mask) {
-  return skip_while(begin, end, [&](std::size_t i) { return (chars.masks[i] & mask) != 0; });
-}
+constexpr Cut kDefault[] = {isolate<match_punctuation<false>>, kLikeGpt2, kNumbersApart,
+                            isolate<match_three_digits>};
+constexpr Cut kFalcon[] = {isolate<match_punctuation<true>>, kLikeGpt2, isolate<match_three_digits>};
+constexpr Cut kGpt2[] = {kLikeGpt2};
+constexpr Cut kDigitsGpt2[] = {kEachNumber, kLikeGpt2};
+constexpr Cut kLlama3[] = {kLikeLlama3};
+constexpr Cut kMiniCpm5[] = {kThreeNumbers, kLikeLlama3};
+constexpr Cut kQwen2[] = {isolate<match_llama<1, kLetter, Trail::newlines, true>>};
+constexpr Cut kQwen35[] = {isolate<match_llama<1, kLetter | kMark, Trail::newlines, true>>};
+constexpr Cut kUfakZeka[] = {isolate<match_llama<1, kLetter, Trail::newlines, false>>};
+constexpr Cut kSeedCoder[] = {isolate<match_llama<1, kLetter, Trail::none, true>>};
+constexpr Cut kTekken[] = {isolate<match_cased<1, false>>};
+constexpr Cut kGpt4o[] = {isolate<match_cased<3, true>>};
+constexpr Cut kDeepSeekLlm[] = {isolate<match_newline>,
+                                isolate<match_ranges_after_space<kCasedLetters>>,
+                                isolate<match_ranges_after_space<kSigns>>,
+                                cut_last_space,
+                                isolate<match_ranges<kEastAsian>>,
+                                kNumbersApart};
+constexpr Cut kDeepSeekCoder[] = {isolate<match_newline>, isolate<match_after_space<kLetter>>,
+                                  isolate<match_after_space<kPunctuation>>, isolate<match_ranges<kEastAsian>>,
+                                  kEachNumber};
+constexpr Cut kDeepSeekV3[] = {kThreeNumbers, isolate<match_ranges<kHanAndKana>>, isolate<match_deepseek3>};
+constexpr Cut kBloom[] = {isolate<match_bloom>};
+constexpr Cut kViking[] = {isolate<match_bloom>, kEachNumber};
+constexpr Cut kSuperBpe[] = {kNumbersApart, cut_thousands};
+// Its rule for <sentinel:NUMBER> is left out: the later ones cut at all of its signs and digits.
+constexpr Cut kChameleon[] = {isolate<match_image>, isolate<match_indent>, kEachNumber,
+                              isolate<match_one_punctuation>, kLikeGpt2};
 
-// \s+(?!\S)|\s+ : white space up to the last one before something else, which is left to the next piece.
-std::size_t match_space(const Chars& chars, std::size_t begin, std::size_t end) {
-  const std::size_t stop = skip_mask(chars, begin, end, kSpace);
-  return stop == end || stop == begin + 1 ? stop : stop - 1;
-}
-
-// \s*[\r\n]+|\s+(?!\S)|\s+ : through the last line end of the white space, if there is one.
-std::size_t match_space_lines(const Chars& chars, std::size_t begin, std::size_t end) {
-  for (std::size_t stop = skip_mask(chars, begin, end, kSpace); stop > begin; --stop) {
-    if (is_newline(chars.codes[stop - 1])) return stop;
-  }
-  return match_space(chars, begin, end);
-}
-
-// 's|'t|'re|'ve|'m|'ll|'d : the end, or begin when there is none. With any_case letters compare by Unicode's
-// simple case folding, where the long s (U+017F) is an s.
-std::size_t match_contraction(const Chars& chars, std::size_t begin, std::size_t end, bool any_case) {
-  const auto letter = [&](std::size_t i) -> char32_t {
-    if (i >= end) return 0;
-    const char32_t code = chars.codes[i];
-    if (!any_case) return code;
-    return code >= 'A' && code <= 'Z' ? code + 32 : code == 0x17f ? U's' : code;
-  };
-  if (chars.codes[begin] != '\'') return begin;
-  const char32_t one = letter(begin + 1), two = letter(begin + 2);
-  if (one == 's' || one == 't' || one == 'm' || one == 'd') return begin + 2;
-  if ((one == 'r' && two == 'e') || (one == 'v' && two == 'e') || (one == 'l' && two == 'l'))
-    return begin + 3;
-  return begin;
-}
-
-// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-std::size_t match_gpt2(const Chars& chars, std::size_t begin, std::size_t end) {
-  if (const std::size_t stop = match_contraction(chars, begin, end, false); stop > begin) return stop;
-  const bool space = chars.codes[begin] == ' ' && begin + 1 < end && (chars.masks[begin + 1] & kSpace) == 0;
-  const std::size_t first = begin + (space ? 1 : 0);
-  const CharMask mask = chars.masks[first];
-  if ((mask & kLetter) != 0) return skip_mask(chars, first, end, kLetter);
-  if ((mask & kNumber) != 0) return skip_mask(chars, first, end, kNumber);
-  if ((mask & kSpace) != 0) return match_space(chars, begin, end);
-  return skip_while(first, end, [&](std::size_t i) { return is_other(chars.masks[i]); });
-}
-
-// [^\r\n\p{L}\p{N}]
-bool may_lead_a_word(const Chars& chars, std::size_t i) {
-  return !is_newline(chars.codes[i]) && (chars.masks[i] & (kLetter | kNumber)) == 0;
-}
-
-// ` ?[^\s\p{L}\p{N}]+` and what may trail it: line ends, in tekken slashes too. The end, or begin when there
-// is none.
-std::size_t match_others(const Chars& chars, std::size_t begin, std::size_t end, bool slashes) {
-  const std::size_t first = begin + (chars.codes[begin] == ' ' ? 1 : 0);
-  const std::size_t stop = skip_while(first, end, [&](std::size_t i) { return is_other(chars.masks[i]); });
-  if (stop == first) return begin;
-  return skip_while(stop, end, [&](std::size_t i) {
-    return is_newline(chars.codes[i]) || (slashes && chars.codes[i] == '/');
-  });
-}
-
-// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
-// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-template <std::size_t digits>
-std::size_t match_llama(const Chars& chars, std::size_t begin, std::size_t end) {
-  if (const std::size_t stop = match_contraction(chars, begin, end, true); stop > begin) return stop;
-  const std::size_t first = begin + (may_lead_a_word(chars, begin) ? 1 : 0);
-  if (const std::size_t stop = skip_mask(chars, first, end, kLetter); stop > first) return stop;
-  if ((chars.masks[begin] & kNumber) != 0) {
-    return skip_mask(chars, begin, end - begin > digits ? begin + digits : end, kNumber);
-  }
-  if (const std::size_t stop = match_others(chars, begin, end, false); stop > begin) return stop;
-  return match_space_lines(chars, begin, end);
-}
-
-constexpr CharMask kHead =
-    kUpper | kTitle | kModifier | kOtherLetter | kMark;                // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
-constexpr CharMask kTail = kLower | kModifier | kOtherLetter | kMark;  // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
-
-// [head]*[tail]+ : the end, or first when there is none. The heads are taken while they last and given back
-// one by one until a tail follows.
-std::size_t match_small_word(const Chars& chars, std::size_t first, std::size_t end) {
-  for (std::size_t split = skip_mask(chars, first, end, kHead);; --split) {
-    if (const std::size_t stop = skip_mask(chars, split, end, kTail); stop > split) return stop;
-    if (split == first) return first;
-  }
-}
-
-// [head]+[tail]* : the end, or first when there is none.
-std::size_t match_big_word(const Chars& chars, std::size_t first, std::size_t end) {
-  const std::size_t split = skip_mask(chars, first, end, kHead);
-  return split == first ? first : skip_mask(chars, split, end, kTail);
-}
-
-// [^\r\n\p{L}\p{N}]?[head]*[tail]+|[^\r\n\p{L}\p{N}]?[head]+[tail]*|\p{N}|
-// ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+| \s+(?!\S)|\s+
-std::size_t match_tekken(const Chars& chars, std::size_t begin, std::size_t end) {
-  const std::size_t first = begin + (may_lead_a_word(chars, begin) ? 1 : 0);
-  for (const auto word : {match_small_word, match_big_word}) {
-    if (const std::size_t stop = word(chars, first, end); stop > first) return stop;
-    if (const std::size_t stop = word(chars, begin, end); stop > begin)
-      return stop;  // a mark that led is given back
-  }
-  if ((chars.masks[begin] & kNumber) != 0) return begin + 1;
-  if (const std::size_t stop = match_others(chars, begin, end, true); stop > begin) return stop;
-  return match_space_lines(chars, begin, end);
-}
-
+// name, cuts, ignore_merges, add_bos
 constexpr PreTokenizer kRows[] = {
-    // name, match, digits_first, ignore_merges
-    {"gpt-2", match_gpt2, false, false},
-    {"phi-2", match_gpt2, false, false},
-    {"llama-bpe", match_llama<3>, false, true},
-    {"llama3", match_llama<3>, false, true},
-    {"llama-v3", match_llama<3>, false, true},
-    {"smollm", match_gpt2, true, false},
-    {"starcoder", match_gpt2, true, false},
-    {"refact", match_gpt2, true, false},
-    {"tekken", match_tekken, false, true},
-    {"qwen2", match_llama<1>, false, false},
-    {"deepseek-r1-qwen", match_llama<1>, false, false},
+    {"default", kDefault, false, false},
+    {"falcon", kFalcon, false, false},
+
+    {"gpt-2", kGpt2, false, false},
+    {"phi-2", kGpt2, false, false},
+    {"mpt", kGpt2, false, false},
+    {"olmo", kGpt2, false, false},
+    {"jais", kGpt2, false, false},
+    {"trillion", kGpt2, false, false},
+    {"granite-docling", kGpt2, false, false},
+    {"gigachat", kGpt2, false, false},
+    {"a.x-4.0", kGpt2, false, false},
+    {"mellum", kGpt2, false, false},
+    {"exaone4", kGpt2, false, false},
+
+    {"smollm", kDigitsGpt2, false, false},
+    {"starcoder", kDigitsGpt2, false, false},
+    {"refact", kDigitsGpt2, false, false},
+    {"command-r", kDigitsGpt2, false, false},
+    {"codeshell", kDigitsGpt2, false, false},
+    {"exaone", kDigitsGpt2, false, false},
+    {"minerva-7b", kDigitsGpt2, false, false},
+    {"mellum2", kDigitsGpt2, false, false},
+
+    {"llama-bpe", kLlama3, true, true},
+    {"llama3", kLlama3, true, true},
+    {"llama-v3", kLlama3, true, true},
+    {"falcon3", kLlama3, true, true},
+    {"falcon-h1", kLlama3, true, true},
+    {"pixtral", kLlama3, true, true},
+    {"midm-2.0", kLlama3, true, true},
+    {"lfm2", kLlama3, true, true},
+    {"smaug-bpe", kLlama3, false, false},
+    {"dbrx", kLlama3, false, false},
+    {"chatglm-bpe", kLlama3, false, false},
+    {"glm4", kLlama3, true, false},
+    {"glm5", kLlama3, true, false},
+    {"minicpm5", kMiniCpm5, true, false},
+
+    {"qwen2", kQwen2, false, false},
+    {"deepseek-r1-qwen", kQwen2, false, false},
+    {"kormo", kQwen2, false, false},
+    {"f2llmv2", kQwen2, false, false},
+    {"megrez", kQwen2, false, false},
+    {"stablelm2", kQwen2, false, false},
+    {"hunyuan", kQwen2, false, false},
+    {"solar-open", kQwen2, false, false},
+    {"grok-2", kQwen2, false, false},
+    {"qwen35", kQwen35, false, false},
+    {"ufakzeka", kUfakZeka, false, false},
+    {"seed-coder", kSeedCoder, false, false},
+
+    {"tekken", kTekken, true, true},
+    {"gpt-4o", kGpt4o, false, false},
+    {"llama4", kGpt4o, false, false},
+    {"kanana2", kGpt4o, false, false},
+    {"talkie", kGpt4o, false, false},
+    {"minimax-m2", kGpt4o, false, false},
+
+    {"deepseek-llm", kDeepSeekLlm, false, false},
+    {"deepseek-coder", kDeepSeekCoder, false, false},
+    {"deepseek-v3", kDeepSeekV3, false, false},
+    {"hunyuan-dense", kDeepSeekV3, false, false},
+    {"joyai-llm", kDeepSeekV3, false, false},
+    {"hy_v4", kDeepSeekV3, false, false},
+
+    {"bloom", kBloom, false, false},
+    {"poro-chat", kBloom, false, false},
+    {"gpt3-finnish", kBloom, false, false},
+    {"viking", kViking, false, false},
+    {"superbpe", kSuperBpe, false, false},
+    {"chameleon", kChameleon, false, true},
 };
 
 }  // namespace
@@ -152,8 +140,9 @@ Chars::Chars(std::string_view text) {
   starts.reserve(text.size() + 1);
   for (std::size_t at = 0; at < text.size();) {
     const Utf8Char c = first_utf8(text.substr(at));
-    codes.push_back(c.code);
-    masks.push_back(char_mask(c.code));
+    const CharMask mask = char_mask(c.code);
+    codes.push_back(c.code >= 128 && mask == kSpace ? U'\v' : c.code);
+    masks.push_back(mask);
     starts.push_back(at);
     at += c.length;
   }
@@ -173,15 +162,23 @@ const PreTokenizer* find_pretokenizer(std::string_view name) {
 
 std::vector<std::string_view> split_text(const PreTokenizer& rules, std::string_view text) {
   const Chars chars(text);
+  std::vector<std::size_t> ends, shorter;
+  if (!text.empty()) ends.push_back(chars.size());
+  for (const Cut cut : rules.cuts) {
+    shorter.clear();
+    std::size_t begin = 0;
+    for (const std::size_t end : ends) {
+      cut(chars, begin, end, shorter);
+      begin = end;
+    }
+    std::swap(ends, shorter);
+  }
   std::vector<std::string_view> pieces;
-  for (std::size_t begin = 0; begin < chars.size();) {
-    const auto no_number = [&](std::size_t i) { return (chars.masks[i] & kNumber) == 0; };
-    const std::size_t end = rules.digits_first ? skip_while(begin, chars.size(), no_number) : chars.size();
-    do {  // end == begin: a number that stands alone
-      const std::size_t stop = begin < end ? rules.match(chars, begin, end) : begin + 1;
-      pieces.push_back(text.substr(chars.starts[begin], chars.starts[stop] - chars.starts[begin]));
-      begin = stop;
-    } while (begin < end);
+  pieces.reserve(ends.size());
+  std::size_t begin = 0;
+  for (const std::size_t end : ends) {
+    pieces.push_back(text.substr(chars.starts[begin], chars.starts[end] - chars.starts[begin]));
+    begin = end;
   }
   return pieces;
 }

@@ -12,7 +12,8 @@
 
 namespace spectralkv {
 
-// A text as characters; what is no UTF-8 counts as U+FFFD, of no class.
+// A text as characters. What is no UTF-8 counts as U+FFFD; white space outside ASCII has the code U+000B, so
+// that no rule names one of it otherwise than by its class.
 struct Chars {
   explicit Chars(std::string_view text);
   std::size_t size() const { return codes.size(); }
@@ -22,12 +23,15 @@ struct Chars {
   std::vector<std::size_t> starts;  // [n + 1] byte offsets
 };
 
+// Appends the ends, ascending, of the pieces that the characters from `begin` to `end` (begin < end) are cut
+// into; the last is `end`.
+using Cut = void (*)(const Chars& chars, std::size_t begin, std::size_t end, std::vector<std::size_t>& ends);
+
 struct PreTokenizer {
-  std::string_view name;  // tokenizer.ggml.pre
-  // The end of the piece that begins at character `begin`, begin < end; the text ends at `end`.
-  std::size_t (*match)(const Chars& chars, std::size_t begin, std::size_t end);
-  bool digits_first;   // every \p{N} is a piece of its own; match sees the texts in between
-  bool ignore_merges;  // a piece that is a token as it stands is that token
+  std::string_view name;      // tokenizer.ggml.pre
+  std::span<const Cut> cuts;  // each is applied to the pieces that the one before leaves
+  bool ignore_merges;         // a piece that is a token as it stands is that token
+  bool add_bos;               // where a file does not say it: tokenizer.ggml.add_bos_token
 };
 
 std::span<const PreTokenizer> pretokenizers();

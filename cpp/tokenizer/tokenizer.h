@@ -27,6 +27,7 @@ struct Vocab {
   std::string source;              // the file's path, for messages
   std::string model;               // "gpt2" or "llama"
   std::string pre;                 // pre-tokenizer of "gpt2"; empty for "llama"
+  std::string warning;             // for the user: what the file leaves open; empty: nothing
   bool allow_unknown_pre = false;  // an unknown `pre` becomes gpt-2's instead of an error
   // UTF-8 as stored: byte-level alphabet for gpt2, U+2581 for spaces in llama; control and user-defined
   // tokens as plain text. A text that occurs twice is encoded as its first id (files in the wild have a few);
@@ -56,8 +57,8 @@ class Tokenizer {
   // add_special: BOS and EOS as the vocabulary asks for. parse_special: control and unknown tokens written
   // out in the text become their ids; without it they are plain text (user-defined tokens are always
   // matched). Text that is no valid UTF-8 is accepted: each bad byte stands for itself. Where no byte token
-  // exists: llama gives one unknown token for a run of such characters, gpt2 one for each byte unless it is a
-  // control token; without one they are left out. Texts of at most 2^29 bytes; longer ones are a value error.
+  // exists: llama gives one unknown token for a run of such characters, where there is one; gpt2 leaves the
+  // byte out. Texts of at most 2^29 bytes; longer ones are a value error.
   std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const;
 
   // The tokens of a text that a model is to go on from, and of one that its predictions are measured on: BOS

@@ -15,15 +15,8 @@ constexpr std::uint32_t kRanges[] = {
 constexpr CharMask mask_of(char32_t code) {
   const std::uint32_t key = static_cast<std::uint32_t>(code) << 4 | 15u;
   const std::uint32_t range = *std::prev(std::upper_bound(std::begin(kRanges), std::end(kRanges), key));
-  constexpr CharMask masks[] = {0, kSpace, kNumber, kMark, kUpper, kLower, kTitle, kModifier, kOtherLetter};
-  switch (range & 15u) {
-    case 9:
-      return code % 2 == 0 ? kUpper : kLower;  // capital and small letters in turns
-    case 10:
-      return code % 2 == 0 ? kLower : kUpper;
-    default:
-      return masks[range & 15u];
-  }
+  constexpr CharMask masks[] = {0, kSpace, kNumber, kMark, kLetter, kPunctuation, kSymbol};
+  return masks[range & 15u];
 }
 
 constexpr auto kAscii = [] {

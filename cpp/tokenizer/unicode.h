@@ -30,10 +30,8 @@ void append_utf8(std::string& out, char32_t code);
 
 // Classes of characters, as bits; \s is the property White_Space. A character of none of them has mask 0.
 using CharMask = std::uint8_t;
-inline constexpr CharMask kUpper = 1, kLower = 2, kTitle = 4, kModifier = 8,
-                          kOtherLetter = 16;                                              // Lu Ll Lt Lm Lo
-inline constexpr CharMask kMark = 32, kNumber = 64, kSpace = 128;                         // M N \s
-inline constexpr CharMask kLetter = kUpper | kLower | kTitle | kModifier | kOtherLetter;  // L
+inline constexpr CharMask kLetter = 1, kMark = 2, kNumber = 4, kPunctuation = 8, kSymbol = 16;  // L M N P S
+inline constexpr CharMask kSpace = 32;                                                          // \s
 
 CharMask char_mask(char32_t code);
 

@@ -15,6 +15,27 @@ void check_id(const Vocab& vocab, const char* name, Token id) {
         name, " token ", id, " lies outside the vocabulary of ", vocab.tokens.size(), " tokens");
 }
 
+// What GGUF's other names of tokenizer.ggml.model stand for, in parentheses; empty for what is none.
+std::string_view known_model(std::string_view name) {
+  struct Model {
+    std::string_view name, meaning;
+  };
+  constexpr Model kModels[] = {
+      {"bert", " (WordPiece)"},
+      {"t5", " (SentencePiece's Unigram)"},
+      {"rwkv", " (RWKV's longest match)"},
+      {"plamo2", " (PLaMo's Unigram)"},
+      {"gemma4", " (BPE over UTF-8, without bytes)"},
+      {"hybriddna", " (BPE and DNA)"},
+      {"whitespace", " (BPE over words)"},
+      {"no_vocab", " (no vocabulary)"},
+      {"none", " (no vocabulary)"},
+  };
+  for (const Model& model : kModels)
+    if (model.name == name) return model.meaning;
+  return "";
+}
+
 }  // namespace
 
 std::string quoted(std::string_view text) {
@@ -34,8 +55,9 @@ std::string quoted(std::string_view text) {
 
 void check_vocab(const Vocab& vocab) {
   const std::size_t n = vocab.tokens.size();
-  check(vocab.model == "gpt2" || vocab.model == "llama", "tokenizer", vocab.source,
-        ": unknown tokenizer model ", quoted(vocab.model), ", expected gpt2 or llama");
+  check(vocab.model == "gpt2" || vocab.model == "llama", "tokenizer", vocab.source, ": the tokenizer model ",
+        quoted(vocab.model), known_model(vocab.model),
+        " is not supported; supported are gpt2 (byte-level BPE) and llama (SentencePiece's BPE)");
   check(n > 0, "tokenizer", vocab.source, ": the vocabulary has no tokens");
   check(n <= static_cast<std::size_t>(std::numeric_limits<Token>::max()), "tokenizer", vocab.source, ": ", n,
         " tokens are too many");

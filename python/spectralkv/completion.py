@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 import warnings
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spectralkv import _core
+from spectralkv.callers import callers_level
 from spectralkv.logprobs import Recorder, TokenRecord, chat_logprobs, completion_logprobs
 
 Result = dict[str, Any]
@@ -24,14 +24,6 @@ class Piece:
     text: str
     records: list[TokenRecord]
     finish_reason: str | None = None
-
-
-def _callers_level() -> int:
-    """The stacklevel, for a function that calls this one, of the first frame outside of the package."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_globals.get("__name__", "").partition(".")[0] == "spectralkv" and frame.f_back is not None:
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 @dataclass
@@ -71,7 +63,7 @@ class Run:
                 yield Piece(text, self.recorder.take(given) if self.recorder else [])
         if self.generation.context_full:
             message = "the context is full: the answer ends here (a larger n_ctx allows more)"
-            warnings.warn(message, stacklevel=_callers_level())
+            warnings.warn(message, stacklevel=callers_level())
         cut = reason == "stop" and not last_is_end  # a stop text and what follows it are not given out
         yield Piece(text, self.recorder.take(given if cut else None) if self.recorder else [], reason)
 

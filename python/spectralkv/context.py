@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from spectralkv import _core
 from spectralkv.arguments import INT32, string, token_ids, whole
+from spectralkv.callers import callers_level
 
 Self = TypeVar("Self", bound="Context")
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -62,7 +64,8 @@ class Context:
         _alive.add(self)
         if vocab_only:
             self._closed = "without weights: vocab_only=True loads the tokenizer alone"
-            self._tokenizer = _core.load_tokenizer(self.model_path, allow_unknown_pre=bool(allow_unknown_pre))
+            self._tokenizer = _core.Tokenizer.from_file(self.model_path, allow_unknown_pre=bool(allow_unknown_pre))
+            self._warn()
             return
         self._engine = _core.Engine(
             self.model_path,
@@ -72,6 +75,7 @@ class Context:
             activations=string("activations", activations),
         )
         self._tokenizer = self._engine.tokenizer
+        self._warn()
         self._open_session = _core.Session(
             self._engine,
             n_ctx=whole("n_ctx", n_ctx),
@@ -83,6 +87,10 @@ class Context:
         self._n_ctx = self._open_session.n_ctx
         if verbose:
             print(f"model: {self._engine.description}\n{self._open_session.cache_opening}", file=sys.stderr)
+
+    def _warn(self) -> None:
+        if self._tokenizer.warning:
+            warnings.warn(self._tokenizer.warning, stacklevel=callers_level())
 
     # ---- life
 

@@ -1,8 +1,7 @@
-// What a GGUF file holds, as a dict; its vocabulary alone; and rows of weights decoded to float32.
+// What a GGUF file holds, as a dict; and rows of weights decoded to float32.
 #include <nanobind/stl/string.h>
 
 #include "bind.h"
-#include "engine/vocab.h"
 #include "formats/formats.h"
 #include "gguf/gguf.h"
 #include "shared.h"
@@ -67,12 +66,6 @@ nb::dict gguf_info(nb::handle path, bool any_type) {
   return out;
 }
 
-Tokenizer load_tokenizer(nb::handle path, bool allow_unknown_pre) {
-  const std::string name = to_path(path);
-  nb::gil_scoped_release released;
-  return Tokenizer(read_vocab(Gguf(name, Gguf::Types::any), allow_unknown_pre));
-}
-
 Array1 decode_rows(const std::string& type_name,
                    nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig> data, std::int64_t n_values) {
   const DTypeInfo* info = nullptr;
@@ -109,13 +102,6 @@ void bind_gguf(nb::module_& m) {
       "tensor. FileNotFoundError, OSError, or ValueError for a file that is damaged or not supported.",
       nb::sig("def gguf_info(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, any_type: bool = "
               "False) -> dict[str, typing.Any]"));
-  m.def("load_tokenizer", load_tokenizer, nb::arg("path"), nb::kw_only(),
-        nb::arg("allow_unknown_pre") = false,
-        "The tokenizer of a GGUF file, whose weights are not read and may be missing, and whose architecture "
-        "may be\n"
-        "unknown. Errors as gguf_info's, and ValueError for a vocabulary that is not supported.",
-        nb::sig("def load_tokenizer(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
-                "allow_unknown_pre: bool = False) -> Tokenizer"));
   m.def("decode_rows", decode_rows, nb::arg("type_name"), nb::arg("data"), nb::arg("n_values"),
         "float32 [n_values] of uint8 [bytes] blocks of a GGUF weight type (\"q4_1\"). ValueError when the "
         "numbers do not "

@@ -4,7 +4,9 @@
 #include <nanobind/stl/vector.h>
 
 #include "bind.h"
+#include "engine/vocab.h"
 #include "shared.h"
+#include "tokenizer/pretokenizers.h"
 #include "tokenizer/tokenizer.h"
 
 namespace spectralkv::python {
@@ -79,6 +81,19 @@ void bind_tokenizer(nb::module_& m) {
                "-1, "
                "unk: int = -1, add_bos: bool = False, add_eos: bool = False, add_space_prefix: bool = True, "
                "allow_unknown_pre: bool = False) -> None"))
+      .def_static(
+          "from_file",
+          [](nb::handle path, bool allow_unknown_pre) {
+            const std::string name = to_path(path);
+            nb::gil_scoped_release released;
+            return Tokenizer(read_vocab(Gguf(name, Gguf::Types::any), allow_unknown_pre));
+          },
+          nb::arg("path"), nb::kw_only(), nb::arg("allow_unknown_pre") = false,
+          nb::sig("def from_file(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
+                  "allow_unknown_pre: bool = False) -> Tokenizer"),
+          "The vocabulary of a GGUF file, whose weights are not read and may be missing, and whose architecture "
+          "may be\n"
+          "unknown. Errors as gguf_info's, and ValueError for a vocabulary that is not supported.")
       .def("encode", encode, nb::arg("text"), nb::arg("add_special") = true, nb::arg("parse_special") = false,
            "Token ids of UTF-8 bytes. add_special: BOS and EOS where the vocabulary asks for them. "
            "parse_special:\n"
@@ -111,7 +126,23 @@ void bind_tokenizer(nb::module_& m) {
           "eos", [](const Tokenizer& self) { return self.vocab().eos; }, "Id of the EOS token, -1: none.")
       .def_prop_ro(
           "add_bos", [](const Tokenizer& self) { return self.vocab().add_bos; },
-          "Whether add_special puts BOS in front.");
+          "Whether add_special puts BOS in front.")
+      .def_prop_ro(
+          "warning", [](const Tokenizer& self) { return self.vocab().warning; },
+          "What the file leaves open about its vocabulary, for the user; empty: nothing.");
+
+  m.def(
+      "pretokenizers",
+      [] {
+        nb::dict out;
+        for (const PreTokenizer& row : pretokenizers())
+          out[nb::str(row.name.data(), row.name.size())] = nb::make_tuple(row.ignore_merges, row.add_bos);
+        return out;
+      },
+      nb::sig("def pretokenizers() -> dict[str, tuple[bool, bool]]"),
+      "The names of tokenizer.ggml.pre, and of each (ignore_merges, add_bos): whether a piece that is a "
+      "token "
+      "as it\nstands is that token, and whether texts begin with BOS where a file does not say it.");
 
   nb::class_<Utf8Stream>(m, "Utf8Stream", "Holds back the bytes of a character that is not complete yet.")
       .def(nb::init<>())

@@ -173,6 +173,14 @@ def test_tokenize_and_inspect(tiny_model):
     assert "llama" in run("inspect", tiny_model).stdout
 
 
+def test_a_missing_pre_tokenizer_is_warned_about(make_tiny):
+    path = make_tiny(pre=None)
+    for args in (["tokenize", "--ids"], ["run", "-n", "1", "-no-cnv", "-c", "64"]):
+        result = run(args[0], "-m", path, "-p", "hello", *args[1:])
+        assert "warning: " in result.stderr
+        assert "'tokenizer.ggml.pre' is missing" in result.stderr
+
+
 def test_errors():
     assert "no-such.gguf" in run("run", "-m", "no-such.gguf", "-p", "x", status=1).stderr
     assert "did you mean 'run'" in run("rum", status=2).stderr

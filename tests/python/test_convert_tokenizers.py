@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.hf_checkpoint import edit_json, write_hf, write_json, write_tekken
+from support.splits import CASED, as_class
 from tokenizers import (
     AddedToken,
     Regex,
@@ -23,7 +24,20 @@ from tokenizers import (
 
 from spectralkv import _core
 from spectralkv.convert import ConvertOptions, convert, plan_conversion
-from spectralkv.convert.pretokenizers import GPT2, LLAMA3, QWEN2, TEKKEN
+from spectralkv.convert.pretokenizers import (
+    BLOOM,
+    DEEPSEEK3,
+    DEEPSEEK_SIGNS,
+    EAST_ASIAN,
+    GPT2,
+    GPT4O,
+    HAN_AND_KANA,
+    LLAMA3,
+    QWEN2,
+    QWEN35,
+    SEED_CODER,
+    TEKKEN,
+)
 
 TEXTS = [
     "The quick brown fox's 12 dogs can't jump over 34567 lazy cats, can they?",
@@ -36,12 +50,17 @@ TEXTS = [
 VOCAB_ONLY = ConvertOptions(vocab_only=True, quiet=True)
 
 
-def split_of(pattern: str) -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
-    )
+def split_of(*steps: str | pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
+    """Expressions, and steps of other kinds, before the byte-level one."""
+    made = [pre_tokenizers.Split(Regex(step), "isolated") if isinstance(step, str) else step for step in steps]
+    return pre_tokenizers.Sequence([*made, pre_tokenizers.ByteLevel(False, use_regex=False)])
 
 
+DIGITS = pre_tokenizers.Digits(True)
+# DeepSeek's file lists single letters as such, not as ranges of one, and line ends as themselves.
+LETTERS = "".join(
+    part[0] if part[0] == part[2] else part for part in map("".join, zip(*[iter(as_class(CASED))] * 3, strict=True))
+)
 PRE = {
     "gpt-2": (pre_tokenizers.ByteLevel(False), False),
     "gpt-2 as split": (split_of(GPT2), False),
@@ -49,6 +68,19 @@ PRE = {
     "llama-bpe": (split_of(LLAMA3), True),
     "tekken": (split_of(TEKKEN), True),
     "qwen2": (split_of(QWEN2), False),
+    "qwen35": (split_of(QWEN35), False),
+    "smaug-bpe": (split_of(LLAMA3), False),
+    "minicpm5": (split_of(r"\p{N}{1,3}", LLAMA3.replace("{1,3}", "+")), True),
+    "gpt-4o": (split_of(GPT4O), False),
+    "seed-coder": (split_of(SEED_CODER), False),
+    "seed-coder as split": (split_of(SEED_CODER.replace(r"\r\n", "\r\n")), False),  # line ends as themselves
+    "deepseek-llm": (split_of("[\r\n]", rf"\s?[{LETTERS}]+", DEEPSEEK_SIGNS, r"\s+$", EAST_ASIAN, DIGITS), False),
+    "deepseek-coder": (split_of("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, DIGITS), False),
+    "deepseek-v3": (split_of(r"\p{N}{1,3}", HAN_AND_KANA, DEEPSEEK3), False),
+    "bloom": (split_of(BLOOM), False),
+    "viking": (split_of(BLOOM, DIGITS), False),
+    "superbpe": (split_of(r"\p{N}+", r"(?=(\d{3})+(?!\d))"), False),
+    "smollm as split": (split_of(DIGITS, GPT2), False),
 }
 
 
@@ -107,6 +139,43 @@ def test_byte_level(name: str, tmp_path: Path) -> None:
     own = core_tokenizer(path)
     for text in [*TEXTS, "a<tool>b"]:
         assert own.encode(text.encode(), parse_special=True) == tokenizer.encode(text).ids
+
+
+@pytest.mark.parametrize("pattern", [TEKKEN, GPT4O])
+def test_capitals_outside_ascii_are_noted(pattern: str, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE(ignore_merges=pattern == TEKKEN))
+    tokenizer.pre_tokenizer = split_of(pattern)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    )
+    folder = folder_for(tmp_path, tokenizer.get_vocab_size())
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {"add_bos_token": False, "bos_token": None})
+    assert any("capital letters outside ASCII" in note for note in plan_conversion(folder, None, VOCAB_ONLY).notes)
+
+
+def test_digits_that_merge_are_refused(tmp_path: Path) -> None:
+    """deepseek-llm's rule in GGUF leaves them together; in the original they never meet."""
+    tokenizer = Tokenizer(models.BPE({"1": 0, "2": 1, "12": 2}, [("1", "2")]))
+    tokenizer.pre_tokenizer = PRE["deepseek-llm"][0]
+    folder = folder_for(tmp_path, 3)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {})
+    with pytest.raises(ValueError, match="the merge '12' joins digits, which GGUF's deepseek-llm"):
+        convert(folder, tmp_path / "v.gguf", VOCAB_ONLY)
+
+
+def test_unknown_pre_tokenizers_are_shown(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE({"1": 0}, []))
+    tokenizer.pre_tokenizer = split_of(r"\p{L}")
+    folder = folder_for(tmp_path, 1)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {})
+    with pytest.raises(
+        ValueError, match=r"not known: .*p\{L\}.*known are those of bloom, .* runs where docs/models.md"
+    ):
+        convert(folder, tmp_path / "v.gguf", VOCAB_ONLY)
 
 
 def test_composing_is_left_out_with_a_note(tmp_path: Path) -> None:

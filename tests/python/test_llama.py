@@ -358,6 +358,13 @@ def test_an_unknown_pre_tokenizer_is_refused_and_can_be_allowed(make_tiny):
     assert Llama(path, verbose=False, allow_unknown_pre=True).n_vocab() == 320
 
 
+def test_a_missing_pre_tokenizer_is_warned_about(make_tiny):
+    path = make_tiny(pre=None)
+    with pytest.warns(UserWarning, match="'tokenizer.ggml.pre' is missing.*'default'") as warned:
+        Llama(path, verbose=False)
+    assert warned[0].filename == __file__
+
+
 def test_seed_minus_one_is_another_each_time(tiny_model):
     def run(**options):
         llama = Llama(tiny_model, verbose=False, n_ctx=64, seed=options.pop("own", None))

@@ -114,6 +114,27 @@ def test_checkpoint_round_trips_any_bytes(shared_reference, name):
         assert tokenizer.decode(ids, False, True) == text
 
 
+@pytest.mark.parametrize("name", [None, "", *_core.pretokenizers()])
+def test_files_that_leave_bos_and_pre_tokenizer_open(name, tmp_path):
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(tmp_path / "v.gguf", "llama")
+    writer.add_tokenizer_model("gpt2")
+    if name is not None:
+        writer.add_tokenizer_pre(name)
+    writer.add_token_list([b"a", b"b", b"ab", b"<s>", b"<|im_end|>"])
+    writer.add_token_types([NORMAL, NORMAL, NORMAL, CONTROL, NORMAL])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(3)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    tokenizer = _core.Tokenizer.from_file(tmp_path / "v.gguf")
+    _, add_bos = _core.pretokenizers()[name or "default"]
+    assert tokenizer.encode(b"ab<|im_end|>", True, True) == [*[3] * add_bos, 2, 4]  # a control token, whatever its type
+    assert tokenizer.is_end(4)
+    assert bool(tokenizer.warning) == (not name)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_stream_matches_the_incremental_decoder_of_python(seed):
     rng = random.Random(seed)

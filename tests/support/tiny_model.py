@@ -57,6 +57,7 @@ class TinyModel:
     scale: float = 0.15  # standard deviation of the weights
     chat_template: str | None = CHAT_TEMPLATE
     add_bos: bool = False
+    pre: str | None = "gpt-2"  # None: the key is left out
     extra: dict[str, Any] = field(default_factory=dict)  # more metadata: str, int, float, bool
 
     @property
@@ -202,7 +203,8 @@ def _write_metadata(writer: GGUFWriter, m: TinyModel) -> None:
     names, types = vocabulary(m.n_vocab)
     writer.add_vocab_size(m.n_vocab)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    if m.pre is not None:
+        writer.add_tokenizer_pre(m.pre)
     writer.add_token_list(names)
     writer.add_token_types(types)
     writer.add_token_merges(MERGES)

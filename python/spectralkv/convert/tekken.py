@@ -8,7 +8,7 @@ from typing import Any
 
 from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.forms import Id, read_json
-from spectralkv.convert.pretokenizers import TEKKEN
+from spectralkv.convert.pretokenizers import CASES, TEKKEN
 from spectralkv.convert.vocabulary import BYTE_LEVEL, TokenType, Vocabulary
 
 # Those of files that do not list theirs.
@@ -62,6 +62,7 @@ def read_tekken(path: Path) -> Vocabulary:
         unknown=ids.get("<unk>"),
         padding=ids.get("<pad>"),
         add_bos="<s>" in ids,
+        notes=(CASES,),
     )
 
 

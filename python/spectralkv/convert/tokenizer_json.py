@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from spectralkv._core import pretokenizers
 from spectralkv.convert.errors import ConvertError
 from spectralkv.convert.forms import Each, Id, check_form, read_json
 from spectralkv.convert.merges import Pair, first_difference, first_unreachable, read_merges, scores_of
-from spectralkv.convert.pretokenizers import IGNORES_MERGES, byte_level_name, flat_steps, is_byte_level
+from spectralkv.convert.pretokenizers import Split, flat_steps, is_byte_level, known_split, name_of
 from spectralkv.convert.vocabulary import BY_SCORE, BYTE_LEVEL, TokenType, Vocabulary
 
 SPACE = "\u2581"
@@ -105,14 +106,17 @@ def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Voca
     if normalizer and not composes:
         shown = json.dumps(normalizer)
         raise ConvertError(f"{path}: a byte-level tokenizer with a normalizer other than NFC is not supported: {shown}")
-    pre = byte_level_name(data["pre_tokenizer"], path)
+    split = known_split(data["pre_tokenizer"], path)
+    ignore_merges = bool(model.get("ignore_merges"))
+    pre = name_of(split, ignore_merges)
     vocab, pairs = model["vocab"], read_merges(model, path)
     added = added_tokens(data, path)
     plain = set(vocab) - {text for _, text, _ in added}
     who = f"tokenizers that split like {pre}"
-    _check_ignore_merges(bool(model.get("ignore_merges")), IGNORES_MERGES[pre], who, plain, pairs, path)
+    _check_ignore_merges(ignore_merges, pretokenizers()[pre][0], who, plain, pairs, path)
+    _check_digits(split, pairs, path)
     texts, types = _lay_out(vocab, added, path)
-    notes = space_notes(data)
+    notes = [*space_notes(data), *([split.note] if split.note else [])]
     if composes:  # GGUF cannot say so, and llama.cpp does not either
         notes.append("the original composes characters (NFC) before it splits a text; here a text is taken as it is")
     return Vocabulary(
@@ -124,6 +128,16 @@ def _byte_level(data: dict[str, Any], model: dict[str, Any], path: Path) -> Voca
         merges=tuple(f"{left} {right}" for left, right in pairs),
         notes=tuple(notes),
     )
+
+
+def _check_digits(split: Split, pairs: list[Pair], path: Path) -> None:
+    """Digits that the original takes one by one stay apart where GGUF's rule leaves them together."""
+    joined = (left + right for left, right in pairs if split.digits_apart)
+    if odd := next((text for text in joined if any(digit in text for digit in "0123456789")), None):
+        raise ConvertError(
+            f"{path}: the merge {odd!r} joins digits, which GGUF's {split.names[0]} does not keep apart: the tokens "
+            "would be others"
+        )
 
 
 def _check_ignore_merges(given: bool, expected: bool, who: str, plain: set[str], pairs: list[Pair], path: Path) -> None:

@@ -48,14 +48,22 @@ TEST(Vocab, RefusesWrongSizes) {
 TEST(Vocab, RefusesUnknownModels) {
   for (const std::string model : {"", "bert", "GPT2", "llama\n\xff"}) {
     expect_refused(
-        byte_level(), [&](Vocab& v) { v.model = model; }, "unknown tokenizer model '");
+        byte_level(), [&](Vocab& v) { v.model = model; }, "the tokenizer model '");
   }
   expect_refused(
-      byte_level(), [](Vocab& v) { v.model = "a\xff\n"; }, "'a\\xff\\x0a', expected gpt2 or llama");
+      byte_level(), [](Vocab& v) { v.model = "a\xff\n"; },
+      "the tokenizer model 'a\\xff\\x0a' is not supported; supported are gpt2 (");
+  expect_refused(
+      byte_level(), [](Vocab& v) { v.model = "bert"; }, "'bert' (WordPiece) is not supported");
+  expect_refused(
+      byte_level(), [](Vocab& v) { v.model = "t5"; }, "'t5' (SentencePiece's Unigram) is not supported");
+  for (const std::string model : {"rwkv", "plamo2", "gemma4", "none"})
+    expect_refused(
+        byte_level(), [&](Vocab& v) { v.model = model; }, "'" + model + "' (");
 }
 
 TEST(Vocab, RefusesUnknownPreTokenizersUnlessAllowed) {
-  expect_refused(byte_level({}, "qwen9"), "unknown pre-tokenizer 'qwen9', there are gpt-2, ");
+  expect_refused(byte_level({}, "qwen9"), "unknown pre-tokenizer 'qwen9', there are default, ");
   expect_refused(byte_level({}, ""), "unknown pre-tokenizer ''");
   for (const PreTokenizer& row : pretokenizers()) {
     expect_refused(byte_level({}, "x"), std::string(row.name));
