@@ -91,7 +91,8 @@ void bind_tokenizer(nb::module_& m) {
           nb::arg("path"), nb::kw_only(), nb::arg("allow_unknown_pre") = false,
           nb::sig("def from_file(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
                   "allow_unknown_pre: bool = False) -> Tokenizer"),
-          "The vocabulary of a GGUF file, whose weights are not read and may be missing, and whose architecture "
+          "The vocabulary of a GGUF file, whose weights are not read and may be missing, and whose "
+          "architecture "
           "may be\n"
           "unknown. Errors as gguf_info's, and ValueError for a vocabulary that is not supported.")
       .def("encode", encode, nb::arg("text"), nb::arg("add_special") = true, nb::arg("parse_special") = false,
