@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from reference import hf_llama, llama
-from support.hf_checkpoint import HfModel, from_stored, hf_config, hf_tensors, write_hf, write_json, write_mistral
+from support.hf_checkpoint import (
+    HfModel,
+    from_stored,
+    hf_config,
+    hf_tensors,
+    write_hf,
+    write_json,
+    write_mistral,
+    write_safetensors,
+)
 from support.tiny_model import TinyModel
 
 from spectralkv import Llama, _core
@@ -159,7 +168,38 @@ def test_equals_the_numpy_twin(name: str, tmp_path: Path) -> None:
 
 def test_every_family_has_a_variant() -> None:
     tried = {variant.get("architecture", HfModel().architecture) for variant in VARIANTS.values()}
-    assert tried == {name for family in FAMILIES for name in family.checkpoints}
+    assert tried == {name for family in FAMILIES if not family.multimodal for name in family.checkpoints}
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+@pytest.mark.parametrize("name", [name for family in FAMILIES if family.multimodal for name in family.checkpoints])
+def test_the_text_model_of_a_multimodal_checkpoint(name: str, prefix: str, tmp_path: Path) -> None:
+    """Is converted as if it stood alone; of what reads images only the shape may be unknown."""
+    wrapper, _, kind = name.partition(" of ")
+    model = HfModel(**(MISTRAL3 if kind == "ministral3" else {"architecture": "MistralForCausalLM"}))
+    [alone] = convert(write_hf(tmp_path / "alone", model), tmp_path / "alone.gguf", QUIET)
+    folder = write_hf(tmp_path / "model", model)
+    text = hf_config(model) | {"model_type": kind}
+    del text["architectures"]
+    outer = {"architectures": [wrapper], "text_config": text, "vision_config": {"model_type": "pixtral"}}
+    write_json(folder / "config.json", outer)
+    tensors = {key.replace("model.", prefix, 1): x for key, x in hf_tensors(model).items()}
+    if prefix.startswith("language_model."):
+        tensors["language_model.lm_head.weight"] = tensors.pop("lm_head.weight")
+    images = {"vision_tower.patch_conv.weight": np.zeros((4, 3, 2, 2), np.float32)}
+    images["model.multi_modal_projector.linear_1.weight"] = np.zeros((4, 4), np.float32)
+    write_safetensors(folder / "model.safetensors", tensors | images)
+    [path] = convert(folder, tmp_path / "out.gguf", QUIET)
+    assert np.array_equal(logits(path), logits(alone))
+    architecture = {"ministral3": "mistral3", "mistral": "llama"}[kind]
+    assert _core.gguf_info(str(path))["metadata"]["general.architecture"] == architecture
+    tensors["language_model.more"] = np.zeros(4, np.float32)
+    write_safetensors(folder / "model.safetensors", tensors | images)
+    with pytest.raises(ConvertError, match="tensor 'language_model.more' is not part of a"):
+        convert(folder, tmp_path / "other.gguf", QUIET)
+    write_json(folder / "config.json", outer | {"text_config": text | {"model_type": "whisper"}})
+    with pytest.raises(ConvertError, match=f"architecture {wrapper} of whisper is not supported"):
+        convert(folder, tmp_path / "other.gguf", QUIET)
 
 
 def test_the_window_matters(tmp_path: Path) -> None:

@@ -50,12 +50,14 @@ def with_parts(names: TensorNames, parts: dict[str, tuple[str, str] | None]) -> 
 
 @dataclass(frozen=True)
 class Family:
-    """turned: parts of a layer whose rows go from a head's halves to pairs, so that RoPE turns rows 2i and 2i + 1
+    """checkpoints: first of config.json's architectures; of a multimodal model, whose text model alone is converted, with
+    " of " and the text model's type behind it. turned: parts of a layer whose rows go from a head's halves to pairs, so that RoPE turns rows 2i and 2i + 1
     together. required_biases: parts of a layer that must have one; others may."""
 
-    checkpoints: tuple[str, ...]  # first of config.json's architectures
+    checkpoints: tuple[str, ...]
     arch: str  # in GGUF
     read: Callable[[dict[str, Any], Path], Shape]  # of config.json; path: for messages
     tensors: TensorNames
     turned: tuple[str, ...] = ()
     required_biases: tuple[str, ...] = ()
+    multimodal: bool = False

@@ -17,6 +17,7 @@ from spectralkv.convert.safetensors import TensorEntry
 from spectralkv.mapped import Bytes
 from spectralkv.output import OutputTensor, printable
 
+IMAGES = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\..*")
 COMPUTED = re.compile(r".*rotary_emb\.inv_freq")  # saved by old versions; follows from the configuration
 
 
@@ -40,14 +41,21 @@ class Part:
 
 def find_parts(tensors: dict[str, TensorEntry], shape: Shape, family: Family) -> list[Part]:
     """Every tensor of the model, in GGUF's usual order. ConvertError names a missing, unknown or misshapen one."""
+    if family.multimodal:
+        text = {name: entry for name, entry in tensors.items() if not IMAGES.fullmatch(name)}
+        tensors = {name.replace("language_model.", "", 1): entry for name, entry in text.items()}
     parts = list(_walk(tensors, shape, family))
     used = {entry.name for part in parts for entry in part.entries}
     ignored = {f"{family.tensors.head}.weight"} if shape.tied else set()
-    unknown = [name for name in tensors if name not in used | ignored and not COMPUTED.fullmatch(name)]
+    unknown = [
+        entry
+        for name, entry in tensors.items()
+        if entry.name not in used and name not in ignored and not COMPUTED.fullmatch(name)
+    ]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise ConvertError(
-            f"{tensors[unknown[0]].file.path}: tensor '{unknown[0]}'{more} is not part of a {family.arch} model of "
+            f"{unknown[0].file.path}: tensor '{unknown[0].name}'{more} is not part of a {family.arch} model of "
             f"{shape.n_layers} layers"
         )
     return parts

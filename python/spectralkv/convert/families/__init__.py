@@ -19,6 +19,8 @@ FAMILIES = (
     smollm3.FAMILY,
     mixtral.FAMILY,
     mistral3.FAMILY,
+    mistral3.WITH_IMAGES,
+    mistral.WITH_IMAGES,
 )
 
 
@@ -28,9 +30,11 @@ def family_of(config: dict[str, Any], path: Path, consolidated: bool) -> Family:
     if consolidated:
         return mistral3.OWN_FILES if config.get(mistral3.OWN_GROWTH) else mistral.OWN_FILES
     check_form(config, {"architectures": [str], "model_type": str}, path)
-    names = config.get("architectures") or [f"model_type {config.get('model_type')!r}"]
+    name = (config.get("architectures") or [f"model_type {config.get('model_type')!r}"])[0]
+    if isinstance(text := config.get("text_config"), dict):
+        name += f" of {text.get('model_type')}"
     for family in FAMILIES:
-        if names[0] in family.checkpoints:
+        if name in family.checkpoints:
             return family
     known = ", ".join(name for family in FAMILIES for name in family.checkpoints)
-    raise ConvertError(f"{path}: architecture {names[0]} is not supported; supported: {known}")
+    raise ConvertError(f"{path}: architecture {name} is not supported; supported: {known}")

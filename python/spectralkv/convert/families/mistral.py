@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,5 +112,18 @@ def _windows(given: object, n_layers: int, path: Path) -> tuple[int, tuple[bool,
     return sizes.pop(), None if all(slides) else slides
 
 
+def read_text_model(read: Callable[[dict[str, Any], Path], Shape], config: dict[str, Any], path: Path) -> Shape:
+    """What `read` makes of a multimodal model's text_config."""
+    check_form(config, {"text_config": {}, "tie_word_embeddings": bool}, path)
+    shape = read({"tie_word_embeddings": config.get("tie_word_embeddings")} | config["text_config"], path)
+    return replace(shape, notes=(*shape.notes, "the text model is converted, what reads images is left out"))
+
+
 FAMILY = replace(llama.FAMILY, checkpoints=("MistralForCausalLM", "MinistralForCausalLM"), read=_read_config)
+WITH_IMAGES = replace(
+    FAMILY,
+    checkpoints=("Mistral3ForConditionalGeneration of mistral",),
+    read=partial(read_text_model, _read_config),
+    multimodal=True,
+)
 OWN_FILES = replace(FAMILY, checkpoints=(), read=read_params, tensors=TENSORS, turned=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,4 +39,10 @@ def _read_params(params: dict[str, Any], path: Path) -> Shape:
 
 
 FAMILY = replace(mistral.FAMILY, checkpoints=("Ministral3ForCausalLM",), arch="mistral3", read=_read_config)
+WITH_IMAGES = replace(
+    FAMILY,
+    checkpoints=("Mistral3ForConditionalGeneration of ministral3",),
+    read=partial(mistral.read_text_model, _read_config),
+    multimodal=True,
+)
 OWN_FILES = replace(mistral.OWN_FILES, arch="mistral3", read=_read_params)
