@@ -50,9 +50,10 @@ def with_parts(names: TensorNames, parts: dict[str, tuple[str, str] | None]) -> 
 
 @dataclass(frozen=True)
 class Family:
-    """checkpoints: first of config.json's architectures; of a multimodal model, whose text model alone is converted, with
-    " of " and the text model's type behind it. turned: parts of a layer whose rows go from a head's halves to pairs, so
-    that RoPE turns rows 2i and 2i + 1 together. required_biases: parts of a layer that must have one; others may."""
+    """checkpoints: first of config.json's architectures; of a multimodal model, whose text model alone is converted,
+    with " of " and the text model's type behind it. turned: parts of a layer whose rows go from a head's halves to
+    pairs, so that RoPE turns rows 2i and 2i + 1 together. required_biases: parts of a layer that must have one; others
+    may."""
 
     checkpoints: tuple[str, ...]
     arch: str  # in GGUF
