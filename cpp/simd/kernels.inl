@@ -21,16 +21,27 @@ namespace {
 
 template <class Block>
 constexpr PanelMatmulFn panel_matmul_of() {
-  if constexpr (Block::kForm.bits == 0)
+  constexpr skv_form form = Block::kForm;
+  if constexpr (form.bits == 0)
     return nullptr;
+  else if constexpr (form.has_levels)
+    return panel_matmul<LevelCodes, form.bits, form.group, false>;
   else
-    return panel_matmul<Block::kForm.bits, Block::kForm.group, Block::kForm.has_minimum>;
+    return panel_matmul<PlainCodes<form.bits>, form.bits, form.group, form.has_minimum>;
+}
+
+template <class Block, skv_decode_fn decode>
+constexpr MatmulFn matmul_of() {
+  if constexpr (Block::kForm.has_levels || Block::kForm.read_only)
+    return shared_matmul<decode>;
+  else
+    return matmul<typename RowsOf<Block>::Type, decode>;
 }
 
 constexpr Kernels kTable = {
     SKV_NAME,
     {
-#define X(name, ...) matmul<typename RowsOf<skv_block_##name>::Type, skv_decode_##name>,
+#define X(name, ...) matmul_of<skv_block_##name, skv_decode_##name>(),
 #include "formats/list.def"
 #undef X
     },

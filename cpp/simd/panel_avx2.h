@@ -1,5 +1,6 @@
 // 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. The products of bytes are
 // summed in pairs of 16 bits: codes of up to 7 bits cannot overflow there, codes of 8 bits go in two halves.
+// Levels of a table come in halves at once, and as these are small, eight steps of them add up in 16 bits.
 #pragma once
 
 #include <immintrin.h>
@@ -68,6 +69,45 @@ inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   __builtin_memcpy(&word, q, 4);
   const __m256i four = _mm256_set1_epi32(word);
   acc = {sums_dot_half<bits>(acc.a, codes.a, four), sums_dot_half<bits>(acc.b, codes.b, four)};
+}
+struct LevelTable {
+  __m256i low, high;  // halves of a level
+};
+struct LevelBytes {
+  Bytes low, high;
+};
+struct LevelSums {
+  Sums low, high;  // of 16 bits: 8 steps of 2 * 15 * 127 fit
+};
+inline LevelTable levels_load(const uint8_t* p) {
+  const __m256i levels = _mm256_loadu_si256((const __m256i*)p), mask = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(levels, mask), _mm256_and_si256(_mm256_srli_epi16(levels, 4), mask)};
+}
+inline LevelBytes levels_of(LevelTable table, Bytes codes) {
+  return {{_mm256_shuffle_epi8(table.low, codes.a), _mm256_shuffle_epi8(table.low, codes.b)},
+          {_mm256_shuffle_epi8(table.high, codes.a), _mm256_shuffle_epi8(table.high, codes.b)}};
+}
+inline LevelSums level_sums_zero() {
+  return {sums_zero(), sums_zero()};
+}
+inline void level_sums_dot(LevelSums& acc, LevelBytes levels, const int8_t* q) {
+  int word;
+  __builtin_memcpy(&word, q, 4);
+  const __m256i four = _mm256_set1_epi32(word);
+  const auto add = [&](__m256i& to, __m256i half) {
+    to = _mm256_add_epi16(to, _mm256_maddubs_epi16(half, four));
+  };
+  add(acc.low.a, levels.low.a);
+  add(acc.low.b, levels.low.b);
+  add(acc.high.a, levels.high.a);
+  add(acc.high.b, levels.high.b);
+}
+inline Sums level_sums_total(LevelSums acc) {
+  const __m256i one = _mm256_set1_epi16(1), sixteen = _mm256_set1_epi16(16);
+  const auto both = [&](__m256i low, __m256i high) {
+    return _mm256_add_epi32(_mm256_madd_epi16(low, one), _mm256_madd_epi16(high, sixteen));
+  };
+  return {both(acc.low.a, acc.high.a), both(acc.low.b, acc.high.b)};
 }
 inline Vec sums_to_vec(Sums x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};

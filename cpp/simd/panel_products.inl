@@ -44,13 +44,36 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
   }
 }
 
-template <int bits, int group, bool has_minimum, int T>
+// How a step's codes meet activations: as the numbers that they are, or as places in the panel's table.
+template <int bits>
+struct PlainCodes {
+  static constexpr int64_t kTableBytes = 0;
+  typedef Sums Sum;
+  explicit PlainCodes(const uint8_t*) {}
+  static Sums none() { return sums_zero(); }
+  Bytes operand(Bytes codes) const { return codes; }
+  static void dot(Sums& acc, Bytes codes, const int8_t* q) { sums_dot<bits>(acc, codes, q); }
+  static Sums total(Sums acc) { return acc; }
+};
+struct LevelCodes {
+  static constexpr int64_t kTableBytes = 64;
+  typedef LevelSums Sum;
+  LevelTable table;
+  explicit LevelCodes(const uint8_t* p) : table(levels_load(p)) {}
+  static LevelSums none() { return level_sums_zero(); }
+  LevelBytes operand(Bytes codes) const { return levels_of(table, codes); }
+  static void dot(LevelSums& acc, LevelBytes levels, const int8_t* q) { level_sums_dot(acc, levels, q); }
+  static Sums total(LevelSums acc) { return level_sums_total(acc); }
+};
+
+template <class Codes, int bits, int group, bool has_minimum, int T>
 inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x, int rows,
                        float* y, int64_t ldy) {
   constexpr int parts = 32 / group;  // groups of weights that meet one of activations
   constexpr int64_t kGroupBytes = spectralkv::simd::panel_group_bytes(bits, group, has_minimum);
   const Vec unit = vec_load((const float*)panel);
-  const uint8_t* at = panel + 64;
+  const Codes how(panel + 64);
+  const uint8_t* at = panel + 64 + Codes::kTableBytes;
   const int64_t groups = cols / 32;
   Vec total[T];
 #pragma GCC unroll 8
@@ -62,19 +85,21 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
         for (int64_t b = 0; b < kGroupBytes; b += 64) __builtin_prefetch(at + kPrefetchAhead + b, 0, 2);
       const Vec scale = vec_load_f16((const uint16_t*)at);
       const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
-      Sums acc[T];
+      typename Codes::Sum acc[T];
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) acc[t] = sums_zero();
+      for (int t = 0; t < T; ++t) acc[t] = Codes::none();
       panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
+        const auto operand = how.operand(codes);
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) sums_dot<bits>(acc[t], codes, x[t * groups].q + part * group + 4 * step);
+        for (int t = 0; t < T; ++t) Codes::dot(acc[t], operand, x[t * groups].q + part * group + 4 * step);
       });
       at += kGroupBytes;
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         const ActivationGroup& token = x[t * groups];
         const float sum = group == 32 ? token.sum : token.half_sums[part];
-        total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
+        total[t] =
+            vec_fused(sums_to_vec(Codes::total(acc[t])), vec_mul(scale, vec_set1(token.scale)), total[t]);
         total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
       }
     }
@@ -83,21 +108,22 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
   for (int t = 0; t < T; ++t) vec_store_n(y + t * ldy, vec_mul(total[t], unit), rows);
 }
 
-template <int bits, int group, bool has_minimum, int T>
+template <class Codes, int bits, int group, bool has_minimum, int T>
 inline void panel_tiles(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x,
                         int64_t tokens, int rows, float* y, int64_t ldy) {
   for (; tokens >= T; tokens -= T, x += T * (cols / 32), y += T * ldy)
-    panel_tile<bits, group, has_minimum, T>(panel, cols, zero, x, rows, y, ldy);
+    panel_tile<Codes, bits, group, has_minimum, T>(panel, cols, zero, x, rows, y, ldy);
   if constexpr (T > 1) {
-    if (tokens > 0) panel_tiles<bits, group, has_minimum, T / 2>(panel, cols, zero, x, tokens, rows, y, ldy);
+    if (tokens > 0)
+      panel_tiles<Codes, bits, group, has_minimum, T / 2>(panel, cols, zero, x, tokens, rows, y, ldy);
   }
 }
 
-template <int bits, int group, bool has_minimum>
+template <class Codes, int bits, int group, bool has_minimum>
 void panel_matmul(const uint8_t* panel, int64_t cols, int offset, const ActivationGroup* x, int64_t tokens,
                   int64_t rows, float* y, int64_t ldy) {
-  panel_tiles<bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), x, tokens,
-                                                      (int)rows, y, ldy);
+  panel_tiles<Codes, bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), x, tokens,
+                                                             (int)rows, y, ldy);
 }
 
 // One row of cols activations to 8 bits (ActivationGroup says what is what).

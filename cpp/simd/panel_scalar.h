@@ -46,6 +46,31 @@ template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   for (int i = 0; i < 64; ++i) acc.v[i / 4] += (int)codes.v[i] * q[i % 4];
 }
+// Codes that are places in a table of 16 bytes: LevelBytes is what they stand for, LevelSums what products of
+// at most 8 steps are summed in.
+struct LevelTable {
+  uint8_t v[16];
+};
+typedef Bytes LevelBytes;
+typedef Sums LevelSums;
+inline LevelTable levels_load(const uint8_t* p) {  // 64 bytes: the table four times
+  LevelTable r;
+  __builtin_memcpy(r.v, p, 16);
+  return r;
+}
+inline LevelBytes levels_of(const LevelTable& table, Bytes codes) {
+  for (uint8_t& byte : codes.v) byte = table.v[byte];
+  return codes;
+}
+inline LevelSums level_sums_zero() {
+  return {};
+}
+inline void level_sums_dot(LevelSums& acc, LevelBytes levels, const int8_t* q) {
+  sums_dot<8>(acc, levels, q);
+}
+inline Sums level_sums_total(LevelSums acc) {
+  return acc;
+}
 inline Vec sums_to_vec(Sums x) {
   return vec_make([&](int i) { return (float)x.v[i]; });
 }

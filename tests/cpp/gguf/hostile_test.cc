@@ -181,9 +181,8 @@ TEST(HostileGguf, Names) {
 
 TEST(HostileGguf, WeightTypes) {
   const std::vector<std::pair<std::uint32_t, std::string>> types = {
-      {4, "Q4_2"},    {9, "Q8_1"},   {15, "Q8_K"},     {16, "IQ2_XXS"}, {20, "IQ4_NL"},
-      {23, "IQ4_XS"}, {24, "I8"},    {28, "F64"},      {29, "IQ1_M"},   {34, "TQ1_0"},
-      {35, "TQ2_0"},  {39, "MXFP4"}, {1000, "unknown"}};
+      {4, "Q4_2"},      {9, "Q8_1"},        {15, "Q8_K"},  {24, "I8"},       {28, "F64"},
+      {31, "Q4_0_4_4"}, {36, "IQ4_NL_4_4"}, {40, "NVFP4"}, {1000, "unknown"}};
   for (const auto& [id, name] : types)
     expect_error(with_tensor({"blk.0.w", {256}, id, std::string(1024, 'x'), {}, {}}),
                  {"tensor 'blk.0.w'", "weight type " + std::to_string(id), name, "not supported", "q4_1"});
