@@ -19,13 +19,20 @@
 namespace spectralkv::simd {
 namespace {
 
+// Of levels with the offset added.
+constexpr int level_bits(const skv_form& form) {
+  for (const int8_t level : form.levels)
+    if (level + form.offset > 127) return 8;
+  return 7;
+}
+
 template <class Block>
 constexpr PanelMatmulFn panel_matmul_of() {
   constexpr skv_form form = Block::kForm;
   if constexpr (form.bits == 0)
     return nullptr;
   else if constexpr (form.has_levels)
-    return panel_matmul<LevelCodes, form.bits, form.group, false>;
+    return panel_matmul<LevelCodes<level_bits(form)>, form.bits, form.group, false>;
   else
     return panel_matmul<PlainCodes<form.bits>, form.bits, form.group, form.has_minimum>;
 }

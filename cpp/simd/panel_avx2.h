@@ -70,45 +70,58 @@ inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   const __m256i four = _mm256_set1_epi32(word);
   acc = {sums_dot_half<bits>(acc.a, codes.a, four), sums_dot_half<bits>(acc.b, codes.b, four)};
 }
-struct LevelTable {
-  __m256i low, high;  // halves of a level
+struct ByteTable {
+  __m256i v;
 };
-struct LevelBytes {
-  Bytes low, high;
-};
-struct LevelSums {
-  Sums low, high;  // of 16 bits: 8 steps of 2 * 15 * 127 fit
-};
-inline LevelTable levels_load(const uint8_t* p) {
-  const __m256i levels = _mm256_loadu_si256((const __m256i*)p), mask = _mm256_set1_epi8(15);
-  return {_mm256_and_si256(levels, mask), _mm256_and_si256(_mm256_srli_epi16(levels, 4), mask)};
+inline ByteTable byte_table_load(const uint8_t* p) {
+  return {_mm256_loadu_si256((const __m256i*)p)};
 }
-inline LevelBytes levels_of(LevelTable table, Bytes codes) {
-  return {{_mm256_shuffle_epi8(table.low, codes.a), _mm256_shuffle_epi8(table.low, codes.b)},
-          {_mm256_shuffle_epi8(table.high, codes.a), _mm256_shuffle_epi8(table.high, codes.b)}};
+inline Bytes bytes_lookup(ByteTable table, Bytes places) {
+  return {_mm256_shuffle_epi8(table.v, places.a), _mm256_shuffle_epi8(table.v, places.b)};
 }
-inline LevelSums level_sums_zero() {
-  return {sums_zero(), sums_zero()};
-}
-inline void level_sums_dot(LevelSums& acc, LevelBytes levels, const int8_t* q) {
-  int word;
-  __builtin_memcpy(&word, q, 4);
-  const __m256i four = _mm256_set1_epi32(word);
-  const auto add = [&](__m256i& to, __m256i half) {
-    to = _mm256_add_epi16(to, _mm256_maddubs_epi16(half, four));
+
+// Levels of 8 bits (panel_products.inl) are looked up in halves, and as these are small, the eight steps of a
+// group add up in 16 bits: 8 * 2 * 15 * 127 fit.
+template <int level_bits>
+struct LevelCodes;
+template <>
+struct LevelCodes<8> {
+  static constexpr int64_t kTableBytes = 64;
+  struct Operand {
+    Bytes low, high;
   };
-  add(acc.low.a, levels.low.a);
-  add(acc.low.b, levels.low.b);
-  add(acc.high.a, levels.high.a);
-  add(acc.high.b, levels.high.b);
-}
-inline Sums level_sums_total(LevelSums acc) {
-  const __m256i one = _mm256_set1_epi16(1), sixteen = _mm256_set1_epi16(16);
-  const auto both = [&](__m256i low, __m256i high) {
-    return _mm256_add_epi32(_mm256_madd_epi16(low, one), _mm256_madd_epi16(high, sixteen));
+  struct Sum {
+    Sums low, high;
   };
-  return {both(acc.low.a, acc.high.a), both(acc.low.b, acc.high.b)};
-}
+  ByteTable low, high;
+  explicit LevelCodes(const uint8_t* p) {
+    const __m256i levels = byte_table_load(p).v, mask = _mm256_set1_epi8(15);
+    low.v = _mm256_and_si256(levels, mask);
+    high.v = _mm256_and_si256(_mm256_srli_epi16(levels, 4), mask);
+  }
+  static Sum none() { return {sums_zero(), sums_zero()}; }
+  Operand operand(Bytes codes) const { return {bytes_lookup(low, codes), bytes_lookup(high, codes)}; }
+  static void dot(Sum& acc, const Operand& levels, const int8_t* q) {
+    int word;
+    __builtin_memcpy(&word, q, 4);
+    const __m256i four = _mm256_set1_epi32(word);
+    const auto add = [&](__m256i& to, __m256i half) {
+      to = _mm256_add_epi16(to, _mm256_maddubs_epi16(half, four));
+    };
+    add(acc.low.a, levels.low.a);
+    add(acc.low.b, levels.low.b);
+    add(acc.high.a, levels.high.a);
+    add(acc.high.b, levels.high.b);
+  }
+  static Sums total(const Sum& acc) {
+    const __m256i one = _mm256_set1_epi16(1), sixteen = _mm256_set1_epi16(16);
+    const auto both = [&](__m256i l, __m256i h) {
+      return _mm256_add_epi32(_mm256_madd_epi16(l, one), _mm256_madd_epi16(h, sixteen));
+    };
+    return {both(acc.low.a, acc.high.a), both(acc.low.b, acc.high.b)};
+  }
+};
+
 inline Vec sums_to_vec(Sums x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
 }

@@ -42,25 +42,14 @@ template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   add_dots_of_four(acc.v, codes.v, q);
 }
-struct LevelTable {
+struct ByteTable {
   __m512i v;
 };
-typedef Bytes LevelBytes;
-typedef Sums LevelSums;
-inline LevelTable levels_load(const uint8_t* p) {
+inline ByteTable byte_table_load(const uint8_t* p) {
   return {_mm512_loadu_si512(p)};
 }
-inline LevelBytes levels_of(LevelTable table, Bytes codes) {
-  return {_mm512_shuffle_epi8(table.v, codes.v)};
-}
-inline LevelSums level_sums_zero() {
-  return sums_zero();
-}
-inline void level_sums_dot(LevelSums& acc, LevelBytes levels, const int8_t* q) {
-  add_dots_of_four(acc.v, levels.v, q);
-}
-inline Sums level_sums_total(LevelSums acc) {
-  return acc;
+inline Bytes bytes_lookup(ByteTable table, Bytes places) {
+  return {_mm512_shuffle_epi8(table.v, places.v)};
 }
 inline Vec sums_to_vec(Sums x) {
   return {_mm512_cvtepi32_ps(x.v)};

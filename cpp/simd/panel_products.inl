@@ -55,15 +55,16 @@ struct PlainCodes {
   static void dot(Sums& acc, Bytes codes, const int8_t* q) { sums_dot<bits>(acc, codes, q); }
   static Sums total(Sums acc) { return acc; }
 };
+template <int level_bits>
 struct LevelCodes {
   static constexpr int64_t kTableBytes = 64;
-  typedef LevelSums Sum;
-  LevelTable table;
-  explicit LevelCodes(const uint8_t* p) : table(levels_load(p)) {}
-  static LevelSums none() { return level_sums_zero(); }
-  LevelBytes operand(Bytes codes) const { return levels_of(table, codes); }
-  static void dot(LevelSums& acc, LevelBytes levels, const int8_t* q) { level_sums_dot(acc, levels, q); }
-  static Sums total(LevelSums acc) { return level_sums_total(acc); }
+  typedef Sums Sum;
+  ByteTable table;
+  explicit LevelCodes(const uint8_t* p) : table(byte_table_load(p)) {}
+  static Sums none() { return sums_zero(); }
+  Bytes operand(Bytes codes) const { return bytes_lookup(table, codes); }
+  static void dot(Sums& acc, Bytes levels, const int8_t* q) { sums_dot<level_bits>(acc, levels, q); }
+  static Sums total(Sums acc) { return acc; }
 };
 
 template <class Codes, int bits, int group, bool has_minimum, int T>

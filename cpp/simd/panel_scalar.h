@@ -46,30 +46,18 @@ template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   for (int i = 0; i < 64; ++i) acc.v[i / 4] += (int)codes.v[i] * q[i % 4];
 }
-// Codes that are places in a table of 16 bytes: LevelBytes is what they stand for, LevelSums what products of
-// at most 8 steps are summed in.
-struct LevelTable {
+// 64 bytes as places in a table of 16; p: 64 bytes, the table four times.
+struct ByteTable {
   uint8_t v[16];
 };
-typedef Bytes LevelBytes;
-typedef Sums LevelSums;
-inline LevelTable levels_load(const uint8_t* p) {  // 64 bytes: the table four times
-  LevelTable r;
+inline ByteTable byte_table_load(const uint8_t* p) {
+  ByteTable r;
   __builtin_memcpy(r.v, p, 16);
   return r;
 }
-inline LevelBytes levels_of(const LevelTable& table, Bytes codes) {
-  for (uint8_t& byte : codes.v) byte = table.v[byte];
-  return codes;
-}
-inline LevelSums level_sums_zero() {
-  return {};
-}
-inline void level_sums_dot(LevelSums& acc, LevelBytes levels, const int8_t* q) {
-  sums_dot<8>(acc, levels, q);
-}
-inline Sums level_sums_total(LevelSums acc) {
-  return acc;
+inline Bytes bytes_lookup(const ByteTable& table, Bytes places) {
+  for (uint8_t& byte : places.v) byte = table.v[byte];
+  return places;
 }
 inline Vec sums_to_vec(Sums x) {
   return vec_make([&](int i) { return (float)x.v[i]; });
