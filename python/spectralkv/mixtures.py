@@ -71,9 +71,9 @@ class Model:
 class TypeRules:
     """What goes before a mixture.
 
-    pure: every matrix gets the mixture's main type. output_type, embedding_type: of the head and of the token embedding,
-    which is the head as well where a model has no other; None as the mixture has it. leave_output: output.weight keeps
-    its type. importance: an importance matrix is at hand.
+    pure: every matrix gets the mixture's main type. output_type, embedding_type: of the head and of the token
+    embedding, which is the head as well where a model has no other; None as the mixture has it. leave_output:
+    output.weight keeps its type. importance: an importance matrix is at hand.
     """
 
     pure: bool = False

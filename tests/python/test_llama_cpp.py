@@ -14,7 +14,7 @@ from support.hf_checkpoint import HfModel, write_hf
 
 from spectralkv import Llama, _core
 from spectralkv.convert import ConvertOptions, convert
-from spectralkv.mixtures import FLOATS, QUANTIZATIONS
+from spectralkv.mixtures import FLOATS, QUANTIZATIONS, READ_ONLY
 from spectralkv.quantize import QuantizeOptions, quantize
 
 N = 24  # tokens to generate
@@ -162,7 +162,7 @@ def test_qwen2_greedy(text: str, llama_cpp_python: str, qwen2_model: str, tmp_pa
         assert gap < 2 * np.sqrt((moved[same] ** 2).mean()), f"token {same}: {own_ids[same]} in place of {ids[same]}"
 
 
-ENCODED = [kind for kind in _core.weight_types() if kind not in FLOATS]
+ENCODED = [kind for kind in _core.weight_types() if kind not in (*FLOATS, *READ_ONLY)]
 
 
 @pytest.fixture(scope="session")
@@ -185,7 +185,7 @@ def error_of(x: np.ndarray, kind: str, encoded: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", ENCODED)
 def test_errors_of_the_encoders(kind: str, peer_encode: Any, demo_model: str) -> None:
-    """Of a layer's weights, and of normal values."""
+    """Of a layer's weights, and of normal values; and by an importance matrix, weighted by it."""
     data = np.memmap(demo_model, np.uint8, "r")
     rows = []
     for tensor in _core.gguf_info(demo_model)["tensors"]:
@@ -200,3 +200,11 @@ def test_errors_of_the_encoders(kind: str, peer_encode: Any, demo_model: str) ->
         peer = np.zeros(x.size // values * size, np.uint8)
         peer_encode(number, x.ctypes.data, peer.ctypes.data, 0, *x.shape, None)
         assert error_of(x, kind, own) <= error_of(x, kind, peer) * 1.0001
+        importance = np.exp(1.5 * np.random.default_rng(2).standard_normal(x.shape[1])).astype(np.float32)
+        own = _core.requantize(x.reshape(-1).view(np.uint8), "f32", kind, 2048, importance=importance)
+        peer_encode(number, x.ctypes.data, peer.ctypes.data, 0, *x.shape, importance.ctypes.data)
+        errors = [
+            (importance * (x - _core.decode_rows(kind, data, x.size).reshape(x.shape)) ** 2).mean()
+            for data in (own, peer)
+        ]
+        assert errors[0] <= errors[1] * 1.0001
