@@ -13,15 +13,29 @@ template <const skv_form& FORM>
 struct TableSteps {
   static constexpr int kGroup = 32, kLevels = 16;
 
+  // The levels, and the middle between each and the one before.
+  struct Steps {
+    float level[kLevels], middle[kLevels];
+  };
+  static constexpr Steps steps() {
+    Steps all{};
+    for (int i = 0; i < kLevels; ++i) {
+      all.level[i] = FORM.levels[i];
+      if (i > 0) all.middle[i] = 0.5f * (all.level[i - 1] + all.level[i]);
+    }
+    return all;
+  }
+
   // For each value of y, in units of the scale, the level next to it; or where `places`, its place in the
   // table.
   template <bool places>
   static void nearest_levels(const Lanes& y, Lanes& out) {
-    out = Lanes{} + (places ? 0.0f : static_cast<float>(FORM.levels[0]));
+    static constexpr Steps all = steps();
+    out = Lanes{} + (places ? 0.0f : all.level[0]);
+#pragma GCC unroll 1  // it is compiled into many places
     for (int i = 1; i < kLevels; ++i) {
-      const float low = FORM.levels[i - 1], high = FORM.levels[i];
-      const Lanes middle = Lanes{} + 0.5f * (low + high),
-                  next = Lanes{} + (places ? static_cast<float>(i) : high);
+      const Lanes middle = Lanes{} + all.middle[i],
+                  next = Lanes{} + (places ? static_cast<float>(i) : all.level[i]);
       out = y > middle ? next : out;
     }
   }
@@ -40,7 +54,9 @@ struct TableSteps {
     return total(sum);
   }
 
-  static void levels(const float* x, float scale, float* level) { write<false>(x, scale, level); }
+  static void levels(const float* x, float scale, float* level) {
+    write<false>(x, scale, level);
+  }
 
   static void codes(const float* x, float scale, int* code) {
     float place[kGroup];
