@@ -34,21 +34,13 @@ constexpr PanelMatmulFn panel_matmul_of() {
   else if constexpr (form.has_levels)
     return panel_matmul<LevelCodes<level_bits(form)>, form.bits, form.group, false>;
   else
-    return panel_matmul<PlainCodes<form.bits>, form.bits, form.group, form.has_minimum>;
-}
-
-template <class Block, skv_decode_fn decode>
-constexpr MatmulFn matmul_of() {
-  if constexpr (Block::kForm.has_levels || Block::kForm.read_only)
-    return shared_matmul<decode>;
-  else
-    return matmul<typename RowsOf<Block>::Type, decode>;
+    return panel_matmul<NoLevels, form.bits, form.group, form.has_minimum>;
 }
 
 constexpr Kernels kTable = {
     SKV_NAME,
     {
-#define X(name, ...) matmul_of<skv_block_##name, skv_decode_##name>(),
+#define X(name, ...) matmul<typename RowsOf<skv_block_##name>::Type, skv_decode_##name>,
 #include "formats/list.def"
 #undef X
     },

@@ -52,10 +52,9 @@ inline void tiles(const Rows& w, int rows, int64_t n, const float* x, int64_t ld
 }
 
 // Rows: how the type's rows are read as they are, for few tokens; NoRows where they are always decoded first.
-template <class Rows>
-[[gnu::always_inline]] inline void matmul_by(skv_decode_fn decode, const void* w, int64_t row_bytes,
-                                             int64_t rows, int64_t n, const float* x, int64_t ldx,
-                                             int64_t tokens, float* y, int64_t ldy, float* work) {
+template <class Rows, skv_decode_fn decode>
+void matmul(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const float* x, int64_t ldx,
+            int64_t tokens, float* y, int64_t ldy, float* work) {
   const uint8_t* first = (const uint8_t*)w;
   const bool is_f32 = decode == skv_decode_f32;
   for (int64_t t0 = 0; t0 < tokens; t0 += kTokenBlock) {
@@ -85,24 +84,6 @@ template <class Rows>
       tiles<kTileTokens>(decoded, count, n, xs, ldx, t_count, ys, ldy);
     }
   }
-}
-
-template <class Rows, skv_decode_fn decode>
-void matmul(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const float* x, int64_t ldx,
-            int64_t tokens, float* y, int64_t ldy, float* work) {
-  matmul_by<Rows>(decode, w, row_bytes, rows, n, x, ldx, tokens, y, ldy, work);
-}
-
-// One copy for all types whose decoder is not worth a product of its own.
-[[gnu::noinline]] void matmul_decoded(skv_decode_fn decode, const void* w, int64_t row_bytes, int64_t rows,
-                                      int64_t n, const float* x, int64_t ldx, int64_t tokens, float* y,
-                                      int64_t ldy, float* work) {
-  matmul_by<NoRows>(decode, w, row_bytes, rows, n, x, ldx, tokens, y, ldy, work);
-}
-template <skv_decode_fn decode>
-void shared_matmul(const void* w, int64_t row_bytes, int64_t rows, int64_t n, const float* x, int64_t ldx,
-                   int64_t tokens, float* y, int64_t ldy, float* work) {
-  matmul_decoded(decode, w, row_bytes, rows, n, x, ldx, tokens, y, ldy, work);
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ template <int level_bits>
 struct LevelCodes;
 template <>
 struct LevelCodes<8> {
-  static constexpr int64_t kTableBytes = 64;
+  static constexpr bool kAny = true;
   struct Operand {
     Bytes low, high;
   };

@@ -44,20 +44,14 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
   }
 }
 
-// How a step's codes meet activations: as the numbers that they are, or as places in the panel's table.
-template <int bits>
-struct PlainCodes {
-  static constexpr int64_t kTableBytes = 0;
+// What codes are places in: nothing, or the panel's table, whose levels have so many bits.
+struct NoLevels {
+  static constexpr bool kAny = false;
   typedef Sums Sum;
-  explicit PlainCodes(const uint8_t*) {}
-  static Sums none() { return sums_zero(); }
-  Bytes operand(Bytes codes) const { return codes; }
-  static void dot(Sums& acc, Bytes codes, const int8_t* q) { sums_dot<bits>(acc, codes, q); }
-  static Sums total(Sums acc) { return acc; }
 };
 template <int level_bits>
 struct LevelCodes {
-  static constexpr int64_t kTableBytes = 64;
+  static constexpr bool kAny = true;
   typedef Sums Sum;
   ByteTable table;
   explicit LevelCodes(const uint8_t* p) : table(byte_table_load(p)) {}
@@ -73,8 +67,7 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
   constexpr int parts = 32 / group;  // groups of weights that meet one of activations
   constexpr int64_t kGroupBytes = spectralkv::simd::panel_group_bytes(bits, group, has_minimum);
   const Vec unit = vec_load((const float*)panel);
-  const Codes how(panel + 64);
-  const uint8_t* at = panel + 64 + Codes::kTableBytes;
+  const uint8_t* at = panel + (Codes::kAny ? 128 : 64);
   const int64_t groups = cols / 32;
   Vec total[T];
 #pragma GCC unroll 8
@@ -87,20 +80,34 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
       const Vec scale = vec_load_f16((const uint16_t*)at);
       const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
       typename Codes::Sum acc[T];
+      if constexpr (Codes::kAny) {
+        const Codes table(panel + 64);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) acc[t] = Codes::none();
-      panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
-        const auto operand = how.operand(codes);
+        for (int t = 0; t < T; ++t) acc[t] = Codes::none();
+        panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
+          const auto levels = table.operand(codes);
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) Codes::dot(acc[t], operand, x[t * groups].q + part * group + 4 * step);
-      });
+          for (int t = 0; t < T; ++t) Codes::dot(acc[t], levels, x[t * groups].q + part * group + 4 * step);
+        });
+      } else {
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) acc[t] = sums_zero();
+        panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
+#pragma GCC unroll 8
+          for (int t = 0; t < T; ++t)
+            sums_dot<bits>(acc[t], codes, x[t * groups].q + part * group + 4 * step);
+        });
+      }
       at += kGroupBytes;
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         const ActivationGroup& token = x[t * groups];
         const float sum = group == 32 ? token.sum : token.half_sums[part];
-        total[t] =
-            vec_fused(sums_to_vec(Codes::total(acc[t])), vec_mul(scale, vec_set1(token.scale)), total[t]);
+        if constexpr (Codes::kAny)
+          total[t] =
+              vec_fused(sums_to_vec(Codes::total(acc[t])), vec_mul(scale, vec_set1(token.scale)), total[t]);
+        else
+          total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
         total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
       }
     }
