@@ -104,4 +104,4 @@ def _from_dat(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
         name = take(number("the length of a name"), "a name").decode("utf-8", "surrogateescape")
         calls, count = number("a number of calls"), number("a count of numbers")
         numbers = np.frombuffer(take(4 * count, f"the numbers of '{printable(name)}'"), "<f4")
-        yield name, numbers / np.float32(calls) if calls > 0 else numbers
+        yield name, np.asarray(numbers / max(calls, 1), np.float32)
