@@ -163,6 +163,36 @@ def test_qwen2_greedy(text: str, llama_cpp_python: str, qwen2_model: str, tmp_pa
         assert gap < 2 * np.sqrt((moved[same] ** 2).mean()), f"token {same}: {own_ids[same]} in place of {ids[same]}"
 
 
+@pytest.mark.parametrize("kind", READ_ONLY)
+def test_files_of_types_that_we_only_read(kind: str, llama_cpp_python: str, tmp_path: Path) -> None:
+    """Layers quantised by llama.cpp: exact products are those of the decoded weights, and ours in 8 bits are no farther
+    from them than llama.cpp's."""
+    write_hf(tmp_path / "hf", n_layers=2, n_embd=256, n_heads=4, n_kv_heads=2, n_ff=512)
+    [source] = convert(tmp_path / "hf", tmp_path / "f32.gguf", ConvertOptions(outtype="f32", quiet=True))
+    path = tmp_path / "q.gguf"
+    job = {"model": str(source), "file_type": QUANTIZATIONS["Q8_0"][1], "importance": True, "options": {}}
+    job |= {"layers": _core.weight_types()[kind][0], "out": str(path)}
+    script = Path(__file__).resolve().parents[1] / "support" / "llama_cpp_quantize.py"
+    command = [llama_cpp_python, str(script), str(tmp_path / "types.json")]
+    subprocess.run(command, input=json.dumps([job]), text=True, check=True, capture_output=True)
+    types = {tensor["type"] for tensor in _core.gguf_info(str(path))["tensors"] if "blk." in tensor["name"]}
+    assert types == {kind, "f32"}
+    prompt = [int(t) for t in np.random.default_rng(3).integers(3, 320, 40)]
+    [(ids, logits)] = theirs(llama_cpp_python, [path], prompt, tmp_path)
+
+    def own(file: Path, activations: str) -> np.ndarray:
+        options: dict[str, Any] = {"type_k": "f32", "type_v": "f32", "logits_all": True, "verbose": False}
+        with Llama(str(file), n_ctx=len(prompt) + N, activations=activations, **options) as model:
+            model.eval(prompt + ids[:-1])
+            return np.array(model.scores[len(prompt) - 1 : model.n_tokens])
+
+    [decoded] = quantize(path, tmp_path / "d.gguf", "F32", QuantizeOptions(allow_requantize=True, quiet=True))
+    exact = own(decoded, "f32")
+    assert relative_error(own(path, "f32"), exact) < 1e-4
+    peer = relative_error(logits, exact)
+    assert peer < 0.3 and relative_error(own(path, "q8_0"), exact) < 1.5 * peer
+
+
 ENCODED = [kind for kind in _core.weight_types() if kind not in (*FLOATS, *READ_ONLY)]
 
 

@@ -1,8 +1,9 @@
 """What llama.cpp's llama_model_quantize makes of files, in an interpreter that has llama-cpp-python.
 
 Reads a JSON list of jobs from stdin: {model, file_type, importance, options}: options are fields of
-llama_model_quantize_params; with importance, every matrix has an importance matrix. Writes a JSON list to the path that
-is the only argument: for each job {tensor: type}, or null where llama.cpp refuses. (It writes to stderr at will.)
+llama_model_quantize_params; with importance, every matrix has an importance matrix. A job may have layers, the number
+of the type that all matrices of layers get, and out, where to leave the file. Writes a JSON list to the path that is the
+only argument: for each job {tensor: type}, or null where llama.cpp refuses. (It writes to stderr at will.)
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ def types_of(job: dict[str, Any], out: Path) -> dict[str, str] | None:
         setattr(params, key, value)
     if job["importance"]:
         params.imatrix = importance_of(job["model"])
+    if "layers" in job:
+        kinds = (llama_cpp.llama_model_tensor_override * 2)()  # ends with an empty one
+        kinds[0].pattern, kinds[0].type = rb"blk\.", job["layers"]
+        params.tt_overrides = kinds
     if llama_cpp.llama_model_quantize(job["model"].encode(), str(out).encode(), ctypes.byref(params)) != 0:
         return None
     return {tensor.name: tensor.tensor_type.name.lower() for tensor in GGUFReader(out).tensors}
@@ -44,7 +49,7 @@ def types_of(job: dict[str, Any], out: Path) -> dict[str, str] | None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        answers = [types_of(job, Path(folder) / "out.gguf") for job in json.load(sys.stdin)]
+        answers = [types_of(job, Path(job.get("out", Path(folder) / "out.gguf"))) for job in json.load(sys.stdin)]
     Path(sys.argv[1]).write_text(json.dumps(answers))
 
 
