@@ -2,8 +2,8 @@
 
 Reads a JSON list of jobs from stdin: {model, file_type, importance, options}: options are fields of
 llama_model_quantize_params; with importance, every matrix has an importance matrix. A job may have layers, the number
-of the type that all matrices of layers get, and out, where to leave the file. Writes a JSON list to the path that is the
-only argument: for each job {tensor: type}, or null where llama.cpp refuses. (It writes to stderr at will.)
+of the type that all matrices of layers get, and out, where to leave the file. Writes a JSON list to the path that is
+the only argument: for each job {tensor: type}, or null where llama.cpp refuses. (It writes to stderr at will.)
 """
 
 from __future__ import annotations
