@@ -80,45 +80,43 @@ inline Bytes bytes_lookup(ByteTable table, Bytes places) {
   return {_mm256_shuffle_epi8(table.v, places.a), _mm256_shuffle_epi8(table.v, places.b)};
 }
 
-// Levels of 8 bits (panel_products.inl) are looked up in halves, and as these are small, the eight steps of a
-// group add up in 16 bits: 8 * 2 * 15 * 127 fit.
+// Levels of 8 bits (panel_products.inl), in groups of 32: products are of the level less 128, whose size is
+// multiplied with activations that have its sign, so that two of them fit 16 bits. A group starts with what
+// that leaves out.
 template <int level_bits>
 struct LevelCodes;
 template <>
 struct LevelCodes<8> {
   static constexpr bool kAny = true;
   struct Operand {
-    Bytes low, high;
+    Bytes level, size;
   };
-  struct Sum {
-    Sums low, high;
-  };
-  ByteTable low, high;
+  ByteTable level, size;
   explicit LevelCodes(const uint8_t* p) {
-    const __m256i levels = byte_table_load(p).v, mask = _mm256_set1_epi8(15);
-    low.v = _mm256_and_si256(levels, mask);
-    high.v = _mm256_and_si256(_mm256_srli_epi16(levels, 4), mask);
+    level.v = _mm256_xor_si256(byte_table_load(p).v, _mm256_set1_epi8(-128));
+    size.v = _mm256_abs_epi8(level.v);
   }
-  static Sum none() { return {sums_zero(), sums_zero()}; }
-  Operand operand(Bytes codes) const { return {bytes_lookup(low, codes), bytes_lookup(high, codes)}; }
-  static void dot(Sum& acc, const Operand& levels, const int8_t* q) {
+  static Sums start(const int8_t* q) {
+    const __m256i raised = _mm256_xor_si256(_mm256_loadu_si256((const __m256i*)q), _mm256_set1_epi8(-128));
+    const __m256i eights = _mm256_sad_epu8(raised, _mm256_setzero_si256());
+    const __m128i pairs = _mm_add_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
+    const __m128i sum =
+        _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));  // of 32 activations and 128 more each
+    const __m256i rest =
+        _mm256_slli_epi32(_mm256_sub_epi32(_mm256_broadcastd_epi32(sum), _mm256_set1_epi32(32 * 128)), 7);
+    return {rest, rest};
+  }
+  Operand operand(Bytes codes) const { return {bytes_lookup(level, codes), bytes_lookup(size, codes)}; }
+  static void dot(Sums& acc, const Operand& x, const int8_t* q) {
     int word;
     __builtin_memcpy(&word, q, 4);
-    const __m256i four = _mm256_set1_epi32(word);
-    const auto add = [&](__m256i& to, __m256i half) {
-      to = _mm256_add_epi16(to, _mm256_maddubs_epi16(half, four));
+    const __m256i four = _mm256_set1_epi32(word), one = _mm256_set1_epi16(1);
+    const auto add = [&](__m256i& to, __m256i level_of, __m256i size_of) {
+      const __m256i pair = _mm256_maddubs_epi16(size_of, _mm256_sign_epi8(four, level_of));
+      to = _mm256_add_epi32(to, _mm256_madd_epi16(pair, one));
     };
-    add(acc.low.a, levels.low.a);
-    add(acc.low.b, levels.low.b);
-    add(acc.high.a, levels.high.a);
-    add(acc.high.b, levels.high.b);
-  }
-  static Sums total(const Sum& acc) {
-    const __m256i one = _mm256_set1_epi16(1), sixteen = _mm256_set1_epi16(16);
-    const auto both = [&](__m256i l, __m256i h) {
-      return _mm256_add_epi32(_mm256_madd_epi16(l, one), _mm256_madd_epi16(h, sixteen));
-    };
-    return {both(acc.low.a, acc.high.a), both(acc.low.b, acc.high.b)};
+    add(acc.a, x.level.a, x.size.a);
+    add(acc.b, x.level.b, x.size.b);
   }
 };
 

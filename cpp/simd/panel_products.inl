@@ -47,18 +47,15 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
 // What codes are places in: nothing, or the panel's table, whose levels have so many bits.
 struct NoLevels {
   static constexpr bool kAny = false;
-  typedef Sums Sum;
 };
 template <int level_bits>
 struct LevelCodes {
   static constexpr bool kAny = true;
-  typedef Sums Sum;
   ByteTable table;
   explicit LevelCodes(const uint8_t* p) : table(byte_table_load(p)) {}
-  static Sums none() { return sums_zero(); }
+  static Sums start(const int8_t*) { return sums_zero(); }
   Bytes operand(Bytes codes) const { return bytes_lookup(table, codes); }
   static void dot(Sums& acc, Bytes levels, const int8_t* q) { sums_dot<level_bits>(acc, levels, q); }
-  static Sums total(Sums acc) { return acc; }
 };
 
 template <class Codes, int bits, int group, bool has_minimum, int T>
@@ -79,11 +76,11 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
         for (int64_t b = 0; b < kGroupBytes; b += 64) __builtin_prefetch(at + kPrefetchAhead + b, 0, 2);
       const Vec scale = vec_load_f16((const uint16_t*)at);
       const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
-      typename Codes::Sum acc[T];
+      Sums acc[T];
       if constexpr (Codes::kAny) {
         const Codes table(panel + 64);
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) acc[t] = Codes::none();
+        for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + part * group);
         panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
           const auto levels = table.operand(codes);
 #pragma GCC unroll 8
@@ -103,11 +100,7 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
       for (int t = 0; t < T; ++t) {
         const ActivationGroup& token = x[t * groups];
         const float sum = group == 32 ? token.sum : token.half_sums[part];
-        if constexpr (Codes::kAny)
-          total[t] =
-              vec_fused(sums_to_vec(Codes::total(acc[t])), vec_mul(scale, vec_set1(token.scale)), total[t]);
-        else
-          total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
+        total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
         total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
       }
     }
