@@ -14,7 +14,7 @@ SKV_HD static inline void skv_decode_bf16(const void* row, float* __restrict out
 }
 
 #ifdef SKV_ENCODER
-SKV_ENCODER void spectralkv::encode_bf16(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_bf16(const float* in, const float*, void* row, int64_t n) {
   auto* out = static_cast<unsigned char*>(row);
   for (int64_t i = 0; i < n; ++i) {
     const uint16_t half = skv_f32_to_bf16(in[i]);

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "formats/decode_codes.h"
 #include "formats/form.h"
 
 // A row decoder: n values, a multiple of the type's block, from `row` to `out`.
@@ -11,9 +12,6 @@ typedef void (*skv_decode_fn)(const void* row, float* out, int64_t n);
 
 #include "formats/list.def"
 
-// Values in a block, by its struct.
-template <class Block>
-struct skv_block_values;
 #define X(name, id, values, bytes, ...)                                      \
   static_assert(sizeof(struct skv_block_##name) == (bytes), #name " block"); \
   template <>                                                                \

@@ -10,7 +10,7 @@ namespace spectralkv::encode {
 
 // Of a scale as rounded to f16 and its neighbours, the one that loses least with its own codes in [low,
 // high].
-inline uint16_t best_f16_scale(const float* x, float scale, float low, float high) {
+inline uint16_t best_f16_scale(const float* x, const float* w, float scale, float low, float high) {
   const uint16_t start = skv_f32_to_f16(scale);
   uint16_t best = start;
   float least = INFINITY;
@@ -18,7 +18,7 @@ inline uint16_t best_f16_scale(const float* x, float scale, float low, float hig
     const auto bits = static_cast<uint16_t>(start + step);
     const float value = skv_f16_to_f32(bits);
     if (!std::isfinite(value)) continue;
-    const float error = grid_error<32>(x, value, inverse(value), 0, low, high);
+    const float error = grid_error<32>(x, w, value, inverse(value), 0, low, high);
     if (error < least) least = error, best = bits;
   }
   return best;
@@ -28,8 +28,8 @@ struct AffineF16 {
   uint16_t scale, offset;
 };
 
-inline AffineF16 affine_f16(const float* x, float high) {
-  const Affine fit = best_affine<32>(x, high, kLargestEncoded);
+inline AffineF16 affine_f16(const float* x, const float* w, float high) {
+  const Affine fit = best_affine<32>(x, w, high, kLargestEncoded);
   const float offset = clamped(fit.offset, -kLargestEncoded, kLargestEncoded);
   return {skv_f32_to_f16(fit.scale), skv_f32_to_f16(offset)};
 }

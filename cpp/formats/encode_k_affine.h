@@ -13,16 +13,16 @@ template <int N, int HIGH, int STEPS>
 struct AffineBlock {
   static constexpr int kGroups = 256 / N;
 
-  const float* x;
+  const float *x, *w;  // values and their weights
   uint16_t d_bits = 0, dmin_bits = 0;
   float d = 0, dmin = 0;  // as rounded to f16
   int scale[kGroups] = {}, minimum[kGroups] = {};
 
-  explicit AffineBlock(const float* values) : x(values) {
+  AffineBlock(const float* values, const float* weights) : x(values), w(weights) {
     Affine fits[kGroups];
     float top_scale = 0, top_minimum = 0;
     for (int g = 0; g < kGroups; ++g) {
-      fits[g] = best_affine<N>(x + g * N, HIGH, 0);
+      fits[g] = best_affine<N>(x + g * N, w + g * N, HIGH, 0);
       top_scale = std::fmax(top_scale, fits[g].scale);
       top_minimum = std::fmax(top_minimum, -fits[g].offset);
     }
@@ -65,7 +65,7 @@ struct AffineBlock {
 
   float error_of(int g, int s, int m) const {
     const float value = d * static_cast<float>(s);
-    return grid_error<N>(x + g * N, value, inverse(value), -dmin * static_cast<float>(m), 0, HIGH);
+    return grid_error<N>(x + g * N, w + g * N, value, inverse(value), -dmin * static_cast<float>(m), 0, HIGH);
   }
 
   // Each group's scale and minimum walk to the neighbours that lose less, until none does. The block's
@@ -98,7 +98,9 @@ struct AffineBlock {
       const double s = scale[g], m = -minimum[g];
       for (int i = 0; i < N; ++i) {
         const double a = s * static_cast<double>(code[i]), value = static_cast<double>(x[g * N + i]);
-        aa += a * a, ab += a * m, bb += m * m, ax += a * value, bx += m * value;
+        const double weight = static_cast<double>(w[g * N + i]);
+        aa += weight * (a * a), ab += weight * (a * m), bb += weight * (m * m);
+        ax += weight * (a * value), bx += weight * (m * value);
       }
     }
     const double det = aa * bb - ab * ab;

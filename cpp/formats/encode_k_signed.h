@@ -1,4 +1,4 @@
-// The search of q3_k and q6_k: groups of 16 with a signed integer scale under one f16 factor, codes around
+// The search of q3_k, q6_k and iq4_xs: groups with a signed integer scale under one f16 factor, values around
 // zero.
 #pragma once
 
@@ -9,21 +9,43 @@
 
 namespace spectralkv::encode {
 
-// A block under search: value = d * scale[g] * code. Codes in [-HIGH - 1, HIGH], scales in [-STEPS - 1,
-// STEPS].
-template <int HIGH, int STEPS>
-struct SignedBlock {
-  static constexpr int kGroup = 16, kGroups = 16;
+// Groups of 16 whose values are scale * code, codes in [-HIGH - 1, HIGH].
+template <int HIGH>
+struct EvenSteps {
+  static constexpr int kGroup = 16;
+  static float best_scale(const float* x, const float* w) {
+    return encode::best_scale<kGroup>(x, w, -HIGH - 1, HIGH);
+  }
+  static float error(const float* x, const float* w, float scale) {
+    return grid_error<kGroup>(x, w, scale, inverse(scale), 0, -HIGH - 1, HIGH);
+  }
+  // What each value of x is in units of its scale.
+  static void levels(const float* x, float scale, float* level) {
+    codes_of<kGroup>(x, inverse(scale), 0, -HIGH - 1, HIGH, level);
+  }
+  // Codes as unsigned numbers from 0.
+  static void codes(const float* x, float scale, int* code) {
+    float level[kGroup];
+    levels(x, scale, level);
+    for (int i = 0; i < kGroup; ++i) code[i] = static_cast<int>(level[i]) + HIGH + 1;
+  }
+};
 
-  const float* x;
+// A block under search: value = d * scale[g] * level. Grid: how a group's values are chosen; scales in
+// [-STEPS - 1, STEPS].
+template <class Grid, int STEPS>
+struct SignedBlock {
+  static constexpr int kGroup = Grid::kGroup, kGroups = 256 / kGroup;
+
+  const float *x, *w;  // values and their weights
   uint16_t d_bits = 0;
   float d = 0;  // as rounded to f16
   int scale[kGroups] = {};
 
-  explicit SignedBlock(const float* values) : x(values) {
+  SignedBlock(const float* values, const float* weights) : x(values), w(weights) {
     float fits[kGroups], extreme = 0;
     for (int g = 0; g < kGroups; ++g) {
-      fits[g] = best_scale<kGroup>(x + g * kGroup, -HIGH - 1, HIGH);
+      fits[g] = Grid::best_scale(x + g * kGroup, w + g * kGroup);
       if (std::fabs(fits[g]) > std::fabs(extreme)) extreme = fits[g];
     }
     set_factor(extreme / -(STEPS + 1));  // the extreme scale takes the last step
@@ -41,12 +63,7 @@ struct SignedBlock {
     *this = best;
   }
 
-  // Codes of group g as unsigned numbers from 0.
-  void codes(int g, int* out) const {
-    float found[kGroup];
-    codes_of<kGroup>(x + g * kGroup, inverse(d * static_cast<float>(scale[g])), 0, -HIGH - 1, HIGH, found);
-    for (int i = 0; i < kGroup; ++i) out[i] = static_cast<int>(found[i]) + HIGH + 1;
-  }
+  void codes(int g, int* out) const { Grid::codes(x + g * kGroup, d * static_cast<float>(scale[g]), out); }
 
  private:
   static constexpr int kRounds = 3;
@@ -57,8 +74,7 @@ struct SignedBlock {
   }
 
   float error_of(int g, int s) const {
-    const float value = d * static_cast<float>(s);
-    return grid_error<kGroup>(x + g * kGroup, value, inverse(value), 0, -HIGH - 1, HIGH);
+    return Grid::error(x + g * kGroup, w + g * kGroup, d * static_cast<float>(s));
   }
 
   // Each group's scale walks to the neighbour that loses less, until none does. The block's squared error.
@@ -78,16 +94,17 @@ struct SignedBlock {
     return sum;
   }
 
-  // Least squares for d with codes and scales as they are.
+  // Least squares for d with levels and scales as they are.
   void fit_factor() {
-    double aa = 0, ax = 0;  // a: scale * code
-    int code[kGroup];
+    double aa = 0, ax = 0;  // a: scale * level
+    float level[kGroup];
     for (int g = 0; g < kGroups; ++g) {
-      codes(g, code);
+      Grid::levels(x + g * kGroup, d * static_cast<float>(scale[g]), level);
       for (int i = 0; i < kGroup; ++i) {
-        const double a = static_cast<double>(scale[g]) * (code[i] - HIGH - 1);
-        aa += a * a;
-        ax += a * static_cast<double>(x[g * kGroup + i]);
+        const double a = static_cast<double>(scale[g]) * static_cast<double>(level[i]);
+        const double weight = static_cast<double>(w[g * kGroup + i]);
+        aa += weight * (a * a);
+        ax += weight * (a * static_cast<double>(x[g * kGroup + i]));
       }
     }
     if (aa > 0) set_factor(static_cast<float>(ax / aa));

@@ -71,35 +71,38 @@ inline void codes_of(const float* x, float inv, float offset, float low, float h
   }
 }
 
-// Squared error of x against scale * code + offset, with the codes that these give.
+// Squared error of x, weighted by w, against scale * code + offset, with the codes that these give.
 template <int N>
-inline float grid_error(const float* x, float scale, float inv, float offset, float low, float high) {
+inline float grid_error(const float* x, const float* w, float scale, float inv, float offset, float low,
+                        float high) {
   Lanes sum{};
   for (int i = 0; i < N; i += kLanes) {
-    Lanes values, code;
+    Lanes values, weights, code;
     load(x + i, values);
+    load(w + i, weights);
     codes_of(values, inv, offset, low, high, code);
     const Lanes miss = values - (scale * code + offset);
-    sum += miss * miss;
+    sum += weights * (miss * miss);
   }
   return total(sum);
 }
 
-// The sums that a least-squares fit of x by the codes needs.
+// The sums, weighted by w, that a least-squares fit of x by the codes needs.
 struct FitSums {
   float c = 0, cc = 0, xc = 0;
 };
 
 template <int N>
-inline FitSums fit_sums(const float* x, float inv, float offset, float low, float high) {
+inline FitSums fit_sums(const float* x, const float* w, float inv, float offset, float low, float high) {
   Lanes c{}, cc{}, xc{};
   for (int i = 0; i < N; i += kLanes) {
-    Lanes values, code;
+    Lanes values, weights, code;
     load(x + i, values);
+    load(w + i, weights);
     codes_of(values, inv, offset, low, high, code);
-    c += code;
-    cc += code * code;
-    xc += values * code;
+    c += weights * code;
+    cc += weights * (code * code);
+    xc += weights * (values * code);
   }
   return {total(c), total(cc), total(xc)};
 }
@@ -108,7 +111,7 @@ inline FitSums fit_sums(const float* x, float inv, float offset, float low, floa
 // extreme value is laid on a row of places around the last code, and the best of these is fitted again until
 // its codes stay.
 template <int N>
-float best_scale(const float* x, float low, float high) {
+float best_scale(const float* x, const float* w, float low, float high) {
   float extreme = 0;
   for (int i = 0; i < N; ++i) extreme = std::fabs(x[i]) > extreme ? std::fabs(x[i]) : extreme;
   if (inverse(extreme) == 0) return 0;
@@ -116,7 +119,7 @@ float best_scale(const float* x, float low, float high) {
   constexpr int kSteps = 9;
   float best_gain = -1, best = 0;  // gain: how much the squared error falls below that of all zeros
   const auto consider = [&](float inv) {
-    const FitSums sums = fit_sums<N>(x, inv, 0, low, high);
+    const FitSums sums = fit_sums<N>(x, w, inv, 0, low, high);
     if (sums.cc <= 0) return;
     const float gain = sums.xc * (sums.xc / sums.cc);
     if (gain > best_gain) best_gain = gain, best = sums.xc / sums.cc;
@@ -144,22 +147,22 @@ struct Affine {
 // Scale >= 0 and offset that lose least with codes in [0, high]; the offset is at most `top_offset` (0 where
 // a format has only minimums that are taken away, infinity where it is free).
 template <int N>
-Affine best_affine(const float* x, float high, float top_offset) {
-  float low_x = x[0], high_x = x[0], sum_x = 0;
+Affine best_affine(const float* x, const float* w, float high, float top_offset) {
+  float low_x = x[0], high_x = x[0], n = 0, sum_x = 0;  // n: the sum of the weights
   for (int i = 0; i < N; ++i) {
     low_x = x[i] < low_x ? x[i] : low_x;
     high_x = x[i] > high_x ? x[i] : high_x;
-    sum_x += x[i];
+    n += w[i];
+    sum_x += w[i] * x[i];
   }
   low_x = std::fmin(low_x, top_offset);
   high_x = std::fmax(high_x, low_x);
   const float range = high_x - low_x;
-  const float n = N;
   Affine best{0, std::fmin(sum_x / n, top_offset), 0};
-  best.error = grid_error<N>(x, 0, 0, best.offset, 0, high);
+  best.error = grid_error<N>(x, w, 0, 0, best.offset, 0, high);
   if (inverse(range) == 0) return best;
   const auto consider = [&](float scale, float offset) {
-    const FitSums s = fit_sums<N>(x, inverse(scale), offset, 0, high);
+    const FitSums s = fit_sums<N>(x, w, inverse(scale), offset, 0, high);
     const float det = n * s.cc - s.c * s.c;
     if (s.cc <= 0) return;
     Affine fit;
@@ -171,7 +174,7 @@ Affine best_affine(const float* x, float high, float top_offset) {
       fit.scale = (s.xc - fit.offset * s.c) / s.cc;
     }
     if (!(fit.scale > 0)) return;
-    fit.error = grid_error<N>(x, fit.scale, inverse(fit.scale), fit.offset, 0, high);
+    fit.error = grid_error<N>(x, w, fit.scale, inverse(fit.scale), fit.offset, 0, high);
     if (fit.error < best.error) best = fit;
   };
   // Ranges cut at one end or at both, by parts of a step.

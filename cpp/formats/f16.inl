@@ -24,7 +24,7 @@ SKV_HD static inline void skv_decode_f16(const void* row, float* __restrict out,
 #ifdef SKV_ENCODER
 // skv_f32_to_f16 without its branches, so that the loop vectorises: both cases are worked out and one is
 // taken.
-SKV_ENCODER void spectralkv::encode_f16(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_f16(const float* in, const float*, void* row, int64_t n) {
   auto* out = static_cast<unsigned char*>(row);
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t bits = skv_f32_to_bits(in[i]), magnitude = bits & 0x7fffffffu;

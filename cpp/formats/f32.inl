@@ -14,7 +14,7 @@ SKV_HD static inline void skv_decode_f32(const void* row, float* __restrict out,
 }
 
 #ifdef SKV_ENCODER
-void spectralkv::encode_f32(const float* in, void* row, int64_t n) {
+void spectralkv::encode_f32(const float* in, const float*, void* row, int64_t n) {
   __builtin_memcpy(row, in, static_cast<uint64_t>(n) * sizeof(float));
 }
 #endif

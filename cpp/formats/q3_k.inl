@@ -65,12 +65,12 @@ SKV_HD static inline void skv_scales(const struct skv_block_q3_k& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-SKV_ENCODER void spectralkv::encode_q3_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q3_k(const float* in, const float* weights, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q3_k*>(row);
   int code[16];
-  for (; n > 0; n -= 256, in += 256, ++block) {
-    const SignedBlock<3, 31> found(in);
+  for (; n > 0; n -= 256, in += 256, weights += 256, ++block) {
+    const SignedBlock<EvenSteps<3>, 31> found(in, weights);
     block->d = found.d_bits;
     __builtin_memset(block->hmask, 0, sizeof(block->hmask));
     __builtin_memset(block->qs, 0, sizeof(block->qs));

@@ -51,12 +51,12 @@ SKV_HD static inline void skv_scales(const struct skv_block_q4_k& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-SKV_ENCODER void spectralkv::encode_q4_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q4_k(const float* in, const float* weights, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q4_k*>(row);
   float low[32], high[32];
-  for (; n > 0; n -= 256, in += 256, ++block) {
-    const AffineBlock<32, 15, 63> found(in);
+  for (; n > 0; n -= 256, in += 256, weights += 256, ++block) {
+    const AffineBlock<32, 15, 63> found(in, weights);
     block->d = found.d_bits;
     block->dmin = found.dmin_bits;
     pack_k_scales(found.scale, found.minimum, block->scales);

@@ -42,12 +42,12 @@ SKV_HD static inline void skv_scales(const struct skv_block_q5_0& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-SKV_ENCODER void spectralkv::encode_q5_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q5_0(const float* in, const float* weights, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q5_0*>(row);
   int codes[32];
-  for (; n > 0; n -= 32, in += 32, ++block) {
-    block->d = best_f16_scale(in, best_scale<32>(in, -16, 15), -16, 15);
+  for (; n > 0; n -= 32, in += 32, weights += 32, ++block) {
+    block->d = best_f16_scale(in, weights, best_scale<32>(in, weights, -16, 15), -16, 15);
     write_codes(in, skv_f16_to_f32(block->d), 0, -16, 15, codes);
     pack_nibbles(codes, block->qs);
     block->qh = fifth_bits(codes);

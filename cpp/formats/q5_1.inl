@@ -46,12 +46,12 @@ SKV_HD static inline void skv_scales(const struct skv_block_q5_1& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-SKV_ENCODER void spectralkv::encode_q5_1(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q5_1(const float* in, const float* weights, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q5_1*>(row);
   int codes[32];
-  for (; n > 0; n -= 32, in += 32, ++block) {
-    const AffineF16 fit = affine_f16(in, 31);
+  for (; n > 0; n -= 32, in += 32, weights += 32, ++block) {
+    const AffineF16 fit = affine_f16(in, weights, 31);
     block->d = fit.scale;
     block->m = fit.offset;
     write_codes(in, skv_f16_to_f32(fit.scale), skv_f16_to_f32(fit.offset), 0, 31, codes);

@@ -52,12 +52,12 @@ SKV_HD static inline void skv_scales(const struct skv_block_q6_k& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-SKV_ENCODER void spectralkv::encode_q6_k(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q6_k(const float* in, const float* weights, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q6_k*>(row);
   int code[16];
-  for (; n > 0; n -= 256, in += 256, ++block) {
-    const SignedBlock<31, 127> found(in);
+  for (; n > 0; n -= 256, in += 256, weights += 256, ++block) {
+    const SignedBlock<EvenSteps<31>, 127> found(in, weights);
     block->d = found.d_bits;
     __builtin_memset(block->ql, 0, sizeof(block->ql));
     __builtin_memset(block->qh, 0, sizeof(block->qh));

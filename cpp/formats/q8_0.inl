@@ -28,14 +28,14 @@ SKV_HD static inline void skv_scales(const struct skv_block_q8_0& block, uint16_
 }
 
 #ifdef SKV_ENCODER
-SKV_ENCODER void spectralkv::encode_q8_0(const float* in, void* row, int64_t n) {
+SKV_ENCODER void spectralkv::encode_q8_0(const float* in, const float* weights, void* row, int64_t n) {
   using namespace encode;
   auto* block = static_cast<skv_block_q8_0*>(row);
-  for (; n > 0; n -= 32, in += 32, ++block) {
+  for (; n > 0; n -= 32, in += 32, weights += 32, ++block) {
     float extreme = 0;
     for (int i = 0; i < 32; ++i) extreme = std::fmax(extreme, std::fabs(in[i]));
     // 127 steps reach the extreme; a finer scale would cut it, which never pays at 8 bits.
-    block->d = best_f16_scale(in, extreme / 127, -127, 127);
+    block->d = best_f16_scale(in, weights, extreme / 127, -127, 127);
     const float inv = inverse(skv_f16_to_f32(block->d));
     for (int i = 0; i < 32; ++i) block->qs[i] = static_cast<int8_t>(clamped(nearest(in[i] * inv), -127, 127));
   }

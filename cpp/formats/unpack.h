@@ -1,5 +1,6 @@
 // Quantised rows taken apart into codes, and one scale and minimum for each group of codes. Value i of a row
 // is scale[i / group] * codes[i] + minimum[i / group]; where a type has no minimum, it is -offset * scale.
+// Codes of a type with levels stay places in its table.
 #pragma once
 
 #include <stdint.h>
@@ -19,7 +20,7 @@ static inline void skv_unpack(const void* row, int64_t n, uint8_t* codes, float*
     uint8_t fine[groups * step];
     skv_codes(*block, codes);
     skv_scales(*block, coarse, fine);
-    const float d = skv_f16_to_f32(coarse[0]);
+    const float d = skv_coarse<Block>(coarse[0]);
     for (int group = 0; group < groups; ++group) {
       const uint8_t* own = fine + group * step;
       if constexpr (Block::kForm.has_minimum) {

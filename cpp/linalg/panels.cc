@@ -93,6 +93,8 @@ void pack(const Rows& rows, const skv_form& form, std::uint8_t* out) {
   for (std::int64_t r = 0; r < kPanelRows; ++r) units[r] = rows.unit(r);
   std::memcpy(out, units, sizeof units);
   out += sizeof units;
+  for (int i = 0; form.has_levels && i < 64; ++i)
+    *out++ = static_cast<std::uint8_t>(form.levels[i % 16] + form.offset);
   const auto halves = [&](const std::vector<float>& of, std::int64_t g) {
     for (std::int64_t r = 0; r < kPanelRows; ++r, out += 2) {
       const std::uint16_t half = skv_f32_to_f16(of[static_cast<std::size_t>(r * rows.groups + g)] / units[r]);
@@ -125,7 +127,7 @@ Panels::Panels(const WeightView& w, ThreadPool& pool) {
   assert(unpack != nullptr);
   offset_ = form.offset;
   count_ = (w.rows + kPanelRows - 1) / kPanelRows;
-  panel_bytes_ = simd::panel_bytes(form.bits, form.group, form.has_minimum, w.cols);
+  panel_bytes_ = simd::panel_bytes(form.bits, form.group, form.has_minimum, form.has_levels, w.cols);
   data_ = Buffer<std::uint8_t>(static_cast<std::size_t>(count_ * panel_bytes_));
   pool.for_range(count_, [&](std::int64_t begin, std::int64_t end, int) {
     Rows rows(w.cols, w.cols / form.group);

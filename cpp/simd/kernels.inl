@@ -19,12 +19,23 @@
 namespace spectralkv::simd {
 namespace {
 
+// Of levels with the offset added.
+constexpr int level_bits(const skv_form& form) {
+  for (const int8_t level : form.levels)
+    if (level + form.offset > 127) return 8;
+  return 7;
+}
+
 template <class Block>
 constexpr PanelMatmulFn panel_matmul_of() {
-  if constexpr (Block::kForm.bits == 0)
+  constexpr skv_form form = Block::kForm;
+  if constexpr (form.bits == 0)
     return nullptr;
-  else
-    return panel_matmul<Block::kForm.bits, Block::kForm.group, Block::kForm.has_minimum>;
+  else if constexpr (form.has_levels) {
+    static_assert(level_bits(form) < 8 || form.group == 32, "LevelCodes<8> of panel_avx2.h");
+    return panel_matmul<LevelCodes<level_bits(form)>, form.bits, form.group, false>;
+  } else
+    return panel_matmul<NoLevels, form.bits, form.group, form.has_minimum>;
 }
 
 constexpr Kernels kTable = {

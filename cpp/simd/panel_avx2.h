@@ -1,5 +1,6 @@
 // 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. The products of bytes are
 // summed in pairs of 16 bits: codes of up to 7 bits cannot overflow there, codes of 8 bits go in two halves.
+// Levels of a table come in halves at once, and as these are small, eight steps of them add up in 16 bits.
 #pragma once
 
 #include <immintrin.h>
@@ -69,6 +70,56 @@ inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   const __m256i four = _mm256_set1_epi32(word);
   acc = {sums_dot_half<bits>(acc.a, codes.a, four), sums_dot_half<bits>(acc.b, codes.b, four)};
 }
+struct ByteTable {
+  __m256i v;
+};
+inline ByteTable byte_table_load(const uint8_t* p) {
+  return {_mm256_loadu_si256((const __m256i*)p)};
+}
+inline Bytes bytes_lookup(ByteTable table, Bytes places) {
+  return {_mm256_shuffle_epi8(table.v, places.a), _mm256_shuffle_epi8(table.v, places.b)};
+}
+
+// Levels of 8 bits (panel_products.inl), in groups of 32: products are of the level less 128, whose size is
+// multiplied with activations that have its sign, so that two of them fit 16 bits. A group starts with what
+// that leaves out.
+template <int level_bits>
+struct LevelCodes;
+template <>
+struct LevelCodes<8> {
+  static constexpr bool kAny = true;
+  struct Operand {
+    Bytes level, size;
+  };
+  ByteTable level, size;
+  explicit LevelCodes(const uint8_t* p) {
+    level.v = _mm256_xor_si256(byte_table_load(p).v, _mm256_set1_epi8(-128));
+    size.v = _mm256_abs_epi8(level.v);
+  }
+  static Sums start(const int8_t* q) {
+    const __m256i raised = _mm256_xor_si256(_mm256_loadu_si256((const __m256i*)q), _mm256_set1_epi8(-128));
+    const __m256i eights = _mm256_sad_epu8(raised, _mm256_setzero_si256());
+    const __m128i pairs = _mm_add_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
+    const __m128i sum =
+        _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));  // of 32 activations and 128 more each
+    const __m256i rest =
+        _mm256_slli_epi32(_mm256_sub_epi32(_mm256_broadcastd_epi32(sum), _mm256_set1_epi32(32 * 128)), 7);
+    return {rest, rest};
+  }
+  Operand operand(Bytes codes) const { return {bytes_lookup(level, codes), bytes_lookup(size, codes)}; }
+  static void dot(Sums& acc, const Operand& x, const int8_t* q) {
+    int word;
+    __builtin_memcpy(&word, q, 4);
+    const __m256i four = _mm256_set1_epi32(word), one = _mm256_set1_epi16(1);
+    const auto add = [&](__m256i& to, __m256i level_of, __m256i size_of) {
+      const __m256i pair = _mm256_maddubs_epi16(size_of, _mm256_sign_epi8(four, level_of));
+      to = _mm256_add_epi32(to, _mm256_madd_epi16(pair, one));
+    };
+    add(acc.a, x.level.a, x.size.a);
+    add(acc.b, x.level.b, x.size.b);
+  }
+};
+
 inline Vec sums_to_vec(Sums x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
 }

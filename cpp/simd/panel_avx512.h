@@ -42,6 +42,15 @@ template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   add_dots_of_four(acc.v, codes.v, q);
 }
+struct ByteTable {
+  __m512i v;
+};
+inline ByteTable byte_table_load(const uint8_t* p) {
+  return {_mm512_loadu_si512(p)};
+}
+inline Bytes bytes_lookup(ByteTable table, Bytes places) {
+  return {_mm512_shuffle_epi8(table.v, places.v)};
+}
 inline Vec sums_to_vec(Sums x) {
   return {_mm512_cvtepi32_ps(x.v)};
 }

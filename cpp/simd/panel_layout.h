@@ -2,7 +2,9 @@
 //
 // A panel holds 16 rows of a matrix; the last one is filled up with rows of zeros. It begins with 16 units
 // (f32, powers of two); a row's result is multiplied by its unit at the end, which brings its scales into the
-// range of f16. Then follow the groups of columns (16 or 32 of them share a scale), and in each
+// range of f16. Where codes are places in a table of levels, 64 bytes follow: the 16 levels with the type's
+// offset added, four times over. Then follow the groups of columns (16 or 32 of them share a scale), and in
+// each
 //
 //     16 scales (f16), one a row
 //     16 minimums (f16), where the type has any
@@ -25,8 +27,8 @@ constexpr int64_t kActivationGroup = 32;
 constexpr int64_t panel_group_bytes(int bits, int group, bool has_minimum) {
   return (has_minimum ? 64 : 32) + kPanelRows * group * bits / 8;
 }
-constexpr int64_t panel_bytes(int bits, int group, bool has_minimum, int64_t cols) {
-  return kPanelRows * 4 + cols / group * panel_group_bytes(bits, group, has_minimum);
+constexpr int64_t panel_bytes(int bits, int group, bool has_minimum, bool has_levels, int64_t cols) {
+  return kPanelRows * 4 + (has_levels ? 64 : 0) + cols / group * panel_group_bytes(bits, group, has_minimum);
 }
 
 // Activations in 8 bits: 32 that share a scale, and what weights with minimums need of them. All that a step

@@ -44,13 +44,27 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
   }
 }
 
-template <int bits, int group, bool has_minimum, int T>
+// What codes are places in: nothing, or the panel's table, whose levels have so many bits.
+struct NoLevels {
+  static constexpr bool kAny = false;
+};
+template <int level_bits>
+struct LevelCodes {
+  static constexpr bool kAny = true;
+  ByteTable table;
+  explicit LevelCodes(const uint8_t* p) : table(byte_table_load(p)) {}
+  static Sums start(const int8_t*) { return sums_zero(); }
+  Bytes operand(Bytes codes) const { return bytes_lookup(table, codes); }
+  static void dot(Sums& acc, Bytes levels, const int8_t* q) { sums_dot<level_bits>(acc, levels, q); }
+};
+
+template <class Codes, int bits, int group, bool has_minimum, int T>
 inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x, int rows,
                        float* y, int64_t ldy) {
   constexpr int parts = 32 / group;  // groups of weights that meet one of activations
   constexpr int64_t kGroupBytes = spectralkv::simd::panel_group_bytes(bits, group, has_minimum);
   const Vec unit = vec_load((const float*)panel);
-  const uint8_t* at = panel + 64;
+  const uint8_t* at = panel + (Codes::kAny ? 128 : 64);
   const int64_t groups = cols / 32;
   Vec total[T];
 #pragma GCC unroll 8
@@ -63,12 +77,24 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
       const Vec scale = vec_load_f16((const uint16_t*)at);
       const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
       Sums acc[T];
+      if constexpr (Codes::kAny) {
+        const Codes table(panel + 64);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) acc[t] = sums_zero();
-      panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
+        for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + part * group);
+        panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
+          const auto levels = table.operand(codes);
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) sums_dot<bits>(acc[t], codes, x[t * groups].q + part * group + 4 * step);
-      });
+          for (int t = 0; t < T; ++t) Codes::dot(acc[t], levels, x[t * groups].q + part * group + 4 * step);
+        });
+      } else {
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) acc[t] = sums_zero();
+        panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
+#pragma GCC unroll 8
+          for (int t = 0; t < T; ++t)
+            sums_dot<bits>(acc[t], codes, x[t * groups].q + part * group + 4 * step);
+        });
+      }
       at += kGroupBytes;
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
@@ -83,21 +109,22 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
   for (int t = 0; t < T; ++t) vec_store_n(y + t * ldy, vec_mul(total[t], unit), rows);
 }
 
-template <int bits, int group, bool has_minimum, int T>
+template <class Codes, int bits, int group, bool has_minimum, int T>
 inline void panel_tiles(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x,
                         int64_t tokens, int rows, float* y, int64_t ldy) {
   for (; tokens >= T; tokens -= T, x += T * (cols / 32), y += T * ldy)
-    panel_tile<bits, group, has_minimum, T>(panel, cols, zero, x, rows, y, ldy);
+    panel_tile<Codes, bits, group, has_minimum, T>(panel, cols, zero, x, rows, y, ldy);
   if constexpr (T > 1) {
-    if (tokens > 0) panel_tiles<bits, group, has_minimum, T / 2>(panel, cols, zero, x, tokens, rows, y, ldy);
+    if (tokens > 0)
+      panel_tiles<Codes, bits, group, has_minimum, T / 2>(panel, cols, zero, x, tokens, rows, y, ldy);
   }
 }
 
-template <int bits, int group, bool has_minimum>
+template <class Codes, int bits, int group, bool has_minimum>
 void panel_matmul(const uint8_t* panel, int64_t cols, int offset, const ActivationGroup* x, int64_t tokens,
                   int64_t rows, float* y, int64_t ldy) {
-  panel_tiles<bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), x, tokens,
-                                                      (int)rows, y, ldy);
+  panel_tiles<Codes, bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), x, tokens,
+                                                             (int)rows, y, ldy);
 }
 
 // One row of cols activations to 8 bits (ActivationGroup says what is what).

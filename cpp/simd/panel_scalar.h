@@ -46,6 +46,19 @@ template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
   for (int i = 0; i < 64; ++i) acc.v[i / 4] += (int)codes.v[i] * q[i % 4];
 }
+// 64 bytes as places in a table of 16; p: 64 bytes, the table four times.
+struct ByteTable {
+  uint8_t v[16];
+};
+inline ByteTable byte_table_load(const uint8_t* p) {
+  ByteTable r;
+  __builtin_memcpy(r.v, p, 16);
+  return r;
+}
+inline Bytes bytes_lookup(const ByteTable& table, Bytes places) {
+  for (uint8_t& byte : places.v) byte = table.v[byte];
+  return places;
+}
 inline Vec sums_to_vec(Sums x) {
   return vec_make([&](int i) { return (float)x.v[i]; });
 }

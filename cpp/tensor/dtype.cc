@@ -3,12 +3,15 @@
 
 #include <array>
 
+#include "formats/decode.h"
+
 namespace spectralkv {
 namespace {
 
 constexpr std::array kTable = {
-#define X(name, id, values, bytes, file_type, other) \
-  DTypeInfo{DType::name, #name, id, values, bytes, file_type, DType::other},
+#define X(name, id, values, bytes, file_type, other)      \
+  DTypeInfo{DType::name, #name,     id,           values, \
+            bytes,       file_type, DType::other, skv_block_##name::kForm.read_only},
 #include "formats/list.def"
 #undef X
 };

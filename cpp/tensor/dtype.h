@@ -22,6 +22,7 @@ struct DTypeInfo {
   std::int64_t block_bytes;
   std::uint32_t file_type;  // general.file_type of a file that is mostly of this type
   DType in_its_place;       // where block_values does not divide a row
+  bool read_only;           // no encoder
 
   std::int64_t row_bytes(std::int64_t n_values) const { return n_values / block_values * block_bytes; }
 };

@@ -77,6 +77,50 @@ bool finite_bits(DType type, const std::byte* data, std::int64_t n) {
   return false;
 }
 
+// What errors of each column count, for each matrix: a mean of 1, and enough everywhere to determine scales.
+class Importance {
+ public:
+  Importance(const WeightView& w, std::span<const float> given) : cols_(w.cols) {
+    const auto size = static_cast<std::int64_t>(given.size());
+    const std::int64_t matrices = size / cols_;
+    check(size % cols_ == 0 && (matrices == 0 || w.rows % matrices == 0), "tensor", "tensor '", w.name,
+          "': ", size, " numbers of importance for ", w.rows, " rows of ", cols_);
+    values_.assign(given.begin(), given.end());
+    if (matrices == 0) values_.assign(static_cast<std::size_t>(cols_), 1.0f);
+    matrix_values_ = matrices == 0 ? w.rows * cols_ : w.rows / matrices * cols_;
+    for (auto row = values_.begin(); matrices > 0 && row != values_.end(); row += cols_) normalise(w, row);
+  }
+  // Of the values from number `begin` of the tensor on.
+  void write(std::int64_t begin, std::span<float> out) const {
+    for (std::size_t i = 0; i < out.size();) {
+      const std::int64_t at = begin + static_cast<std::int64_t>(i), column = at % cols_;
+      const auto n = std::min(out.size() - i, static_cast<std::size_t>(cols_ - column));
+      std::copy_n(values_.begin() + at / matrix_values_ * cols_ + column, n,
+                  out.begin() + static_cast<std::ptrdiff_t>(i));
+      i += n;
+    }
+  }
+
+ private:
+  using Row = std::vector<float>::iterator;
+
+  void normalise(const WeightView& w, Row row) const {
+    constexpr double kLeast = 1e-5;
+    double sum = 0;
+    for (std::int64_t c = 0; c < cols_; ++c) {
+      check(std::isfinite(row[c]) && row[c] >= 0, "tensor", "tensor '", w.name, "', column ", c,
+            ": the importance is ", row[c]);
+      sum += static_cast<double>(row[c]);
+    }
+    const double mean = sum / static_cast<double>(cols_);
+    for (std::int64_t c = 0; c < cols_; ++c)
+      row[c] = mean > 0 ? static_cast<float>(std::max(static_cast<double>(row[c]) / mean, kLeast)) : 1.0f;
+  }
+
+  std::int64_t cols_, matrix_values_;
+  std::vector<float> values_;
+};
+
 }  // namespace
 
 std::int64_t requantized_bytes(const WeightView& from, DType to) {
@@ -86,24 +130,32 @@ std::int64_t requantized_bytes(const WeightView& from, DType to) {
   return from.rows * info.row_bytes(from.cols);
 }
 
-void requantize(const WeightView& from, DType to, std::span<std::byte> out, ThreadPool& pool) {
+void requantize(const WeightView& from, DType to, std::span<std::byte> out, ThreadPool& pool,
+                std::span<const float> importance) {
   check(static_cast<std::int64_t>(out.size()) == requantized_bytes(from, to), "tensor", "tensor '", from.name,
         "': ", out.size(), " bytes were given for ", requantized_bytes(from, to));
-  if (from.rows * from.cols == 0) return;
   const DTypeInfo& target = dtype_info(to);
+  check(from.type == to || !target.read_only, "tensor", "tensor '", from.name, "': type ", target.name,
+        " is read and not written");
+  if (from.rows * from.cols == 0) return;
+  const Importance weights(from, importance);
   const Pieces pieces(from);
   std::vector<std::vector<float>> scratch(static_cast<std::size_t>(pool.size()));
   pool.for_each(pieces.count, [&](std::int64_t piece, int thread) {
     auto& values = scratch[static_cast<std::size_t>(thread)];
     const std::int64_t begin = pieces.begin(piece), n = pieces.size(piece);
-    values.resize(static_cast<std::size_t>(n));
-    kDecode[static_cast<int>(from.type)](at_value(from, begin), values.data(), n);
-    check_values(from, begin, values, to);
+    values.resize(static_cast<std::size_t>(2 * n));
+    const std::span<float> piece_values(values.data(), static_cast<std::size_t>(n));
+    const std::span<float> piece_weights(values.data() + n, static_cast<std::size_t>(n));
+    kDecode[static_cast<int>(from.type)](at_value(from, begin), piece_values.data(), n);
+    check_values(from, begin, piece_values, to);
     std::byte* target_row = out.data() + target.row_bytes(begin);
-    if (from.type == to)
+    if (from.type == to) {
       std::memcpy(target_row, at_value(from, begin), static_cast<std::size_t>(target.row_bytes(n)));
-    else
-      kEncode[static_cast<int>(to)](values.data(), target_row, n);
+      return;
+    }
+    weights.write(begin, piece_weights);
+    kEncode[static_cast<int>(to)](piece_values.data(), piece_weights.data(), target_row, n);
   });
 }
 

@@ -30,7 +30,7 @@ __device__ __forceinline__ void quad_values(const Planes& w, std::int64_t chunk,
   const Affine a = group_affine<F>(read_scales<F>(w, chunk), quad / (F::kGroup / 4));
   for (int i = 0; i < 4; ++i) {
     const auto byte = static_cast<int>(codes >> (8 * i) & 255u);
-    const int code = F::kMain == 8 ? static_cast<std::int8_t>(byte) : byte - F::kOffset;
+    const int code = F::kMain == 8 || F::Table::kAny ? static_cast<std::int8_t>(byte) : byte - F::kOffset;
     const float product = a.scale * static_cast<float>(code);
     out[i] = F::kMinimum ? product - a.minimum : product;
   }

@@ -12,25 +12,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectralkv import _core
+from spectralkv.importance import Importance, read_importance
 from spectralkv.mapped import Bytes, MappedFile
-from spectralkv.mixtures import FLOATS, QUANTIZATIONS, Model, chosen_type
+from spectralkv.mixtures import FLOATS, QUANTIZATIONS, READ_ONLY, Model, TypeRules, chosen_type, quantization_named
 from spectralkv.output import OutputOptions, OutputTensor, human_bytes, printable, write_gguf
 
 if TYPE_CHECKING:
+    import numpy as np
     from gguf import GGUFWriter
+    from numpy.typing import NDArray
 
 REWRITTEN = ("general.architecture", "general.file_type", "general.quantization_version", "general.alignment")
+IMPORTANCE = "quantize.imatrix."  # llama.cpp's keys
 
 
 @dataclass(frozen=True)
 class QuantizeOptions:
     """overrides: regular expressions of tensor names, and the type of those that one of them finds; the first wins.
 
-    allow_requantize: also take tensors that are quantised already. n_threads: 0 for all processors. force: replace what
-    is there. quiet: nothing on stderr.
+    pure: every matrix in the main type of the quantisation. output_type, embedding_type: of the head and of the token
+    embedding. leave_output: output.weight keeps its type. importance: an importance matrix of llama-imatrix (.gguf or
+    .dat): errors count as much as it says. allow_requantize: also take tensors that are quantised already. n_threads:
+    0 for all processors. force: replace what is there. quiet: nothing on stderr.
     """
 
     overrides: Mapping[str, str] = field(default_factory=dict)
+    pure: bool = False
+    output_type: str | None = None
+    embedding_type: str | None = None
+    leave_output: bool = False
+    importance: str | Path | None = None
     allow_requantize: bool = False
     n_threads: int = 0
     split_max_size: int = 0
@@ -59,6 +70,7 @@ class QuantizePlan:
     tensors: tuple[TensorPlan, ...]
     fill: Callable[[GGUFWriter], None]
     architecture: str
+    weighted: int | None  # matrices that the importance matrix has numbers for; None without one
 
     @property
     def old_bytes(self) -> int:
@@ -76,9 +88,10 @@ class QuantizePlan:
         values = sum(tensor.output.nbytes for tensor in self.tensors) * 8
         weights = sum(_count(tensor.shape) for tensor in self.tensors)
         parts = ", ".join(f"{name} {human_bytes(n)}" for name, n in types.most_common())
+        asked = "" if self.weighted is None else f"; by importance: {self.weighted} matrices"
         return (
             f"{human_bytes(self.old_bytes)} -> {human_bytes(self.new_bytes)}, {values / max(1, weights):.2f} bits a "
-            f"weight: {parts}"
+            f"weight: {parts}{asked}"
         )
 
     def table(self) -> str:
@@ -110,18 +123,24 @@ def quantize(
 
 def plan_quantization(source: str | Path, quantization: str, options: QuantizeOptions) -> QuantizePlan:
     """Everything that `quantize` would do; no weights are read."""
-    quantization = quantization.upper()
-    if quantization not in QUANTIZATIONS:
-        raise ValueError(f"unknown quantization {quantization!r}, there are {', '.join(QUANTIZATIONS)}")
+    quantization = quantization_named(quantization)
     overrides = [(_pattern(text), _known_type(kind)) for text, kind in options.overrides.items()]
+    importance = read_importance(options.importance) if options.importance is not None else None
+    rules = TypeRules(
+        options.pure,
+        _known_type(options.output_type) if options.output_type is not None else None,
+        _known_type(options.embedding_type) if options.embedding_type is not None else None,
+        options.leave_output,
+        importance is not None,
+    )
     info = _core.gguf_info(str(source))
     model = _model_of(info, Path(source))
     files = [MappedFile(Path(path)) for path in info["files"]]
-    tensors = []
+    tensors, weighted = [], 0
     for item in info["tensors"]:
         name, shape, current = item["name"], tuple(reversed(item["shape"])), item["type"]
         override = next((kind for pattern, kind in overrides if pattern.search(name)), None)
-        kind = override or chosen_type(quantization, name, shape, current, model)
+        kind = override or chosen_type(quantization, name, shape, current, model, rules)
         if kind != current and current not in FLOATS and not options.allow_requantize:
             raise ValueError(
                 f"{source}: tensor '{name}' is quantised already ({current}); quantising it again loses more than from "
@@ -130,17 +149,22 @@ def plan_quantization(source: str | Path, quantization: str, options: QuantizeOp
         begin, end = item["offset"], item["offset"] + item["bytes"]
         file = files[item["file"]]
         label = printable(f"{name}' of '{info['files'][item['file']]}")
-        load = partial(_load, file.view[begin:end], current, kind, shape[-1], label, options.n_threads)
+        asked = (
+            importance.of(name, shape) if importance is not None and kind != current and kind not in FLOATS else None
+        )
+        weighted += asked is not None
+        load = partial(_load, file.view[begin:end], current, kind, shape[-1], label, options.n_threads, asked)
         origin = (file.file.fileno(), begin) if kind == current else None
         output = OutputTensor(_plain(name), shape, kind, load, partial(file.release, begin, end), origin)
         tensors.append(TensorPlan(name, shape, current, kind, item["bytes"], output))
-    fill = partial(_fill, info, quantization)
+    fill = partial(_fill, info, quantization, importance)
     return QuantizePlan(
         tuple(file.path for file in files),
         quantization,
         tuple(tensors),
         fill,
         _plain(info["metadata"]["general.architecture"]),
+        weighted if importance is not None else None,
     )
 
 
@@ -161,6 +185,8 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _known_type(kind: str) -> str:
     if kind.lower() not in _core.weight_types():
         raise ValueError(f"unknown tensor type {kind!r}, there are {', '.join(_core.weight_types())}")
+    if kind.lower() in READ_ONLY:
+        raise ValueError(f"tensor type {kind!r} is one that spectralkv reads and does not write")
     return kind.lower()
 
 
@@ -173,29 +199,45 @@ def _model_of(info: dict[str, Any], source: Path) -> Model:
     if not isinstance(architecture, str):
         raise ValueError(f"{source}: 'general.architecture' is {architecture!r}, expected a name")
 
-    def size(key: str, default: int) -> int:
+    def size(key: str, default: int, least: int = 1) -> int:
         value = metadata.get(f"{architecture}.{key}", default)
         one = value[0] if isinstance(value, list) and value else value
-        if isinstance(one, bool) or not isinstance(one, int) or one < 1:
-            raise ValueError(f"{source}: '{architecture}.{key}' is {one!r}, expected a whole number of at least 1")
+        if isinstance(one, bool) or not isinstance(one, int) or one < least:
+            raise ValueError(
+                f"{source}: '{architecture}.{key}' is {one!r}, expected a whole number of at least {least}"
+            )
         return one
 
     heads = size("attention.head_count", 1)
-    return Model(size("block_count", 1), heads, size("attention.head_count_kv", heads), "output.weight" not in names)
+    return Model(
+        size("block_count", 1),
+        heads,
+        size("attention.head_count_kv", heads),
+        "output.weight" not in names,
+        size("expert_count", 0, least=0),
+    )
 
 
-def _load(data: Bytes, current: str, kind: str, cols: int, label: str, n_threads: int) -> Bytes:
-    return data if kind == current else _core.requantize(data, current, kind, cols, label, n_threads)
+def _load(
+    data: Bytes,
+    current: str,
+    kind: str,
+    cols: int,
+    label: str,
+    n_threads: int,
+    importance: NDArray[np.float32] | None,
+) -> Bytes:
+    return data if kind == current else _core.requantize(data, current, kind, cols, label, n_threads, importance)
 
 
-def _fill(info: dict[str, Any], quantization: str, writer: GGUFWriter) -> None:
+def _fill(info: dict[str, Any], quantization: str, importance: Importance | None, writer: GGUFWriter) -> None:
     """The source's metadata as it is, but for what says how the tensors are stored."""
     from gguf import GGUFValueType
 
     names = {"u8": "UINT8", "i8": "INT8", "u16": "UINT16", "i16": "INT16", "u32": "UINT32", "i32": "INT32"}
     names |= {"f32": "FLOAT32", "bool": "BOOL", "str": "STRING", "u64": "UINT64", "i64": "INT64", "f64": "FLOAT64"}
     for key, value in info["metadata"].items():
-        if key in REWRITTEN or key.startswith("split."):
+        if key in REWRITTEN or key.startswith("split.") or (importance is not None and key.startswith(IMPORTANCE)):
             continue
         kind = info["metadata_types"][key]
         if kind.startswith("arr["):
@@ -208,6 +250,9 @@ def _fill(info: dict[str, Any], quantization: str, writer: GGUFWriter) -> None:
     writer.add_file_type(file_type)
     if base not in FLOATS:
         writer.add_quantization_version(2)
+    if importance is not None:
+        writer.add_string(IMPORTANCE + "file", importance.path.name)
+        writer.add_uint32(IMPORTANCE + "entries_count", len(importance.values))
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spectralkv.mixtures import QUANTIZATIONS
+from spectralkv.mixtures import ALIASES, QUANTIZATIONS, READ_ONLY
 from spectralkv.output import parse_size
 from spectralkv.quantize import QuantizeOptions, plan_quantization, quantize
 
@@ -36,6 +36,16 @@ def _parser() -> argparse.ArgumentParser:
         help="type of the tensors whose name the regular expression finds, like attn_v=q8_0; may be repeated, the "
         "first that fits wins",
     )
+    add(
+        "--imatrix",
+        type=Path,
+        metavar="FILE",
+        help="importance matrix of llama-imatrix (.gguf or .dat): errors of each column count as much as it says",
+    )
+    add("--pure", action="store_true", help="all matrices in the main type of TYPE, without its mixture")
+    add("--output-tensor-type", metavar="TYPE", help="type of output.weight, or of the embedding that stands for it")
+    add("--token-embedding-type", metavar="TYPE", help="type of token_embd.weight")
+    add("--leave-output-tensor", action="store_true", help="output.weight keeps its type")
     add("--allow-requantize", action="store_true", help="also quantise what is quantised already")
     add("--dry-run", action="store_true", help="print every tensor's type and size, and write nothing")
     add("--split-max-size", type=_size, default=0, metavar="N", help="bytes of tensors in one file, like 500M or 2G")
@@ -55,7 +65,8 @@ def _overrides(parser: argparse.ArgumentParser, given: Sequence[str]) -> dict[st
 
 def _positional(parser: argparse.ArgumentParser, words: list[str]) -> tuple[Path, Path | None, str, int]:
     """(in, out, type, threads) of IN [OUT] TYPE [THREADS]."""
-    at = next((i for i in (1, 2) if i < len(words) and words[i].upper() in QUANTIZATIONS), None)
+    known = {*QUANTIZATIONS, *ALIASES, *(kind.upper() for kind in READ_ONLY)}  # the last are refused by name
+    at = next((i for i in (1, 2) if i < len(words) and words[i].upper() in known), None)
     if at is None:
         shown = words[-1] if len(words) > 1 else "nothing"
         parser.error(
@@ -74,6 +85,11 @@ def main(args: Sequence[str]) -> int:
     source, target, quantization, n_threads = _positional(parser, given.words)
     options = QuantizeOptions(
         overrides=_overrides(parser, given.tensor_type),
+        pure=given.pure,
+        output_type=given.output_tensor_type,
+        embedding_type=given.token_embedding_type,
+        leave_output=given.leave_output_tensor,
+        importance=given.imatrix,
         allow_requantize=given.allow_requantize,
         n_threads=n_threads,
         split_max_size=given.split_max_size,

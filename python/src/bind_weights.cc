@@ -1,4 +1,5 @@
 // Weights of one type written as another, checked and measured: what convert and quantize call.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include "base/threads.h"
@@ -10,6 +11,7 @@ namespace spectralkv::python {
 namespace {
 
 using Bytes = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 DType type_named(const std::string& name) {
   for (const DTypeInfo& info : all_dtypes())
@@ -31,15 +33,19 @@ WeightView view_of(const Bytes& data, const std::string& type, std::int64_t cols
 
 nb::ndarray<nb::numpy, std::uint8_t> requantized(const Bytes& data, const std::string& from,
                                                  const std::string& to, std::int64_t cols,
-                                                 const std::string& name, int n_threads) {
+                                                 const std::string& name, int n_threads,
+                                                 const std::optional<Floats>& importance) {
   const WeightView view = view_of(data, from, cols, name);
   const DType target = type_named(to);
   const auto bytes = static_cast<std::size_t>(requantized_bytes(view, target));
   auto out = std::make_unique_for_overwrite<std::uint8_t[]>(bytes);
+  const std::span<const float> weights =
+      importance ? std::span<const float>(importance->data(), importance->shape(0))
+                 : std::span<const float>();
   {
     nb::gil_scoped_release released;
     ThreadPool pool(n_threads);
-    requantize(view, target, {reinterpret_cast<std::byte*>(out.get()), bytes}, pool);
+    requantize(view, target, {reinterpret_cast<std::byte*>(out.get()), bytes}, pool, weights);
   }
   return to_array(std::move(out), {bytes});
 }
@@ -69,15 +75,27 @@ void bind_weights(nb::module_& m) {
       "place where "
       "its block does not divide a row)}.",
       nb::sig("def weight_type_choices() -> dict[str, tuple[int, str]]"));
-  m.def("requantize", requantized, nb::arg("data"), nb::arg("from_type"), nb::arg("to_type"), nb::arg("cols"),
-        nb::arg("name") = "", nb::arg("n_threads") = 0,
-        "uint8 [bytes]: rows of `cols` weights in from_type, as bytes, written in to_type. n_threads 0: all "
-        "processors;\nthe result does not depend on it. ValueError with the tensor's name for a row length "
-        "that does "
-        "not fit, and for\nvalues that are not finite or too large for the type.",
-        nb::sig("def requantize(data: numpy.typing.NDArray[numpy.uint8], from_type: str, to_type: str, cols: "
-                "int, name: str "
-                "= '', n_threads: int = 0) -> numpy.typing.NDArray[numpy.uint8]"));
+  m.def(
+      "read_only_weight_types",
+      [] {
+        nb::list out;
+        for (const DTypeInfo& info : all_dtypes())
+          if (info.read_only) out.append(to_str(info.name));
+        return nb::tuple(out);
+      },
+      "The weight types that are read and not written.",
+      nb::sig("def read_only_weight_types() -> tuple[str, ...]"));
+  m.def(
+      "requantize", requantized, nb::arg("data"), nb::arg("from_type"), nb::arg("to_type"), nb::arg("cols"),
+      nb::arg("name") = "", nb::arg("n_threads") = 0, nb::arg("importance") = nb::none(),
+      "uint8 [bytes]: rows of `cols` weights in from_type, as bytes, written in to_type. n_threads 0: all "
+      "processors;\nthe result does not depend on it. importance: how much errors of each column count, [n * "
+      "cols] for n matrices\nbehind each other. ValueError with the tensor's name for a row length that does "
+      "not fit, for values that are\nnot finite or too large for the type, and for a type that is only read.",
+      nb::sig("def requantize(data: numpy.typing.NDArray[numpy.uint8], from_type: str, to_type: str, cols: "
+              "int, name: str "
+              "= '', n_threads: int = 0, importance: numpy.typing.NDArray[numpy.float32] | None = None) -> "
+              "numpy.typing.NDArray[numpy.uint8]"));
   m.def(
       "check_finite",
       [](const Bytes& data, const std::string& type, std::int64_t cols, const std::string& name,

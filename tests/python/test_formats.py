@@ -22,6 +22,18 @@ HALVES = {
     "q4_k": (0, 2),
     "q5_k": (0, 2),
     "q6_k": (208,),
+    "iq4_nl": (0,),
+    "iq4_xs": (0,),
+    "mxfp4": (),
+    "iq2_xxs": (0,),
+    "iq2_xs": (0,),
+    "iq2_s": (0,),
+    "iq3_xxs": (0,),
+    "iq3_s": (0,),
+    "iq1_s": (0,),
+    "iq1_m": (),  # has one in four halves of bytes
+    "tq1_0": (52,),
+    "tq2_0": (64,),
 }
 TYPES = {name: (values, size, HALVES[name]) for name, (_, values, size) in _core.weight_types().items()}
 
@@ -36,13 +48,16 @@ def random_blocks(name: str, n_blocks: int, seed: int) -> np.ndarray:
     for offset in scales:
         high = blocks[:, offset + 1]
         high[(high & 0x7C) == 0x7C] &= 0xBB  # an exponent of all ones would be an infinity or a NaN
+    if name == "iq1_m":
+        blocks[:, 55] &= 0xBF  # the highest bit of the exponent
     return blocks
 
 
 def assert_same_bits(name: str, blocks: np.ndarray) -> None:
     block_values = TYPES[name][0]
     n_values = len(blocks) * block_values
-    expected = dequantize(blocks.copy(), GGMLQuantizationType[name.upper()]).reshape(-1)
+    with np.errstate(over="ignore"):  # the largest exponents of mxfp4
+        expected = dequantize(blocks.copy(), GGMLQuantizationType[name.upper()]).reshape(-1)
     result = _core.decode_rows(name, np.ascontiguousarray(blocks).reshape(-1), n_values)
     assert result.dtype == np.float32 and result.shape == (n_values,)
     differ = np.flatnonzero(result.view(np.uint32) != np.ascontiguousarray(expected).view(np.uint32))
@@ -61,7 +76,7 @@ def test_numbers_and_sizes(name):
     assert (values, size) == GGML_QUANT_SIZES[GGMLQuantizationType(number)]
     file_type, in_its_place = _core.weight_type_choices()[name]
     upper = name.upper()
-    assert LlamaFileType(file_type).name in (f"ALL_{upper}", f"MOSTLY_{upper}", f"MOSTLY_{upper}_S")
+    assert LlamaFileType(file_type).name in (f"ALL_{upper}", *(f"MOSTLY_{upper}{end}" for end in ("", "_S", "_MOE")))
     assert TYPES[in_its_place][0] < values or in_its_place == name
 
 
@@ -100,3 +115,16 @@ def test_every_bf16_pattern():
 @pytest.mark.parametrize("name", TYPES)
 def test_no_values(name):
     assert _core.decode_rows(name, np.zeros(0, np.uint8), 0).size == 0
+
+
+def test_every_exponent_of_mxfp4():
+    blocks = random_blocks("mxfp4", 256, seed=3)
+    blocks[:, 0] = np.arange(256)
+    assert_same_bits("mxfp4", blocks)
+
+
+def test_types_without_an_encoder_are_refused_by_name():
+    values = np.zeros(256, np.float32).view(np.uint8)
+    for name in _core.read_only_weight_types():
+        with pytest.raises(ValueError, match=f"tensor 'w': type {name} is read and not written"):
+            _core.requantize(values, "f32", name, 256, "w")

@@ -141,9 +141,9 @@ def test_errors_are_python_exceptions(tmp_path):
 
 
 def test_unsupported_weight_type_is_named(tmp_path):
-    path = tmp_path / "iq4.gguf"
-    write(path, tensors=[("blk.0.ffn_up.weight", raw_tensor("iq4_nl", (2, 32)), GGMLQuantizationType.IQ4_NL)])
-    with pytest.raises(ValueError, match=r"blk\.0\.ffn_up\.weight.*20 \(IQ4_NL\)"):
+    path = tmp_path / "q8_k.gguf"
+    write(path, tensors=[("blk.0.ffn_up.weight", raw_tensor("q8_k", (2, 256)), GGMLQuantizationType.Q8_K)])
+    with pytest.raises(ValueError, match=r"blk\.0\.ffn_up\.weight.*15 \(Q8_K\)"):
         _core.gguf_info(str(path))
 
 

@@ -14,7 +14,7 @@ from support.hf_checkpoint import HfModel, write_hf
 
 from spectralkv import Llama, _core
 from spectralkv.convert import ConvertOptions, convert
-from spectralkv.mixtures import FLOATS, QUANTIZATIONS
+from spectralkv.mixtures import FLOATS, QUANTIZATIONS, READ_ONLY
 from spectralkv.quantize import QuantizeOptions, quantize
 
 N = 24  # tokens to generate
@@ -123,7 +123,8 @@ def test_converted_references(name: str, llama_cpp_python: str, shared_reference
         assert relative_error(own_logits, logits) < bound, kind
 
 
-@pytest.mark.parametrize("name", [name for name in QUANTIZATIONS if name != "F32"])
+# Of the demo model in Q2_K_S either rounding of activations moves logits by a tenth, and few choices are clear.
+@pytest.mark.parametrize("name", [name for name in QUANTIZATIONS if name not in ("F32", "Q2_K_S")])
 def test_quantized_to_every_type(name: str, llama_cpp_python: str, demo_model: str, tmp_path: Path) -> None:
     """Of a model that was trained. Both round activations to 8 bits, each in its own way: along llama.cpp's greedy
     continuation, wherever its first choice stands out by more than this moves logits, ours is the same."""
@@ -185,7 +186,37 @@ def test_qwen2_greedy(text: str, llama_cpp_python: str, qwen2_model: str, tmp_pa
         assert gap < 2 * np.sqrt((moved[same] ** 2).mean()), f"token {same}: {own_ids[same]} in place of {ids[same]}"
 
 
-ENCODED = [kind for kind in _core.weight_types() if kind not in FLOATS]
+@pytest.mark.parametrize("kind", READ_ONLY)
+def test_files_of_types_that_we_only_read(kind: str, llama_cpp_python: str, tmp_path: Path) -> None:
+    """Layers quantised by llama.cpp: exact products are those of the decoded weights, and ours in 8 bits are no farther
+    from them than llama.cpp's."""
+    write_hf(tmp_path / "hf", n_layers=2, n_embd=256, n_heads=4, n_kv_heads=2, n_ff=512)
+    [source] = convert(tmp_path / "hf", tmp_path / "f32.gguf", ConvertOptions(outtype="f32", quiet=True))
+    path = tmp_path / "q.gguf"
+    job = {"model": str(source), "file_type": QUANTIZATIONS["Q8_0"][1], "importance": True, "options": {}}
+    job |= {"layers": _core.weight_types()[kind][0], "out": str(path)}
+    script = Path(__file__).resolve().parents[1] / "support" / "llama_cpp_quantize.py"
+    command = [llama_cpp_python, str(script), str(tmp_path / "types.json")]
+    subprocess.run(command, input=json.dumps([job]), text=True, check=True, capture_output=True)
+    types = {tensor["type"] for tensor in _core.gguf_info(str(path))["tensors"] if "blk." in tensor["name"]}
+    assert types == {kind, "f32"}
+    prompt = [int(t) for t in np.random.default_rng(3).integers(3, 320, 40)]
+    [(ids, logits)] = theirs(llama_cpp_python, [path], prompt, tmp_path)
+
+    def own(file: Path, activations: str) -> np.ndarray:
+        options: dict[str, Any] = {"type_k": "f32", "type_v": "f32", "logits_all": True, "verbose": False}
+        with Llama(str(file), n_ctx=len(prompt) + N, activations=activations, **options) as model:
+            model.eval(prompt + ids[:-1])
+            return np.array(model.scores[len(prompt) - 1 : model.n_tokens])
+
+    [decoded] = quantize(path, tmp_path / "d.gguf", "F32", QuantizeOptions(allow_requantize=True, quiet=True))
+    exact = own(decoded, "f32")
+    assert relative_error(own(path, "f32"), exact) < 1e-4
+    peer = relative_error(logits, exact)
+    assert peer < 0.3 and relative_error(own(path, "q8_0"), exact) < 1.5 * peer
+
+
+ENCODED = [kind for kind in _core.weight_types() if kind not in (*FLOATS, *READ_ONLY)]
 
 
 @pytest.fixture(scope="session")
@@ -208,7 +239,7 @@ def error_of(x: np.ndarray, kind: str, encoded: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", ENCODED)
 def test_errors_of_the_encoders(kind: str, peer_encode: Any, demo_model: str) -> None:
-    """Of a layer's weights, and of normal values."""
+    """Of a layer's weights, and of normal values; and by an importance matrix, weighted by it."""
     data = np.memmap(demo_model, np.uint8, "r")
     rows = []
     for tensor in _core.gguf_info(demo_model)["tensors"]:
@@ -223,3 +254,11 @@ def test_errors_of_the_encoders(kind: str, peer_encode: Any, demo_model: str) ->
         peer = np.zeros(x.size // values * size, np.uint8)
         peer_encode(number, x.ctypes.data, peer.ctypes.data, 0, *x.shape, None)
         assert error_of(x, kind, own) <= error_of(x, kind, peer) * 1.0001
+        importance = np.exp(1.5 * np.random.default_rng(2).standard_normal(x.shape[1])).astype(np.float32)
+        own = _core.requantize(x.reshape(-1).view(np.uint8), "f32", kind, 2048, importance=importance)
+        peer_encode(number, x.ctypes.data, peer.ctypes.data, 0, *x.shape, importance.ctypes.data)
+        errors = [
+            (importance * (x - _core.decode_rows(kind, data, x.size).reshape(x.shape)) ** 2).mean()
+            for data in (own, peer)
+        ]
+        assert errors[0] <= errors[1] * 1.0001

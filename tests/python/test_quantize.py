@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from support.hf_checkpoint import write_hf
 
 from spectralkv import Llama, _core
 from spectralkv.convert import ConvertOptions, convert
-from spectralkv.mixtures import FLOATS, QUANTIZATIONS, Model, chosen_type
+from spectralkv.mixtures import FLOATS, QUANTIZATIONS, READ_ONLY, Model, TypeRules, chosen_type, quantization_named
 from spectralkv.quantize import QuantizeOptions, plan_quantization, quantize
 from spectralkv.quantize_command import main
 
 QUIET = QuantizeOptions(quiet=True)
-QUANTISED = [kind for kind in _core.weight_types() if kind not in FLOATS]
+QUANTISED = [kind for kind in _core.weight_types() if kind not in (*FLOATS, *READ_ONLY)]
 # Squared error of a standard normal relative to its variance, as llama.cpp's encoders have it (version b6500 or so). A
 # type without a line here fails.
 PEER_ERRORS = {
@@ -29,6 +30,8 @@ PEER_ERRORS = {
     "q4_0": 7.39e-3,
     "q3_k": 2.278e-2,
     "q2_k": 8.80e-2,
+    "iq4_nl": 5.80e-3,
+    "iq4_xs": 5.89e-3,
 }
 
 
@@ -86,9 +89,24 @@ def test_mixtures_by_role() -> None:
     assert chosen_type("Q4_K_M", "blk.0.attn_norm.weight", (256,), "f32", model) == "f32"
 
 
+def test_what_goes_before_a_mixture() -> None:
+    model = Model(n_layers=8, n_heads=8, n_kv_heads=2, tied=False)
+
+    def kind(name: str, **rules: Any) -> str:
+        return chosen_type("Q4_K_M", name, (256, 256), "f32", model, TypeRules(**rules))
+
+    assert kind("blk.0.attn_v.weight") == "q6_k" and kind("blk.0.attn_v.weight", pure=True) == "q4_k"
+    assert kind("output.weight", pure=True) == "q4_k"
+    assert kind("output.weight", pure=True, output_type="q8_0") == "q8_0"
+    assert kind("output.weight", leave_output=True, output_type="q8_0") == "f32"
+    assert kind("token_embd.weight", embedding_type="q5_k") == "q5_k" and kind("token_embd.weight") == "q4_k"
+    assert kind("blk.0.ffn_gate_inp.weight") == "f32"
+    assert quantization_named("q4_k") == "Q4_K_M"
+
+
 def test_rows_that_do_not_fit_take_the_next_type() -> None:
     model = Model(n_layers=2, n_heads=4, n_kv_heads=2, tied=True)
-    for name, expected in {"Q4_K_S": "q5_0", "Q6_K": "q8_0", "Q2_K": "q4_0"}.items():
+    for name, expected in {"Q4_K_S": "q5_0", "Q6_K": "q8_0", "Q2_K": "q4_0", "IQ4_XS": "iq4_nl"}.items():
         assert chosen_type(name, "blk.1.attn_q.weight", (64, 96), "f32", model) == expected
     assert chosen_type("Q4_0", "blk.1.attn_q.weight", (64, 72), "f32", model) == "f16"
 
@@ -144,6 +162,8 @@ def test_overrides_dry_run_and_refusals(source: Path, tmp_path: Path, capsys: py
         ([str(tmp_path / "none.gguf"), "Q8_0"], "none.gguf"),
         ([str(source), str(tmp_path / "r.gguf"), "Q8_0", "--tensor-type", "(=q8_0"], "regular expression"),
         ([str(source), str(tmp_path / "r.gguf"), "Q8_0", "--tensor-type", "a=q9"], "unknown tensor type"),
+        ([str(source), str(tmp_path / "r.gguf"), "Q8_0", "--output-tensor-type", "iq3_s"], "does not write"),
+        ([str(source), str(tmp_path / "r.gguf"), "IQ2_XXS"], "IQ2_XXS is a type that spectralkv reads"),
     ):
         assert main(args) == 1
         assert words in capsys.readouterr().err

@@ -39,6 +39,8 @@ inline std::vector<std::uint8_t> random_rows(const Format& format, std::int64_t 
   if (std::strcmp(format.name, "bf16") == 0)
     for (std::size_t i = 1; i < data.size(); i += 2)
       data[i] = static_cast<std::uint8_t>((data[i] & 0x80u) | 0x3fu);
+  if (std::strcmp(format.name, "mxfp4") == 0)  // exponents of a byte in front of each block of 17
+    for (std::size_t i = 0; i < data.size(); i += 17) data[i] = static_cast<std::uint8_t>(112 + data[i] % 16);
   return data;
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <deque>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "cuda/weights/dequantise.cuh"
 #include "formats/encode.h"
 #include "formats/formats.h"
+#include "support/random_rows.h"
 
 namespace spectralkv {
 namespace {
@@ -32,8 +34,14 @@ struct Weights {
     for (std::size_t i = 0; i < values.size(); ++i)
       values[i] = static_cast<float>(random_normal(seed, i)) * (i % 7 == 0 ? 0.3f : 0.05f);
     const auto at = static_cast<std::size_t>(type);
-    for (std::int64_t r = 0; r < rows; ++r)
-      kEncode[at](values.data() + r * cols, bytes.data() + r * view.row_bytes(), cols);
+    if (kEncode[at] != nullptr) {
+      const std::vector<float> weights(static_cast<std::size_t>(cols), 1.0f);
+      for (std::int64_t r = 0; r < rows; ++r)
+        kEncode[at](values.data() + r * cols, weights.data(), bytes.data() + r * view.row_bytes(), cols);
+    } else {
+      const auto random = testing_support::random_rows(testing_support::kFormats[at], rows, cols, seed);
+      std::memcpy(bytes.data(), random.data(), bytes.size());
+    }
     view.data = bytes.data();
     for (std::int64_t r = 0; r < rows; ++r) kDecode[at](view.row(r), values.data() + r * cols, cols);
   }

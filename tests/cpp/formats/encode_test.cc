@@ -23,7 +23,8 @@ struct Type {
   double gaussian;  // most squared error, relative to the variance, that a standard normal may have
 };
 
-// What each type may lose of a standard normal (Type::gaussian). A type without a line fails a test.
+// What each type may lose of a standard normal (Type::gaussian). A type with an encoder and without a line
+// fails a test.
 // clang-format off
 const std::map<std::string, double> kGaussian = {
     {"f32", 0},
@@ -39,13 +40,18 @@ const std::map<std::string, double> kGaussian = {
     {"q4_0", 7.1e-3},
     {"q3_k", 2.2e-2},
     {"q2_k", 7.2e-2},
+    {"iq4_nl", 6.0e-3},
+    {"iq4_xs", 6.0e-3},
 };
 // clang-format on
 
+// Those that have an encoder.
 std::vector<Type> types() {
   std::vector<Type> all;
-#define X(name, id, values, bytes, ...) \
-  all.push_back({#name, static_cast<int>(all.size()), values, bytes, -1});
+  int index = 0;
+#define X(name, id, values, bytes, ...)                                            \
+  if (kEncode[index] != nullptr) all.push_back({#name, index, values, bytes, -1}); \
+  ++index;
 #include "formats/list.def"
 #undef X
   for (Type& type : all)
@@ -56,7 +62,8 @@ std::vector<Type> types() {
 std::vector<float> round_trip(const Type& type, const std::vector<float>& in) {
   const auto n = static_cast<std::int64_t>(in.size());
   std::vector<std::uint8_t> row(static_cast<std::size_t>(n / type.values * type.bytes));
-  kEncode[type.index](in.data(), row.data(), n);
+  const std::vector<float> weights(in.size(), 1.0f);
+  kEncode[type.index](in.data(), weights.data(), row.data(), n);
   std::vector<float> out(in.size(), NAN);
   kDecode[type.index](row.data(), out.data(), n);
   return out;
@@ -92,7 +99,7 @@ TEST(Encode, F16RoundsLikeTheConversion) {
     in.push_back(skv_bits_to_f32(bits | 0x80000000u));
   }
   std::vector<std::uint16_t> out(in.size());
-  encode_f16(in.data(), out.data(), static_cast<std::int64_t>(in.size()));
+  encode_f16(in.data(), nullptr, out.data(), static_cast<std::int64_t>(in.size()));
   for (std::size_t i = 0; i < in.size(); ++i) ASSERT_EQ(out[i], skv_f32_to_f16(in[i])) << in[i];
 }
 
@@ -128,13 +135,13 @@ TEST(Encode, OddBlocksStayFiniteAndNear) {
 }
 
 TEST(Encode, FewLevelsLoseLittle) {
-  // Values on a grid that every quantised type can represent: codes of one scale, the ends of the range among
-  // them.
+  // Values on a grid that every type with even steps can represent: codes of one scale, the ends of the range
+  // among them. Levels of a table come near: iq4_nl has 1 in place of 0 of 127.
   for (const Type& type : types()) {
     std::vector<float> in(256);
     for (std::size_t i = 0; i < in.size(); ++i)
       in[i] = 0.25f * static_cast<float>(static_cast<int>(i % 4) - 2);
-    EXPECT_LE(squared_error(in, round_trip(type, in)), 4e-5) << type.name;
+    EXPECT_LE(squared_error(in, round_trip(type, in)), 7e-5) << type.name;
   }
 }
 

@@ -181,9 +181,8 @@ TEST(HostileGguf, Names) {
 
 TEST(HostileGguf, WeightTypes) {
   const std::vector<std::pair<std::uint32_t, std::string>> types = {
-      {4, "Q4_2"},    {9, "Q8_1"},   {15, "Q8_K"},     {16, "IQ2_XXS"}, {20, "IQ4_NL"},
-      {23, "IQ4_XS"}, {24, "I8"},    {28, "F64"},      {29, "IQ1_M"},   {34, "TQ1_0"},
-      {35, "TQ2_0"},  {39, "MXFP4"}, {1000, "unknown"}};
+      {4, "Q4_2"},      {9, "Q8_1"},        {15, "Q8_K"},  {24, "I8"},       {28, "F64"},
+      {31, "Q4_0_4_4"}, {36, "IQ4_NL_4_4"}, {40, "NVFP4"}, {1000, "unknown"}};
   for (const auto& [id, name] : types)
     expect_error(with_tensor({"blk.0.w", {256}, id, std::string(1024, 'x'), {}, {}}),
                  {"tensor 'blk.0.w'", "weight type " + std::to_string(id), name, "not supported", "q4_1"});
@@ -259,29 +258,47 @@ bool survives(std::string_view bytes) {
   }
 }
 
-TEST(HostileGguf, EveryTruncation) {
-  const std::string whole = tiny();
-  const Gguf right = read(whole);
-  ASSERT_TRUE(survives(whole));
-  // The last tensor is followed by padding, which a file may lack.
-  const auto needed = static_cast<std::size_t>(right.tensors()[1].data + right.tensors()[1].bytes -
-                                               reinterpret_cast<const std::byte*>(whole.data()));
-  ASSERT_LT(needed, whole.size());
-  for (std::size_t n = 0; n < whole.size(); ++n)
-    EXPECT_EQ(survives(std::string_view(whole).substr(0, n)), n >= needed) << n << " bytes";
+// One with a tensor of every weight type.
+std::string of_every_type() {
+  GgufBuilder builder;
+  builder.str("general.architecture", "llama");
+  for (const DTypeInfo& info : all_dtypes()) {
+    const auto bytes = static_cast<std::size_t>(2 * info.row_bytes(info.block_values));
+    builder.tensor({std::string(info.name),
+                    {static_cast<std::uint64_t>(info.block_values), 2},
+                    info.gguf_id,
+                    std::string(bytes, 'w'),
+                    {},
+                    {}});
+  }
+  return builder.build();
 }
 
-TEST(HostileGguf, RandomMutations) {
+TEST(HostileGguf, EveryTruncation) {
+  for (const std::string& whole : {tiny(), of_every_type()}) {
+    const Gguf right = read(whole);
+    ASSERT_TRUE(survives(whole));
+    // The last tensor is followed by padding, which a file may lack.
+    const GgufTensor& last = right.tensors().back();
+    const auto needed =
+        static_cast<std::size_t>(last.data + last.bytes - reinterpret_cast<const std::byte*>(whole.data()));
+    ASSERT_LT(needed, whole.size());
+    for (std::size_t n = 0; n < whole.size(); ++n)
+      EXPECT_EQ(survives(std::string_view(whole).substr(0, n)), n >= needed) << n << " bytes";
+  }
+}
+
+// What part of 5000 mutants is accepted: up to four edits each, in the first `within` bytes.
+double accepted_mutants(const std::string& whole, std::size_t within) {
   constexpr std::uint64_t kSeed = 20240607;
   constexpr int kMutants = 5000;
-  const std::string whole = tiny();
   std::uint64_t counter = 0;
   const auto random = [&](std::uint64_t below) { return random_bits(kSeed, counter++) % below; };
   int accepted = 0;
   for (int i = 0; i < kMutants; ++i) {
     std::string mutant = whole;
     for (std::uint64_t edits = 1 + random(4); edits > 0 && !mutant.empty(); --edits) {
-      const std::size_t at = random(mutant.size());
+      const std::size_t at = random(std::min(mutant.size(), within));
       switch (random(5)) {
         case 0:  // another byte
           mutant[at] = static_cast<char>(random(256));
@@ -306,8 +323,18 @@ TEST(HostileGguf, RandomMutations) {
     }
     accepted += survives(mutant) ? 1 : 0;
   }
-  EXPECT_GT(accepted, 0);
-  EXPECT_LT(accepted, kMutants / 2);
+  return static_cast<double>(accepted) / kMutants;
+}
+
+TEST(HostileGguf, RandomMutations) {
+  const std::string whole = tiny(), types = of_every_type();
+  const double share = accepted_mutants(whole, whole.size());
+  EXPECT_GT(share, 0);
+  EXPECT_LT(share, 0.5);
+  const Gguf right = read(types);
+  const auto head =
+      static_cast<std::size_t>(right.tensors()[0].data - reinterpret_cast<const std::byte*>(types.data()));
+  EXPECT_GT(accepted_mutants(types, head), 0);
 }
 
 }  // namespace

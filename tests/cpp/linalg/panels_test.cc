@@ -115,8 +115,9 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
               const auto at = static_cast<std::size_t>(c), g = static_cast<std::size_t>(c / form.group);
               const double value = quantized.value(t, n, c), s = std::fabs(static_cast<double>(scale[g]));
               sum += static_cast<double>(exact[at]) * value;
+              const int code = form.has_levels ? form.levels[codes[at]] + form.offset : codes[at];
               size += std::fabs(value) *
-                      (s * codes[at] +
+                      (s * code +
                        (form.has_minimum ? std::fabs(static_cast<double>(minimum[g])) : s * form.offset));
             }
             // Scales and minimums in f16, and two fused additions a group besides their products.
