@@ -19,19 +19,19 @@ template <int members, int digits, int base, bool even, int words>
 SKV_HD constexpr skv_grid<members> skv_make_grid(const uint64_t (&bitmap)[words]) {
   skv_grid<members> grid{};
   constexpr int width = 16 / digits;
-  int digit[digits] = {}, found = 0;
+  int current[digits] = {}, found = 0;
   for (int bit = 0; found < members;) {
     int sum = 0;
-    for (int k = 0; k < digits; ++k) sum += digit[k];
+    for (int k = 0; k < digits; ++k) sum += current[k];
     if (!even || sum % 2 == 0) {
       if (bitmap[bit / 64] >> bit % 64 & 1) {
         unsigned packed = 0;
-        for (int k = 0; k < digits; ++k) packed |= (unsigned)digit[k] << (width * k);
+        for (int k = 0; k < digits; ++k) packed |= (unsigned)current[k] << (width * k);
         grid.places[found++] = (uint16_t)packed;
       }
       ++bit;
     }
-    for (int k = 0; k < digits && ++digit[k] == base; ++k) digit[k] = 0;
+    for (int k = 0; k < digits && ++current[k] == base; ++k) current[k] = 0;
   }
   return grid;
 }
