@@ -33,7 +33,7 @@ const CommandRow* find_command(const std::string& name) {
 
 std::string general_help(const CliHooks& hooks) {
   std::string out = "usage: " + hooks.program + " COMMAND [OPTIONS]\n\n";
-  out += "Runs Llama, Mistral and Qwen2 models from GGUF files with a compressed KV cache.\n\ncommands:\n";
+  out += "Runs models of the Llama kind from GGUF files with a compressed KV cache.\n\ncommands:\n";
   const auto line = [&](std::string name, const std::string& summary) {
     name.resize(std::max<std::size_t>(name.size() + 2, 14), ' ');
     out += "  " + name + summary + "\n";

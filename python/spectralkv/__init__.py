@@ -1,4 +1,4 @@
-"""Runs Llama, Mistral and Qwen2 GGUF models with a compressed KV cache."""
+"""Runs GGUF models of the Llama kind with a compressed KV cache."""
 
 from typing import TYPE_CHECKING, Any
 

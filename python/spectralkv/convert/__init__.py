@@ -1,4 +1,4 @@
-"""Turns Llama, Mistral and Qwen2 checkpoints, of Hugging Face or of Mistral, into GGUF files."""
+"""Turns checkpoints of the Llama kind, of Hugging Face or of Mistral, into GGUF files."""
 
 from spectralkv.convert.conversion import ConvertOptions, Plan, convert, plan_conversion
 from spectralkv.convert.errors import ConvertError
