@@ -4,7 +4,7 @@
 #pragma once
 
 #include "backend/route.h"
-#include "cuda/ops/reduce.cuh"
+#include "cuda/device/reduce.cuh"
 #include "cuda/weights/dequantise.cuh"
 
 namespace spectralkv::cuda {
@@ -30,7 +30,7 @@ __device__ __forceinline__ void expert_row(const ExpertGemv& a, const Sum& sum) 
   const std::int64_t row = blockIdx.x % blocks * kExpertWarps + threadIdx.x / 32;
   const int e = a.routes[slot].expert - a.first;
   if (e < 0 || e >= a.count || row >= rows) return;  // whole warps
-  const float total = warp_sum(sum(a.w[e], row, a.x + slot / a.share * a.w[0].cols));
+  const float total = device::warp_sum(sum(a.w[e], row, a.x + slot / a.share * a.w[0].cols));
   if (threadIdx.x % 32 == 0) a.y[slot * rows + row] = total;
 }
 
