@@ -195,17 +195,17 @@ std::string as_text(const Gguf& file, const FileFacts& facts, bool with_tensors)
   if (!facts.checked.empty()) out += "\ncheck: " + facts.checked + "\n";
   out += concat("\nmetadata (", file.metadata().size(), " entries):\n");
   std::size_t key_width = 0;
-  for (const auto& entry : file.metadata()) key_width = std::max(key_width, entry.key.size());
+  for (const auto& entry : file.metadata()) key_width = std::max(key_width, printable(entry.key).size());
   key_width = std::min<std::size_t>(key_width, 44);
   for (const auto& entry : file.metadata())
-    out += "  " + column(entry.key, key_width) + column(entry.type_name, 8) +
+    out += "  " + column(printable(entry.key), key_width) + column(entry.type_name, 8) +
            std::visit(ValueText{}, entry.value) + "\n";
   if (!with_tensors) return out;
   std::size_t name_width = 0;
-  for (const auto& tensor : file.tensors()) name_width = std::max(name_width, tensor.name.size());
+  for (const auto& tensor : file.tensors()) name_width = std::max(name_width, printable(tensor.name).size());
   out += "\ntensors (row length first):\n";
   for (const auto& tensor : file.tensors())
-    out += "  " + column(tensor.name, name_width) + column(std::string(tensor.type_name()), 5) +
+    out += "  " + column(printable(tensor.name), name_width) + column(std::string(tensor.type_name()), 5) +
            column(dims_text(tensor), 16) + human_bytes(tensor.bytes) + "\n";
   return out;
 }

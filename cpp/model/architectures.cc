@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "gguf/cursor.h"
 
 namespace spectralkv {
 namespace arch {
@@ -30,7 +31,7 @@ const Architecture& architecture_of(const Gguf& file) {
   std::string known;
   for (const Architecture* row : kTable)
     known += concat(known.empty() ? "" : ", ", row->name, " (", row->models, " models)");
-  fail(ErrorKind::value, "model", "'", file.path(), "': architecture '", name,
+  fail(ErrorKind::value, "model", "'", file.path(), "': architecture '", printable(name),
        "' is not supported; supported: ", known);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "gguf/cursor.h"
 #include "model/architectures.h"
 
 namespace spectralkv {
@@ -44,7 +45,8 @@ RopeConfig read_rope(const Gguf& file, const std::string& prefix, std::int64_t h
   check(rope.factor > 0 && rope.factor < 1e6, "model", "'", file.path(), "': RoPE scaling factor ",
         rope.factor, " is out of range");
   if (type == "none" || type.empty()) return rope;
-  check(type == "linear" || type == "yarn", "model", "'", file.path(), "': RoPE scaling type '", type,
+  check(type == "linear" || type == "yarn", "model", "'", file.path(), "': RoPE scaling type '",
+        printable(type),
         "' is not supported; there are none, linear, yarn (and llama3 through the tensor rope_freqs.weight)");
   rope.scaling = type == "linear" ? RopeScaling::linear : RopeScaling::yarn;
   if (rope.scaling == RopeScaling::yarn) {

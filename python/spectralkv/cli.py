@@ -77,7 +77,7 @@ def _eval_main(args: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-    "convert": (_convert_main, "turn a Llama, Mistral or Qwen2 checkpoint into a GGUF file"),
+    "convert": (_convert_main, "turn a checkpoint of Hugging Face or Mistral into a GGUF file"),
     "quantize": (_quantize_main, "write a GGUF file with its weights in another type"),
     "eval": (_eval_main, "judge cache types by what a model still can do: retrieval"),
     "pull": (_pull_main, PULL_HELP),

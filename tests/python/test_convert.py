@@ -11,6 +11,7 @@ import pytest
 from reference import hf_llama, llama
 from support.hf_checkpoint import (
     HfModel,
+    edit_json,
     from_stored,
     hf_config,
     hf_tensors,
@@ -200,6 +201,15 @@ def test_the_text_model_of_a_multimodal_checkpoint(name: str, prefix: str, tmp_p
     write_json(folder / "config.json", outer | {"text_config": text | {"model_type": "whisper"}})
     with pytest.raises(ConvertError, match=f"architecture {wrapper} of whisper is not supported"):
         convert(folder, tmp_path / "other.gguf", QUIET)
+
+
+def test_smollm3_is_tied_unless_it_says_otherwise(tmp_path: Path) -> None:
+    """transformers leaves tie_word_embeddings out of config.json where it is true, SmolLM3's default."""
+    folder = write_hf(tmp_path / "model", HfModel(architecture="SmolLM3ForCausalLM", n_layers=4, tied=True))
+    [said] = convert(folder, tmp_path / "said.gguf", QUIET)
+    edit_json(folder / "config.json", tie_word_embeddings=...)
+    [silent] = convert(folder, tmp_path / "silent.gguf", QUIET)
+    assert said.read_bytes() == silent.read_bytes()
 
 
 def test_the_window_matters(tmp_path: Path) -> None:

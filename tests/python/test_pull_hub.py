@@ -214,6 +214,8 @@ def test_nothing_is_asked_at_import(hub: Hub) -> None:
         (["a-IQ4_XS.gguf"], "Q4_XS", "error: has no file of Q4_XS; it has a-IQ4_XS.gguf"),
         (["a-Q8_0.gguf", "a-F16.gguf"], "", "error: has no Q4_K_M and several others; it has a-F16.gguf, a-Q8_0.gguf"),
         (["README.md", "model.safetensors"], "", "error: holds no GGUF model"),
+        (["a.Q4_K_M.gguf", "a.mmproj-f16.gguf"], "f16", "error: has no file of f16; it has a.Q4_K_M.gguf"),
+        (["a.gguf", "a.imatrix.gguf", "a-MMPROJ.gguf"], "", "a.gguf"),
     ],
 )
 def test_quants(names: list[str], quant: str, expected: str | None) -> None:

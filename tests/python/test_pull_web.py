@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import file_server
 from support.file_server import Served, Server, serving
 from support.tiny_model import write_tiny_model
 
@@ -62,6 +63,30 @@ def test_once(server: Server, model: bytes, tmp_path: Path) -> None:
     server.files["/b/m.gguf"] = Served(model)
     other = pull(server.url("/b/m.gguf"))
     assert other != path and Path(other).name == "m.gguf"
+
+
+def test_what_was_there_stays(server: Server, model: bytes, tmp_path: Path) -> None:
+    """A file that is fetched anew and turns out to be damaged does not take the place of the one before."""
+    server.files["/m.gguf"] = Served(model)
+    path = Path(pull(server.url("/m.gguf")))
+    server.files["/m.gguf"] = Served(model[:-1000])
+    with pytest.raises(PullError, match="is not whole, or damaged"):
+        pull(server.url("/m.gguf"), force=True)
+    assert path.read_bytes() == model and left(tmp_path) == ["m.gguf"]
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"zz"])
+def test_chunks_of_no_size(size: bytes, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """http.client takes the length of a chunk as the server says it."""
+    server.files["/m.gguf"] = Served(b"GGUF" * 1000, chunked=True)
+
+    def send(handler: Any, data: bytes, file: Served) -> None:
+        handler.wfile.write(size + b"\r\n" + data)
+
+    monkeypatch.setattr(file_server._Handler, "_send", send)
+    with pytest.raises(PullError, match="the connection broke"):
+        pull(server.url("/m.gguf"))
+    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("chunked", [False, True])

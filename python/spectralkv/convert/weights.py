@@ -42,8 +42,7 @@ class Part:
 def find_parts(tensors: dict[str, TensorEntry], shape: Shape, family: Family) -> list[Part]:
     """Every tensor of the model, in GGUF's usual order. ConvertError names a missing, unknown or misshapen one."""
     if family.multimodal:
-        text = {name: entry for name, entry in tensors.items() if not IMAGES.fullmatch(name)}
-        tensors = {name.replace("language_model.", "", 1): entry for name, entry in text.items()}
+        tensors = _of_the_text(tensors)
     parts = list(_walk(tensors, shape, family))
     used = {entry.name for part in parts for entry in part.entries}
     ignored = {f"{family.tensors.head}.weight"} if shape.tied else set()
@@ -59,6 +58,18 @@ def find_parts(tensors: dict[str, TensorEntry], shape: Shape, family: Family) ->
             f"{shape.n_layers} layers"
         )
     return parts
+
+
+def _of_the_text(tensors: dict[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """The tensors of a multimodal model's text model, by the names that they have where it stands alone."""
+    text: dict[str, TensorEntry] = {}
+    for name, entry in tensors.items():
+        if IMAGES.fullmatch(name):
+            continue
+        other = text.setdefault(name.replace("language_model.", "", 1), entry)
+        if other is not entry:
+            raise ConvertError(f"{entry.file.path}: '{other.name}' and '{name}' would be one tensor of the text model")
+    return text
 
 
 def _walk(tensors: dict[str, TensorEntry], shape: Shape, family: Family) -> Iterator[Part]:

@@ -48,7 +48,7 @@ def main(args: Sequence[str]) -> int:
 
             print(fetch_reference(options.hf_repo, options.hf_file, options.force))
         else:
-            print(pull(options.what or "demo", options.force))
+            print(pull("demo" if options.what is None else options.what, options.force))
     except PullError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

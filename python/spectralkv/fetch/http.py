@@ -137,10 +137,11 @@ def ask(url: str, start: int, validator: str) -> Answer:
             if error.code == 416:
                 found = re.fullmatch(r"bytes \*/([0-9]{1,40})", error.headers.get("Content-Range") or "")
                 raise BadRange(int(found[1]) if found else None) from error
+            said = "".join(letter if letter.isprintable() else "?" for letter in str(error.reason))  # for terminals
             if error.code in PASSING:
-                raise Interrupted(f"the server answers {error.code} {error.reason}") from error
+                raise Interrupted(f"the server answers {error.code} {said}") from error
             hint = "; it asks for an account" if error.code in (401, 403) else ""
-            raise PullError(f"[pull] {shown(url)}: the server answers {error.code} {error.reason}{hint}") from error
+            raise PullError(f"[pull] {shown(url)}: the server answers {error.code} {said}{hint}") from error
     except urllib.error.URLError as error:
         raise Interrupted(str(error.reason)) from error
     except (http.client.HTTPException, OSError, ValueError) as error:

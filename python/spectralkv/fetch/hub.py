@@ -47,6 +47,8 @@ def fetch_pattern(
     """Llama.from_pretrained's file: the one that the pattern (as fnmatch has it) finds, and more files beside it."""
     if not REPO.fullmatch(repo) or ".." in repo:
         raise PullError(f"[pull] {repo!r} names no repository, expected OWNER/NAME")
+    if isinstance(additional, str):
+        raise TypeError(f"[pull] additional_files is a list of patterns, found {additional!r}")
     more = list(additional)
 
     def choose(names: list[str]) -> str:
@@ -64,7 +66,7 @@ def is_safe(name: str) -> bool:
 def _models(names: Iterable[str]) -> list[str]:
     """The models among a repository's files, a split one by its first part; no projectors of images, no statistics."""
     found = {part_names(name)[0] for name in names if name.endswith(".gguf")}
-    return sorted(n for n in found if not re.match(r"(?i)mmproj|imatrix", n.rpartition("/")[2]))
+    return sorted(n for n in found if not re.search(r"(?i)mmproj|imatrix", n.rpartition("/")[2]))
 
 
 def _list(names: list[str]) -> str:
@@ -137,7 +139,7 @@ def _listing(hub: Any, repo: str, cache_dir: str | None) -> tuple[Listing, Path 
         return {path.relative_to(kept).as_posix(): "" for path in kept.rglob("*") if path.is_file()}, kept
     listing: Listing = {}
     for file in info.siblings or []:
-        if is_safe(file.rfilename):
+        if isinstance(file.rfilename, str) and is_safe(file.rfilename):
             listing[file.rfilename] = getattr(file.lfs, "sha256", None) or ""
     return listing, None
 
@@ -160,7 +162,12 @@ def fetch_from_hub(
         raise PullError(f"[pull] {repo}: {missing[0]} is missing of the {len(chosen)} parts")
     if kept is not None:
         return str(kept / chosen[0])
-    beside = [name for pattern in more for name in listing if fnmatch.fnmatchcase(name, pattern) and name not in chosen]
+    beside: list[str] = []
+    for pattern in more:
+        found = fnmatch.filter(listing, pattern)
+        if not found:
+            raise PullError(f"[pull] the repository {repo} has no file {pattern!r}")
+        beside += [name for name in found if name not in chosen]
     paths = [_fetch_one(hub, repo, name, listing[name], force, local_dir, cache_dir) for name in [*chosen, *beside]]
     return paths[0]
 

@@ -22,7 +22,12 @@ SPLIT = re.compile(r"-([0-9]{5})-of-([0-9]{5})\.gguf$")
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/spectralkv, by default ~/.cache/spectralkv; a relative XDG path does not count."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "spectralkv"
+    if os.path.isabs(base):
+        return Path(base) / "spectralkv"
+    try:
+        return Path.home() / ".cache" / "spectralkv"
+    except RuntimeError as error:  # a user without a name and without $HOME
+        raise PullError(f"[pull] no folder for models: {error} Set XDG_CACHE_HOME") from error
 
 
 def part_of(path: Path) -> Path:

@@ -51,8 +51,8 @@ def fetch_url(url: str, force: bool) -> str:
         with locked(folder / "pull.lock", paths[0].name) as waited:
             wanted = [(a, p) for a, p in zip(addresses, paths, strict=True) if (force and not waited) or not p.exists()]
             for address, path in wanted:
-                _fetch(address, path)
-            if wanted:
+                _fetch(address, path, alone=len(paths) == 1)
+            if wanted and len(paths) > 1:  # parts are found by their names
                 _check_whole(paths, url)
     return str(paths[0])
 
@@ -108,8 +108,9 @@ class Partial:
     def take_head(self, answer: Answer) -> None:
         """Keeps what the server says; a new version of the file begins anew."""
         if answer.start > 0:
+            # What the answer leaves out is as it was: a server that knows If-Range gives a rest of that version alone.
             size, sha256 = answer.size or self.size, answer.sha256 or self.sha256
-            if (answer.validator, size, sha256) != (self.validator, self.size, self.sha256):
+            if (answer.validator or self.validator, size, sha256) != (self.validator, self.size, self.sha256):
                 self.clear()
                 raise Interrupted("the file has changed on the server")
             return
@@ -151,15 +152,22 @@ class Partial:
 
 
 def receive(answer: Answer, most: int, whole: bool) -> bytes:
-    """The next bytes; nothing at the end. whole: all of them, unless the file ends."""
+    """The next bytes; nothing at the end. whole: all of them, unless the file ends. By read1 alone: read takes the
+    length of a chunk from the server, be it below 0, and would keep all of it in memory."""
+    data = b""
     try:
-        return answer.body.read(most) if whole else answer.body.read1(most)
-    except (http.client.HTTPException, OSError) as error:
+        while len(data) < most and (piece := answer.body.read1(most - len(data))):
+            data += piece[: most - len(data)]
+            if not whole:
+                break
+    except (http.client.HTTPException, OSError, ValueError) as error:
         raise Interrupted(f"the connection broke: {error}") from error
+    return data
 
 
-def _fetch(url: str, path: Path) -> None:
-    """One file, with as many tries as bring something."""
+def _fetch(url: str, path: Path, alone: bool) -> None:
+    """One file, with as many tries as bring something. alone: it is no part of a split model, and is checked before it
+    takes the place of what is there."""
     part = Partial(path, url)
     print(f"fetching {shown(url)}{f' from byte {part.start} on' if part.start else ''}", file=sys.stderr, flush=True)
     vain = 0
@@ -171,10 +179,13 @@ def _fetch(url: str, path: Path) -> None:
         except Interrupted as error:
             vain = 0 if part.length > before else vain + 1
             if vain == TRIES:
-                raise PullError(f"[pull] {shown(url)}: {error}{KEPT if part.start else ''}") from error
+                kept = KEPT if part.start else ""
+                if not kept:
+                    part.clear()
+                raise PullError(f"[pull] {shown(url)}: {error}{kept}") from error
             time.sleep(PAUSE * 2**vain)
         except PullError:
-            if part.length < len(MAGIC):
+            if part.length < len(MAGIC) or not part.validator:
                 part.clear()
             raise
     else:
@@ -183,6 +194,12 @@ def _fetch(url: str, path: Path) -> None:
         expected = part.sha256
         part.clear()
         raise PullError(f"[pull] {shown(url)}: the file has SHA-256 {found}, the site says {expected}")
+    if alone:
+        try:
+            _check_whole([part.path], url)
+        except PullError:
+            part.clear()
+            raise
     finish(part.path, path)
     part.note.unlink(missing_ok=True)
 
@@ -193,7 +210,7 @@ def _read_on(url: str, part: Partial) -> None:
     try:
         answer = ask(url, part.start, part.validator)
     except BadRange as error:
-        if error.size is not None and error.size == part.length:
+        if error.size is not None and error.size == part.length > 0:
             return  # it was whole
         part.clear()
         raise Interrupted("the file has changed on the server") from error
@@ -201,7 +218,7 @@ def _read_on(url: str, part: Partial) -> None:
         part.take_head(answer)
         if part.size is not None:
             need_space(part.path.parent, part.size - part.length)
-        with storing(part.path.parent, KEPT):
+        with storing(part.path.parent, KEPT if part.validator else ""):
             part.read(answer)
 
 

@@ -37,4 +37,5 @@ def family_of(config: dict[str, Any], path: Path, consolidated: bool) -> Family:
         if name in family.checkpoints:
             return family
     known = ", ".join(name for family in FAMILIES for name in family.checkpoints)
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
     raise ConvertError(f"{path}: architecture {name} is not supported; supported: {known}")

@@ -18,7 +18,8 @@ def _read_config(config: dict[str, Any], path: Path) -> Shape:
     check_form(config, {"no_rope_layers": [int], "use_sliding_window": bool}, path)
     if config.get("use_sliding_window"):
         raise ConvertError(f"{path}: 'use_sliding_window' is set: a window of SmolLM3 is not supported")
-    shape = read_hf_config(config, path, no_window)
+    given = config.get("tie_word_embeddings")  # transformers leaves it out where it is true, which is the default
+    shape = read_hf_config(config | {"tie_word_embeddings": True if given is None else given}, path, no_window)
     period = Reader(config, path).size("no_rope_layer_interval", default=PERIOD)
     turned = [int(layer % PERIOD != PERIOD - 1) for layer in range(shape.n_layers)]
     given = config.get("no_rope_layers")  # 1 for layers with RoPE, whatever its name says
