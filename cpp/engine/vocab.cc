@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "tokenizer/pretokenizers.h"
+#include "tokenizer/spm.h"
 
 namespace spectralkv {
 namespace {
@@ -59,7 +60,11 @@ constexpr ControlTexts kControlTexts[] = {
 };
 
 void mark_control_tokens(const Gguf& file, Vocab& v) {
-  if (v.types.size() != v.tokens.size()) return;  // none, or a fault that the tokenizer names
+  if (v.types.empty())
+    for (const std::string& token : v.tokens)  // what the tokenizer takes them for where there are no types
+      v.types.push_back(v.model == "llama" && byte_of_token(token) >= 0 ? TokenType::byte
+                                                                        : TokenType::normal);
+  if (v.types.size() != v.tokens.size()) return;  // a fault that the tokenizer names
   std::vector<std::string_view> texts;
   for (const ControlTexts& group : kControlTexts) {
     const auto named = [&](std::string_view key) { return file.has(concat(kPrefix, key)); };

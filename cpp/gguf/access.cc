@@ -161,11 +161,14 @@ WeightView Gguf::weight(std::string_view name) const {
   return first_matrix(need_tensor(name, 2, "1 or 2"));
 }
 
-std::vector<WeightView> Gguf::matrices(std::string_view name) const {
+std::vector<WeightView> Gguf::matrices(std::string_view name, std::int64_t n, const char* of_what) const {
   const GgufTensor& tensor = need_tensor(name, 3, "1 to 3");
+  const std::int64_t found = tensor.dims.size() == 3 ? tensor.dims[2] : 1;
+  check(found == n, "gguf", "'", path_, "': tensor '", printable(name), "' has ", found,
+        " matrices, expected one for each of ", n, " ", of_what);
   WeightView view = first_matrix(tensor);
   std::vector<WeightView> views;
-  for (std::int64_t left = tensor.dims.size() == 3 ? tensor.dims[2] : 1; left > 0; --left) {
+  for (std::int64_t left = n; left > 0; --left) {
     views.push_back(view);
     view.data += view.bytes();
   }

@@ -84,8 +84,9 @@ class Gguf {
   // A tensor as a weight; throws when it is missing (naming it and the file), has more than 2 dimensions or a
   // type that we cannot read.
   WeightView weight(std::string_view name) const;
-  // The matrices of a tensor of up to 3 dimensions, each with the tensor's name.
-  std::vector<WeightView> matrices(std::string_view name) const;
+  // The n matrices of a tensor of up to 3 dimensions, one for each of_what ("experts"), each with the
+  // tensor's name; another number throws before anything is made of it.
+  std::vector<WeightView> matrices(std::string_view name, std::int64_t n, const char* of_what) const;
 
   // Lets the memory that holds a weight's pages go; they come back from the file when they are read again.
   void forget(const WeightView& w) const;

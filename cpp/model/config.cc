@@ -124,7 +124,6 @@ ModelConfig read_decoder(const Gguf& file, const std::string& prefix) {
   config.rms_eps = read_epsilon(file, prefix + "attention.layer_norm_rms_epsilon");
   config.rope = read_rope(file, prefix, config.head_dim);
   read_sliding_window(file, prefix, config);
-  config.attention_scale = read_factor(file, prefix + "attention.scale", 0);
   config.n_experts = file.get_int(prefix + "expert_count", 0, kMaxExperts, 0);
   config.n_experts_used = file.get_int(prefix + "expert_used_count", 0, config.n_experts, 0);
   check(config.n_experts == 0 || config.n_experts_used > 0, "model", "'", file.path(), "': '", prefix,

@@ -60,7 +60,7 @@ RopeConfig read_rope(const Gguf& file, const std::string& prefix, std::int64_t h
 void read_sliding_window(const Gguf& file, const std::string& prefix, ModelConfig& config);
 // A factor that a file may leave out, or give as 0 for none; `none` then.
 double read_factor(const Gguf& file, const std::string& key, double none);
-// All of these, as Llama has them, and the scale of attention; experts are refused.
+// All of these, as Llama has them; experts are refused.
 ModelConfig read_dense_decoder(const Gguf& file, const std::string& prefix);
 // The same with experts, where the file has them.
 ModelConfig read_decoder(const Gguf& file, const std::string& prefix);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "formats/formats.h"
+#include "gguf/cursor.h"
 
 namespace spectralkv {
 namespace {
@@ -50,7 +51,15 @@ WeightLoader::WeightLoader(const Gguf& file, const ModelConfig& config, Backend&
 WeightView WeightLoader::find(const std::string& tensor, std::string_view shape) const {
   WeightView w = file_.weight(tensor);
   shape_(w, shape);
+  known_.insert(tensor);
   return w;
+}
+
+void WeightLoader::refuse_others() const {
+  for (const GgufTensor& tensor : file_.tensors())
+    check(known_.count(tensor.name) > 0 || tensor.name == "rope_freqs.weight", "model", "'", file_.path(),
+          "': tensor '", printable(tensor.name), "' is not part of this kind of ", config_.arch, " model of ",
+          config_.n_layers, " layers: without it the model would compute something else");
 }
 
 WeightView WeightLoader::matrix(const std::string& name, std::string_view shape, Backend::Use use) const {
@@ -73,10 +82,8 @@ std::vector<WeightView> WeightLoader::experts(const std::string& name, std::stri
     for (const std::string& one : split) all.push_back(matrix(one, shape));
     return all;
   }
-  const std::vector<WeightView> found = file_.matrices(merged);
-  check(std::ssize(found) == config_.n_experts, "model", "'", file_.path(), "': tensor '", merged, "' has ",
-        found.size(), " matrices, expected one for each of ", config_.n_experts, " experts");
-  for (const WeightView& w : found) {
+  known_.insert(merged);
+  for (const WeightView& w : file_.matrices(merged, config_.n_experts, "experts")) {
     shape_(w, shape);
     all.push_back(uploaded(w, Backend::Use::matmul));
   }
@@ -170,6 +177,7 @@ Weights load_weights(const Gguf& file, const ModelConfig& config, Backend& backe
   for (std::int64_t l = 0; l < config.n_layers; ++l)
     weights.layers.push_back(load_layer(from, "blk." + std::to_string(l) + "."));
   weights.rope_factors = read_rope_factors(file, config);
+  from.refuse_others();
   weights.turned = from.take_turned();
   return weights;
 }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -64,6 +66,9 @@ class WeightLoader {
   void require(const std::string& tensor) const;
   bool has(const std::string& tensor) const { return file_.find_tensor(tensor) != nullptr; }
 
+  // An error where the file has a tensor that nothing has asked for: what it means to the model is not known.
+  void refuse_others() const;
+
   // What views of turned rows point into, where the backend computes with the host's memory.
   std::vector<Buffer<std::byte>> take_turned() { return std::move(turned_); }
 
@@ -78,6 +83,7 @@ class WeightLoader {
   Backend& backend_;
   ShapeCheck shape_;
   std::vector<Buffer<std::byte>> turned_;
+  mutable std::set<std::string, std::less<>> known_;  // tensors that were asked for
 };
 
 // Which rows of a head of q and k the file has for RoPE to turn together (WeightLoader::linear_of_halves).

@@ -44,14 +44,15 @@ def llama_cpp_tokens(
         ]
 
 
-def write_byte_level(path: Path, pre: str | None, bos: bool = True, **flags: bool) -> Path:
+def write_byte_level(path: Path, pre: str | None, bos: bool = True, typed: bool = True, **flags: bool) -> Path:
     tokens, types, merges = byte_level_vocabulary()
     writer = GGUFWriter(path, "llama")
     writer.add_tokenizer_model("gpt2")
     if pre is not None:
         writer.add_tokenizer_pre(pre)
     writer.add_token_list([token.encode() for token in tokens])
-    writer.add_token_types(types)
+    if typed:
+        writer.add_token_types(types)
     writer.add_token_merges([" ".join(merge) for merge in merges])
     if bos:
         writer.add_bos_token_id(tokens.index("<|start|>"))
@@ -117,8 +118,9 @@ def test_what_byte_level_files_leave_open(llama_cpp_python: str, tmp_path: Path)
         write_byte_level(tmp_path / "not_bos.gguf", "llama-bpe", add_bos_token=False),
         write_byte_level(tmp_path / "eos.gguf", "tekken", add_eos_token=True),
         write_byte_level(tmp_path / "sep.gguf", "gpt-2", add_sep_token=True),
+        write_byte_level(tmp_path / "untyped.gguf", "gpt-2", typed=False),
     ]
-    given = list(texts("open", 200))
+    given = [*texts("open", 200), "a<|end|> <|start|>b"]
     for path, expected in zip(paths, llama_cpp_tokens(llama_cpp_python, paths, given, tmp_path), strict=True):
         check_same(path, given, expected)
     for path in paths:
@@ -133,7 +135,7 @@ def test_names_that_nobody_knows(llama_cpp_python: str, tmp_path: Path) -> None:
         _core.Tokenizer.from_file(path)
 
 
-def write_scored(path: Path, named: bool, **flags: bool) -> Path:
+def write_scored(path: Path, named: bool, typed: bool = True, **flags: bool) -> Path:
     """A SentencePiece-like vocabulary: bytes, characters and parts of words with scores."""
     rng = random.Random(5)
     words = " ".join(corpus()).replace("\n", " ").replace(" ", " \u2581").split()
@@ -144,7 +146,8 @@ def write_scored(path: Path, named: bool, **flags: bool) -> Path:
     writer.add_tokenizer_model("llama")
     writer.add_token_list([token.encode() for token in tokens])
     writer.add_token_scores([-rng.choice(range(1000)) for _ in tokens])
-    writer.add_token_types([UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * (len(tokens) - 259)])
+    if typed:
+        writer.add_token_types([UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * (len(tokens) - 259)])
     if named:
         writer.add_bos_token_id(2)
         writer.add_eos_token_id(1)
@@ -155,6 +158,7 @@ def write_scored(path: Path, named: bool, **flags: bool) -> Path:
 def test_what_scored_files_leave_open(llama_cpp_python: str, tmp_path: Path) -> None:
     paths = [
         write_scored(tmp_path / "nothing.gguf", False),
+        write_scored(tmp_path / "untyped.gguf", False, typed=False),
         write_scored(tmp_path / "named.gguf", True, add_eos_token=True),
         write_scored(tmp_path / "no_bos.gguf", False, add_bos_token=False, add_space_prefix=False),
     ]

@@ -11,6 +11,7 @@ ModelConfig read_config(const Gguf& file, const std::string& prefix) {
   ModelConfig config = read_dense_decoder(file, prefix);
   check(file.get_bool(prefix + "rope.scaling.finetuned", true), "model", "'", file.path(), "': '", prefix,
         "rope.scaling.finetuned' is false: attention without positions is not supported");
+  config.attention_scale = read_factor(file, prefix + "attention.scale", 0);
   config.embedding_scale = read_factor(file, prefix + "embedding_scale", 1);
   config.residual_scale = read_factor(file, prefix + "residual_scale", 1);
   config.logit_scale = file.get_float(prefix + "logit_scale");
