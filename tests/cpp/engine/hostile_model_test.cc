@@ -120,8 +120,9 @@ TEST_P(HostileModel, TensorsThatNothingReads) {
   for (const char* name : {"blk.0.attn_sub_norm.weight", "output_norm.bias", "blk.9.attn_q.weight", "more"}) {
     test::GgufBuilder spoiled = model_.builder();
     spoiled.f32_tensor(name, {16}, std::vector<float>(16, 1.0f));
-    EXPECT_NE(refusal(spoiled.build()).find(std::string("tensor '") + name + "' is not part of this kind of "),
-              std::string::npos);
+    EXPECT_NE(
+        refusal(spoiled.build()).find(std::string("tensor '") + name + "' is not part of this kind of "),
+        std::string::npos);
   }
 }
 
