@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ class Llama(Context):
         *,
         additional_files: Sequence[str] | None = None,
         local_dir: str | os.PathLike[str] | None = None,
+        local_dir_use_symlinks: bool | str = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> Llama:
@@ -49,10 +51,11 @@ class Llama(Context):
 
         filename: the file, or a pattern as fnmatch has it that finds one model, split or not ("*q8_0.gguf"); None:
         that of Q4_K_M, or else the only one. additional_files: patterns of files to fetch as well. local_dir,
-        cache_dir: where to, as huggingface_hub has them. options: those of Llama. PullError when the file cannot be
-        had."""
+        cache_dir: where to, as huggingface_hub has them; local_dir_use_symlinks means nothing, there are none any more.
+        options: those of Llama. PullError when the file cannot be had."""
         from spectralkv.fetch.hub import fetch_pattern
 
+        inspect.signature(cls).bind("", **options)  # a wrong one is told before anything is fetched
         path = fetch_pattern(
             repo_id,
             filename,

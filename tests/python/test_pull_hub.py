@@ -113,7 +113,10 @@ def test_commands_and_python(hub: Hub, model: bytes) -> None:
         "import sys; from spectralkv import Llama, PullError\n"
         "llama = Llama.from_pretrained(sys.argv[1], '*q4_k_m.gguf'.upper().replace('GGUF', 'gguf'), n_ctx=64)\n"
         "assert llama.n_ctx() == 64 and llama('hello', max_tokens=2)\n"
-        "assert Llama.from_pretrained(sys.argv[1], vocab_only=True, local_dir=sys.argv[2]).tokenize(b'hello')\n"
+        "assert Llama.from_pretrained(sys.argv[1], vocab_only=True, local_dir=sys.argv[2], "
+        "local_dir_use_symlinks=False).tokenize(b'hello')\n"
+        "try: Llama.from_pretrained('nobody/nothing', n_contexts=8)\n"
+        "except TypeError as error: assert 'n_contexts' in str(error)\n"
         "try: Llama.from_pretrained(sys.argv[1], 'none*')\n"
         "except PullError as error: print(error)"
     )
@@ -209,6 +212,10 @@ def test_nothing_is_asked_at_import(hub: Hub) -> None:
         (["a-q4_k_m.gguf", "a-UD-Q4_K_M.gguf", "mmproj-Q4_K_M.gguf"], "Q4_K_M", "a-q4_k_m.gguf"),
         (["a-Q4_K_M.gguf", "a-Q4_K_L.gguf"], "q4_k_l", "a-Q4_K_L.gguf"),
         (["BF16/a-BF16-00002-of-00002.gguf", "BF16/a-BF16-00001-of-00002.gguf"], "bf16", None),
+        (["a-Q4_K_M-imat.gguf", "a-Q4_K_M-v2.gguf"], "", "a-Q4_K_M-v2.gguf"),
+        (["a-Q4_K_M-v2.gguf", "a-long-name-Q4_K_M.gguf"], "q4_k_m", "a-long-name-Q4_K_M.gguf"),
+        (["Q4_K_M/a-00002-of-00002.gguf", "Q4_K_M/a-00001-of-00002.gguf"], "", "Q4_K_M/a-00001-of-00002.gguf"),
+        (["a-Q4_K_M.gguf"], "Q4_K", "error: has no file of Q4_K; it has a-Q4_K_M.gguf"),
         (["model.F16.gguf", "README.md"], "", "model.F16.gguf"),
         (["Q8_0.gguf", "x.gguf"], "Q8_0", "Q8_0.gguf"),
         (["a-IQ4_XS.gguf"], "Q4_XS", "error: has no file of Q4_XS; it has a-IQ4_XS.gguf"),

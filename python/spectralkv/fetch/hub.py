@@ -60,7 +60,7 @@ def fetch_pattern(
 def is_safe(name: str) -> bool:
     """Whether a file's name stays inside the repository's folder."""
     parts = name.split("/")
-    return not any(part in ("", ".", "..") for part in parts) and not re.search(r"[\x00-\x1f\x7f\\]", name)
+    return not any(part in ("", ".", "..") for part in parts) and name.isprintable() and "\\" not in name
 
 
 def _models(names: Iterable[str]) -> list[str]:
@@ -75,13 +75,15 @@ def _list(names: list[str]) -> str:
 
 
 def by_quant(names: Iterable[str], repo: str, quant: str) -> str:
-    """The model whose name ends in the quant, of several the one with the shortest name; without a quant Q4_K_M, or
-    else the only model."""
+    """The model whose name ends in the quant, or else has it in front of a "-", "." or "/", of several the one with the
+    shortest name; without a quant Q4_K_M, or else the only model."""
     models = _models(names)
     if not models:
         raise PullError(f"[pull] the repository {repo} holds no GGUF model")
-    ending = re.compile(rf"(?:^|[-._/]){re.escape(quant or DEFAULT_QUANT)}$", re.IGNORECASE)
-    found = [name for name in models if ending.search(SPLIT.sub(".gguf", name).removesuffix(".gguf"))]
+    found: list[str] = []
+    for behind in ("$", "[-./]"):
+        place = re.compile(rf"(?:^|[-._/]){re.escape(quant or DEFAULT_QUANT)}{behind}", re.IGNORECASE)
+        found = found or [name for name in models if place.search(SPLIT.sub(".gguf", name).removesuffix(".gguf"))]
     if not found and not quant and len(models) == 1:
         found = models
     if not found:
