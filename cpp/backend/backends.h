@@ -32,4 +32,7 @@ std::span<const BackendRow> backends();
 // there is none; anything between is refused.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options, std::int64_t n_layers);
 
+// For a load that checks names and shapes and computes nothing: takes weights without reading them.
+std::unique_ptr<Backend> make_backend_without_weights();
+
 }  // namespace spectralkv

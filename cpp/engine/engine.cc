@@ -53,7 +53,8 @@ std::string Engine::description() const {
   const auto up = std::find_if(tensors.begin(), tensors.end(), [](const GgufTensor& tensor) {
     return tensor.name.starts_with("blk.0.ffn_up") && tensor.name.ends_with(".weight");
   });
-  return concat(config_.arch, " ", parameter_count(file_), " ", dtype_info(up->type).name, ", ",
+  const DType type = up != tensors.end() ? up->type : file_.weight("token_embd.weight").type;
+  return concat(config_.arch, " ", parameter_count(file_), " ", dtype_info(type).name, ", ",
                 backend_->description());
 }
 

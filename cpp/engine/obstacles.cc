@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "backend/cpu/cpu_backend.h"
+#include "backend/backends.h"
 #include "base/error.h"
 #include "engine/vocab.h"
 #include "model/architectures.h"

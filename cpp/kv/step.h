@@ -19,6 +19,16 @@ struct StepPart {
 // What one forward pass reads, of any number of sequences, each of them once: rows stand in this order.
 using Step = std::span<const StepPart>;
 
+// Rows of a step, and of its logits.
+struct StepRows {
+  std::int64_t n = 0, n_logits = 0;
+};
+inline StepRows rows_of(Step step) {
+  StepRows rows;
+  for (const StepPart& part : step) rows.n += part.n(), rows.n_logits += part.n_logits;
+  return rows;
+}
+
 struct AttentionShape {
   std::int64_t n_heads = 0;         // query heads, a multiple of the cache's KV heads
   float scale = 0;                  // of the logits, 1 / sqrt(head_dim)

@@ -7,9 +7,8 @@ Decoder::Decoder(const ModelConfig& config, Weights weights)
     : config_(config), weights_(std::move(weights)), rope_(make_rope(config.rope, weights_.rope_factors)) {}
 
 void Decoder::forward(Backend& backend, Scratch& scratch, Step step) const {
-  std::int64_t n = 0;
-  for (const StepPart& part : step) n += part.n();
-  const Pass pass{backend, scratch, step, n};
+  const auto [n, n_logits] = rows_of(step);
+  const Pass pass{backend, scratch, step, n, n_logits};
   begin(pass);
   backend.pass(&scratch, step, [&] { layers(pass); });
 }

@@ -27,8 +27,9 @@ AttentionShape attention_shape(const ModelConfig& config, std::int64_t layer) {
 }
 
 // What a step says must fit: caches and scratch know no bounds of their own. Nothing has changed yet.
-void check_step(Step step, const Scratch& scratch) {
-  std::int64_t n = 0, n_logits = 0;
+void check_step(const Pass& pass) {
+  const Step step = pass.step;
+  const Scratch& scratch = pass.scratch;
   for (std::size_t p = 0; p < step.size(); ++p) {
     const StepPart& part = step[p];
     check(part.n() >= 1, "model", "part ", p, " of a step has no tokens");
@@ -40,12 +41,11 @@ void check_step(Step step, const Scratch& scratch) {
     for (std::size_t other = 0; other < p; ++other)
       check(step[other].cache != part.cache, "model", "parts ", other, " and ", p,
             " of a step are of one cache");
-    n += part.n();
-    n_logits += part.n_logits;
   }
-  check(n >= 1 && n <= scratch.x.most_rows() && n_logits <= scratch.logits.most_rows(), "model", "a step of ",
-        n, " tokens and ", n_logits, " rows of logits, where the scratch is for 1 to ", scratch.x.most_rows(),
-        " and up to ", scratch.logits.most_rows());
+  check(pass.n >= 1 && pass.n <= scratch.x.most_rows() && pass.n_logits <= scratch.logits.most_rows(),
+        "model", "a step of ", pass.n, " tokens and ", pass.n_logits,
+        " rows of logits, where the scratch is for 1 to ", scratch.x.most_rows(), " and up to ",
+        scratch.logits.most_rows());
 }
 
 // The rows of a step that get logits. Where they do not follow each other they are brought together in
@@ -78,7 +78,7 @@ Rope make_rope(const RopeConfig& config, const std::vector<float>& factors) {
 }
 
 void begin_step(const Pass& pass, const Rope& rope, const WeightView& embedding) {
-  check_step(pass.step, pass.scratch);
+  check_step(pass);
   std::vector<std::int32_t> tokens;
   for (const StepPart& part : pass.step) tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
   const Matrix cos_sin = pass.scratch.cos_sin.rows(pass.n);

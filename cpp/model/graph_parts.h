@@ -9,12 +9,12 @@
 
 namespace spectralkv {
 
-// A forward pass: whom it asks, what it works in, and how many rows its step has.
+// A forward pass: whom it asks, what it works in, and how many rows its step and its logits have.
 struct Pass {
   Backend& backend;
   Scratch& scratch;
   Step step;
-  std::int64_t n;
+  std::int64_t n, n_logits;
 };
 
 Rope make_rope(const RopeConfig& config, const std::vector<float>& factors);

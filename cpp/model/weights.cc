@@ -164,6 +164,13 @@ void load_experts(const WeightLoader& from, const std::string& prefix, LayerWeig
   layer.down_experts = from.experts(prefix + "ffn_down", "ef");
 }
 
+LayerWeights load_llama_layer(WeightLoader& from, const std::string& prefix) {
+  LayerWeights layer;
+  load_attention(from, prefix, RopeRows::pairs, layer);
+  load_gated_feed_forward(from, prefix, layer);
+  return layer;
+}
+
 Weights load_weights(const Gguf& file, const ModelConfig& config, Backend& backend,
                      LayerWeights (*load_layer)(WeightLoader&, const std::string& prefix)) {
   WeightLoader from(file, config, backend);

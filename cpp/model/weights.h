@@ -94,7 +94,10 @@ void load_attention(WeightLoader& from, const std::string& prefix, RopeRows rows
 // The norm before the feed-forward and its three matrices.
 void load_gated_feed_forward(const WeightLoader& from, const std::string& prefix, LayerWeights& layer);
 
-// The same of a mixture of experts: the norm, the router and the experts' matrices.
+// A layer of these two, as Llama's files have it.
+LayerWeights load_llama_layer(WeightLoader& from, const std::string& prefix);
+
+// The norm before a mixture of experts, its router and the experts' matrices.
 void load_experts(const WeightLoader& from, const std::string& prefix, LayerWeights& layer);
 
 // Embedding, head and RoPE factors, and each layer by load_layer; prefix: "blk.0.".

@@ -8,7 +8,5 @@
 namespace spectralkv {
 
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
-// For a load that checks names and shapes and computes nothing: takes weights without reading them.
-std::unique_ptr<Backend> make_backend_without_weights();
 
 }  // namespace spectralkv

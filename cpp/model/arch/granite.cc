@@ -20,13 +20,6 @@ ModelConfig read_config(const Gguf& file, const std::string& prefix) {
   return config;
 }
 
-LayerWeights load_layer(WeightLoader& from, const std::string& prefix) {
-  LayerWeights layer;
-  load_attention(from, prefix, RopeRows::pairs, layer);
-  load_gated_feed_forward(from, prefix, layer);
-  return layer;
-}
-
 class Graph final : public Decoder {
  public:
   using Decoder::Decoder;
@@ -41,15 +34,15 @@ class Graph final : public Decoder {
   }
   void finish(const Pass& pass) const override {
     Decoder::finish(pass);
-    std::int64_t n_logits = 0;
-    for (const StepPart& part : pass.step) n_logits += part.n_logits;
-    if (n_logits > 0)
-      pass.backend.scale(pass.scratch.logits.rows(n_logits), 1 / static_cast<float>(config().logit_scale));
+    if (pass.n_logits > 0)
+      pass.backend.scale(pass.scratch.logits.rows(pass.n_logits),
+                         1 / static_cast<float>(config().logit_scale));
   }
 };
 
 }  // namespace
 
-extern const Architecture granite = {"granite", "Granite", read_config, load_decoder<load_layer, Graph>};
+extern const Architecture granite = {"granite", "Granite", read_config,
+                                     load_decoder<load_llama_layer, Graph>};
 
 }  // namespace spectralkv::arch

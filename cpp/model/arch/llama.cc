@@ -7,13 +7,6 @@
 namespace spectralkv::arch {
 namespace {
 
-LayerWeights load_layer(WeightLoader& from, const std::string& prefix) {
-  LayerWeights layer;
-  load_attention(from, prefix, RopeRows::pairs, layer);
-  load_gated_feed_forward(from, prefix, layer);
-  return layer;
-}
-
 LayerWeights load_layer_of_experts(WeightLoader& from, const std::string& prefix) {
   LayerWeights layer;
   load_attention(from, prefix, RopeRows::pairs, layer);
@@ -33,7 +26,7 @@ class ExpertGraph final : public Decoder {
 
 std::unique_ptr<Model> load(const Gguf& file, const ModelConfig& config, Backend& backend) {
   const auto make = config.n_experts > 0 ? load_decoder<load_layer_of_experts, ExpertGraph>
-                                         : load_decoder<load_layer, Decoder>;
+                                         : load_decoder<load_llama_layer, Decoder>;
   return make(file, config, backend);
 }
 

@@ -24,13 +24,6 @@ ModelConfig read_config(const Gguf& file, const std::string& prefix) {
   return config;
 }
 
-LayerWeights load_layer(WeightLoader& from, const std::string& prefix) {
-  LayerWeights layer;
-  load_attention(from, prefix, RopeRows::pairs, layer);
-  load_gated_feed_forward(from, prefix, layer);
-  return layer;
-}
-
 class Graph final : public Decoder {
  public:
   using Decoder::Decoder;
@@ -58,6 +51,6 @@ class Graph final : public Decoder {
 }  // namespace
 
 extern const Architecture mistral3 = {"mistral3", "Ministral 3 and Devstral 2", read_config,
-                                      load_decoder<load_layer, Graph>};
+                                      load_decoder<load_llama_layer, Graph>};
 
 }  // namespace spectralkv::arch

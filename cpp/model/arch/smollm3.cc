@@ -8,13 +8,6 @@ namespace {
 
 constexpr std::int64_t kPeriod = 4;  // the last layer of each has no RoPE
 
-LayerWeights load_layer(WeightLoader& from, const std::string& prefix) {
-  LayerWeights layer;
-  load_attention(from, prefix, RopeRows::pairs, layer);
-  load_gated_feed_forward(from, prefix, layer);
-  return layer;
-}
-
 class Graph final : public Decoder {
  public:
   using Decoder::Decoder;
@@ -28,6 +21,6 @@ class Graph final : public Decoder {
 }  // namespace
 
 extern const Architecture smollm3 = {"smollm3", "SmolLM3", read_dense_decoder,
-                                     load_decoder<load_layer, Graph>};
+                                     load_decoder<load_llama_layer, Graph>};
 
 }  // namespace spectralkv::arch
