@@ -189,7 +189,9 @@ def test_qwen2_greedy(text: str, llama_cpp_python: str, qwen2_model: str, tmp_pa
 @pytest.mark.parametrize("kind", READ_ONLY)
 def test_files_of_types_that_we_only_read(kind: str, llama_cpp_python: str, tmp_path: Path) -> None:
     """Layers quantised by llama.cpp: exact products are those of the decoded weights, and ours in 8 bits are no farther
-    from them than llama.cpp's."""
+    from them than llama.cpp's, over all rows together: it rounds activations by 256 or 32 values, we by 32. Two roundings
+    of one kind differ by chance: a row's error has about as many free directions as the width, so the ratio of two over N
+    rows scatters by sqrt(1 / (256 N)) or less, 1.3 %; earlier rows' errors go into later ones, so more than 3 of these."""
     write_hf(tmp_path / "hf", n_layers=2, n_embd=256, n_heads=4, n_kv_heads=2, n_ff=512)
     [source] = convert(tmp_path / "hf", tmp_path / "f32.gguf", ConvertOptions(outtype="f32", quiet=True))
     path = tmp_path / "q.gguf"
@@ -212,8 +214,8 @@ def test_files_of_types_that_we_only_read(kind: str, llama_cpp_python: str, tmp_
     [decoded] = quantize(path, tmp_path / "d.gguf", "F32", QuantizeOptions(allow_requantize=True, quiet=True))
     exact = own(decoded, "f32")
     assert relative_error(own(path, "f32"), exact) < 1e-4
-    peer = relative_error(logits, exact)
-    assert peer < 0.3 and relative_error(own(path, "q8_0"), exact) < 1.5 * peer
+    ours8, peer = (float(np.linalg.norm(got - exact) / np.linalg.norm(exact)) for got in (own(path, "q8_0"), logits))
+    assert peer < 0.3 and ours8 < 1.1 * peer
 
 
 ENCODED = [kind for kind in _core.weight_types() if kind not in (*FLOATS, *READ_ONLY)]
