@@ -188,10 +188,13 @@ def test_qwen2_greedy(text: str, llama_cpp_python: str, qwen2_model: str, tmp_pa
 
 @pytest.mark.parametrize("kind", READ_ONLY)
 def test_files_of_types_that_we_only_read(kind: str, llama_cpp_python: str, tmp_path: Path) -> None:
-    """Layers quantised by llama.cpp: exact products are those of the decoded weights, and ours in 8 bits are no farther
-    from them than llama.cpp's, over all rows together: it rounds activations by 256 or 32 values, we by 32. Two roundings
-    of one kind differ by chance: a row's error has about as many free directions as the width, so the ratio of two over N
-    rows scatters by sqrt(1 / (256 N)) or less, 1.3 %; earlier rows' errors go into later ones, so more than 3 of these."""
+    """Layers quantised by llama.cpp: exact products are those of the decoded weights, and ours in 8 bits are no
+    farther from them than llama.cpp's, over all rows together: it rounds activations by 256 or 32 values, we by 32.
+
+    Two roundings of one kind differ by chance: a row's error has about as many free directions as the width, so the
+    ratio of two over N rows scatters by sqrt(1 / (256 N)), 1.3 %; earlier rows' errors go into later ones, so more
+    than three of these are allowed.
+    """
     write_hf(tmp_path / "hf", n_layers=2, n_embd=256, n_heads=4, n_kv_heads=2, n_ff=512)
     [source] = convert(tmp_path / "hf", tmp_path / "f32.gguf", ConvertOptions(outtype="f32", quiet=True))
     path = tmp_path / "q.gguf"
