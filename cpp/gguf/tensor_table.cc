@@ -146,7 +146,8 @@ void place(Cursor& in, std::vector<GgufTensor>& tensors, std::vector<Extent>& ex
       in.fault("gguf", "offset ", offset, " is not a multiple of the alignment ", alignment);
     if (offset > data_bytes || bytes > data_bytes - offset)
       in.fault("gguf", bytes, " bytes at offset ", offset, " do not fit in the file's data section of ",
-               data_bytes, " bytes (from byte ", data_begin, ")");
+               data_bytes, " bytes (from byte ", data_begin, ")",
+               ": the file is cut short or damaged, fetch or copy it again");
     if (offset < free_from)
       in.fault("gguf", "starts at offset ", offset, ", inside tensor '", printable(before->name),
                "', which ends at ", free_from);
