@@ -21,6 +21,8 @@ constexpr std::array kCommands = {
                perplexity_command},
     CommandRow{"fidelity", "measure what a cache type does to keys, values and attention, layer by layer",
                fidelity_command},
+    CommandRow{"calibrate", "take down what a model's heads are like, for its compressed cache",
+               calibrate_command},
     CommandRow{"bench", "measure tokens per second by depth and cache type", bench_command},
     CommandRow{"tokenize", "show the tokens of a text", tokenize_command},
 };

@@ -23,6 +23,7 @@ int inspect_command(const std::vector<std::string>& args, const CliHooks& hooks)
 int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int bench_command(const std::vector<std::string>& args, const CliHooks& hooks);
+int calibrate_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks);
 
 // Writes the help of a subcommand where its arguments ask for it, and then gives true. usage: what follows

@@ -67,6 +67,12 @@ std::vector<Option> session_rows(ModelOptions& options) {
        "TYPE",
        concat("how values are cached (default: ", options.session.type_v, ")"),
        set_text(options.session.type_v)},
+      {{"--kv-calibration"},
+       "SOURCE",
+       "what eoptshrinkq knows of the model's heads: auto, a file that `calibrate` wrote or one that is made "
+       "at "
+       "the first long text and kept (default); none; or the path of such a file",
+       set_text(options.engine.calibration.source)},
   };
 }
 

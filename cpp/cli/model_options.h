@@ -15,6 +15,7 @@ struct ModelOptions {
   std::string path, hf_repo, hf_file;  // what names the model; empty: not given
   EngineOptions engine;
   SessionOptions session;
+  ModelOptions() { engine.calibration.source = "auto"; }
   bool context_given = false;  // else: kDefaultContext, or the model's own where that is smaller
 };
 

@@ -28,6 +28,13 @@ std::string parameter_count(const Gguf& file) {
   return out.str();
 }
 
+// Whether a cache of n tokens holds sealed blocks.
+bool seals(const CacheFormat& format, std::int64_t n) {
+  const auto layers = format.layers();
+  return std::any_of(layers.begin(), layers.end(),
+                     [n](const LayerFormat& layer) { return layer.lossy && layer.layout.sealed_for(n) > 0; });
+}
+
 }  // namespace
 
 Engine::Engine(const std::string& path, const EngineOptions& options)
@@ -36,7 +43,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options)
       tokenizer_(read_vocab(file_, options.allow_unknown_pre)),
       backend_(
           make_backend({options.n_threads, options.n_gpu_layers, options.f32_activations}, config_.n_layers)),
-      model_(load_model(file_, config_, *backend_)) {
+      model_(load_model(file_, config_, *backend_)),
+      calibrations_(std::make_unique<Calibrations>(*this, options.calibration)) {
   check(tokenizer_.n_vocab() == config_.n_vocab, "engine", "'", path, "': ", tokenizer_.n_vocab(),
         " tokens in the vocabulary but token_embd.weight has ", config_.n_vocab, " rows");
 }
@@ -81,12 +89,31 @@ Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine
 
 Session::~Session() = default;
 
-std::unique_ptr<KvCache> Session::fresh_cache() const {
-  const ModelConfig& c = engine_.config();
-  return engine_.backend().make_cache(
-      std::make_shared<const CacheFormat>(c.cache_shape(), options_.type_k, options_.type_v,
-                                          options_.seal_until),
-      options_.n_ctx);
+std::unique_ptr<KvCache> Session::fresh_cache() {
+  const auto format = [&](std::shared_ptr<const Calibration> calibration) {
+    return std::make_shared<const CacheFormat>(engine_.config().cache_shape(), options_.type_k,
+                                               options_.type_v, options_.seal_until, std::move(calibration));
+  };
+  auto made = format(nullptr);
+  if (made->calibrated()) {
+    auto calibration = engine_.calibrations().find();
+    uncalibrated_ = !calibration && engine_.calibrations().possible();
+    if (calibration) made = format(std::move(calibration));
+  }
+  return engine_.backend().make_cache(std::move(made), options_.n_ctx);
+}
+
+void Session::calibrate() {
+  if (!uncalibrated_) return;
+  engine_.calibrations().make();
+  cache_ = fresh_cache();
+  // Nothing was sealed yet: what was read is read again.
+  const std::span<const Token> tokens(tokens_);
+  const auto most = static_cast<std::size_t>(options_.n_batch);
+  for (std::size_t at = 0; at < tokens.size(); at += most) {
+    const StepPart part{cache_.get(), tokens.subspan(at, std::min(most, tokens.size() - at)), 0};
+    engine_.model().forward(engine_.backend(), work_->scratch, {&part, 1});
+  }
 }
 
 void Session::check_fit(std::span<const Token> tokens) const {
@@ -100,6 +127,10 @@ void Session::check_fit(std::span<const Token> tokens) const {
 }
 
 void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
+  if (uncalibrated_ && seals(cache_->format(), std::ssize(tokens_) + std::ssize(batch))) {
+    logits();  // out of the memory that the forward pass takes
+    calibrate();
+  }
   try {
     const StepPart step{cache_.get(), batch, n_logits};
     engine_.model().forward(engine_.backend(), work_->scratch, {&step, 1});

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/calibrations.h"
 #include "gguf/gguf.h"
 #include "kv/layout.h"
 #include "kv/report.h"
@@ -28,6 +29,7 @@ struct EngineOptions {
   bool allow_unknown_pre = false;
   bool f32_activations =
       false;  // quantised weights meet activations in f32, which is slow, instead of 8 bits
+  CalibrationOptions calibration;  // for cache types that use one
 };
 
 class Engine {
@@ -42,6 +44,7 @@ class Engine {
   std::string chat_template() const;  // the Jinja source, empty when the file has none
   Backend& backend() const { return *backend_; }
   const Model& model() const { return *model_; }
+  Calibrations& calibrations() const { return *calibrations_; }
   std::string description() const;  // "llama 135M Q4_1, cpu avx512, 2 threads"
 
  private:
@@ -50,6 +53,7 @@ class Engine {
   Tokenizer tokenizer_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<Calibrations> calibrations_;
 };
 
 struct SessionOptions {
@@ -97,6 +101,10 @@ class Session {
   // at hand.
   std::int64_t keep_common(std::span<const Token> prompt);
 
+  // Makes the calibration that its cache waits for, if it does: what the first step that seals a block would
+  // do. For those who fill the cache by themselves.
+  void calibrate();
+
   // Becomes what `other` is, a session of the same engine and cache types: tokens, cache and logits. Sealed
   // blocks are shared. A value error, with nothing changed, when its tokens do not fit into n_ctx.
   void copy_from(const Session& other);
@@ -120,12 +128,13 @@ class Session {
 
  private:
   struct Work;  // activations
-  std::unique_ptr<KvCache> fresh_cache() const;
+  std::unique_ptr<KvCache> fresh_cache();
   void check_fit(std::span<const Token> tokens) const;
   void read_batch(std::span<const Token> batch, std::int64_t n_logits);
   Engine& engine_;
   SessionOptions options_;
   std::unique_ptr<KvCache> cache_;
+  bool uncalibrated_ = false;  // a calibration is wanted, and not there yet
   std::unique_ptr<Work> work_;
   std::vector<Token> tokens_;
   mutable std::vector<float> logits_;

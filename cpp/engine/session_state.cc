@@ -63,6 +63,7 @@ void Session::load_state(const std::string& path) {
   const auto values = in.bytes(logits.size() * sizeof(float));
   if (!logits.empty()) std::memcpy(logits.data(), values.data(), values.size());
 
+  if (n_tokens > 0) calibrate();
   auto fresh = fresh_cache();
   fresh->load(in, static_cast<std::int64_t>(n_tokens));
   in.finish();
@@ -100,16 +101,23 @@ void Session::copy_from(const Session& other) {
   const CacheFormat &held = other.cache_->format(), &own = cache_->format();
   for (std::int64_t l = 0; l < own.shape().n_layers; ++l)
     for (const auto side : {&LayerFormat::k, &LayerFormat::v}) {
-      const std::string &theirs = (held.layer(l).*side).built.text, &ours = (own.layer(l).*side).built.text;
+      const std::string &theirs = (held.layer(l).*side).built().text,
+                        &ours = (own.layer(l).*side).built().text;
       check(theirs == ours, "kv", "copy: layer ", l, " holds cache type '", theirs, "' there and '", ours,
             "' here");
     }
+  const auto seal_of = [](const CacheFormat& f) {
+    return f.calibration() ? f.calibration()->fingerprint() : 0;
+  };
+  check(uncalibrated_ || other.uncalibrated_ || seal_of(held) == seal_of(own), "kv",
+        "copy: the caches have different calibrations");
   if (&other == this) return;
   auto fork = other.cache_->fork(options_.n_ctx);
   const std::span<const float> logits = other.logits();
   std::vector<float> last(logits.begin(), logits.end());
   tokens_ = other.tokens_;
   cache_ = std::move(fork);
+  uncalibrated_ = other.uncalibrated_;
   logits_ = std::move(last);
   unread_ = nullptr;
 }

@@ -5,19 +5,26 @@
 #include "formats/bitpack.h"
 #include "formats/codetiles.h"
 
-// What the first bytes of a block say of its components: byte 0 is the rank, its highest bit set where each
-// component has a width of its own. Then these widths, a byte each and an even number of bytes, stand behind
-// the shares (kSkvSharesAt + 2 rank).
-enum { kSkvOwnWidths = 0x80, kSkvSharesAt = 2 };
+// What the first bytes of a block say of its parts: byte 0 is the rank, and two flags. kSkvOwnWidths: each
+// component has a width of its own; these widths, a byte each and an even number of bytes, stand behind the
+// shares. kSkvSecondStage: byte 2 is the number of rows that have a second stage (byte 3 is 0), and the
+// shares stand behind it.
+enum { kSkvOwnWidths = 0x80, kSkvSecondStage = 0x40, kSkvRankMask = 0x3f, kSkvLeastHead = 2 };
 typedef struct {
   int rank, all;          // all: the width where there are none
+  int shares_at;          // bytes in front of the shares
+  int second_rows;        // with a second stage
   const uint8_t* widths;  // [rank], or null
 } SkvFactors;
 
 // plain_width: of every component in a block that names no widths.
 SKV_HD static inline SkvFactors skv_factors(int plain_width, const uint8_t* block) {
-  SkvFactors factors = {block[0] & (kSkvOwnWidths - 1), plain_width, 0};
-  if (block[0] & kSkvOwnWidths) factors.widths = block + kSkvSharesAt + 2 * factors.rank;
+  SkvFactors factors = {block[0] & kSkvRankMask, plain_width, kSkvLeastHead, 0, 0};
+  if (block[0] & kSkvSecondStage) {
+    factors.second_rows = block[2];
+    factors.shares_at += 2;
+  }
+  if (block[0] & kSkvOwnWidths) factors.widths = block + factors.shares_at + 2 * factors.rank;
   return factors;
 }
 SKV_HD static inline int skv_factor_width(SkvFactors f, int i) {
@@ -37,29 +44,37 @@ SKV_HD static inline int skv_factor_is_whole(SkvFactors f, int i) {
   return f.widths && f.widths[i] >= kSkvWholeWidth;
 }
 
-// The low-rank part: offsets from the start of a block, in bytes.
+// What stands before the residual: offsets from the start of a block, in bytes. The second stage is, for each
+// of its rows, a token (u16), then for each a scale (f16), then for each kSkvSecondBits-bit codes of its d
+// entries (formats/bitpack.h).
+enum { kSkvSecondBits = 4 };
 typedef struct {
-  size_t shares, left, right, residual;  // residual: what stands behind it
-  size_t left_bit, right_bit;            // bytes that a bit of each code of a column takes
+  size_t shares, left, right, second, residual;
+  size_t left_bit, right_bit;  // bytes that a bit of each code of a column takes
 } SkvLowRankPart;
 
-// Of n tokens of d entries with `rank` components of `bits` bits in all, with widths of their own or without.
-SKV_HD static inline SkvLowRankPart skv_low_rank_part_of(int d, size_t n, size_t rank, int own_widths,
-                                                         size_t bits) {
+SKV_HD static inline size_t skv_second_bytes(int d, size_t rows) {
+  return rows * (4 + (size_t)d * kSkvSecondBits / 8);
+}
+
+// Of n tokens of d entries with components of `bits` bits in all; of `factors` counts all but the widths'
+// values.
+SKV_HD static inline SkvLowRankPart skv_low_rank_part_of(int d, size_t n, SkvFactors factors, size_t bits) {
+  const size_t rank = (size_t)factors.rank;
   SkvLowRankPart p;
   p.left_bit = (n + 15) / 16 * 2;
   p.right_bit = (size_t)d / 8;
-  p.shares = kSkvSharesAt;
-  p.left = p.shares + 2 * rank + (own_widths ? (rank + 1) / 2 * 2 : 0);
+  p.shares = (size_t)factors.shares_at;
+  p.left = p.shares + 2 * rank + (factors.widths ? (rank + 1) / 2 * 2 : 0);
   p.right = p.left + bits * p.left_bit;
-  p.residual = p.right + bits * p.right_bit;
+  p.second = p.right + bits * p.right_bit;
+  p.residual = p.second + skv_second_bytes(d, (size_t)factors.second_rows);
   return p;
 }
 // Of n tokens with these components. Component i's columns start at left + left_bit * bits_before(i) and
 // right + right_bit * bits_before(i).
 SKV_HD static inline SkvLowRankPart skv_low_rank_part(int d, size_t n, SkvFactors factors) {
-  return skv_low_rank_part_of(d, n, (size_t)factors.rank, factors.widths != 0,
-                              skv_factor_bits_before(factors, factors.rank));
+  return skv_low_rank_part_of(d, n, factors, skv_factor_bits_before(factors, factors.rank));
 }
 
 // How scalar codes lie: tiles with tokens as rows, tiles with channels as rows, or rows of bitpack.h.

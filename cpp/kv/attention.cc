@@ -109,8 +109,8 @@ struct Job {
       for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
         const std::int64_t n = layout.block_tokens(b);
         const std::int64_t next = (b + 1) % kSpanBlocks == 0 ? b + 1 + skipped : b + 1;
-        const Piece piece{layer.k.codec(),
-                          layer.v.codec(),
+        const Piece piece{layer.k.codec(tile.kv_head),
+                          layer.v.codec(tile.kv_head),
                           block_of(store.k, b).data(),
                           block_of(store.v, b).data(),
                           n,
@@ -156,7 +156,7 @@ struct Job {
       const SoftmaxState left(memory, m, d);
       std::copy(sealed.max, sealed.max + m, left.max);
       std::copy(sealed.sum, sealed.sum + m, left.sum);
-      layer.v.codec().leave(sealed.out, left.out);
+      layer.v.codec(tile.kv_head).leave(sealed.out, left.out);
       exact.merge(left);
     }
     for (std::int64_t r = 0; r < m; ++r) {
@@ -216,7 +216,7 @@ void attend(const Appended& rows, const AttentionShape& shape, ConstMatrix q, Ma
     job.gather(tile, plain);
     Queries queries(entered);
     if (from + 1 < job.spans(tile)) {
-      layer.k.codec().enter(plain, entered);
+      layer.k.codec(tile.kv_head).enter(plain, entered);
       queries.bytes = Queries::to_bytes(entered, worker.rounded.data());
     }
     for (std::int64_t i = from; i < to; ++i)

@@ -55,7 +55,7 @@ void add_side(const CacheFormat& format, SideFormat LayerFormat::*which, std::in
       const std::int64_t count = b == 0 ? std::min<std::int64_t>(blocks, 1) : blocks - 1;
       if (count <= 0) continue;
       const std::int64_t n = layer.layout.block_tokens(b), heads = layer.n_kv_heads;
-      const BlockSize& size = sizes.of(side.built, n);
+      const BlockSize& size = sizes.of(side.built(), n);
       out.at_least |= size.least < size.most;
       entries += count * n * heads * layer.head_dim;
       sealed.least += count * (heads * size.least + SealedBlock::overhead(heads));

@@ -2,9 +2,11 @@
 #include "kv/cache_format.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
+#include "kv/bits_by_head.h"
 #include "kv/codecs/exact.h"
 
 namespace spectralkv {
@@ -43,8 +45,18 @@ std::string layers_name(std::span<const std::string> codec_texts) {
 
 std::string side_name(std::span<const LayerFormat> layers, SideFormat LayerFormat::*side) {
   std::vector<std::string> texts;
-  for (const auto& layer : layers) texts.push_back((layer.*side).built.text);
+  for (const auto& layer : layers) texts.push_back((layer.*side).built().text);
   return layers_name(texts);
+}
+
+void check_calibration(const CacheShape& shape, const Calibration* calibration) {
+  if (calibration == nullptr) return;
+  const CacheShape& theirs = calibration->shape();
+  check(shape.first_layer + shape.n_layers <= theirs.n_layers && shape.n_kv_heads == theirs.n_kv_heads &&
+            shape.head_dim == theirs.head_dim,
+        "kv", "the calibration is of another model: it has ", theirs.n_layers, " layers of ",
+        theirs.n_kv_heads, " KV heads of ", theirs.head_dim, ", expected ", shape.n_layers, " of ",
+        shape.n_kv_heads, " of ", shape.head_dim);
 }
 
 }  // namespace
@@ -66,28 +78,75 @@ bool LayerFormat::can_go_back(std::int64_t n_tokens, std::int64_t n) const {
   return layout.window == 0 && n % layout.block == 0;
 }
 
+std::int64_t SideFormat::max_bytes(std::int64_t n) const {
+  std::int64_t most = 0;
+  for (const BuiltCodec& head : heads) most = std::max(most, head.codec->max_bytes(n));
+  return most;
+}
+
 CacheFormat::CacheFormat(const CacheShape& shape, const std::string& type_k, const std::string& type_v,
-                         std::int64_t seal_until)
+                         std::int64_t seal_until, std::shared_ptr<const Calibration> calibration)
     : shape_(shape),
       f16_(make_f16_codec(shape.head_dim)),
       f32_(make_f32_codec(shape.head_dim)),
       layers_(static_cast<std::size_t>(shape.n_layers)) {
+  check_calibration(shape, calibration.get());
   const auto k_texts = split_layers(type_k, shape.n_layers), v_texts = split_layers(type_v, shape.n_layers);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     LayerFormat& layer = layers_[l];
     layer.layer = shape.first_layer + static_cast<std::int64_t>(l);
     layer.n_kv_heads = shape.n_kv_heads;
     layer.head_dim = shape.head_dim;
-    layer.k.built = build_codec(k_texts[l], shape.head_dim, KvSide::keys);
-    layer.v.built = build_codec(v_texts[l], shape.head_dim, KvSide::values);
-    layer.lossy = layer.k.built.lossy || layer.v.built.lossy;
-    layer.layout = shared_layout(layer.k.built, layer.v.built, layer.layer);
+    layer.k.heads.push_back(build_codec(k_texts[l], shape.head_dim, KvSide::keys));
+    layer.v.heads.push_back(build_codec(v_texts[l], shape.head_dim, KvSide::values));
+    const BuiltCodec &k = layer.k.built(), &v = layer.v.built();
+    calibrated_ |= k.calibrated || v.calibrated;
+    layer.lossy = k.lossy || v.lossy;
+    layer.layout = shared_layout(k, v, layer.layer);
     layer.layout.seal_until = seal_until;
     for (SideFormat* side : {&layer.k, &layer.v})
-      side->exact = side->codec().form().kind == CodecForm::Kind::f32 ? f32_.get() : f16_.get();
+      side->exact = side->codec(0).form().kind == CodecForm::Kind::f32 ? f32_.get() : f16_.get();
   }
+  const bool fractional = std::any_of(layers_.begin(), layers_.end(), [](const LayerFormat& layer) {
+    const double k = layer.k.built().mean_bits, v = layer.v.built().mean_bits;
+    return k != std::floor(k) || v != std::floor(v);
+  });
+  if (calibrated_ && (calibration || fractional)) build_heads(std::move(calibration));
   name_k_ = side_name(layers_, &LayerFormat::k);
   name_v_ = side_name(layers_, &LayerFormat::v);
+}
+
+// Codecs that calibrations or widths of their own make different from head to head.
+void CacheFormat::build_heads(std::shared_ptr<const Calibration> calibration) {
+  calibration_ = std::move(calibration);
+  const auto of_head = [&](const LayerFormat& layer, std::int64_t h) {
+    return calibration_ ? &calibration_->head(layer.layer, h) : nullptr;
+  };
+  constexpr SideFormat LayerFormat::*kSides[] = {&LayerFormat::k, &LayerFormat::v};
+  std::vector<HeadWish> wishes;
+  for (const LayerFormat& layer : layers_)
+    for (const std::size_t side : {0, 1})
+      for (std::int64_t h = 0; h < shape_.n_kv_heads; ++h) {
+        const double mean = (layer.*kSides[side]).built().mean_bits;
+        const HeadCalibration* const head = of_head(layer, h);
+        if (mean > 0) wishes.push_back({mean, head != nullptr ? head->harm[side] : 1});
+      }
+  const std::vector<int> widths = bits_by_head(wishes, static_cast<int>(shape_.head_dim));
+  auto width = widths.begin();
+  for (LayerFormat& layer : layers_) {
+    for (const std::size_t s : {0, 1}) {
+      SideFormat& side = layer.*kSides[s];
+      if (!side.built().calibrated) continue;
+      const std::string text = side.built().text;
+      const bool by_head = side.built().mean_bits > 0;
+      side.heads.clear();
+      for (std::int64_t h = 0; h < shape_.n_kv_heads; ++h)
+        side.heads.push_back(build_codec(text, {shape_.head_dim, s == 0 ? KvSide::keys : KvSide::values,
+                                                of_head(layer, h), by_head ? *width++ : 0}));
+    }
+    for (std::int64_t h = 0; calibration_ && h < shape_.n_kv_heads; ++h)
+      layer.queries.push_back(calibration_->queries(layer.layer, h));
+  }
 }
 
 double CacheFormat::exact_bits(SideFormat LayerFormat::*side) const {

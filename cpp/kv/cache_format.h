@@ -16,10 +16,15 @@ namespace spectralkv {
 
 // K or V of a layer.
 struct SideFormat {
-  BuiltCodec built;              // of sealed blocks
-  const Codec* exact = nullptr;  // of sinks and tail, f16 or f32
+  std::vector<BuiltCodec> heads;  // of sealed blocks: one a KV head, of one spec, or one for all of them
+  const Codec* exact = nullptr;   // of sinks and tail, f16 or f32
 
-  const Codec& codec() const { return *built.codec; }
+  const BuiltCodec& built() const { return heads.front(); }  // for what all heads have in common
+  const Codec& codec(std::int64_t head) const {
+    return *heads[heads.size() == 1 ? 0 : static_cast<std::size_t>(head)].codec;
+  }
+  // Most bytes that a block of n tokens of a head takes.
+  std::int64_t max_bytes(std::int64_t n) const;
   bool exact_f32() const { return exact->form().kind == CodecForm::Kind::f32; }
 };
 
@@ -29,6 +34,9 @@ struct LayerFormat {
   CacheLayout layout;
   bool lossy = false;
   SideFormat k, v;
+  // Mean queries of each KV head, [n_kv_heads] of [group, head_dim]: what draws attention is known by them.
+  // Empty without a calibration.
+  std::vector<ConstMatrix> queries;
 
   // The longest tail of a sequence of up to n_ctx tokens.
   std::int64_t tail_capacity(std::int64_t n_ctx) const;
@@ -43,8 +51,10 @@ struct LayerFormat {
 class CacheFormat {
  public:
   // type_k, type_v: specs for all layers (kv/codecs.h). seal_until: CacheLayout's, for measurements.
+  // calibration: of a model of this shape, or null: then codecs do without.
   CacheFormat(const CacheShape& shape, const std::string& type_k, const std::string& type_v,
-              std::int64_t seal_until = CacheLayout::kNowhere);
+              std::int64_t seal_until = CacheLayout::kNowhere,
+              std::shared_ptr<const Calibration> calibration = nullptr);
 
   const CacheShape& shape() const { return shape_; }
   std::span<const LayerFormat> layers() const { return layers_; }
@@ -52,6 +62,10 @@ class CacheFormat {
   // "f16", or "f16;layers 0-1=q8_0".
   const std::string& name_k() const { return name_k_; }
   const std::string& name_v() const { return name_v_; }
+  // Null where no codec uses one.
+  const std::shared_ptr<const Calibration>& calibration() const { return calibration_; }
+  // Whether a calibration would change what its codecs do.
+  bool calibrated() const { return calibrated_; }
   // Per entry of sinks and tail of a side, over all layers: 16, 32, or between them where layers differ.
   double exact_bits(SideFormat LayerFormat::*side) const;
 
@@ -63,10 +77,14 @@ class CacheFormat {
   void check_truncation(std::int64_t n_tokens, std::int64_t n) const;
 
  private:
+  void build_heads(std::shared_ptr<const Calibration> calibration);
+
   CacheShape shape_;
   std::unique_ptr<Codec> f16_, f32_;
   std::vector<LayerFormat> layers_;
   std::string name_k_, name_v_;
+  std::shared_ptr<const Calibration> calibration_;
+  bool calibrated_ = false;
 };
 
 // A report of no bytes: what it is of.

@@ -33,7 +33,7 @@ GramLanes& CodecWork::spectra() {
 }
 
 void Codec::encode_all(std::span<SealItem> items, CodecWork& work) const {
-  for (SealItem& item : items) item.used = encode(item.rows, item.context, item.out, work);
+  for (SealItem& item : items) item.used = item.codec->encode(item.rows, item.context, item.out, work);
 }
 
 simd::ByteRows Queries::to_bytes(ConstMatrix rows, std::byte* memory) {

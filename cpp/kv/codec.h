@@ -21,13 +21,16 @@ struct SealContext {
   std::int64_t layer = 0, kv_head = 0;
   std::int64_t first = 0;  // the position of its first row
   KvSide side = KvSide::keys;
-  // What the model says of errors in this head's rows: row e costs e M e^T, M [d, d] in head space, not
-  // negative. Null data: nothing, and all directions cost the same; no model of today says more.
-  ConstMatrix metric{};
+  // Rows that queries look at more than at the others (kv/drawn_rows.h), rising: a codec may spend more on
+  // them.
+  std::span<const std::uint16_t> drawn{};
 };
+
+class Codec;
 
 // A block on its way to its bytes.
 struct SealItem {
+  const Codec* codec = nullptr;
   ConstMatrix rows;  // [n, head_dim]
   SealContext context;
   std::byte* out = nullptr;  // [max_bytes(n)]
@@ -69,8 +72,8 @@ struct Queries {
 
 // A block is [n tokens, head_dim], 1 <= n. `encode` and `decode` define what a codec means; `score` and `mix`
 // may be overridden only to be faster. Codec space is where decoded rows live: an orthogonal turn of the
-// model's head space (nothing at all for codecs that do not rotate), entered once by a query and left once by
-// an output.
+// model's head space (nothing at all for codecs that do not rotate), perhaps stretched by a metric, entered
+// once by a query and left once by an output.
 class Codec {
  public:
   explicit Codec(std::int64_t head_dim) : head_dim_(head_dim) {}
@@ -87,7 +90,8 @@ class Codec {
   // Writes block [n, head_dim], finite values, and returns the bytes used.
   virtual std::int64_t encode(ConstMatrix block, const SealContext& context, std::byte* out,
                               CodecWork& work) const = 0;
-  // Encodes several blocks, each to what it becomes alone.
+  // Encodes several blocks, each by its own codec to what it becomes alone. Their codecs are made of one
+  // spec, of any heads.
   virtual void encode_all(std::span<SealItem> items, CodecWork& work) const;
   // out [n, head_dim] in codec space.
   virtual void decode(const std::byte* in, std::int64_t n, Matrix out) const = 0;
@@ -104,7 +108,8 @@ class Codec {
   };
   virtual LowRank low_rank(const std::byte*) const { return {}; }
 
-  // Rows in and out of codec space: x and out [m, head_dim], never the same memory.
+  // Queries into codec space, and rows out of it, by the transpose: <enter(q), y> = <q, leave(y)>. x and out
+  // [m, head_dim], never the same memory.
   virtual void enter(ConstMatrix x, Matrix out) const;
   virtual void leave(ConstMatrix x, Matrix out) const;
 

@@ -1,6 +1,7 @@
 // Parses cache specs.
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "base/error.h"
 #include "kv/codecs.h"
@@ -29,6 +30,14 @@ std::optional<std::int64_t> to_int(std::string_view text) {
   return value;
 }
 
+std::optional<double> to_number(std::string_view text) {
+  double value = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
 }  // namespace
 
 CodecSpec::CodecSpec(std::string_view text) : text_(trim(text)) {
@@ -37,8 +46,8 @@ CodecSpec::CodecSpec(std::string_view text) : text_(trim(text)) {
   name_ = take_until(head, ':');
   if (name_.empty()) refuse("it names no codec; there are " + codec_list());
   if (text_.find(':') < text_.find(',')) {
-    bits_ = to_int(trim(head));
-    if (!bits_) refuse(concat("expected a whole number of bits after '", name_, ":'"));
+    bits_ = to_number(trim(head));
+    if (!bits_) refuse(concat("expected a number of bits after '", name_, ":'"));
   }
   for (bool more = text_.find(',') != std::string::npos; more;) {
     more = rest.find(',') != std::string_view::npos;
@@ -49,6 +58,13 @@ CodecSpec::CodecSpec(std::string_view text) : text_(trim(text)) {
     if (has_value && trim(value).empty()) refuse(concat("option '", option, "' has no value"));
     if (!options_.emplace(option, trim(value)).second) refuse(concat("option '", option, "' stands twice"));
   }
+}
+
+std::optional<std::int64_t> CodecSpec::bits() const {
+  if (!bits_) return std::nullopt;
+  if (*bits_ != std::floor(*bits_) || std::fabs(*bits_) > 1e6)
+    refuse(concat("expected a whole number of bits after '", name_, ":'"));
+  return static_cast<std::int64_t>(*bits_);
 }
 
 std::int64_t CodecSpec::take_int(std::string_view option, std::int64_t fallback, std::int64_t min,

@@ -13,19 +13,19 @@ namespace spectralkv {
 namespace {
 
 template <std::unique_ptr<Codec> (*make)(std::int64_t)>
-BuiltCodec build_exact(CodecSpec& spec, std::int64_t head_dim, KvSide) {
+BuiltCodec build_exact(CodecSpec& spec, const CodecPlace& place) {
   if (spec.bits()) spec.refuse("it takes no bits");
   spec.finish("none");
-  return {make(head_dim), false, CacheLayout{}, spec.name()};
+  return {make(place.head_dim), false, CacheLayout{}, spec.name()};
 }
 
 // The default of every way to run; docs/method.md says why this one.
 constexpr std::string_view kDefaultCodec = "eoptshrinkq:2";
 
-BuiltCodec build_default(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
+BuiltCodec build_default(CodecSpec& spec, const CodecPlace& place) {
   if (spec.bits()) spec.refuse("it takes no bits");
   spec.finish("none");
-  return build_codec(head_dim % 16 == 0 ? kDefaultCodec : "f16", head_dim, side);
+  return build_codec(place.head_dim % 16 == 0 ? kDefaultCodec : "f16", place);
 }
 
 constexpr std::array kTable = {
@@ -65,10 +65,10 @@ std::string codec_help() {
   return text;
 }
 
-BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim, KvSide side) {
+BuiltCodec build_codec(std::string_view codec_text, const CodecPlace& place) {
   CodecSpec spec(codec_text);
   for (const CodecRow& row : kTable)
-    if (row.name == spec.name()) return row.build(spec, head_dim, side);
+    if (row.name == spec.name()) return row.build(spec, place);
   fail(ErrorKind::value, "kv", "cache type '", codec_text, "': there is no '", spec.name(), "'; there are ",
        codec_list());
 }

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kv/calibration.h"
 #include "kv/codec.h"
 #include "kv/layout.h"
 
@@ -27,7 +28,9 @@ class CodecSpec {
 
   const std::string& text() const { return text_; }
   const std::string& name() const { return name_; }
-  std::optional<std::int64_t> bits() const { return bits_; }  // what stands after the colon
+  // What stands after the colon; a mean of heads may be no whole number, which `bits` refuses.
+  std::optional<double> mean_bits() const { return bits_; }
+  std::optional<std::int64_t> bits() const;
 
   // Each takes an option out; the fallback serves when it is absent.
   std::int64_t take_int(std::string_view option, std::int64_t fallback, std::int64_t min, std::int64_t max);
@@ -43,29 +46,44 @@ class CodecSpec {
 
  private:
   std::string text_, name_;
-  std::optional<std::int64_t> bits_;
+  std::optional<double> bits_;
   std::map<std::string, std::string, std::less<>> options_;  // flags have an empty value
+};
+
+// What a codec is built for.
+struct CodecPlace {
+  std::int64_t head_dim = 0;
+  KvSide side = KvSide::keys;
+  const HeadCalibration* calibration = nullptr;  // of the head; null: none. What it says is copied
+  int width =
+      0;  // bits an entry where the spec leaves them to be given out; 0: as the spec says, rounded down
 };
 
 struct BuiltCodec {
   std::unique_ptr<Codec> codec;
   bool lossy = false;  // the layout matters to its meaning
   CacheLayout layout;
-  std::string text;  // canonical spec, layout included
+  std::string text;         // canonical spec, layout included
+  bool calibrated = false;  // a calibration changes what it does
+  double mean_bits = 0;     // an entry, to be given out over heads (kv/bits_by_head.h); 0: takes no part
 };
 
 struct CodecRow {
   std::string_view name;   // as specs begin
   std::string_view help;   // one line: bits and options
   int min_bits, max_bits;  // of ":B" behind the name; 0: it takes none
-  BuiltCodec (*build)(CodecSpec& spec, std::int64_t head_dim, KvSide side);
+  BuiltCodec (*build)(CodecSpec& spec, const CodecPlace& place);
 };
 
 std::span<const CodecRow> codec_table();
 std::string codec_list();  // all names, for messages
 std::string codec_help();  // what the rows say of themselves, a sentence each
 
-BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim, KvSide side = KvSide::keys);
+BuiltCodec build_codec(std::string_view codec_text, const CodecPlace& place);
+inline BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim,
+                              KvSide side = KvSide::keys) {
+  return build_codec(codec_text, CodecPlace{head_dim, side});
+}
 
 // A whole spec: the codec text of each layer. A layer that is not there or is named twice is an error.
 std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_layers);

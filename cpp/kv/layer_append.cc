@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "kv/drawn_rows.h"
 #include "kv/layer_store.h"
 
 namespace spectralkv {
@@ -97,7 +98,7 @@ void Appended::seal() {
 
   // A piece of work is up to kTogether blocks of a side, of any heads, each encoded into a slot of its own.
   constexpr std::int64_t kTogether = GramLanes::kMost;
-  const std::int64_t slot = std::max(format.k.codec().max_bytes(block), format.v.codec().max_bytes(block)),
+  const std::int64_t slot = std::max(format.k.max_bytes(block), format.v.max_bytes(block)),
                      of_side = count * heads;
   const std::int64_t pieces = (of_side + kTogether - 1) / kTogether;
   // Kept: between blocks that stay, memory that comes and goes leaves holes.
@@ -105,6 +106,15 @@ void Appended::seal() {
   if (work_.slots.size() < need) work_.slots = Buffer<std::byte>(need);
   std::byte* const slots = work_.slots.data();
   std::vector<std::int64_t> used(static_cast<std::size_t>(2 * of_side));
+  std::vector<DrawnRows> drawn(static_cast<std::size_t>(of_side));
+  if (!format.queries.empty())
+    work_.pool.for_each(of_side, [&](std::int64_t i, int thread) {
+      const std::int64_t h = i % heads, b = first + i / heads, n = layout.block_tokens(b);
+      CodecWork& codec_work = work_.workers[static_cast<std::size_t>(thread)].codec;
+      const Matrix keys(codec_work.floats(CodecWork::kRows, n * d), n, d);
+      format.k.exact->decode(k.at(*format.k.exact, h, layout.block_begin(b)), n, keys);
+      drawn[static_cast<std::size_t>(i)] = DrawnRows(keys, format.queries[static_cast<std::size_t>(h)]);
+    });
   work_.pool.for_each(2 * pieces, [&](std::int64_t piece, int thread) {
     const std::int64_t s = piece % 2, begin = piece / 2 * kTogether,
                        end = std::min(begin + kTogether, of_side);
@@ -118,12 +128,14 @@ void Appended::seal() {
       side.format.exact->decode(side.exact.at(*side.format.exact, h, layout.block_begin(b)), n, to);
       rows += n * d;
       items[static_cast<std::size_t>(i - begin)] = {
+          &side.format.codec(h),
           to,
-          {format.layer, h, layout.block_begin(b), s == 0 ? KvSide::keys : KvSide::values},
+          {format.layer, h, layout.block_begin(b), s == 0 ? KvSide::keys : KvSide::values,
+           drawn[static_cast<std::size_t>(i)].rows()},
           slots + (s * of_side + i) * slot};
     }
     const auto n = static_cast<std::size_t>(end - begin);
-    side.format.codec().encode_all(std::span(items).first(n), codec_work);
+    items[0].codec->encode_all(std::span(items).first(n), codec_work);
     for (std::size_t i = 0; i < n; ++i)
       used[static_cast<std::size_t>(s * of_side + begin) + i] = items[i].used;
   });

@@ -33,11 +33,11 @@ void write_block(StateWriter& out, const SealedBlock& block) {
   for (std::size_t h = 0; h < block.n_heads(); ++h) out.bytes(block.head(h));
 }
 
-// One block of all heads: its offsets rise, its bytes are there, and each head's are a block of this codec.
-SealedBlock read_block(StateReader& in, const Codec& codec, std::int64_t heads, std::int64_t n,
+// One block of all heads: its offsets rise, its bytes are there, and each head's are a block of its codec.
+SealedBlock read_block(StateReader& in, const SideFormat& of, std::int64_t heads, std::int64_t n,
                        const BlockPool& pool, const std::string& where) {
   std::vector<std::uint32_t> offsets;
-  const auto most = static_cast<std::uint64_t>(codec.max_bytes(n));
+  const auto most = static_cast<std::uint64_t>(of.max_bytes(n));
   for (std::int64_t h = 0; h <= heads; ++h) {
     const std::uint64_t last = h == 0 ? 0 : offsets.back();
     const auto offset = in.number<std::uint32_t>();
@@ -50,16 +50,23 @@ SealedBlock read_block(StateReader& in, const Codec& codec, std::int64_t heads, 
   for (std::size_t h = 0; h + 1 < offsets.size(); ++h)
     of_heads.push_back(bytes.subspan(offsets[h], offsets[h + 1] - offsets[h]));
   SealedBlock block(pool, of_heads);
-  for (std::size_t h = 0; h < of_heads.size(); ++h)
+  for (std::size_t h = 0; h < of_heads.size(); ++h) {
+    const Codec& codec = of.codec(static_cast<std::int64_t>(h));
     in.require(codec.valid(block.head(h).data(), n, std::ssize(block.head(h))), where,
                ": a block of KV head ", h, " is no block of ", codec.spec());
+  }
   return block;
+}
+
+// The calibration by which blocks were sealed; 0: by none.
+std::uint64_t seal_of(const CacheFormat& format) {
+  return format.calibration() ? format.calibration()->fingerprint() : 0;
 }
 
 }  // namespace
 
-void write_cache_head(StateWriter& out) {
-  out.number(kCacheRotationSeed);
+void write_cache_head(StateWriter& out, const CacheFormat& format) {
+  out.number(kCacheRotationSeed ^ seal_of(format));
 }
 
 void write_layer(StateWriter& out, const LayerStore& store) {
@@ -71,7 +78,7 @@ void write_layer(StateWriter& out, const LayerStore& store) {
     out.number(static_cast<std::uint32_t>(size));
   out.number(static_cast<std::uint64_t>(store.k.blocks.size()));
   const auto write_side = [&](const SideFormat& of, const SideStore& side) {
-    out.text(of.built.text);
+    out.text(of.built().text);
     out.text(of.exact->spec());
     for (const SealedBlock& block : side.blocks) write_block(out, block);
     write_rows(out, side.sinks, *of.exact, format.n_kv_heads, layout.sink,
@@ -83,8 +90,11 @@ void write_layer(StateWriter& out, const LayerStore& store) {
   write_side(format.v, store.v);
 }
 
-void read_cache_head(StateReader& in) {
-  in.require(in.number<std::uint64_t>() == kCacheRotationSeed, "its blocks are turned by another rotation");
+void read_cache_head(StateReader& in, const CacheFormat& format) {
+  const std::uint64_t held = in.number<std::uint64_t>() ^ kCacheRotationSeed, own = seal_of(format);
+  in.require(held == own, held == 0 ? "its blocks were sealed without a calibration, and this session has one"
+                          : own == 0 ? "its blocks were sealed with a calibration, and this session has none"
+                                     : "its blocks were sealed with another calibration than this session's");
 }
 
 void read_layer(StateReader& in, std::int64_t n_tokens, const BlockPool& pool, LayerStore& store) {
@@ -97,8 +107,8 @@ void read_layer(StateReader& in, std::int64_t n_tokens, const BlockPool& pool, L
     const bool keys = &side == &store.k;
     const std::string where = concat("layer ", format.layer, keys ? ", K" : ", V");
     const std::string_view spec = in.text();
-    in.require(spec == of.built.text, where, ": it was made with cache type '", spec, "', this session has '",
-               of.built.text, "'");
+    in.require(spec == of.built().text, where, ": it was made with cache type '", spec,
+               "', this session has '", of.built().text, "'");
     if (keys) {
       in.require(layout == format.layout, "layer ", format.layer, ": block, sink and window are ",
                  layout.block, ", ", layout.sink, ", ", layout.window, " and not ", format.layout.block, ", ",
@@ -110,7 +120,7 @@ void read_layer(StateReader& in, std::int64_t n_tokens, const BlockPool& pool, L
     in.require(exact == of.exact->spec(), where, ": its exact tokens are '", exact, "', not '",
                of.exact->spec(), "'");
     for (std::uint64_t b = 0; b < n_blocks; ++b)
-      side.blocks.push_back(read_block(in, of.codec(), format.n_kv_heads,
+      side.blocks.push_back(read_block(in, of, format.n_kv_heads,
                                        layout.block_tokens(static_cast<std::int64_t>(b)), pool, where));
     read_rows(in, side.sinks, *of.exact, format.n_kv_heads, layout.sink, std::min(layout.sink, n_tokens));
     read_rows(in, side.tail, *of.exact, format.n_kv_heads, store.tail_capacity, layout.tail_tokens(n_tokens));

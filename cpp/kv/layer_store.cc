@@ -53,9 +53,9 @@ void read_side(const LayerStore& store, const SideFormat& format, const SideStor
   for (std::int64_t b = first / block; b < n_blocks && b * block < end; ++b) {
     const std::int64_t n = layout.block_tokens(b);
     const Matrix decoded(memory.data(), n, d), left(memory.data() + block * d, n, d);
-    format.codec().decode(side.blocks[static_cast<std::size_t>(b)].head(static_cast<std::size_t>(h)).data(),
-                          n, decoded);
-    format.codec().leave(decoded, left);
+    format.codec(h).decode(side.blocks[static_cast<std::size_t>(b)].head(static_cast<std::size_t>(h)).data(),
+                           n, decoded);
+    format.codec(h).leave(decoded, left);
     copy_overlap(left, layout.block_begin(b), first, out);
   }
   const Codec& exact = *format.exact;
@@ -78,7 +78,8 @@ void count_side(const LayerStore& store, const SideFormat& format, const SideSto
     const std::int64_t n = store.format->layout.block_tokens(b);
     double paper = 0;
     for (std::size_t h = 0; h < block.n_heads(); ++h)
-      paper += format.codec().paper_bits(block.head(h).data(), n, std::ssize(block.head(h)));
+      paper += format.codec(static_cast<std::int64_t>(h))
+                   .paper_bits(block.head(h).data(), n, std::ssize(block.head(h)));
     blocks.add(n * store.format->n_kv_heads * store.format->head_dim, block.bytes(), paper);
   }
 }

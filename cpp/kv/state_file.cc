@@ -1,12 +1,7 @@
-// The bytes of state files: checksum, atomic writing, checked reading.
+// The bytes of state files: checksum, writing, checked reading.
 #include "kv/state_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <bit>
-#include <cerrno>
-#include <cstdio>
 
 namespace spectralkv {
 namespace {
@@ -29,16 +24,6 @@ T number_at(const std::byte* at) {
   T value;
   std::memcpy(&value, at, sizeof value);
   return value;
-}
-
-// Makes the new name last through a power cut; where a folder cannot be synced there is nothing to be done.
-void sync_folder(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
-  ::close(fd);
 }
 
 }  // namespace
@@ -64,22 +49,9 @@ std::uint64_t StateHash::value() const {
   return mix(hash_, last.data());
 }
 
-StateWriter::StateWriter(const std::string& path, const CheckedFormat& format)
-    : path_(path), temporary_(concat(path, ".tmp-", ::getpid())) {
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-  if (fd_ < 0) fail(ErrorKind::os, "kv", "cannot write '", temporary_, "': ", std::strerror(errno));
+StateWriter::StateWriter(const std::string& path, const CheckedFormat& format) : file_(path, "kv") {
   bytes(std::as_bytes(std::span(format.magic)));
   number(format.version);
-}
-
-StateWriter::~StateWriter() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(temporary_.c_str());
-}
-
-void StateWriter::fail_write(const char* what) {
-  fail(ErrorKind::os, "kv", "cannot ", what, " '", path_, "': ", std::strerror(errno));
 }
 
 void StateWriter::bytes(std::span<const std::byte> data) {
@@ -98,13 +70,9 @@ void StateWriter::text(std::string_view text) {
 }
 
 void StateWriter::flush() {
-  hash_.add(std::as_bytes(std::span(pending_)));
-  for (std::size_t done = 0; done < pending_.size();) {
-    const ssize_t n = ::write(fd_, pending_.data() + done, pending_.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_write("write");
-    done += static_cast<std::size_t>(n);
-  }
+  const auto data = std::as_bytes(std::span(pending_));
+  hash_.add(data);
+  file_.write(data);
   pending_.clear();
 }
 
@@ -113,16 +81,7 @@ void StateWriter::commit() {
   flush();
   number(hash_.value());
   flush();
-  if (::fsync(fd_) != 0) fail_write("write");
-  const int closed = ::close(fd_);
-  fd_ = -1;
-  if (closed != 0 || std::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    const int error = errno;
-    ::unlink(temporary_.c_str());
-    errno = error;
-    fail_write("write");
-  }
-  sync_folder(path_);
+  file_.commit();
 }
 
 StateReader::StateReader(const std::string& path, const CheckedFormat& format)

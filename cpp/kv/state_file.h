@@ -29,6 +29,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 
@@ -55,13 +56,10 @@ class StateHash {
   std::size_t held_ = 0;
 };
 
-// Writes under a temporary name beside `path`; only `commit` gives it that name, after all has reached the
-// disk. Without it the temporary file goes and `path` stays as it was.
+// Writes as an AtomicFile does.
 class StateWriter {
  public:
   explicit StateWriter(const std::string& path, const CheckedFormat& format = {});
-  ~StateWriter();
-  StateWriter(const StateWriter&) = delete;
 
   void bytes(std::span<const std::byte> data);
   void text(std::string_view text);
@@ -74,10 +72,8 @@ class StateWriter {
 
  private:
   void flush();
-  [[noreturn]] void fail_write(const char* what);
 
-  std::string path_, temporary_;
-  int fd_ = -1;
+  AtomicFile file_;
   StateHash hash_;
   std::string pending_;
   std::uint64_t total_ = 0;

@@ -57,8 +57,8 @@ class CodecMeasurement {
 
   CodecFidelity run(ConstMatrix attended) {
     CodecFidelity result;
-    result.codec_k = layer_.k.built.text;
-    result.codec_v = layer_.v.built.text;
+    result.codec_k = layer_.k.built().text;
+    result.codec_v = layer_.v.built().text;
     const Buffer<float> k_memory = rebuild(layer_.k, store_.k, rows_.k, true, result.k);
     const Buffer<float> v_memory = rebuild(layer_.v, store_.v, rows_.v, false, result.v);
     const ConstMatrix k(k_memory.data(), rows_.k.rows, rows_.k.cols);
@@ -76,12 +76,11 @@ class CodecMeasurement {
   // The rows of a side with its blocks as they come back, [n, heads * d], and what that says of each head.
   Buffer<float> rebuild(const SideFormat& format, const SideStore& side, ConstMatrix own, bool keys,
                         std::vector<HeadError>& heads) {
-    const Codec& codec = format.codec();
     Buffer<float> memory(static_cast<std::size_t>(own.rows * own.cols));
     const Matrix rebuilt(memory.data(), own.rows, own.cols);
     for (std::int64_t t = 0; t < own.rows; ++t)
       std::memcpy(rebuilt.row(t), own.row(t), static_cast<std::size_t>(own.cols) * sizeof(float));
-    if (keys) enter_queries(codec);
+    if (keys) enter_queries(format);
 
     const auto n_blocks = static_cast<std::int64_t>(blocks_.size());
     std::vector<ErrorSums> sums(static_cast<std::size_t>(heads_ * n_blocks));
@@ -91,6 +90,7 @@ class CodecMeasurement {
       const auto part = [&](auto rows) {
         return rows.rows_range(range.begin, range.n).cols_range(h * d_, d_);
       };
+      const Codec& codec = format.codec(h);
       const SealedBlock& sealed = side.blocks[static_cast<std::size_t>(b)];
       const std::byte* const bytes = sealed.head(static_cast<std::size_t>(h)).data();
       CodecWork& work = work_.workers[static_cast<std::size_t>(thread)].codec;
@@ -110,16 +110,16 @@ class CodecMeasurement {
       head.relative_mse = ratio(total.error, total.norm);
       head.ip_error = std::sqrt(ratio(total.ip_error, static_cast<double>(total.logits)));
       head.ip_bias = ratio(total.ip_cross, total.ip_norm);
-      count_bits(codec, side, h, head);
+      count_bits(format.codec(h), side, h, head);
     }
     return memory;
   }
 
-  void enter_queries(const Codec& codec) {
+  void enter_queries(const SideFormat& format) {
     entered_ = Buffer<float>(static_cast<std::size_t>(rows_.q.rows * rows_.q.cols));
     const Matrix entered(entered_.data(), rows_.q.rows, rows_.q.cols);
     for (std::int64_t c = 0; c < rows_.q.cols; c += d_)
-      codec.enter(rows_.q.cols_range(c, d_), entered.cols_range(c, d_));
+      format.codec(c / d_ / rows_.group()).enter(rows_.q.cols_range(c, d_), entered.cols_range(c, d_));
   }
 
   // Logits of the head's queries with a block as stored and with its own rows.
@@ -194,18 +194,6 @@ class CodecMeasurement {
 };
 
 }  // namespace
-
-void attend_to(const LayerRows& rows, ConstMatrix k, ConstMatrix v, ThreadPool& pool, Matrix out) {
-  CacheShape shape = rows.shape;
-  shape.n_layers = 1;
-  const CacheFormat format(shape, "f32", "f32");
-  CacheWork work(pool, BlockPool());
-  LayerStore store(format.layer(0), rows.k.rows);
-  const std::int64_t n = rows.n_context(), m = rows.q.rows;
-  { const Appended context(store, k.rows_range(0, n), v.rows_range(0, n), work); }
-  const Appended queries(store, k.rows_range(n, m), v.rows_range(n, m), work);
-  attend(queries, rows.attention, rows.q, out, work);
-}
 
 CodecFidelity measure_codec(const LayerRows& rows, const std::string& type_k, const std::string& type_v,
                             ConstMatrix attended, ThreadPool& pool) {

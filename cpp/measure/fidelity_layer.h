@@ -6,23 +6,10 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "kv/attention.h"
-#include "kv/cache.h"
+#include "kv/layer_rows.h"
 #include "measure/fidelity.h"
 
 namespace spectralkv {
-
-// What attention of one layer got over a text of n tokens: keys and values of all, queries of the last ones.
-struct LayerRows {
-  std::int64_t layer = 0;
-  CacheShape shape;  // of the model's cache
-  AttentionShape attention;
-  ConstMatrix k, v;  // [n, n_kv_heads * head_dim], keys after RoPE
-  ConstMatrix q;     // [n_queries, n_heads * head_dim]
-
-  std::int64_t n_context() const { return k.rows - q.rows; }
-  std::int64_t group() const { return attention.n_heads / shape.n_kv_heads; }
-};
 
 // The tokens of a sealed block: [begin, begin + n).
 struct BlockRange {
@@ -36,10 +23,6 @@ std::vector<BlockRange> sealed_ranges(const CacheLayout& layout, std::int64_t n_
 // of truncation, as the codec's default.
 std::vector<HeadSpectrum> measure_spectra(ConstMatrix side, std::int64_t head_dim,
                                           std::span<const BlockRange> blocks, ThreadPool& pool);
-
-// out [n_queries, n_heads * head_dim]: what the queries get from keys k and values v [n, n_kv_heads *
-// head_dim] in place of the layer's own.
-void attend_to(const LayerRows& rows, ConstMatrix k, ConstMatrix v, ThreadPool& pool, Matrix out);
 
 // Encodes the context with the codecs that the specs have for this layer and measures what comes back.
 // attended: attend_to of the layer's own rows.

@@ -108,7 +108,9 @@ class Measurement {
     session.n_batch = options_.n_batch;
     session.type_k = types.k;
     session.type_v = types.v;
-    return std::make_unique<Session>(engine_, session);
+    auto made = std::make_unique<Session>(engine_, session);
+    made->calibrate();
+    return made;
   }
 
   void count(std::int64_t n) {

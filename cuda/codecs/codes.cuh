@@ -148,9 +148,9 @@ __device__ inline SkvLowRankPart encode_components(const SealArgs& args, int ite
     plain &= coded.width == codec.plain_width && !coded.whole;
     if (thread == 0) components[r] = coded;
   }
-  const SkvLowRankPart parts =
-      skv_low_rank_part_of(d, static_cast<std::size_t>(n), static_cast<std::size_t>(rank), plain ? 0 : 1,
-                           static_cast<std::size_t>(bits));
+  const SkvLowRankPart parts = skv_low_rank_part_of(
+      d, static_cast<std::size_t>(n), {rank, codec.plain_width, kSkvLeastHead, 0, plain ? nullptr : slot},
+      static_cast<std::size_t>(bits));
   __syncthreads();
   if (thread == 0) {
     slot[0] = static_cast<std::uint8_t>(plain ? rank : rank | kSkvOwnWidths);
@@ -203,7 +203,7 @@ struct CodesPolicy {
     for (int r = 0; r < reader.factors.rank; ++r) {
       const int width = skv_factor_width(reader.factors, r);
       const FactorLevels levels(c, reader.factors, r);
-      const float left = f16_at(reader, kSkvSharesAt + 2 * r) * reader.unit *
+      const float left = f16_at(reader, reader.factors.shares_at + 2 * r) * reader.unit *
                          levels.at(skv_packed_code(left_codes, padded, width, row));
       for (int i = 0; i < 8; ++i)
         x[i] += left * levels.at(skv_packed_code(right_codes, reader.d, width, channel + i));

@@ -53,9 +53,9 @@ struct CodedReader {
       if (skv_factor_is_whole(factors, lane)) component |= kComponentWhole;
       if (width > factors.all) component |= kComponentSecondBook;
     }
-    const SkvLowRankPart parts = skv_low_rank_part_of(
-        codec.coded.d, static_cast<std::size_t>(n), static_cast<std::size_t>(rank), factors.widths != nullptr,
-        static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
+    const SkvLowRankPart parts =
+        skv_low_rank_part_of(codec.coded.d, static_cast<std::size_t>(n), factors,
+                             static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
     left_at = static_cast<int>(parts.left);
     right_at = static_cast<int>(parts.right);
     codes_at = static_cast<int>(device_kv::codes_at(parts, n));
@@ -84,7 +84,7 @@ struct CodedReader {
     }
   }
   __device__ const std::uint16_t* shares() const {
-    return reinterpret_cast<const std::uint16_t*>(base + kSkvSharesAt);
+    return reinterpret_cast<const std::uint16_t*>(base + kSkvLeastHead);
   }
   __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
     return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};

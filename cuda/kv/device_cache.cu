@@ -32,6 +32,9 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       positions(size_of(context / device_kv::kChunk + 2)),
       fault(1) {
   const std::int64_t d = format.shape().head_dim, heads = format.shape().n_kv_heads;
+  for (const LayerFormat& layer : format.layers())
+    check(layer.k.heads.size() == 1 && layer.v.heads.size() == 1, "kv", "layer ", layer.layer,
+          ": heads with codecs of their own run on the CPU alone; --kv-calibration none gives all the same");
   for (std::size_t l = 0; l < layers.size(); ++l) {
     DeviceLayer& layer = layers[l];
     const CacheLayout& layout = type(l).layout;
@@ -48,8 +51,8 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       DeviceSide& side = layer.side[which];
       const SideFormat& of = type_side(l, which);
       auto& side_view = view.side[which];
-      side_view.codec =
-          work.tables.view(of.codec(), of.built.text, which == 0 ? KvSide::keys : KvSide::values, work.main);
+      side_view.codec = work.tables.view(of.codec(0), of.built().text,
+                                         which == 0 ? KvSide::keys : KvSide::values, work.main);
       side_view.exact_f32 = of.exact_f32();
       side.row_bytes = device_kv::exact_bytes(side_view.exact_f32, d);
       side.ring = DeviceBuffer<std::uint8_t>(size_of(heads * view.ring_tokens * side.row_bytes));

@@ -72,7 +72,7 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
   for (; layer.sealed < count; ++layer.sealed) {
     std::int64_t slot_bytes = 0;
     for (int which = 0; which < 2; ++which) {
-      const std::int64_t most = type_side(l, which).codec().max_bytes(layer.view.block);
+      const std::int64_t most = type_side(l, which).max_bytes(layer.view.block);
       slot_bytes = std::max(slot_bytes, (most + 15) / 16 * 16);
       DeviceSide& side = layer.side[which];
       const auto moved = side.pages.make_room(static_cast<std::uint64_t>(layer.view.heads * (most + 16)),

@@ -59,9 +59,9 @@ std::vector<float> decoded(const SideFormat& format, const CacheLayout& layout, 
     const std::int64_t n = layout.block_tokens(at), first = layout.block_begin(at);
     std::vector<float> turned(static_cast<std::size_t>(n * d)), head(turned.size());
     for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
-      format.codec().decode(side.blocks[b].head(static_cast<std::size_t>(h)).data(), n,
-                            {turned.data(), n, d});
-      format.codec().leave({turned.data(), n, d}, {head.data(), n, d});
+      format.codec(h).decode(side.blocks[b].head(static_cast<std::size_t>(h)).data(), n,
+                             {turned.data(), n, d});
+      format.codec(h).leave({turned.data(), n, d}, {head.data(), n, d});
       for (std::int64_t t = 0; t < n; ++t)
         std::copy_n(head.data() + t * d, d, rows.data() + (first + t) * width + h * d);
     }

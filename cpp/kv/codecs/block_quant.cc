@@ -98,35 +98,35 @@ class BlockQuantCodec final : public Codec {
 };
 
 template <class Group>
-BuiltCodec build(CodecSpec& spec, std::int64_t head_dim) {
+BuiltCodec build(CodecSpec& spec, const CodecPlace& place) {
   constexpr std::string_view kRotations[] = {"none", "hadamard", "haar"};
   if (spec.bits()) spec.refuse("it takes no bits");
   const std::string rotation = spec.take_choice("rotation", "none", kRotations);
   const CacheLayout layout = take_layout(spec, CacheLayout{});
   spec.finish(kBlockQuantOptions);
-  check_head_dim(spec, head_dim);
+  check_head_dim(spec, place.head_dim);
 
   std::string text = spec.name();
   const CacheRotation* turn = nullptr;
   RotationKind kind = RotationKind::haar;
   if (rotation != "none") {
-    const int d = static_cast<int>(head_dim);
+    const int d = static_cast<int>(place.head_dim);
     kind = usable_rotation(rotation_kind_from_name(rotation), d);
     turn = &shared_rotation(kind, d);
     text += concat(",rotation=", rotation_kind_name(kind));
   }
   text += layout_text(layout, CacheLayout{});
-  return {std::make_unique<BlockQuantCodec<Group>>(head_dim, turn, kind, text), true, layout, text};
+  return {std::make_unique<BlockQuantCodec<Group>>(place.head_dim, turn, kind, text), true, layout, text};
 }
 
 }  // namespace
 
-BuiltCodec build_q8_0(CodecSpec& spec, std::int64_t head_dim, KvSide) {
-  return build<Q8Group>(spec, head_dim);
+BuiltCodec build_q8_0(CodecSpec& spec, const CodecPlace& place) {
+  return build<Q8Group>(spec, place);
 }
 
-BuiltCodec build_q4_0(CodecSpec& spec, std::int64_t head_dim, KvSide) {
-  return build<Q4Group>(spec, head_dim);
+BuiltCodec build_q4_0(CodecSpec& spec, const CodecPlace& place) {
+  return build<Q4Group>(spec, place);
 }
 
 }  // namespace spectralkv

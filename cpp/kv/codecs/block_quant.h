@@ -5,8 +5,8 @@
 
 namespace spectralkv {
 
-BuiltCodec build_q8_0(CodecSpec& spec, std::int64_t head_dim, KvSide side);
-BuiltCodec build_q4_0(CodecSpec& spec, std::int64_t head_dim, KvSide side);
+BuiltCodec build_q8_0(CodecSpec& spec, const CodecPlace& place);
+BuiltCodec build_q4_0(CodecSpec& spec, const CodecPlace& place);
 
 inline constexpr std::string_view kBlockQuantOptions = "rotation=none|hadamard|haar, sink, window, block";
 

@@ -16,18 +16,20 @@ struct EOptShrinkQOptions {
   Loss loss = Loss::truncate;
   bool closed_loop = true;  // the residual is what the stored factors leave; else what the exact ones leave
   RotationKind rotation = RotationKind::haar;
+  int second_rows = 0;  // of a block, at most, that have a second stage (kv/drawn_rows.h)
 };
 
+// metric: of the head (CodecSpace); null data: none.
 std::unique_ptr<Codec> make_eoptshrinkq_codec(std::int64_t head_dim, const EOptShrinkQOptions& options,
+                                              ConstMatrix metric,
                                               std::unique_ptr<const ResidualQuantiser> residual,
                                               std::string text);
 
 // A codec of a spec "name:B,options" whose residual is stored as `residual` says. factor: with a low-rank
 // part.
-BuiltCodec build_factored(CodecSpec& spec, std::int64_t head_dim, KvSide side, bool factor,
-                          const ResidualRow& residual);
+BuiltCodec build_factored(CodecSpec& spec, const CodecPlace& place, bool factor, const ResidualRow& residual);
 
-BuiltCodec build_turboquant(CodecSpec& spec, std::int64_t head_dim, KvSide side);
-BuiltCodec build_eoptshrinkq(CodecSpec& spec, std::int64_t head_dim, KvSide side);
+BuiltCodec build_turboquant(CodecSpec& spec, const CodecPlace& place);
+BuiltCodec build_eoptshrinkq(CodecSpec& spec, const CodecPlace& place);
 
 }  // namespace spectralkv

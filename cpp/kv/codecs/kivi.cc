@@ -72,15 +72,16 @@ KiviFormat kivi_format(std::int64_t head_dim, int bits, KvSide side) {
   return {d, bits, 1, d % kGroup == 0 ? kGroup : kGroup / 2};
 }
 
-BuiltCodec build_kivi(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
+BuiltCodec build_kivi(CodecSpec& spec, const CodecPlace& place) {
   const std::int64_t bits = spec.bits().value_or(0);
   if (bits < kLeastKiviBits || bits > kMaxCodeBits)
     spec.refuse(concat("it needs ", kLeastKiviBits, " to ", kMaxCodeBits, " bits per entry, as in 'kivi:2'"));
   const CacheLayout layout = take_layout(spec, CacheLayout{});
   spec.finish(kLayoutOptions);
-  check_head_dim(spec, head_dim);
+  check_head_dim(spec, place.head_dim);
   const std::string text = concat("kivi:", bits, layout_text(layout, CacheLayout{}));
-  return {std::make_unique<KiviCodec>(head_dim, static_cast<int>(bits), side, text), true, layout, text};
+  return {std::make_unique<KiviCodec>(place.head_dim, static_cast<int>(bits), place.side, text), true, layout,
+          text};
 }
 
 }  // namespace spectralkv

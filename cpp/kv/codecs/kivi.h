@@ -8,6 +8,6 @@ namespace spectralkv {
 // With one bit, a step may be beyond f16.
 inline constexpr int kLeastKiviBits = 2;
 
-BuiltCodec build_kivi(CodecSpec& spec, std::int64_t head_dim, KvSide side);
+BuiltCodec build_kivi(CodecSpec& spec, const CodecPlace& place);
 
 }  // namespace spectralkv

@@ -4,8 +4,8 @@
 //
 // A new one is a file with a class and a function that specs call, and a row of the codec table:
 //
-//     BuiltCodec build_trellis(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
-//       return build_factored(spec, head_dim, side, true, kTrellis);
+//     BuiltCodec build_trellis(CodecSpec& spec, const CodecPlace& place) {
+//       return build_factored(spec, place, true, kTrellis);
 //     }
 #pragma once
 

@@ -11,13 +11,6 @@
 namespace spectralkv {
 namespace {
 
-// out [m, dim] = x [m, dim] times a dense matrix [dim, dim].
-void multiply(ConstMatrix x, const float* matrix, Matrix out) {
-  for (std::int64_t r = 0; r < out.rows; ++r)
-    std::memset(out.row(r), 0, static_cast<std::size_t>(out.cols) * sizeof(float));
-  kernels().mix_f32(x.data, x.stride, x.rows, matrix, x.cols, x.cols, out.cols, out.data, out.stride);
-}
-
 // One value a key, made at the first call and never moved (a map's nodes stay where they are).
 template <class Key, class Value>
 class Kept {
@@ -36,6 +29,12 @@ class Kept {
 
 }  // namespace
 
+void multiply_rows(ConstMatrix x, const float* matrix, Matrix out) {
+  for (std::int64_t r = 0; r < out.rows; ++r)
+    std::memset(out.row(r), 0, static_cast<std::size_t>(out.cols) * sizeof(float));
+  kernels().mix_f32(x.data, x.stride, x.rows, matrix, x.cols, x.cols, out.cols, out.data, out.stride);
+}
+
 CacheRotation::CacheRotation(RotationKind kind, int dim) : rotation_(kind, dim, kCacheRotationSeed) {
   if (kind != RotationKind::haar) return;
   rows_ = rotation_.matrix();
@@ -47,12 +46,12 @@ CacheRotation::CacheRotation(RotationKind kind, int dim) : rotation_(kind, dim, 
 
 void CacheRotation::enter(ConstMatrix x, Matrix out) const {
   if (rows_.empty()) return rotation_.apply(x, out);
-  multiply(x, columns_.data(), out);
+  multiply_rows(x, columns_.data(), out);
 }
 
 void CacheRotation::leave(ConstMatrix x, Matrix out) const {
   if (rows_.empty()) return rotation_.apply_transpose(x, out);
-  multiply(x, rows_.data(), out);
+  multiply_rows(x, rows_.data(), out);
 }
 
 const CacheRotation& shared_rotation(RotationKind kind, int dim) {

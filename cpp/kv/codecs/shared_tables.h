@@ -14,6 +14,9 @@ namespace spectralkv {
 // The seed of every rotation of the cache. It is part of what stored blocks mean.
 inline constexpr std::uint64_t kCacheRotationSeed = 20260502;
 
+// out [m, dim] = x [m, dim] times a dense matrix [dim, dim], row i: what coordinate i becomes.
+void multiply_rows(ConstMatrix x, const float* matrix, Matrix out);
+
 // A rotation with both products at the speed of the kernels. Immutable.
 class CacheRotation {
  public:

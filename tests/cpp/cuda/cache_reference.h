@@ -84,7 +84,7 @@ inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) 
     const auto kv = static_cast<std::size_t>(h / (c.heads / c.kv_heads));
     std::vector<float> q(in.q.begin() + (t * c.heads + h) * d, in.q.begin() + (t * c.heads + h + 1) * d),
         entered(q);
-    layer.k.codec().enter({q.data(), 1, d}, {entered.data(), 1, d});
+    layer.k.codec(h / (c.heads / c.kv_heads)).enter({q.data(), 1, d}, {entered.data(), 1, d});
     q_top = std::max(q_top, norm_of(q));
     struct Token {
       double logit;
@@ -121,8 +121,9 @@ inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) 
       std::size_t at = 0;
       for (std::int64_t b = 0; b < sealed; ++b) {
         const std::int64_t n = layer.layout.block_tokens(b);
-        take(keys, format.codec(), side.blocks[static_cast<std::size_t>(b)].head(kv).data(), n,
-             layer.layout.block_begin(b), true, at);
+        take(keys, format.codec(h / (c.heads / c.kv_heads)),
+             side.blocks[static_cast<std::size_t>(b)].head(kv).data(), n, layer.layout.block_begin(b), true,
+             at);
       }
       const auto head = static_cast<std::int64_t>(kv);
       if (sealed > 0 && layer.layout.sink > 0)
@@ -145,13 +146,13 @@ inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) 
         mixed[token.sealed ? 0 : 1][j] += p * static_cast<double>(token.value[j]);
     }
     std::vector<float> coded(mixed[0].begin(), mixed[0].end()), left(coded.size());
-    layer.v.codec().leave({coded.data(), 1, d}, {left.data(), 1, d});
+    layer.v.codec(h / (c.heads / c.kv_heads)).leave({coded.data(), 1, d}, {left.data(), 1, d});
     std::vector<float> head_out;
     for (std::size_t j = 0; j < left.size(); ++j)
       head_out.push_back(static_cast<float>((static_cast<double>(left[j]) + mixed[1][j]) / sum));
     out_least = std::min(out_least, norm_of(head_out));
     std::vector<float> out_in_codec(head_out);
-    layer.v.codec().enter({head_out.data(), 1, d}, {out_in_codec.data(), 1, d});
+    layer.v.codec(h / (c.heads / c.kv_heads)).enter({head_out.data(), 1, d}, {out_in_codec.data(), 1, d});
     for (const Token& token : tokens) {
       std::vector<float> from(token.value);
       for (std::size_t j = 0; j < from.size(); ++j) from[j] -= (token.sealed ? out_in_codec : head_out)[j];

@@ -155,7 +155,7 @@ TEST(DeviceCacheCases, HaveEveryWidthInOneBlockAndOddRanks) {
     for (const SideStore* side : {&cpu.cache.layer(0).k, &cpu.cache.layer(0).v})
       for (const SealedBlock& block : side->blocks) {
         const auto head = block.head(0);
-        const int rank = static_cast<int>(head[0]) & (kSkvOwnWidths - 1);
+        const int rank = static_cast<int>(head[0]) & kSkvRankMask;
         ASSERT_EQ(static_cast<int>(head[0]), rank | kSkvOwnWidths) << "a block without widths";
         (rank % 2 == 1 ? odd : even).insert(rank);
         std::set<int> all;

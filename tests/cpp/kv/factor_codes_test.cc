@@ -27,7 +27,7 @@ std::vector<float> unit_vector(std::size_t n, std::uint64_t seed) {
 double stored_error(const FactorCodes& codes, const CodedFactor& coded, const std::vector<float>& left,
                     const std::vector<float>& right, double size) {
   const auto width = static_cast<std::uint8_t>(coded.width);
-  const SkvFactors factors{1, codes.plain_width(), codes.own_widths() ? &width : nullptr};
+  const SkvFactors factors{1, codes.plain_width(), kSkvLeastHead, 0, codes.own_widths() ? &width : nullptr};
   const auto columns = [&](const std::vector<std::uint16_t>& column) {
     std::vector<std::uint16_t> wide = column;
     wide.resize((column.size() + 15) / 16 * 16);

@@ -67,7 +67,7 @@ std::unique_ptr<Codec> plain_codec(bool factor, bool closed_loop, std::vector<Se
   options.factor = factor;
   options.factor_bits = 2;
   options.closed_loop = closed_loop;
-  return make_eoptshrinkq_codec(kDim, options, std::make_unique<PlainResidual>(kDim, seen), "plain");
+  return make_eoptshrinkq_codec(kDim, options, {}, std::make_unique<PlainResidual>(kDim, seen), "plain");
 }
 
 // A residual without loss: in a closed loop it holds what coarse factors miss, in an open one it does not.
@@ -126,8 +126,9 @@ TEST(ResidualQuantiser, EachBlockComesWithItsContext) {
       5, std::vector<std::byte>(static_cast<std::size_t>(codec->max_bytes(kTokens))));
   std::vector<SealItem> items;
   for (std::int64_t i = 0; i < 5; ++i)
-    items.push_back({{values.data() + i * kTokens * kDim, lengths[i], kDim},
-                     {7, i % 2, 100 * i, KvSide::values},
+    items.push_back({codec.get(),
+                     {values.data() + i * kTokens * kDim, lengths[i], kDim},
+                     {7, i % 2, 100 * i, KvSide::values, {}},
                      out[static_cast<std::size_t>(i)].data()});
   CodecWork work;
   codec->encode_all(items, work);

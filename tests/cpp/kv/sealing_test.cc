@@ -43,7 +43,7 @@ TEST_P(Sealing, BlocksAreWhatTheCodecMakes) {
             const float x = (*from)[static_cast<std::size_t>((first + t) * kWidth + h * kDim + c)];
             rows[static_cast<std::size_t>(t * kDim + c)] = halves ? skv_f16_to_f32(skv_f32_to_f16(x)) : x;
           }
-        const Codec& codec = (side == &layer.k ? layer.format->k : layer.format->v).codec();
+        const Codec& codec = (side == &layer.k ? layer.format->k : layer.format->v).codec(h);
         std::vector<std::byte> expected(static_cast<std::size_t>(codec.max_bytes(n)));
         expected.resize(
             static_cast<std::size_t>(codec.encode({rows.data(), n, kDim}, {}, expected.data(), work)));
@@ -94,8 +94,8 @@ TEST(SealingContext, IsWhereTheRowsComeFrom) {
   format.head_dim = kDim;
   format.layout = {kBlock, kSink, 0};
   format.lossy = true;
-  format.k.built.codec = std::make_unique<Recorder>(kDim, seen);
-  format.v.built.codec = std::make_unique<Recorder>(kDim, seen);
+  format.k.heads.push_back({std::make_unique<Recorder>(kDim, seen), true, format.layout, ""});
+  format.v.heads.push_back({std::make_unique<Recorder>(kDim, seen), true, format.layout, ""});
   format.k.exact = format.v.exact = exact.get();
 
   // A value says which side, head and token it is of.

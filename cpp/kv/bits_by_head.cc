@@ -1,0 +1,32 @@
+// A queue of the gains of a further bit.
+#include "kv/bits_by_head.h"
+
+#include <cmath>
+#include <queue>
+#include <tuple>
+
+#include "kv/codecs/shared_tables.h"
+
+namespace spectralkv {
+
+std::vector<int> bits_by_head(std::span<const HeadWish> wishes, int head_dim) {
+  const auto gain = [&](std::size_t i, int bits) {
+    return wishes[i].harm * (shared_unit_codebook(head_dim, bits).distortion -
+                             shared_unit_codebook(head_dim, bits + 1).distortion);
+  };
+  std::vector<int> widths(wishes.size(), kLeastBitsByHead);
+  double left = 1e-9;
+  std::priority_queue<std::tuple<double, std::ptrdiff_t>> queue;
+  for (std::size_t i = 0; i < wishes.size(); ++i) {
+    left += wishes[i].mean_bits - kLeastBitsByHead;
+    queue.emplace(gain(i, kLeastBitsByHead), -static_cast<std::ptrdiff_t>(i));
+  }
+  for (; left >= 1 && !queue.empty(); left -= 1) {
+    const auto i = static_cast<std::size_t>(-std::get<1>(queue.top()));
+    queue.pop();
+    if (++widths[i] < kMostBitsByHead) queue.emplace(gain(i, widths[i]), -static_cast<std::ptrdiff_t>(i));
+  }
+  return widths;
+}
+
+}  // namespace spectralkv

@@ -1,0 +1,22 @@
+// Whole widths a head and side, so that their mean is what was asked for and errors do least harm.
+#pragma once
+
+#include <span>
+#include <vector>
+
+namespace spectralkv {
+
+inline constexpr int kLeastBitsByHead = 1, kMostBitsByHead = 5;
+
+// One side of a KV head.
+struct HeadWish {
+  double mean_bits = 0;  // that its spec names
+  double harm = 1;       // what an error as large as its residual would do (HeadCalibration::harm)
+};
+
+// widths [wishes], each 1 to 5, their sum at most that of mean_bits and less than one below it: reverse
+// water-filling ([E] has one width for all). A further bit goes where it takes most harm away; of equals to
+// the first. head_dim: of the scalar codebooks, whose distortion is what a width leaves.
+std::vector<int> bits_by_head(std::span<const HeadWish> wishes, int head_dim);
+
+}  // namespace spectralkv
