@@ -116,7 +116,7 @@ int run_all(CommandOptions& o, const CliHooks& hooks) {
   write_out(bench_head(o.format, o.profile));
   for (const std::int64_t threads : o.threads) {
     o.model.engine.n_threads = static_cast<int>(threads);
-    Engine engine(path, o.model.engine);
+    Engine engine(path, engine_options(o.model, hooks, Log(LogLevel::info)));
     BenchSetup setup;
     setup.model_filename = path;
     const std::string description = engine.description();  // "llama 135M q4_1, cpu avx512, 2 threads"

@@ -36,6 +36,8 @@ struct CliHooks {
   std::string no_plot =
       "the standalone binary draws no plots; the command of the Python package does "
       "(pip install 'spectralkv[plot]')";
+  // A folder with calibrations of known models (engine/calibrations.h); empty: none.
+  std::string calibrations;
   // Takes the array of token ids out of a NumPy archive (.npz), given its path, for messages, and its bytes;
   // returns the bytes of a .npy file. An empty function: such files are refused.
   std::function<std::string(const std::string& path, const std::string& archive)> unpack_npz;

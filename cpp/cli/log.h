@@ -16,6 +16,7 @@ class Log {
  public:
   explicit Log(LogLevel level) : level_(level) {}
 
+  bool shows(LogLevel level) const { return level_ >= level; }
   template <class... Args>
   void info(const Args&... args) const {
     if (level_ >= LogLevel::info) line(concat(args...));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iterator>
 #include <limits>
+#include <memory>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -110,6 +111,20 @@ std::string model_path(const ModelOptions& options, const CliHooks& hooks) {
   if (!options.path.empty()) return options.path;
   if (!hooks.default_model) throw UsageError("no model was given: -m PATH");
   return hooks.default_model();
+}
+
+EngineOptions engine_options(const ModelOptions& options, const CliHooks& hooks, const Log& log) {
+  EngineOptions engine = options.engine;
+  engine.calibration.shipped = hooks.calibrations;
+  const auto progress = std::make_shared<Progress>(log.shows(LogLevel::info));
+  engine.calibration.progress = [progress](const char* unit, std::int64_t done, std::int64_t total) {
+    progress->update(unit, done, total);
+  };
+  engine.calibration.notice = [progress, log](const std::string& line) {
+    progress->wipe();
+    log.info(line);
+  };
+  return engine;
 }
 
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config) {

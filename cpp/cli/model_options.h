@@ -36,6 +36,8 @@ Option quiet_row(LogLevel& level);
 // The path that was given, that of the model fetched for -hf, or the default model's; a usage error where
 // there is none, or two are given.
 std::string model_path(const ModelOptions& options, const CliHooks& hooks);
+// The engine's options; what it says of a calibration that it makes goes to the log.
+EngineOptions engine_options(const ModelOptions& options, const CliHooks& hooks, const Log& log);
 // The session's options with the context settled.
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);
 

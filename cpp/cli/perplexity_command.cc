@@ -147,7 +147,7 @@ std::string result_json(const PerplexityResult& r, Protocol protocol) {
 
 int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
-  Engine engine(model_path(o.model, hooks), o.model.engine);
+  Engine engine(model_path(o.model, hooks), engine_options(o.model, hooks, log));
   const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = std::min<std::int64_t>(o.model.session.n_batch, 128);
   o.measure.n_threads = o.model.engine.n_threads;

@@ -73,7 +73,7 @@ class Run {
         log_(options.log),
         prompt_cache_(options.prompt_cache),
         start_(std::chrono::steady_clock::now()),
-        engine_(model_path(options.model, hooks), options.model.engine),
+        engine_(model_path(options.model, hooks), engine_options(options.model, hooks, Log(options.log))),
         session_(engine_, settled_session(options.model, engine_.config())),
         load_s_(seconds()) {}
 

@@ -10,6 +10,7 @@ Model::Model(const std::string& path, const ModelOptions& options) {
   EngineOptions engine;
   engine.n_threads = options.n_threads;
   engine.n_gpu_layers = options.n_gpu_layers;
+  engine.calibration.source = options.kv_calibration;
   engine_ = std::make_shared<Engine>(path, engine);
 }
 

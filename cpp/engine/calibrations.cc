@@ -79,7 +79,7 @@ std::shared_ptr<const Calibration> Calibrations::find() {
   return found_;
 }
 
-std::shared_ptr<const Calibration> Calibrations::make() {
+std::shared_ptr<const Calibration> Calibrations::make(const std::function<bool()>& cancelled) {
   if (auto found = find(); found || !possible()) return found;
   const std::lock_guard lock(mutex_);
   if (found_) return found_;
@@ -87,11 +87,8 @@ std::shared_ptr<const Calibration> Calibrations::make() {
   const auto start = std::chrono::steady_clock::now();
   const std::vector<Token> tokens = engine_.tokenizer().encode_prompt(calibration_text(), false);
   CalibrateHooks hooks;
-  bool go_on = true;
-  hooks.progress = [&](const char* unit, std::int64_t done, std::int64_t total) {
-    if (options_.progress) go_on = options_.progress(unit, done, total);
-  };
-  hooks.cancelled = [&] { return !go_on; };
+  hooks.progress = options_.progress;
+  hooks.cancelled = cancelled;
   const auto context = static_cast<std::size_t>(engine_.config().context_length);
   found_ = std::make_shared<const Calibration>(
       calibrate(engine_, std::span(tokens).first(std::min(tokens.size(), context)), hooks));

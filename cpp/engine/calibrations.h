@@ -18,8 +18,8 @@ struct CalibrationOptions {
   // A folder beside the user's own that may hold calibrations by the fingerprints of their models; empty:
   // none.
   std::string shipped;
-  // Told how far the making of one is; false ends it with ErrorKind::interrupted.
-  std::function<bool(const char* unit, std::int64_t done, std::int64_t total)> progress;
+  // Told how far the making of one is.
+  std::function<void(const char* unit, std::int64_t done, std::int64_t total)> progress;
   // A line for the user.
   std::function<void(const std::string& line)> notice;
 };
@@ -41,8 +41,9 @@ class Calibrations {
   std::shared_ptr<const Calibration> find();
   // Whether `make` would make one: the source is "auto", and the model's context long enough.
   bool possible() const;
-  // What is there, or else one made of calibration_text() and kept in the user's folder.
-  std::shared_ptr<const Calibration> make();
+  // What is there, or else one made of calibration_text() and kept in the user's folder. `cancelled` is asked
+  // between batches; true throws ErrorKind::interrupted.
+  std::shared_ptr<const Calibration> make(const std::function<bool()>& cancelled = {});
 
  private:
   std::shared_ptr<const Calibration> load_kept(const std::string& path, std::uint64_t model) const;

@@ -103,9 +103,9 @@ std::unique_ptr<KvCache> Session::fresh_cache() {
   return engine_.backend().make_cache(std::move(made), options_.n_ctx);
 }
 
-void Session::calibrate() {
+void Session::calibrate(const std::function<bool()>& cancelled) {
   if (!uncalibrated_) return;
-  engine_.calibrations().make();
+  engine_.calibrations().make(cancelled);
   cache_ = fresh_cache();
   // Nothing was sealed yet: what was read is read again.
   const std::span<const Token> tokens(tokens_);
@@ -126,10 +126,11 @@ void Session::check_fit(std::span<const Token> tokens) const {
           n_vocab);
 }
 
-void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits) {
+void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits,
+                         const std::function<bool()>& cancelled) {
   if (uncalibrated_ && seals(cache_->format(), std::ssize(tokens_) + std::ssize(batch))) {
     logits();  // out of the memory that the forward pass takes
-    calibrate();
+    calibrate(cancelled);
   }
   try {
     const StepPart step{cache_.get(), batch, n_logits};
@@ -166,7 +167,7 @@ void Session::eval(std::span<const Token> tokens, const std::function<bool()>& c
     const std::int64_t count = std::min(most, n - done);
     const bool last = done + count == n;
     read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)),
-               options_.logits_all ? count : (last ? 1 : 0));
+               options_.logits_all ? count : (last ? 1 : 0), cancelled);
     done += count;
     const double seconds = seconds_since(start);
     timings_.prompt_s += seconds;
@@ -182,7 +183,7 @@ void Session::eval_next(Token token) {
   const std::span<const Token> one(&token, 1);
   check_fit(one);
   const auto start = std::chrono::steady_clock::now();
-  read_batch(one, 1);
+  read_batch(one, 1, {});
   timings_.eval_s += seconds_since(start);
   timings_.eval_tokens += 1;
 }
@@ -204,7 +205,8 @@ void Session::eval_rows(std::span<const Token> tokens, const TakeRows& take,
     const std::int64_t count = std::min(options_.n_batch, n - done);
     const auto start = std::chrono::steady_clock::now();
     const auto first = static_cast<std::int64_t>(tokens_.size());
-    read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)), count);
+    read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)), count,
+               cancelled);
     rows.resize(static_cast<std::size_t>(count) * vocab);
     engine_.backend().read(work_->scratch.logits.rows(count).data, rows);
     timings_.prompt_s += seconds_since(start);

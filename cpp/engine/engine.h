@@ -103,7 +103,7 @@ class Session {
 
   // Makes the calibration that its cache waits for, if it does: what the first step that seals a block would
   // do. For those who fill the cache by themselves.
-  void calibrate();
+  void calibrate(const std::function<bool()>& cancelled = {});
 
   // Becomes what `other` is, a session of the same engine and cache types: tokens, cache and logits. Sealed
   // blocks are shared. A value error, with nothing changed, when its tokens do not fit into n_ctx.
@@ -130,7 +130,8 @@ class Session {
   struct Work;  // activations
   std::unique_ptr<KvCache> fresh_cache();
   void check_fit(std::span<const Token> tokens) const;
-  void read_batch(std::span<const Token> batch, std::int64_t n_logits);
+  void read_batch(std::span<const Token> batch, std::int64_t n_logits,
+                  const std::function<bool()>& cancelled);
   Engine& engine_;
   SessionOptions options_;
   std::unique_ptr<KvCache> cache_;

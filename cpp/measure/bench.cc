@@ -153,6 +153,7 @@ void run_bench(Engine& engine, const BenchOptions& options, const BenchHooks& ho
   SessionOptions session_options = options.session;
   session_options.n_ctx = most;
   Session session(engine, session_options);
+  session.calibrate(hooks.cancelled);
   const std::vector<Token> tokens = random_tokens(most, engine.config().n_vocab);
   verify(session, tokens);
   for (const BenchTest& test : tests) {

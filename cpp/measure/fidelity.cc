@@ -82,6 +82,8 @@ class Measurement {
     }
     shape_ = c.cache_shape();
     const CacheFormat format(shape_, options_.type_k, options_.type_v);
+    if (format.calibrated() || options_.all_codecs)
+      calibration_ = engine_.calibrations().make(hooks_.cancelled);
     for (const std::int64_t l : options_.layers) {
       check(l >= 0 && l < c.n_layers, "measure", "fidelity: layer ", l, " is not within 0 to ",
             c.n_layers - 1);
@@ -145,11 +147,11 @@ class Measurement {
     out.spectrum_k = measure_spectra(k, shape_.head_dim, blocks_[index], pool_);
     out.spectrum_v = measure_spectra(v, shape_.head_dim, blocks_[index], pool_);
     count();
-    out.types = measure_codec(rows, options_.type_k, options_.type_v, attended, pool_);
+    out.types = measure_codec(rows, options_.type_k, options_.type_v, calibration_, attended, pool_);
     count();
     for (const std::string& name : result_.all_codecs) {
       const std::string spec = with_layout(name, out.layout);
-      out.all.push_back(measure_codec(rows, spec, spec, attended, pool_));
+      out.all.push_back(measure_codec(rows, spec, spec, calibration_, attended, pool_));
       count();
     }
   }
@@ -166,6 +168,7 @@ class Measurement {
   const FidelityHooks& hooks_;
   ThreadPool pool_;
   CacheShape shape_;
+  std::shared_ptr<const Calibration> calibration_;
   std::vector<CacheLayout> layouts_;             // of each measured layer
   std::vector<std::vector<BlockRange>> blocks_;  // of each measured layer
   const KvCache* exact_ = nullptr;

@@ -40,12 +40,12 @@ void add_squares(ConstMatrix exact, ConstMatrix x, double& error, double& norm) 
 class CodecMeasurement {
  public:
   CodecMeasurement(const LayerRows& rows, const std::string& type_k, const std::string& type_v,
-                   ThreadPool& pool)
+                   std::shared_ptr<const Calibration> calibration, ThreadPool& pool)
       : rows_(rows),
         pool_(pool),
         d_(rows.shape.head_dim),
         heads_(rows.shape.n_kv_heads),
-        format_(rows.shape, type_k, type_v),
+        format_(rows.shape, type_k, type_v, CacheLayout::kNowhere, std::move(calibration)),
         layer_(format_.layer(rows.layer)),
         work_(pool, BlockPool()),
         store_(layer_, rows.n_context()),
@@ -196,8 +196,8 @@ class CodecMeasurement {
 }  // namespace
 
 CodecFidelity measure_codec(const LayerRows& rows, const std::string& type_k, const std::string& type_v,
-                            ConstMatrix attended, ThreadPool& pool) {
-  return CodecMeasurement(rows, type_k, type_v, pool).run(attended);
+                            std::shared_ptr<const Calibration> calibration, ConstMatrix attended, ThreadPool& pool) {
+  return CodecMeasurement(rows, type_k, type_v, std::move(calibration), pool).run(attended);
 }
 
 }  // namespace spectralkv

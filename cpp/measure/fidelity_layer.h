@@ -25,8 +25,8 @@ std::vector<HeadSpectrum> measure_spectra(ConstMatrix side, std::int64_t head_di
                                           std::span<const BlockRange> blocks, ThreadPool& pool);
 
 // Encodes the context with the codecs that the specs have for this layer and measures what comes back.
-// attended: attend_to of the layer's own rows.
+// calibration: of the model, or null. attended: attend_to of the layer's own rows.
 CodecFidelity measure_codec(const LayerRows& rows, const std::string& type_k, const std::string& type_v,
-                            ConstMatrix attended, ThreadPool& pool);
+                            std::shared_ptr<const Calibration> calibration, ConstMatrix attended, ThreadPool& pool);
 
 }  // namespace spectralkv

@@ -109,7 +109,7 @@ class Measurement {
     session.type_k = types.k;
     session.type_v = types.v;
     auto made = std::make_unique<Session>(engine_, session);
-    made->calibrate();
+    made->calibrate(hooks_.cancelled);
     return made;
   }
 

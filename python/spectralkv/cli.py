@@ -112,6 +112,7 @@ def _run(args: Sequence[str]) -> int:
     import importlib.util
 
     from spectralkv import _core
+    from spectralkv.calibrations import SHIPPED
 
     if sys.stdout is not None:  # as it is when it is closed
         sys.stdout.flush()
@@ -124,6 +125,7 @@ def _run(args: Sequence[str]) -> int:
         no_plot=NO_PLOT,
         unpack_npz=_unpack_npz,
         fetch_model=_fetch_model,
+        calibrations=SHIPPED,
     )
 
 

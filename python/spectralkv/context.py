@@ -18,12 +18,17 @@ from numpy.typing import NDArray
 
 from spectralkv import _core
 from spectralkv.arguments import INT32, string, token_ids, whole
+from spectralkv.calibrations import SHIPPED
 from spectralkv.callers import callers_level
 
 Self = TypeVar("Self", bound="Context")
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
 _alive: weakref.WeakSet[Context] = weakref.WeakSet()
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _after_fork() -> None:
@@ -50,6 +55,7 @@ class Context:
         type_k: str = "default",
         type_v: str = "default",
         activations: str = "q8_0",
+        kv_calibration: Path = "auto",
         allow_unknown_pre: bool = False,
         vocab_only: bool = False,
         verbose: bool = True,
@@ -73,6 +79,9 @@ class Context:
             n_gpu_layers=whole("n_gpu_layers", n_gpu_layers, -INT32, INT32),
             allow_unknown_pre=bool(allow_unknown_pre),
             activations=string("activations", activations),
+            kv_calibration=os.fsdecode(kv_calibration),
+            calibrations=SHIPPED,
+            notice=_notice if verbose else None,
         )
         self._tokenizer = self._engine.tokenizer
         self._warn()

@@ -51,7 +51,7 @@ std::string call_hook(const char* name, const struct sigaction& python, const Ca
 int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::object& default_model,
             std::vector<std::pair<std::string, std::string>> more_commands, const nb::object& plot_fidelity,
             const std::optional<std::string>& no_plot, const nb::object& unpack_npz,
-            const nb::object& fetch_model) {
+            const nb::object& fetch_model, nb::handle calibrations) {
   std::vector<std::string> words;
   for (const nb::handle arg : args) words.push_back(from_str(arg, "arguments"));
   struct sigaction python {};
@@ -90,6 +90,7 @@ int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::o
       return call_hook("cli", python, [&] { return unpack_npz(to_str(path), to_bytes(archive)); });
     };
   hooks.more_commands = std::move(more_commands);
+  if (!calibrations.is_none()) hooks.calibrations = to_path(calibrations);
   nb::gil_scoped_release released;
   return cli_main(words, hooks);
 }
@@ -103,6 +104,7 @@ void bind_cli(nb::module_& m) {
       nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
       nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
       nb::arg("unpack_npz") = nb::none(), nb::arg("fetch_model") = nb::none(),
+      nb::arg("calibrations") = nb::none(),
       nb::sig(
           "def cli_main(args: collections.abc.Sequence[str | bytes], format_chat: "
           "collections.abc.Callable[[str, list[dict[str, str]], bool, "
@@ -112,7 +114,7 @@ void bind_cli(nb::module_& m) {
           "str]] = [], plot_fidelity: collections.abc.Callable[[str, str], str] | None = None, no_plot: str "
           "| None = None, unpack_npz: collections.abc.Callable[[str, bytes], bytes] | None = None, "
           "fetch_model: "
-          "collections.abc.Callable[[str, str], str] | None = None) -> int"),
+          "collections.abc.Callable[[str, str], str] | None = None, calibrations: str | None = None) -> int"),
       "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
       "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
       "gives the path of\n"
@@ -123,7 +125,8 @@ void bind_cli(nb::module_& m) {
       "the bytes of a .npz\n"
       "file, as those of a .npy file; without it such files are refused; fetch_model(repo, file) gives the "
       "path of a model\n"
-      "of the Hugging Face Hub for -hf, which is refused without it.");
+      "of the Hugging Face Hub for -hf, which is refused without it; calibrations: a folder of calibrations of "
+      "known models.");
 }
 
 }  // namespace spectralkv::python

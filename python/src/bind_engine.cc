@@ -12,12 +12,21 @@ namespace spectralkv::python {
 namespace {
 
 void make_engine(SharedEngine* self, nb::handle path, int n_threads, int n_gpu_layers, bool allow_unknown_pre,
-                 const std::string& activations) {
+                 const std::string& activations, nb::handle kv_calibration, nb::handle calibrations,
+                 const nb::object& notice) {
   check(activations == "q8_0" || activations == "f32", "python", "activations must be 'q8_0' or 'f32', got '",
         activations, "'");
   const std::string name = to_path(path);
+  EngineOptions options{n_threads, n_gpu_layers, allow_unknown_pre, activations == "f32", {}};
+  options.calibration.source = to_path(kv_calibration);
+  if (!calibrations.is_none()) options.calibration.shipped = to_path(calibrations);
+  if (!notice.is_none())
+    options.calibration.notice = [call = keep_alive(notice)](const std::string& line) {
+      const nb::gil_scoped_acquire gil;
+      (*call)(to_str(line));
+    };
   nb::gil_scoped_release released;
-  new (self) SharedEngine(name, {n_threads, n_gpu_layers, allow_unknown_pre, activations == "f32"});
+  new (self) SharedEngine(name, options);
 }
 
 void make_session(SharedSession* self, SharedEngine& engine, std::int64_t n_ctx, std::int64_t n_batch,
@@ -112,13 +121,22 @@ void bind_engine(nb::module_& m) {
       "negative\n"
       "number: all on CUDA. allow_unknown_pre: an unknown pre-tokenizer becomes gpt-2's. activations: "
       "\"q8_0\", or\n"
-      "\"f32\" for exact products with quantised weights. Raises FileNotFoundError,\n"
+      "\"f32\" for exact products with quantised weights. kv_calibration: what cache types know of the "
+      "model's heads: \"auto\"\n"
+      "(a file that there is, or one made at the first long text and kept), \"none\", or a file; "
+      "calibrations: a folder of\n"
+      "such files beside the user's own; notice(line) is told when one is made. Raises FileNotFoundError,\n"
       "OSError, MemoryError, or ValueError for a file that is damaged or not supported.")
       .def("__init__", make_engine, nb::arg("path"), nb::kw_only(), nb::arg("n_threads") = 0,
            nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false, nb::arg("activations") = "q8_0",
+           nb::arg("kv_calibration") = "none", nb::arg("calibrations") = nb::none(),
+           nb::arg("notice") = nb::none(),
            nb::sig("def __init__(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
                    "n_threads: int = 0, n_gpu_layers: int = 0, allow_unknown_pre: bool = False, "
-                   "activations: str = 'q8_0') -> None"))
+                   "activations: str = 'q8_0', kv_calibration: str | bytes | os.PathLike[str] | "
+                   "os.PathLike[bytes] = 'none', calibrations: str | bytes | os.PathLike[str] | "
+                   "os.PathLike[bytes] | None = None, notice: collections.abc.Callable[[str], object] | None = "
+                   "None) -> None"))
       .def_prop_ro(
           "tokenizer", [](const SharedEngine& self) -> const Tokenizer& { return self.engine.tokenizer(); },
           nb::rv_policy::reference_internal, "The model's tokenizer.")

@@ -106,6 +106,14 @@ class SignalCheck {
   std::optional<nb::python_error> error_;
 };
 
+// A Python object that any thread may drop.
+inline std::shared_ptr<nb::object> keep_alive(const nb::object& object) {
+  return {new nb::object(object), [](nb::object* held) {
+            const nb::gil_scoped_acquire gil;
+            delete held;
+          }};
+}
+
 // Bytes of a file as str: what is no UTF-8 becomes surrogate escapes, as os.fsdecode does.
 inline nb::object to_str(std::string_view bytes) {
   return nb::steal(

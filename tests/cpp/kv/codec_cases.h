@@ -42,6 +42,7 @@ inline std::vector<std::string> specs_of(const CodecRow& codec) {
     return {"eoptshrinkq:1,factor_bits=1",
             "eoptshrinkq:2",
             "eoptshrinkq:2,paper",
+            "eoptshrinkq:1.5,metric=off",
             "eoptshrinkq:3,loss=nuclear,factor_bits=3,rotation=hadamard",
             "eoptshrinkq:4,loss=operator,scale=unbiased,factor_bits=8",
             "eoptshrinkq:5,loop=open,factor_bits=5,sink=0"};
@@ -91,8 +92,8 @@ inline std::vector<std::string> joined(std::vector<std::string> first, const std
 // lose nothing by it.
 inline bool multiplies_bytes(const std::string& text) {
   const CodecSpec spec(text);
-  return (spec.name() == "turboquant" || spec.name() == "eoptshrinkq") && *spec.bits() >= 2 &&
-         *spec.bits() <= 4;
+  return (spec.name() == "turboquant" || spec.name() == "eoptshrinkq") && *spec.mean_bits() >= 2 &&
+         *spec.mean_bits() <= 4;
 }
 
 // A spec as the name of a test.
@@ -141,10 +142,10 @@ struct Coded {
   std::vector<float> rows;  // [n, d] in codec space
 };
 
-inline Coded code(const Codec& codec, ConstMatrix block, CodecWork& work) {
+inline Coded code(const Codec& codec, ConstMatrix block, CodecWork& work, const SealContext& context = {}) {
   Coded coded;
   coded.bytes.resize(static_cast<std::size_t>(codec.max_bytes(block.rows)));
-  const std::int64_t used = codec.encode(block, {}, coded.bytes.data(), work);
+  const std::int64_t used = codec.encode(block, context, coded.bytes.data(), work);
   EXPECT_GT(used, 0) << codec.spec();
   EXPECT_LE(used, codec.max_bytes(block.rows)) << codec.spec();
   coded.bytes.resize(static_cast<std::size_t>(used));

@@ -7,7 +7,9 @@
 #include "base/error.h"
 #include "cpp/kv/codec_cases.h"
 #include "kv/codecs/scalar_residual.h"
+#include "formats/coded_block.h"
 #include "kv/codecs/shared_tables.h"
+#include "support/random_calibration.h"
 
 namespace spectralkv {
 namespace {
@@ -201,6 +203,117 @@ TEST_P(Contract, NoLossBeyondTheRangeOfF16) {
     EXPECT_NEAR(testing_support::relative_error(GetParam(), n, d, scaled), plain, 1e-3 * plain + 1e-7)
         << scale;
   }
+}
+
+// With all that a calibration brings: a metric, a width of the head's own, and rows with a second stage, which
+// come back nearer to what they were.
+TEST(CalibratedContract, ScoreAndMixEqualTheDecodedRows) {
+  CodecWork work;
+  const std::vector<std::uint16_t> drawn = {0, 3, 7, 30};
+  for (const std::int64_t d : testing_support::kHeadDims) {
+    const HeadCalibration head = testing_support::random_head(d, 2, 40);
+    for (const KvSide side : {KvSide::keys, KvSide::values})
+      for (const int width : {1, 2, 3, 4, 5})
+        for (const std::int64_t n : {std::int64_t{31}, std::int64_t{124}, std::int64_t{128}})
+          for (const auto& block : blocks_of(n, d)) {
+            const std::string what = concat("eoptshrinkq at ", width, side == KvSide::keys ? " keys" : " values",
+                                            " d=", d, " n=", n, " ", block.name);
+            const BuiltCodec built = build_codec("eoptshrinkq:2.5", {d, side, &head, width});
+            SealContext context;
+            context.side = side;
+            context.drawn = drawn;
+            const Coded coded = code(*built.codec, {block.values.data(), n, d}, work, context);
+            ASSERT_TRUE(built.codec->valid(coded.bytes.data(), n, std::ssize(coded.bytes))) << what;
+            // Rows are longer in codec space than they were by the stretch, which is at most sqrt(d).
+            const double longest = std::max(largest_norm(coded.rows, n, d), largest_norm(block.values, n, d)) *
+                                   (side == KvSide::keys ? 2 : 1);
+            const ByteLoss loss(concat("eoptshrinkq:", width), d, side, longest);
+            check_products(*built.codec, coded, n, 3, loss, work, what);
+          }
+  }
+}
+
+TEST(CalibratedContract, EnterMeetsLeave) {
+  for (const std::int64_t d : testing_support::kHeadDims) {
+    const HeadCalibration head = testing_support::random_head(d, 2, 41);
+    const BuiltCodec built = build_codec("eoptshrinkq:2", {d, KvSide::keys, &head, 2});
+    const std::int64_t m = 5;
+    const auto q = normals(31, static_cast<std::size_t>(m * d)), y = normals(32, static_cast<std::size_t>(m * d));
+    std::vector<float> entered(q.size()), left(y.size());
+    built.codec->enter({q.data(), m, d}, {entered.data(), m, d});
+    built.codec->leave({y.data(), m, d}, {left.data(), m, d});
+    for (std::int64_t r = 0; r < m; ++r) {
+      double in_codec_space = 0, in_head_space = 0;
+      for (std::int64_t c = 0; c < d; ++c) {
+        const auto i = static_cast<std::size_t>(r * d + c);
+        in_codec_space += static_cast<double>(entered[i]) * static_cast<double>(y[i]);
+        in_head_space += static_cast<double>(q[i]) * static_cast<double>(left[i]);
+      }
+      const double size = norm(entered.data() + r * d, d) * norm(y.data() + r * d, d);
+      EXPECT_NEAR(in_codec_space, in_head_space, 4 * static_cast<double>(d + 2) * kEps * size * 8);
+    }
+  }
+}
+
+TEST(CalibratedContract, DrawnRowsComeBackNearer) {
+  constexpr std::int64_t kDim = 64, kTokens = 128;
+  const auto block = testing_support::low_rank_and_noise(kTokens, kDim, 4);
+  const std::vector<std::uint16_t> drawn = {2, 50, 127};
+  CodecWork work;
+  for (const KvSide side : {KvSide::keys, KvSide::values}) {
+    const BuiltCodec built = build_codec("eoptshrinkq:2", kDim, side);
+    const auto error_of = [&](std::span<const std::uint16_t> rows) {
+      SealContext context;
+      context.drawn = rows;
+      const Coded coded = code(*built.codec, {block.data(), kTokens, kDim}, work, context);
+      std::vector<float> back(block.size());
+      built.codec->leave({coded.rows.data(), kTokens, kDim}, {back.data(), kTokens, kDim});
+      std::vector<double> errors;
+      for (std::int64_t t = 0; t < kTokens; ++t) {
+        double sum = 0;
+        for (std::int64_t c = 0; c < kDim; ++c) {
+          const auto i = static_cast<std::size_t>(t * kDim + c);
+          sum += std::pow(static_cast<double>(block[i]) - static_cast<double>(back[i]), 2);
+        }
+        errors.push_back(sum);
+      }
+      return errors;
+    };
+    const auto with = error_of(drawn), without = error_of({});
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      const bool is_drawn = std::find(drawn.begin(), drawn.end(), t) != drawn.end();
+      // 4 bits leave .0095 of a Gaussian row on average; a row of 64 is within twice that.
+      if (is_drawn) EXPECT_LT(with[t], 0.02 * without[t]) << t;
+      if (!is_drawn) EXPECT_NEAR(with[t], without[t], 1e-6 * without[t] + 1e-9) << t;
+    }
+  }
+}
+
+// Blocks that lie about their rows.
+TEST(CalibratedContract, LiesAreNotValid) {
+  constexpr std::int64_t kDim = 64, kTokens = 128;
+  const auto block = testing_support::low_rank_and_noise(kTokens, kDim, 4);
+  const std::vector<std::uint16_t> drawn = {2, 50};
+  CodecWork work;
+  SealContext context;
+  context.drawn = drawn;
+  const BuiltCodec built = build_codec("eoptshrinkq:2", kDim), none = build_codec("eoptshrinkq:2,rows=0", kDim);
+  const Coded coded = code(*built.codec, {block.data(), kTokens, kDim}, work, context);
+  const auto size = std::ssize(coded.bytes);
+  EXPECT_TRUE(built.codec->valid(coded.bytes.data(), kTokens, size));
+  EXPECT_FALSE(none.codec->valid(coded.bytes.data(), kTokens, size)) << "a codec without a second stage";
+  EXPECT_FALSE(built.codec->valid(coded.bytes.data(), kTokens, size - 2));
+  for (const int count : {0, 1, 3, 4, 5, 255}) {
+    auto bytes = coded.bytes;
+    bytes[2] = static_cast<std::byte>(count);
+    EXPECT_FALSE(built.codec->valid(bytes.data(), kTokens, size)) << count;
+  }
+  const auto* const start = reinterpret_cast<const std::uint8_t*>(coded.bytes.data());
+  const std::size_t second =
+      skv_low_rank_part(kDim, kTokens, skv_factors(3, start)).second;
+  auto bytes = coded.bytes;
+  bytes[second] = std::byte{128};  // the first of the tokens
+  EXPECT_FALSE(built.codec->valid(bytes.data(), kTokens, size));
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, Contract, testing::ValuesIn(testing_support::all_specs()),
