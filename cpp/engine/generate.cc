@@ -44,17 +44,20 @@ std::optional<GeneratedToken> Generation::next() {
   }
   const Tokenizer& tokenizer = session_.engine().tokenizer();
   GeneratedToken result;
-  best_.resize(static_cast<std::size_t>(options_.top_logprobs >= 0 ? 0 : sampler_.candidates_needed()));
+  const TokenMask allowed = options_.allowed ? options_.allowed(last_) : TokenMask();
+  const bool all = options_.top_logprobs >= 0 || !allowed.empty();
+  best_.resize(static_cast<std::size_t>(all ? 0 : sampler_.candidates_needed()));
   if (!best_.empty() && session_.best_logits(best_)) {
     result.token = sampler_.sample_best(best_);
   } else {
     const std::span<const float> logits = session_.logits();
-    result.token = sampler_.sample(logits, session_.tokens());
+    result.token = sampler_.sample(logits, session_.tokens(), allowed);
     if (options_.top_logprobs >= 0) {
       result.logprob = token_logprob(logits, result.token);
       result.top = top_logprobs(logits, options_.top_logprobs);
     }
   }
+  last_ = result.token;
   if (tokenizer.is_end(result.token) && !options_.ignore_end_tokens) {
     reason_ = FinishReason::stop;
     result.text = filter_.finish();

@@ -12,6 +12,10 @@
 
 namespace spectralkv {
 
+// Says before each draw which tokens may come, given the token that was drawn last (-1: none yet). What it
+// returns is good until it is asked again.
+using NextTokens = std::function<TokenMask(Token last)>;
+
 struct GenerateOptions {
   SamplingOptions sampling;
   std::int64_t max_tokens = -1;     // < 0: until the end token or the context's end
@@ -20,6 +24,7 @@ struct GenerateOptions {
   bool render_special = false;      // give out the text of control tokens (but never of the one that ends)
   int top_logprobs = -1;            // >= 0: give log-probabilities, and that many alternatives
   std::function<bool()> cancelled;  // asked before each token
+  NextTokens allowed;               // which tokens may be drawn; empty: all
 };
 
 enum class FinishReason : std::uint8_t { none, stop, length, cancelled };
@@ -65,6 +70,7 @@ class Generation {
   std::vector<std::pair<float, Token>> best_;  // of the pending logits, from the backend
   std::int64_t n_generated_ = 0;
   Token pending_ = -1;  // given out, not yet read by the session
+  Token last_ = -1;     // drawn
   FinishReason reason_ = FinishReason::none;
   bool context_full_ = false;
 };
