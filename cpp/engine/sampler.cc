@@ -57,11 +57,14 @@ Sampler::Sampler(const SamplingOptions& options, int n_vocab) : options_(options
   }
 }
 
-// Logit bias and repeat penalty: gives the logits themselves where neither is asked for, else a changed copy.
-std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const Token> history) {
-  if (!changes_logits()) return logits;
+// Mask, logit bias and repeat penalty: gives the logits themselves where none is asked for, else a changed
+// copy.
+std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const Token> history,
+                                       TokenMask allowed) {
+  if (!changes_logits() && allowed.empty()) return logits;
   const bool penalise = options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0 && !history.empty();
   work_.assign(logits.begin(), logits.end());
+  if (!allowed.empty()) mask(allowed);
   for (const auto& [token, bias] : options_.logit_bias) work_[static_cast<std::size_t>(token)] += bias;
   if (!penalise) return work_;
 
@@ -80,14 +83,23 @@ std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<
   return work_;
 }
 
-Token Sampler::sample(std::span<const float> logits, std::span<const Token> history) {
+void Sampler::mask(TokenMask allowed) {
+  check(allowed.size() == (work_.size() + 31) / 32, "engine", "a mask of allowed tokens has ", allowed.size(),
+        " words, a vocabulary of ", n_vocab_, " tokens needs ", (work_.size() + 31) / 32);
+  for (std::size_t i = 0; i < work_.size(); ++i)
+    if ((allowed[i / 32] >> (i % 32) & 1u) == 0) work_[i] = -std::numeric_limits<float>::infinity();
+}
+
+Token Sampler::sample(std::span<const float> logits, std::span<const Token> history, TokenMask allowed) {
   check(logits.size() == static_cast<std::size_t>(n_vocab_), "engine", "expected the logits of ", n_vocab_,
         " tokens, found ", logits.size());
   check_finite(logits);
-  const std::span<const float> values = adjust(logits, history);
+  const std::span<const float> values = adjust(logits, history, allowed);
   const Token top = best_token(values);
   const float best = values[static_cast<std::size_t>(top)];
-  check(std::isfinite(best), "engine", "logit_bias and repeat_penalty leave no token that could be sampled");
+  check(std::isfinite(best), "engine",
+        allowed.empty() ? "logit_bias and repeat_penalty leave no token that could be sampled"
+                        : "what the output must be and logit_bias leave no token that could be sampled");
 
   if (options_.temperature <= 0 || options_.top_k == 1) return top;
   const auto weight = [&](float value) { return std::exp(relative(value, best) / options_.temperature); };
