@@ -111,6 +111,7 @@ class Vocabulary:
         self._tokens = llguidance.LLTokenizer(
             llguidance.TokenizerWrapper(pieces), n_vocab=tokenizer.n_vocab, eos_token=pieces.end_token_ids
         )
+        self._n_bytes = (tokenizer.n_vocab + 31) // 32 * 4
         self._limits = llguidance.LLParserLimits(verbose_errors=False)
 
     def masks(self, grammar: LlamaGrammar) -> Masks:
@@ -122,7 +123,7 @@ class Vocabulary:
         matcher = self._llguidance.LLMatcher(self._tokens, compiled, log_level=0, limits=self._limits)
         if matcher.is_error():
             raise ValueError(f"[grammar] {_name(grammar)}: {_first_lines(matcher.get_error())}")
-        return _Matcher(matcher)
+        return _Matcher(matcher, self._n_bytes)
 
     def _compile(self, grammar: LlamaGrammar) -> str:
         matcher = self._llguidance.LLMatcher
@@ -139,8 +140,8 @@ class Vocabulary:
 
 
 class _Matcher:
-    def __init__(self, matcher: Any) -> None:
-        self._matcher = matcher
+    def __init__(self, matcher: Any, n_bytes: int) -> None:
+        self._matcher, self._n_bytes = matcher, n_bytes
 
     def __call__(self, last: int) -> bytes:
         if last >= 0:
@@ -148,7 +149,7 @@ class _Matcher:
         mask: bytes = self._matcher.compute_bitmask()
         if self._matcher.is_error():
             raise ValueError(f"[grammar] it cannot be followed further: {_first_lines(self._matcher.get_error())}")
-        return mask
+        return mask[: self._n_bytes]  # llguidance may give a word more than the vocabulary needs
 
 
 def _name(grammar: LlamaGrammar) -> str:
