@@ -207,7 +207,7 @@ def test_command_line(tiny_model, capfd, tmp_path):
     assert re.fullmatch(r"\d\d\n", capfd.readouterr().out)
     assert main([*base, "--json-schema", '{"enum": ["x", 5]}']) == 0
     assert json.loads(capfd.readouterr().out) in ("x", 5)
-    assert main([*base, "--grammar", "root ::="]) == 1
+    assert main([*base, "--grammar", "root ::= ("]) == 1
     assert "the grammar" in capfd.readouterr().err
     assert main([*base, "--grammar", "a", "--json-schema", "{}"]) == 2
     assert "only one" in capfd.readouterr().err

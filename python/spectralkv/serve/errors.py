@@ -25,7 +25,8 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        return JSONResponse(self.body(), self.status, headers=headers)
+        closes = {"Connection": "close"} if self.status in (408, 413) else {}  # the rest of the body is not read
+        return JSONResponse(self.body(), self.status, headers={**closes, **(headers or {})})
 
 
 def bare(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_form
 from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.metrics import Metrics
-from spectralkv.serve.tools import Tools
+from spectralkv.serve.tools import Tools, message_for_template
 from spectralkv.serve.worker import Busy, Inbox, Job, Worker
 
 
@@ -78,7 +78,7 @@ class Service:
 
     def _render(self, body: Conversation, tools: Tools | None) -> str:
         given = [message.model_dump(exclude_none=True) for message in body.messages]
-        messages = [tools.of_message(message) for message in given] if tools else given
+        messages = [message_for_template(message) for message in given]
         variables: dict[str, Any] = dict(body.chat_template_kwargs or {})
         if tools:
             variables["tools"] = tools.for_template()
@@ -137,6 +137,25 @@ class Service:
             raise ApiError(400, bare(error), "grammar" if body.grammar is not None else "response_format") from None
 
     # ---- requests
+
+    def cache_line(self) -> dict[str, Any]:
+        """What the caches hold and what that saves; bits: of an entry, everything counted."""
+        stats, config = self.worker.scheduler.stats(), self.engine.config
+        entries = stats["cache_tokens"] * config["n_layers"] * 2 * config["n_kv_heads"] * config["head_dim"]
+        asked = stats["prompt_tokens"]
+        return {
+            "type_k": self.options.type_k,
+            "type_v": self.options.type_v,
+            "tokens": stats["cache_tokens"],
+            "bytes": stats["cache_bytes"],
+            "f16_bytes": 2 * entries,
+            "bits_per_entry": 8 * stats["cache_bytes"] / entries if entries else None,
+            "budget_bytes": stats["budget_bytes"],
+            "hit_rate": stats["cached_tokens"] / asked if asked else None,
+            "running": stats["running"],
+            "waiting": stats["waiting"],
+            "kept": stats["kept"],
+        }
 
     def sampling(self, body: Sampling, number: int) -> _core.SamplingOptions:
         """How the answer of that number is drawn: a seed and its successors give n different ones."""
