@@ -38,7 +38,7 @@ WEATHER = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     path = tmp_path_factory.mktemp("serve") / "tiny.gguf"
-    write_tiny_model(path, context_length=1024, chat_template=HERMES_TEMPLATE)
+    write_tiny_model(path, context_length=8192, chat_template=HERMES_TEMPLATE)
     with serving(str(path), n_parallel=8) as running:
         yield running
 
@@ -78,7 +78,7 @@ def test_a_chat_and_its_stream_are_the_same(client):
 def test_answers_are_those_of_the_class_llama(server, client):
     from spectralkv import Llama
 
-    with Llama(server.service.options.model, n_ctx=1024, verbose=False) as llama:
+    with Llama(server.service.options.model, n_ctx=8192, verbose=False) as llama:
         ours = llama.create_completion("hello", max_tokens=20, temperature=0)["choices"][0]["text"]
     theirs = client.completions.create(model="x", prompt="hello", max_tokens=20, temperature=0)
     assert theirs.choices[0].text == ours
@@ -214,7 +214,7 @@ def test_timings_and_metrics(server):
 
 
 def test_a_client_that_goes_away_ends_its_requests(server):
-    body = {"prompt": "hello", "max_tokens": 1000, "ignore_eos": True, "n": 2}
+    body = {"prompt": "hello", "max_tokens": 8000, "ignore_eos": True, "n": 2}
     before = server.service.worker.scheduler.stats()["cancelled"]
     with httpx.stream("POST", server.url + "/v1/completions", json={**body, "stream": True}, timeout=60) as answer:
         next(answer.iter_lines())
@@ -227,11 +227,11 @@ def test_a_client_that_goes_away_ends_its_requests(server):
 
 
 def test_deadlines(server):
-    body = {"prompt": "hello", "max_tokens": 1000, "ignore_eos": True}
+    body = {"prompt": "hello", "max_tokens": 8000, "ignore_eos": True}
     started = time.monotonic()
     answer = post(server, "/v1/completions", {**body, "timeout": 0.05}).json()
     assert answer["choices"][0]["finish_reason"] == "length" and time.monotonic() - started < 5
-    assert answer["usage"]["completion_tokens"] < 1000
+    assert answer["usage"]["completion_tokens"] < 8000
     late = post(server, "/v1/completions", {**body, "timeout": 1e-9})
     assert late.status_code == 408 and late.json()["error"]["param"] == "timeout"
     with httpx.stream("POST", server.url + "/v1/completions", json={**body, "timeout": 1e-9, "stream": True}) as stream:
@@ -244,14 +244,13 @@ def test_deadlines(server):
     [
         ("{", "JSON"),
         ("[]", "object"),
-        ('{"prompt": "\\ud800"}', "surrogate"),
+        ('{"prompt": "\\ud800"}', "JSON"),
         ({}, "prompt"),
-        ({"prompt": ""}, "empty"),
         ({"prompt": 5}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": [-1]}, "prompt"),
         ({"prompt": [10**6]}, "no token"),
-        ({"prompt": "x" * 5000}, "a request holds 1024"),
+        ({"prompt": "x" * 9000}, "a request holds 8192"),
         ({"prompt": "a", "temperature": "1"}, "temperature"),
         ({"prompt": "a", "temperature": -1}, "temperature"),
         ('{"prompt": "a", "temperature": NaN}', "temperature|JSON"),
@@ -285,7 +284,7 @@ def test_bad_bodies_are_refused(server, body, words):
         ([], "messages"),
         ([{"role": "robot", "content": "a"}], "role"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], "content"),
-        ([{"role": "user", "content": "x" * 5000}], "a request holds"),
+        ([{"role": "user", "content": "x" * 9000}], "a request holds"),
         ("hello", "messages"),
     ],
 )
