@@ -11,8 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "engine/cache_cost.h"
 #include "engine/engine.h"
 #include "engine/pace.h"
+#include "engine/prefix_cache.h"
 #include "engine/request.h"
 
 namespace spectralkv {
@@ -20,7 +22,7 @@ namespace spectralkv {
 class CacheFormat;
 class Scratch;
 struct Sequence;
-struct StepPart;
+struct StepPlan;
 
 struct SchedulerOptions {
   std::int64_t n_ctx = 0;        // tokens of a request, prompt and answer; 0: the model's own
@@ -60,22 +62,38 @@ class Scheduler {
 
  private:
   struct Inbox;
-  struct Plan;
-  void take_inbox(std::vector<Event>& events);
-  void expire(std::vector<Event>& events);
-  void admit(std::vector<Event>& events);
-  Plan plan();
-  void read(const Plan& plan, std::vector<Event>& events);
-  void recover(const Plan& plan, const std::string& error, std::vector<Event>& events);
-  void draw(Sequence& sequence, const float* row, std::vector<Event>& events);
-  void finish(Sequence& sequence, FinishReason reason, const std::string& error, std::vector<Event>& events);
+  using Events = std::vector<Event>;
+  // scheduler.cc
+  void take_inbox(Events& events);
+  void expire(Events& events);
+  void end(Sequence& sequence, FinishReason reason, const std::string& error, Events& events);
+  void release(Sequence& sequence);
   void publish();
+  // scheduler_admit.cc
+  void admit(Events& events);
+  struct Start;
+  Start best_start(const Sequence& sequence);
+  bool waits_for_reader(const Sequence& sequence, std::int64_t has);
+  bool start(Sequence& sequence, const Start& from, bool alone);
+  void keep(const Sequence& sequence);
+  std::int64_t used_bytes() const;
+  bool make_room(std::int64_t bytes);
+  void preempt(Sequence& sequence);
+  // scheduler_read.cc
+  StepPlan plan();
+  StepPlan plan_that_fits(Events& events);
+  void read(const StepPlan& plan, Events& events);
+  void recover(const StepPlan& plan, const std::string& error, Events& events);
+  void draw(Sequence& sequence, const float* row, Events& events);
 
   Engine& engine_;
   SchedulerOptions options_;
   std::shared_ptr<const CacheFormat> format_;
   std::unique_ptr<Scratch> scratch_;
+  CacheCost cost_;
+  PrefixCache kept_;
   Pace beside_, alone_;
+  bool no_room_ = false;  // nobody is admitted until somebody has ended
 
   // By id, so the oldest first; those that hold a cache run.
   std::map<RequestId, std::unique_ptr<Sequence>> sequences_;
