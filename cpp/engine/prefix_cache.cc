@@ -77,6 +77,12 @@ void PrefixCache::add(std::span<const Token> tokens, const KvCache& cache) {
   for (const std::uint64_t hash : place->chain) by_hash_.emplace(hash, place);
 }
 
+std::int64_t PrefixCache::n_tokens() const {
+  std::int64_t n = 0;
+  for (const Entry& entry : entries_) n += std::ssize(entry.tokens);
+  return n;
+}
+
 bool PrefixCache::drop_oldest() {
   if (entries_.empty()) return false;
   drop(entries_.begin());

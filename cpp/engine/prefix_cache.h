@@ -41,6 +41,7 @@ class PrefixCache {
   bool drop_oldest();
 
   std::int64_t size() const { return std::ssize(entries_); }
+  std::int64_t n_tokens() const;  // of all entries; what two share counts twice
   std::int64_t exact_bytes() const {
     return exact_bytes_;
   }  // sinks and tails; blocks are in the backend's sum

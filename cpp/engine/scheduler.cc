@@ -187,9 +187,11 @@ void Scheduler::release(Sequence& sequence) {
 
 void Scheduler::publish() {
   now_.waiting = now_.running = now_.reading = 0;
+  now_.held_tokens = kept_.n_tokens();
   for (const auto& [id, sequence] : sequences_) {
     ++(sequence->runs() ? now_.running : now_.waiting);
     if (sequence->reads()) ++now_.reading;
+    if (sequence->runs()) now_.held_tokens += sequence->n_read();
   }
   now_.kept = kept_.size();
   now_.kept_exact_bytes = kept_.exact_bytes();

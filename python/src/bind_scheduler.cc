@@ -95,6 +95,7 @@ nb::dict stats_dict(const SharedScheduler& self) {
   out["looked_up"] = stats.looked_up;
   out["found"] = stats.found;
   out["kept"] = stats.kept;
+  out["held_tokens"] = stats.held_tokens;
   out["cache_bytes"] = stats.cache_bytes;
   out["kept_exact_bytes"] = stats.kept_exact_bytes;
   out["budget_bytes"] = stats.budget_bytes;
@@ -203,7 +204,8 @@ void bind_scheduler(nb::module_& m) {
            "steps, failed_steps, preemptions, prompt_tokens, cached_tokens (of prompts, kept from before),\n"
            "decoded_tokens, read_tokens, looked_up, found (requests that looked for kept tokens, and found "
            "some; all\n"
-           "since the start); kept (sequences), cache_bytes, kept_exact_bytes, budget_bytes; step_s, "
+           "since the start); kept (sequences), held_tokens (what two sequences share counts twice), "
+           "cache_bytes, kept_exact_bytes, budget_bytes; step_s, "
            "longest_pause_s\n"
            "(seconds); beside_tokens (of prompts, that a step reads beside decoding now).");
 }

@@ -139,14 +139,15 @@ class Service:
     # ---- requests
 
     def cache_line(self) -> dict[str, Any]:
-        """What the caches hold and what that saves; bits: of an entry, everything counted."""
+        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, with what sequences
+        share counted once."""
         stats, config = self.worker.scheduler.stats(), self.engine.config
-        entries = stats["cache_tokens"] * config["n_layers"] * 2 * config["n_kv_heads"] * config["head_dim"]
+        entries = stats["held_tokens"] * config["n_layers"] * 2 * config["n_kv_heads"] * config["head_dim"]
         asked = stats["prompt_tokens"]
         return {
             "type_k": self.options.type_k,
             "type_v": self.options.type_v,
-            "tokens": stats["cache_tokens"],
+            "tokens": stats["held_tokens"],
             "bytes": stats["cache_bytes"],
             "f16_bytes": 2 * entries,
             "bits_per_entry": 8 * stats["cache_bytes"] / entries if entries else None,
