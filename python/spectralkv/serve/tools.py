@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectralkv import _core
-from spectralkv.grammar import LlamaGrammar
+from spectralkv.grammar import JSON_OPTIONS, LlamaGrammar
 from spectralkv.serve.bodies import ChatBody, Tool
 from spectralkv.serve.errors import ApiError
 
@@ -187,11 +187,13 @@ class Tools:
             for tool in tools
         ]
         call: dict[str, Any] = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        call["x-guidance"] = JSON_OPTIONS
         if self.form is HERMES:
             return LlamaGrammar("lark", f'start: "<tool_call>\\n" call "\\n</tool_call>"\ncall: %json {json.dumps(call)}')
         if self.form is LLAMA3:
             return LlamaGrammar("lark", f"start: %json {json.dumps(call)}")
         listed = {"type": "array", "items": call, "minItems": 1, "maxItems": 128 if self.parallel else 1}
+        listed["x-guidance"] = call.pop("x-guidance")
         marker = _marker("[TOOL_CALLS]", tokenizer)
         return LlamaGrammar("lark", f"start: {marker} calls\ncalls: %json {json.dumps(listed)}")
 
