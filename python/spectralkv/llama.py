@@ -253,8 +253,8 @@ class Llama(Context):
     ) -> Result | Iterator[Result]:
         """Answers a chat, [{"role": ..., "content": ...}, ...], through the model's own template; gives OpenAI's chat
         completion dict or, with stream=True, an iterator of chunks. Arguments as create_completion's; logprobs=True
-        gives log-probabilities with top_logprobs alternatives; response_format: {"type": "json_object"}, with "schema" where
-        there is one, or OpenAI's "json_schema". ValueError for messages that the template refuses."""
+        gives log-probabilities with top_logprobs alternatives; response_format: {"type": "json_object"}, with "schema"
+        where there is one, or OpenAI's "json_schema". ValueError for messages that the template refuses."""
         sampling = self._sampling(
             seed,
             logit_bias,

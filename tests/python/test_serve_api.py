@@ -195,7 +195,9 @@ def test_the_prompt_is_read_once(server):
     text = "the hello " * 30
     first = post(server, "/v1/completions", {"prompt": text, "max_tokens": 4, "temperature": 0}).json()
     again = post(server, "/v1/completions", {"prompt": text, "max_tokens": 4, "temperature": 0}).json()
-    other = post(server, "/v1/completions", {"prompt": text, "max_tokens": 4, "temperature": 0, "cache_prompt": False}).json()
+    other = post(
+        server, "/v1/completions", {"prompt": text, "max_tokens": 4, "temperature": 0, "cache_prompt": False}
+    ).json()
     assert first["choices"][0]["text"] == again["choices"][0]["text"] == other["choices"][0]["text"]
     assert again["timings"]["cache_n"] > 0 and other["timings"]["cache_n"] == 0
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == again["timings"]["cache_n"]
@@ -204,7 +206,9 @@ def test_the_prompt_is_read_once(server):
 
 
 def test_timings_and_metrics(server):
-    timings = post(server, "/v1/completions", {"prompt": "hello", "max_tokens": 9, "ignore_eos": True}).json()["timings"]
+    timings = post(server, "/v1/completions", {"prompt": "hello", "max_tokens": 9, "ignore_eos": True}).json()[
+        "timings"
+    ]
     assert timings["predicted_n"] == 9 and timings["predicted_per_second"] > 0 and timings["prompt_ms"] > 0
     text = httpx.get(server.url + "/metrics").text
     values = dict(re.findall(r"^(spectralkv_\w+) ([0-9.e+-]+)$", text, re.MULTILINE))
@@ -217,7 +221,8 @@ def test_a_client_that_goes_away_ends_its_requests(server):
     body = {"prompt": "hello", "max_tokens": 8000, "ignore_eos": True, "n": 2}
     before = server.service.worker.scheduler.stats()["cancelled"]
     with httpx.stream("POST", server.url + "/v1/completions", json={**body, "stream": True}, timeout=60) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # held: without it the answer is closed
+        next(lines)
         assert len(httpx.get(server.url + "/slots").json()) == 2
     assert server.idle(5)
     with pytest.raises(httpx.ReadTimeout):

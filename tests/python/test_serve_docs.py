@@ -12,11 +12,11 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("openai")
 
-from support.serving import serving  # noqa: E402
+from support.serving import serving
 
-from spectralkv.serve.command import _parser  # noqa: E402
-from spectralkv.serve.openapi import OPERATIONS  # noqa: E402
-from spectralkv.serve.routes import PAGE, ROUTES  # noqa: E402
+from spectralkv.serve.command import _parser
+from spectralkv.serve.openapi import OPERATIONS
+from spectralkv.serve.routes import PAGE, ROUTES
 
 SIZES = {"f16": (0, 16.0), "q8_0": (128, 8.51), "eoptshrinkq:2 (the default)": (256, 2.34)}
 

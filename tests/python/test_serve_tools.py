@@ -7,10 +7,10 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("llguidance")
 
-from spectralkv import Llama, _core  # noqa: E402
-from spectralkv.serve.bodies import ChatBody  # noqa: E402
-from spectralkv.serve.errors import ApiError  # noqa: E402
-from spectralkv.serve.tools import Tools, ToolText, form_of, message_for_template  # noqa: E402
+from spectralkv import Llama, _core
+from spectralkv.serve.bodies import ChatBody
+from spectralkv.serve.errors import ApiError
+from spectralkv.serve.tools import Tools, ToolText, form_of, message_for_template
 
 HERMES = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}"
 LLAMA3 = '{% if tools %}{"name": function name, "parameters": dictionary}{% endif %}'
@@ -36,7 +36,12 @@ ANSWERS = [
         "I ask.",
         [("weather", ROME), ("time", OSLO)],
     ),
-    (HERMES, '<tool_call>{"name": "weather", "arguments": {"city"', '<tool_call>{"name": "weather", "arguments": {"city"', []),
+    (
+        HERMES,
+        '<tool_call>{"name": "weather", "arguments": {"city"',
+        '<tool_call>{"name": "weather", "arguments": {"city"',
+        [],
+    ),
     (HERMES, '<tool_call>["a"]</tool_call>', '<tool_call>["a"]</tool_call>', []),
     (HERMES, "a <tool b <tool_calm", "a <tool b <tool_calm", []),
     (LLAMA3, f'{{"name": "weather", "parameters": {ROME}}}', "", [("weather", ROME)]),
@@ -50,7 +55,12 @@ ANSWERS = [
     (LLAMA3, 'The set {"name": 1}', 'The set {"name": 1}', []),
     (LLAMA3, '{"answer": 42}', '{"answer": 42}', []),
     (MISTRAL, f'[TOOL_CALLS][{{"name": "weather", "arguments": {ROME}}}]', "", [("weather", ROME)]),
-    (MISTRAL, f"[TOOL_CALLS]weather[ARGS]{ROME}[TOOL_CALLS]time[CALL_ID]abc12[ARGS]{OSLO}", "", [("weather", ROME), ("time", OSLO)]),
+    (
+        MISTRAL,
+        f"[TOOL_CALLS]weather[ARGS]{ROME}[TOOL_CALLS]time[CALL_ID]abc12[ARGS]{OSLO}",
+        "",
+        [("weather", ROME), ("time", OSLO)],
+    ),
     (MISTRAL, "[TOOL_CALLS]nothing", "[TOOL_CALLS]nothing", []),
     (MISTRAL, "[TOOL] no", "[TOOL] no", []),
 ]
@@ -99,7 +109,10 @@ def test_messages_for_templates():
     message = message_for_template({"role": "assistant", "tool_calls": [call]})
     assert message["content"] == "" and message["tool_calls"][0]["function"]["arguments"] == {"city": "Rome"}
     call["function"]["arguments"] = "no JSON"
-    assert message_for_template({"role": "assistant", "tool_calls": [call]})["tool_calls"][0]["function"]["arguments"] == "no JSON"
+    assert (
+        message_for_template({"role": "assistant", "tool_calls": [call]})["tool_calls"][0]["function"]["arguments"]
+        == "no JSON"
+    )
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "time"}}])

@@ -27,7 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="0: all processors")
     model.add_argument("-ngl", "--n-gpu-layers", type=int, default=0, metavar="N", help="-1: all on the GPU")
     cache = parser.add_argument_group("requests and cache")
-    cache.add_argument("-c", "--ctx-size", type=int, default=4096, metavar="N", help="tokens of a request; 0: the model's")
+    cache.add_argument(
+        "-c", "--ctx-size", type=int, default=4096, metavar="N", help="tokens of a request; 0: the model's"
+    )
     cache.add_argument("-b", "--batch-size", type=int, default=512, metavar="N", help="tokens of a step, at most")
     cache.add_argument("-np", "--parallel", type=int, default=16, metavar="N", help="requests that run at a time")
     cache.add_argument("--max-requests", type=int, default=256, metavar="N", help="that run or wait; more get 503")

@@ -53,9 +53,7 @@ async def chat_completions(request: Request) -> Response:
             special = tools is not None and tools.form.renders_special
             limit = min(limits, default=None)
             jobs.append(
-                service.submit(
-                    inbox, index, tokens, body, masks, max_tokens=limit, n_top=n_top, render_special=special
-                )
+                service.submit(inbox, index, tokens, body, masks, max_tokens=limit, n_top=n_top, render_special=special)
             )
     except BaseException:
         _cancel(service, jobs)
@@ -86,14 +84,14 @@ async def completions(request: Request) -> Response:
         for prompt, tokens in zip(prompts, encoded, strict=True):
             text = ""
             if body.echo:
-                text = prompt if isinstance(prompt, str) else service.tokenizer.decode(tokens).decode("utf-8", "replace")
+                text = (
+                    prompt if isinstance(prompt, str) else service.tokenizer.decode(tokens).decode("utf-8", "replace")
+                )
             for _ in range(n):
                 masks = await service.masks(body)
                 index = len(jobs)
                 jobs.append(
-                    service.submit(
-                        inbox, index, tokens, body, masks, max_tokens=body.max_tokens, n_top=body.logprobs
-                    )
+                    service.submit(inbox, index, tokens, body, masks, max_tokens=body.max_tokens, n_top=body.logprobs)
                 )
                 choices.append(Choice(index, service.tokenizer, body.logprobs is not None, prefix=text))
     except BaseException:
@@ -112,9 +110,7 @@ def _cancel(service: Service, jobs: list[Job] | tuple[Job, ...]) -> None:
         service.worker.cancel(job)
 
 
-async def _whole(
-    request: Request, service: Service, answers: Answers, collect: Callable[[], Any]
-) -> Response:
+async def _whole(request: Request, service: Service, answers: Answers, collect: Callable[[], Any]) -> Response:
     """The result when it is complete; a client that goes away ends its requests."""
     result: list[Result] = []
     failure: list[ApiError] = []

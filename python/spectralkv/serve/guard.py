@@ -68,8 +68,9 @@ class Guard:
         if self._keys and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS":
             kind, _, given = headers.get("authorization", "").partition(" ")
             key = given.strip().encode() if kind.lower() == "bearer" else b""
-            # All are compared, each in a time that its bytes do not tell.
-            if not any([hmac.compare_digest(key, known) for known in self._keys]):
+            # Each is compared in a time that its bytes do not tell, and all are.
+            matches = [hmac.compare_digest(key, known) for known in self._keys]
+            if True not in matches:
                 raise ApiError(401, "an API key is needed: Authorization: Bearer KEY", code="invalid_api_key")
         if scope["method"] == "POST":
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -55,9 +55,7 @@ class Metrics:
     def __init__(self, scheduler: _core.Scheduler) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Scheduler(scheduler))
-        self._ended = Counter(
-            "spectralkv_requests_ended", "requests that ended", ["reason"], registry=self.registry
-        )
+        self._ended = Counter("spectralkv_requests_ended", "requests that ended", ["reason"], registry=self.registry)
         self._first = Histogram(
             "spectralkv_time_to_first_token_seconds",
             "from the request's arrival to its first token",
@@ -65,7 +63,10 @@ class Metrics:
             registry=self.registry,
         )
         self._queue = Histogram(
-            "spectralkv_queue_seconds", "from the request's arrival to its start", buckets=SECONDS, registry=self.registry
+            "spectralkv_queue_seconds",
+            "from the request's arrival to its start",
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self._between = Histogram(
             "spectralkv_time_per_token_seconds",

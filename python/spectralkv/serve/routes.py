@@ -57,7 +57,9 @@ async def model(request: Request) -> Response:
 async def tokenize(request: Request) -> Response:
     body, tokenizer = await read_body(request, TokenizeBody), service_of(request).tokenizer
     data = body.content.encode("utf-8")
-    return JSONResponse({"tokens": await run_in_threadpool(tokenizer.encode, data, body.add_special, body.parse_special)})
+    return JSONResponse(
+        {"tokens": await run_in_threadpool(tokenizer.encode, data, body.add_special, body.parse_special)}
+    )
 
 
 async def detokenize(request: Request) -> Response:
@@ -108,7 +110,9 @@ async def openapi(request: Request) -> Response:
 async def page(request: Request) -> Response:
     name, kind = PAGE[request.url.path]  # a fixed table: no path of a request becomes a file's name
     return Response(
-        files("spectralkv.serve").joinpath("page", name).read_bytes(), media_type=kind, headers={"Cache-Control": "no-cache"}
+        files("spectralkv.serve").joinpath("page", name).read_bytes(),
+        media_type=kind,
+        headers={"Cache-Control": "no-cache"},
     )
 
 

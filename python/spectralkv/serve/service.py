@@ -99,7 +99,9 @@ class Service:
         else:
             tokens = list(prompt)
             if (largest := max(tokens, default=0)) >= self.tokenizer.n_vocab:
-                raise ApiError(400, f"there is no token {largest}: the vocabulary ends at {self.tokenizer.n_vocab - 1}", param)
+                raise ApiError(
+                    400, f"there is no token {largest}: the vocabulary ends at {self.tokenizer.n_vocab - 1}", param
+                )
         if not tokens:
             raise ApiError(400, "the prompt is empty, and the model has no token that begins a text", param)
         if len(tokens) > self.n_ctx:
@@ -161,7 +163,7 @@ class Service:
     def sampling(self, body: Sampling, number: int) -> _core.SamplingOptions:
         """How the answer of that number is drawn: a seed and its successors give n different ones."""
         seed = body.seed if body.seed is not None and body.seed >= 0 else self._seeds.getrandbits(62)
-        given = {
+        given: dict[str, Any] = {
             "temperature": body.temperature,
             "top_k": body.top_k,
             "top_p": body.top_p,

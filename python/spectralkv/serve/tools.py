@@ -68,7 +68,9 @@ def _call(value: Any) -> Call | None:
 
 
 def _parse_hermes(text: str) -> tuple[str, list[Call]]:
-    rest, calls, at = [], [], 0
+    rest: list[str] = []
+    calls: list[Call] = []
+    at = 0
     while (start := text.find("<tool_call>", at)) >= 0:
         found = _json_at(text, start + len("<tool_call>"))
         call = _call(found[0]) if found else None
@@ -86,7 +88,8 @@ def _parse_hermes(text: str) -> tuple[str, list[Call]]:
 
 
 def _parse_llama3(text: str) -> tuple[str, list[Call]]:
-    calls, at = [], 0
+    calls: list[Call] = []
+    at = 0
     while True:
         while at < len(text) and (text[at].isspace() or text[at] == ";"):
             at += 1
@@ -101,7 +104,9 @@ def _parse_llama3(text: str) -> tuple[str, list[Call]]:
 
 
 def _parse_mistral(text: str) -> tuple[str, list[Call]]:
-    rest, calls, at = [], [], 0
+    rest: list[str] = []
+    calls: list[Call] = []
+    at = 0
     while (start := text.find("[TOOL_CALLS]", at)) >= 0:
         place = start + len("[TOOL_CALLS]")
         new = _NEW_MISTRAL.match(text, place)
@@ -189,7 +194,9 @@ class Tools:
         call: dict[str, Any] = calls[0] if len(calls) == 1 else {"anyOf": calls}
         call["x-guidance"] = JSON_OPTIONS
         if self.form is HERMES:
-            return LlamaGrammar("lark", f'start: "<tool_call>\\n" call "\\n</tool_call>"\ncall: %json {json.dumps(call)}')
+            return LlamaGrammar(
+                "lark", f'start: "<tool_call>\\n" call "\\n</tool_call>"\ncall: %json {json.dumps(call)}'
+            )
         if self.form is LLAMA3:
             return LlamaGrammar("lark", f"start: %json {json.dumps(call)}")
         listed = {"type": "array", "items": call, "minItems": 1, "maxItems": 128 if self.parallel else 1}
