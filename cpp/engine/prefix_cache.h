@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/kept_files.h"
 #include "kv/cache.h"
 #include "tokenizer/tokenizer.h"
 
@@ -28,6 +29,9 @@ class PrefixCache {
  public:
   static constexpr std::int64_t kLink = 32;  // tokens of a link of the chain; shorter sequences are not kept
 
+  // files: where what goes from memory goes, and is found again, after a restart too; null: nowhere.
+  explicit PrefixCache(std::shared_ptr<const CacheFormat> format, std::unique_ptr<KeptFiles> files = nullptr);
+
   struct Found {
     const KvCache* cache = nullptr;  // good until the next call
     std::int64_t n = 0;              // a fork of it can be cut to so many tokens
@@ -37,11 +41,17 @@ class PrefixCache {
   Found find(std::span<const Token> tokens, std::int64_t most);
   // Keeps what a cache holds, `tokens`, unless an entry gives it already; entries that it makes needless go.
   void add(std::span<const Token> tokens, const KvCache& cache);
-  // Drops the entry that was used longest ago; false: there is none.
+  // Frees the memory of the entry that was used longest ago; false: there is none. With files it is written
+  // to one before, unless it has been; an entry that cannot be written is lost.
   bool drop_oldest();
+  // Writes an entry to a file that is in none yet, the one used last; false: there is none, or no files.
+  bool save_one();
+  bool has_unsaved() const { return files_ != nullptr && unsaved_ > 0; }
 
-  std::int64_t size() const { return std::ssize(entries_); }
-  std::int64_t n_tokens() const;  // of all entries; what two share counts twice
+  std::int64_t size() const { return in_memory_; }
+  std::int64_t n_files() const { return n_files_; }
+  std::int64_t file_bytes() const { return file_bytes_; }
+  std::int64_t n_tokens() const;  // of those in memory; what two share counts twice
   std::int64_t exact_bytes() const {
     return exact_bytes_;
   }  // sinks and tails; blocks are in the backend's sum
@@ -49,19 +59,28 @@ class PrefixCache {
  private:
   struct Entry {
     std::vector<Token> tokens;
-    std::vector<std::uint64_t> chain;  // of each link, the hash of all tokens up to its end
-    std::unique_ptr<const KvCache> cache;
+    std::vector<std::uint64_t> chain;      // of each link, the hash of all tokens up to its end
+    std::unique_ptr<const KvCache> cache;  // none: it is in a file
+    KeptFiles::File file;                  // without a path: there is none
+    bool unsaved = true;                   // to be written where there are files
   };
   using Place = std::list<Entry>::iterator;
   static std::vector<std::uint64_t> chain_of(std::span<const Token> tokens);
+  Place list(Entry entry);
   void drop(Place place);
+  void forget(Place place);
+  bool load(Place place);
+  void save(Place place);
+  void release(Place place);
   void touch(Place place) { entries_.splice(entries_.end(), entries_, place); }
   template <class Visit>
   void visit(std::uint64_t hash, const Visit& see);
 
+  std::shared_ptr<const CacheFormat> format_;
+  std::unique_ptr<KeptFiles> files_;
   std::list<Entry> entries_;  // the one used longest ago first
   std::unordered_multimap<std::uint64_t, Place> by_hash_;
-  std::int64_t exact_bytes_ = 0;
+  std::int64_t exact_bytes_ = 0, in_memory_ = 0, unsaved_ = 0, n_files_ = 0, file_bytes_ = 0;
 };
 
 }  // namespace spectralkv

@@ -46,8 +46,8 @@ struct SchedulerStats {
   std::int64_t prompt_tokens = 0, cached_tokens = 0, decoded_tokens = 0;  // sums of the timings'
   std::int64_t read_tokens = 0;                                           // that steps have read
   std::int64_t looked_up = 0, found = 0;  // requests that looked for kept tokens, and those that found some
-  std::int64_t kept = 0;                  // sequences that are kept
-  std::int64_t held_tokens = 0;           // of running and kept sequences; what two share counts twice
+  std::int64_t kept = 0, kept_files = 0, kept_file_bytes = 0;  // sequences in memory, and in the folder
+  std::int64_t held_tokens = 0;  // of running and kept sequences in memory; what two share counts twice
   std::int64_t cache_bytes = 0, kept_exact_bytes = 0, budget_bytes = 0;
   double step_s = 0, longest_pause_s = 0;  // the last step; the longest while requests decoded
   std::int64_t beside_tokens = 0;          // of prompts, that a step reads beside decoding now

@@ -21,6 +21,8 @@ SchedulerOptions checked(SchedulerOptions options, const ModelConfig& config) {
   check(options.n_batch >= options.n_parallel && options.n_batch <= 65536, "engine",
         "n_batch must be n_parallel (", options.n_parallel, ") to 65536, got ", options.n_batch);
   check(options.cache_bytes >= 1, "engine", "cache_bytes must be at least 1, got ", options.cache_bytes);
+  check(options.kept_folder_bytes >= 1, "engine", "kept_folder_bytes must be at least 1, got ",
+        options.kept_folder_bytes);
   check(options.pause_s > 0, "engine", "pause_s must be above 0, got ", options.pause_s);
   return options;
 }
@@ -51,6 +53,10 @@ Scheduler::Scheduler(Engine& engine, SchedulerOptions options)
       scratch_(std::make_unique<Scratch>(engine.backend(), engine.config(), options_.n_batch,
                                          options_.n_parallel)),
       cost_(*format_),
+      kept_(format_, options_.kept_folder.empty()
+                         ? nullptr
+                         : std::make_unique<KeptFiles>(engine, format_, options_.kept_folder,
+                                                       options_.kept_folder_bytes)),
       beside_(options_.pause_s, options_.n_batch),
       alone_(5 * options_.pause_s, options_.n_batch),
       inbox_(std::make_unique<Inbox>()) {
@@ -105,7 +111,9 @@ bool Scheduler::allow(RequestId id, std::vector<std::uint32_t> allowed) {
 
 bool Scheduler::wait(double longest) {
   std::unique_lock lock(mutex_);
-  const auto busy = [&] { return !inbox_->empty() || published_.waiting + published_.running > 0; };
+  const auto busy = [&] {
+    return !inbox_->empty() || published_.waiting + published_.running > 0 || unsaved_;
+  };
   return arrived_.wait_for(lock, std::chrono::duration<double>(longest), busy);
 }
 
@@ -120,7 +128,10 @@ std::vector<Event> Scheduler::step() {
   expire(events);
   admit(events);
   const StepPlan plan = plan_that_fits(events);
-  if (!plan.parts.empty()) read(plan, events);
+  if (!plan.parts.empty())
+    read(plan, events);
+  else if (sequences_.empty())
+    kept_.save_one();
   publish();
   return events;
 }
@@ -194,12 +205,32 @@ void Scheduler::publish() {
     if (sequence->runs()) now_.held_tokens += sequence->n_read();
   }
   now_.kept = kept_.size();
+  now_.kept_files = kept_.n_files();
+  now_.kept_file_bytes = kept_.file_bytes();
   now_.kept_exact_bytes = kept_.exact_bytes();
   now_.cache_bytes = used_bytes();
   now_.budget_bytes = options_.cache_bytes;
   now_.beside_tokens = beside_.tokens();
   const std::lock_guard lock(mutex_);
   published_ = now_;
+  unsaved_ = kept_.has_unsaved();
+}
+
+std::int64_t Scheduler::save(std::span<const Token> tokens, const std::string& path) {
+  const PrefixCache::Found found = kept_.find(tokens, std::ssize(tokens));
+  if (found.n == 0) return 0;
+  const auto cache = found.cache->fork(found.cache->n_tokens());
+  cache->truncate(found.n);
+  save_kept(path, engine_, tokens.first(static_cast<std::size_t>(found.n)), *cache);
+  return found.n;
+}
+
+std::vector<Token> Scheduler::load(const std::string& path) {
+  KeptState state = load_kept(path, engine_, format_, options_.n_ctx);
+  kept_.add(state.tokens, *state.cache);
+  make_room(0);
+  publish();
+  return std::move(state.tokens);
 }
 
 }  // namespace spectralkv

@@ -30,6 +30,8 @@ struct SchedulerOptions {
   std::int64_t n_parallel = 16;  // requests that run at a time, at most
   std::string type_k = "default", type_v = "default";  // cache specs (kv/codecs.h)
   std::int64_t cache_bytes = std::int64_t{1} << 30;    // of running and kept sequences together
+  std::string kept_folder;  // for kept sequences that memory has no room for, and restarts; empty: none
+  std::int64_t kept_folder_bytes = std::int64_t{10} << 30;
   double pause_s = 0.2;  // how long a step may take while requests decode; prompts are cut to that
 };
 
@@ -50,13 +52,21 @@ class Scheduler {
   // From any thread: what the request's next tokens may be, until it is called again; empty: all. False as
   // for cancel. Call it between the step that gave a token and the next one.
   bool allow(RequestId id, std::vector<std::uint32_t> allowed);
-  // From any thread. Waits until there is something to do, at most so long; false: there is not.
+  // From any thread. Waits until there is something for a step to do, at most so long; false: there is not.
   bool wait(double seconds);
   SchedulerStats stats() const;  // from any thread, as of the last step
 
   // One forward pass, and what came of it; nothing where nothing is to be done. From one thread at a time.
-  // What goes wrong with a request is its last event; an error that is thrown concerns all.
+  // What goes wrong with a request is its last event. A step that has nothing else to do writes a kept
+  // sequence to the folder.
   std::vector<Event> step();
+
+  // By the thread of the steps. Writes as a state file the longest start of `tokens` that is kept, and gives
+  // its length; 0, and no file: none is. OS errors name the file.
+  std::int64_t save(std::span<const Token> tokens, const std::string& path);
+  // By the thread of the steps. Keeps what a state file holds, and gives its tokens. A value error with the
+  // reason for a file of another model or cache type, of more tokens than the context, or damaged.
+  std::vector<Token> load(const std::string& path);
 
   const SchedulerOptions& options() const { return options_; }
 
@@ -105,6 +115,7 @@ class Scheduler {
   std::unordered_set<RequestId> live_;
   RequestId next_id_ = 1;
   SchedulerStats published_;
+  bool unsaved_ = false;
 };
 
 }  // namespace spectralkv

@@ -26,7 +26,8 @@ struct SharedScheduler {
 
 void make_scheduler(SharedScheduler* self, SharedEngine& engine, std::int64_t n_ctx, std::int64_t n_batch,
                     std::int64_t n_parallel, const std::string& type_k, const std::string& type_v,
-                    std::int64_t cache_bytes, double pause_s) {
+                    std::int64_t cache_bytes, nb::object kept_folder, std::int64_t kept_folder_bytes,
+                    double pause_s) {
   SchedulerOptions options;
   options.n_ctx = n_ctx;
   options.n_batch = n_batch;
@@ -34,6 +35,8 @@ void make_scheduler(SharedScheduler* self, SharedEngine& engine, std::int64_t n_
   options.type_k = type_k;
   options.type_v = type_v;
   options.cache_bytes = cache_bytes;
+  if (!kept_folder.is_none()) options.kept_folder = to_path(kept_folder);
+  options.kept_folder_bytes = kept_folder_bytes;
   options.pause_s = pause_s;
   engine.exclusively([&] { new (self) SharedScheduler(engine, options); });
 }
@@ -96,6 +99,8 @@ nb::dict stats_dict(const SharedScheduler& self) {
   out["found"] = stats.found;
   out["kept"] = stats.kept;
   out["held_tokens"] = stats.held_tokens;
+  out["kept_files"] = stats.kept_files;
+  out["kept_file_bytes"] = stats.kept_file_bytes;
   out["cache_bytes"] = stats.cache_bytes;
   out["kept_exact_bytes"] = stats.kept_exact_bytes;
   out["budget_bytes"] = stats.budget_bytes;
@@ -127,21 +132,31 @@ void bind_scheduler(nb::module_& m) {
           "seconds:\n"
           "queue_s (until admitted), prompt_s (from there to the first token), decode_s (from there on).");
 
-  nb::class_<SharedScheduler>(m, "Scheduler",
-                              "Runs many requests of one engine together. n_ctx: tokens of a request, prompt "
-                              "and answer, 0 for the model's\n"
-                              "own; n_batch: tokens of a step at most; n_parallel: requests that run at a "
-                              "time at most; type_k, type_v: cache\n"
-                              "specs; cache_bytes: of running and kept sequences together; pause_s: how long "
-                              "a step may take while requests\n"
-                              "decode, which prompts are cut to. ValueError for options out of range.\n"
-                              "submit, cancel, allow, wait and stats may be called from any thread, also "
-                              "while another one is in step; step\n"
-                              "takes the engine's lock and releases the GIL.")
+  nb::class_<SharedScheduler>(
+      m, "Scheduler",
+      "Runs many requests of one engine together. n_ctx: tokens of a request, prompt and answer, 0 for the\n"
+      "model's own; n_batch: tokens of a step at most; n_parallel: requests that run at a time at most; "
+      "type_k,\n"
+      "type_v: cache specs; cache_bytes: of running and kept sequences together; kept_folder: a folder for "
+      "kept\n"
+      "sequences that memory has no room for, where a restart finds them, with up to kept_folder_bytes of "
+      "files;\n"
+      "pause_s: how long a step may take while requests decode, which prompts are cut to. ValueError for "
+      "options\n"
+      "out of range and a folder that is not there.\n"
+      "submit, cancel, allow, wait and stats may be called from any thread, also while another one is in "
+      "step; step\n"
+      "takes the engine's lock and releases the GIL.")
       .def("__init__", make_scheduler, nb::arg("engine"), nb::kw_only(), nb::arg("n_ctx") = 0,
            nb::arg("n_batch") = 512, nb::arg("n_parallel") = 16, nb::arg("type_k") = "default",
            nb::arg("type_v") = "default", nb::arg("cache_bytes") = std::int64_t{1} << 30,
-           nb::arg("pause_s") = 0.2, nb::keep_alive<1, 2>())
+           nb::arg("kept_folder") = nb::none(), nb::arg("kept_folder_bytes") = std::int64_t{10} << 30,
+           nb::arg("pause_s") = 0.2, nb::keep_alive<1, 2>(),
+           nb::sig("def __init__(self, engine: Engine, *, n_ctx: int = 0, n_batch: int = 512, n_parallel: "
+                   "int = 16, "
+                   "type_k: str = 'default', type_v: str = 'default', cache_bytes: int = 1073741824, "
+                   "kept_folder: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None = None, "
+                   "kept_folder_bytes: int = 10737418240, pause_s: float = 0.2) -> None"))
       .def("submit", submit, nb::arg("prompt"), nb::arg("sampling"), nb::kw_only(),
            nb::arg("max_tokens") = -1, nb::arg("stop") = std::vector<std::string>(),
            nb::arg("ignore_end_tokens") = false, nb::arg("render_special") = false,
@@ -197,17 +212,45 @@ void bind_scheduler(nb::module_& m) {
           [](SharedScheduler& self) { return self.shared.exclusively([&] { return self.held->step(); }); },
           "One forward pass: a list of SchedulerEvents, empty where nothing came of it. From one thread at a "
           "time.\n"
-          "What goes wrong with a request is told in its last event.")
-      .def("stats", stats_dict, nb::sig("def stats(self) -> dict[str, typing.Any]"),
-           "As of the last step: waiting, running, reading (requests); requests, finished, cancelled, "
-           "expired, failed,\n"
-           "steps, failed_steps, preemptions, prompt_tokens, cached_tokens (of prompts, kept from before),\n"
-           "decoded_tokens, read_tokens, looked_up, found (requests that looked for kept tokens, and found "
-           "some; all\n"
-           "since the start); kept (sequences), held_tokens (what two sequences share counts twice), "
-           "cache_bytes, kept_exact_bytes, budget_bytes; step_s, "
-           "longest_pause_s\n"
-           "(seconds); beside_tokens (of prompts, that a step reads beside decoding now).");
+          "What goes wrong with a request is told in its last event. With nothing else to do it writes a "
+          "kept sequence\n"
+          "to the folder.")
+      .def(
+          "save",
+          [](SharedScheduler& self, const std::vector<Token>& tokens, nb::handle path) {
+            const std::string name = to_path(path);
+            return self.shared.exclusively([&] { return self.held->save(tokens, name); });
+          },
+          nb::arg("tokens"), nb::arg("path"),
+          nb::sig(
+              "def save(self, tokens: collections.abc.Sequence[int], path: str | bytes | os.PathLike[str] | "
+              "os.PathLike[bytes]) -> int"),
+          "Writes as a state file, atomically, the longest start of `tokens` that is kept; its length. 0, "
+          "and no\n"
+          "file: none is. OSError names the file. By the thread of the steps.")
+      .def(
+          "load",
+          [](SharedScheduler& self, nb::handle path) {
+            const std::string name = to_path(path);
+            return self.shared.exclusively([&] { return self.held->load(name); });
+          },
+          nb::arg("path"),
+          nb::sig("def load(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> list[int]"),
+          "Keeps what a state file holds, for requests that begin so; its tokens. ValueError with the reason "
+          "for a\n"
+          "file that does not fit. By the thread of the steps.")
+      .def(
+          "stats", stats_dict, nb::sig("def stats(self) -> dict[str, typing.Any]"),
+          "As of the last step: waiting, running, reading (requests); requests, finished, cancelled, "
+          "expired, failed,\n"
+          "steps, failed_steps, preemptions, prompt_tokens, cached_tokens (of prompts, kept from before),\n"
+          "decoded_tokens, read_tokens, looked_up, found (requests that looked for kept tokens, and found "
+          "some; all\n"
+          "since the start); kept, kept_files (sequences), kept_file_bytes, held_tokens (in memory; what two "
+          "sequences\n"
+          "share counts twice), cache_bytes, kept_exact_bytes, budget_bytes; step_s, "
+          "longest_pause_s\n"
+          "(seconds); beside_tokens (of prompts, that a step reads beside decoding now).");
 }
 
 }  // namespace spectralkv::python

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,7 +62,7 @@ class PrefixCacheTest : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(PrefixCacheTest, StartsGiveTheSameBits) {
-  PrefixCache kept;
+  PrefixCache kept(format_);
   const CacheLayout& layout = format_->layer(0).layout;
   // At the border where a block seals, before and behind it, and with less than a block.
   const std::int64_t border = 2 * layout.block + layout.window;
@@ -89,7 +94,7 @@ TEST_P(PrefixCacheTest, StartsGiveTheSameBits) {
 }
 
 TEST_P(PrefixCacheTest, FindsTheLongestStartThatCanBeUsed) {
-  PrefixCache kept;
+  PrefixCache kept(format_);
   EXPECT_EQ(kept.find(text(100, 0), 99).cache, nullptr);
   EXPECT_FALSE(kept.drop_oldest());
   const std::int64_t n = 2 * format_->layer(0).layout.block + format_->layer(0).layout.window + 40;
@@ -119,7 +124,7 @@ TEST_P(PrefixCacheTest, FindsTheLongestStartThatCanBeUsed) {
 
 // An entry that another one gives is not kept twice; the one that was used longest ago goes first.
 TEST_P(PrefixCacheTest, KeepsNothingNeedless) {
-  PrefixCache kept;
+  PrefixCache kept(format_);
   const std::int64_t n = 2 * format_->layer(0).layout.block + format_->layer(0).layout.window;
   const auto cache = empty();
   read(*cache, text(n, 0));
@@ -153,7 +158,7 @@ TEST_P(PrefixCacheTest, TakesWhatItNeeds) {
   read(*cache, text(n, 0));
   const std::int64_t sealed = engine_->backend().sealed_bytes();
   EXPECT_GT(sealed, 0);
-  PrefixCache kept;
+  PrefixCache kept(format_);
   kept.add(text(n, 0), *cache);
   EXPECT_EQ(engine_->backend().sealed_bytes(), sealed);
   EXPECT_LT(kept.exact_bytes(), cache->exact_bytes());
@@ -163,6 +168,93 @@ TEST_P(PrefixCacheTest, TakesWhatItNeeds) {
   EXPECT_LE(sealed, cost.most(0, n));
   EXPECT_GE(cost.longest(kContext, cost.exact(n) + cost.usual(0, n)), n);
   EXPECT_LT(cost.longest(kContext, cost.exact(n) + cost.usual(0, n) - 1), n);
+}
+
+// What memory has no room for is found in files, by another process too; what is damaged is not.
+TEST_P(PrefixCacheTest, FilesOutlastMemory) {
+  const std::string folder = folder_.write("x", "") + "-kept";
+  std::filesystem::create_directory(folder);
+  const auto files = [&](std::int64_t most = 1 << 30) {
+    return std::make_unique<KeptFiles>(*engine_, format_, folder, most);
+  };
+  const std::int64_t n = 2 * format_->layer(0).layout.block + format_->layer(0).layout.window + 20;
+  const auto tokens = text(n, 0), more = text(n, 30), other = text(60, 60);
+  const auto expected = read(*empty(), more);
+  {
+    PrefixCache kept(format_, files());
+    EXPECT_FALSE(kept.save_one());
+    for (const auto& each : {tokens, other}) {
+      const auto cache = empty();
+      read(*cache, each);
+      kept.add(each, *cache);
+    }
+    EXPECT_TRUE(kept.has_unsaved());
+    EXPECT_TRUE(kept.save_one());
+    EXPECT_EQ(kept.n_files(), 1);
+    EXPECT_TRUE(kept.drop_oldest());
+    EXPECT_TRUE(kept.drop_oldest());
+    EXPECT_FALSE(kept.drop_oldest());
+    EXPECT_EQ(kept.n_files(), 2);
+    EXPECT_EQ(kept.size(), 0);
+    EXPECT_EQ(kept.exact_bytes(), 0);
+    EXPECT_EQ(engine_->backend().sealed_bytes(), 0);
+    EXPECT_EQ(kept.find(more, most(more)).n, n);
+    EXPECT_EQ(kept.size(), 1);
+  }
+  std::ofstream(folder + "/kept-foreign.state") << "nothing of ours";
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) left.push_back(entry.path().string());
+  ASSERT_EQ(left.size(), 3u);
+  {  // a writer that was killed, whose process is no more, and one that is at work
+    const std::string whole = *std::find_if(left.begin(), left.end(), [](const std::string& name) {
+      return name.find("foreign") == std::string::npos;
+    });
+    const std::string dead = whole + ".tmp-999999999", alive = whole + ".tmp-" + std::to_string(::getpid());
+    std::ofstream(dead) << "half";
+    std::ofstream(alive) << "half";
+    PrefixCache kept(format_, files());
+    EXPECT_EQ(kept.n_files(), 2);
+    EXPECT_FALSE(std::filesystem::exists(dead));
+    EXPECT_TRUE(std::filesystem::exists(alive));
+    std::filesystem::remove(alive);
+    const PrefixCache::Found found = kept.find(more, most(more));
+    ASSERT_EQ(found.n, n);
+    const auto cache = found.cache->fork(kContext);
+    EXPECT_EQ(read(*cache, more), expected);
+    EXPECT_FALSE(kept.has_unsaved());
+  }
+  {  // room for one file alone
+    PrefixCache kept(format_, files(1));
+    EXPECT_EQ(kept.n_files(), 2);
+    const auto cache = empty();
+    read(*cache, text(100, 0));
+    kept.add(text(100, 0), *cache);
+    while (kept.drop_oldest()) {
+    }
+    EXPECT_EQ(kept.n_files(), format_->can_go_back(n, 100) ? 2 : 0);
+  }
+  const auto cache = empty();
+  read(*cache, tokens);
+  for (const std::size_t cut : {std::size_t{0}, std::size_t{40}, std::size_t{3000}, std::size_t{1}}) {
+    PrefixCache kept(format_, files());
+    kept.add(tokens, *cache);
+    kept.drop_oldest();
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      if (entry.path().string().find("foreign") != std::string::npos) continue;
+      if (cut == 1) {
+        std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
+        file << "x";
+      } else {
+        std::filesystem::resize_file(entry.path(), cut);
+      }
+    }
+    PrefixCache again(format_, files());
+    EXPECT_EQ(again.find(more, most(more)).n, 0) << cut;
+    EXPECT_EQ(again.n_files(), 0);
+    EXPECT_TRUE(std::filesystem::exists(folder + "/kept-foreign.state"));
+  }
+  EXPECT_THROW(KeptFiles(*engine_, format_, folder + "/none", 1), Error);
 }
 
 std::vector<std::string> types() {

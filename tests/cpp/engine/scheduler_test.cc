@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <mutex>
@@ -353,6 +354,45 @@ TEST_P(SchedulerTest, ThreadsMayAsk) {
   for (auto& asker : askers) asker.join();
   for (const auto& [id, which] : expected)
     EXPECT_TRUE(answers[id] == alone(request(static_cast<std::size_t>(which.timings.prompt_tokens))));
+}
+
+// What one process has kept is found by the next one, and what is saved by name can be loaded.
+TEST_P(SchedulerTest, KeptSequencesOutlastTheProcess) {
+  SchedulerOptions o = options();
+  o.kept_folder = folder_.write("x", "") + "-kept";
+  std::filesystem::create_directory(o.kept_folder);
+  const std::string slot = o.kept_folder + "/slot";
+  Request first = request(5), second = request(5);
+  second.prompt.insert(second.prompt.end(), {5, 6, 7});
+  {
+    Scheduler scheduler(*engine_, o);
+    std::map<RequestId, Answer> answers;
+    scheduler.submit(first);
+    drain(scheduler, answers);
+    while (scheduler.wait(0)) EXPECT_TRUE(scheduler.step().empty());
+    EXPECT_EQ(scheduler.stats().kept_files, scheduler.stats().kept);
+    EXPECT_GT(scheduler.stats().kept_file_bytes, 0);
+    EXPECT_EQ(scheduler.save(first.prompt, slot), std::ssize(first.prompt));
+    EXPECT_EQ(scheduler.save(model_.text(300), slot + "2"), 0);
+    EXPECT_FALSE(std::filesystem::exists(slot + "2"));
+  }
+  const auto run = [&](Scheduler& scheduler) {
+    std::map<RequestId, Answer> answers;
+    const RequestId id = scheduler.submit(second);
+    drain(scheduler, answers);
+    EXPECT_TRUE(answers[id] == alone(second));
+    return answers[id].timings.cached_tokens;
+  };
+  Scheduler restarted(*engine_, o);
+  EXPECT_EQ(run(restarted), std::ssize(first.prompt));
+  o.kept_folder.clear();
+  Scheduler other(*engine_, o);
+  EXPECT_EQ(other.load(slot), first.prompt);
+  EXPECT_EQ(run(other), std::ssize(first.prompt));
+  EXPECT_THROW(other.load(slot + "2"), Error);
+  o.n_ctx = 100;
+  Scheduler shorter(*engine_, o);
+  EXPECT_THROW(shorter.load(slot), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, SchedulerTest,
