@@ -110,14 +110,22 @@ class Message(Body):
     reasoning_content: str | None = None
 
 
-class Conversation(Body):
-    """What a chat's template is given."""
+class Variables(Body):
+    """What a template is given beside messages."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=10000)]
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     chat_template_kwargs: dict[VariableName, bool | int | float | str] | None = Field(
         None, max_length=16, description="further variables of the template, as enable_thinking"
     )
+
+
+Messages = Annotated[list[Message], Field(min_length=1, max_length=10000)]
+
+
+class Conversation(Variables):
+    """What becomes a chat's prompt."""
+
+    messages: Messages
 
 
 class ChatBody(Sampling, Conversation):
@@ -153,3 +161,14 @@ class TokenizeBody(Body):
 
 class DetokenizeBody(Body):
     tokens: list[Token]
+
+
+class RestoreBody(Body):
+    filename: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")]
+
+
+class SaveBody(RestoreBody, Variables):
+    """Names what is saved by what it begins with: a text, token ids, or a chat."""
+
+    prompt: str | Annotated[list[Token], Field(min_length=1)] | None = None
+    messages: Messages | None = None

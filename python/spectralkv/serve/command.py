@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
     cache.add_argument("-ctk", "--cache-type-k", default="default", metavar="SPEC", help="how keys are cached")
     cache.add_argument("-ctv", "--cache-type-v", default="default", metavar="SPEC", help="how values are cached")
+    cache.add_argument("--cache-disk", metavar="FOLDER", help="keeps sequences beyond memory, and over restarts")
+    cache.add_argument("--cache-disk-size", type=int, default=10240, metavar="MiB", help="of --cache-disk")
+    cache.add_argument("--slot-save-path", metavar="FOLDER", help="where requests may save and restore slots")
     cache.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds of a request, queue and answer")
     network = parser.add_argument_group("network")
     network.add_argument("--host", default="127.0.0.1", help="the address to listen at")
@@ -96,6 +99,8 @@ def main(args: Sequence[str]) -> int:
         keys = read_keys(options.api_key, options.api_key_file)
         if options.cache_ram < 1 or options.max_body < 1 or options.max_requests < 1 or not options.timeout > 0:
             raise ValueError("--cache-ram, --max-body, --max-requests and --timeout must be above 0")
+        if options.slot_save_path is not None and not os.path.isdir(options.slot_save_path):
+            raise ValueError(f"--slot-save-path: '{options.slot_save_path}' is no folder")
         service = Service(
             ServiceOptions(
                 model=_model_path(options),
@@ -110,6 +115,9 @@ def main(args: Sequence[str]) -> int:
                 cache_bytes=options.cache_ram << 20,
                 max_requests=options.max_requests,
                 timeout=options.timeout,
+                slot_folder=options.slot_save_path,
+                kept_folder=options.cache_disk,
+                kept_bytes=options.cache_disk_size << 20,
             )
         )
     except (OSError, ValueError, MemoryError, RuntimeError) as error:

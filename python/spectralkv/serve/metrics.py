@@ -23,6 +23,8 @@ GAUGES = (
     ("cache_bytes", "cache_bytes", "bytes of the KV caches, running and kept"),
     ("cache_budget_bytes", "budget_bytes", "bytes that they may have"),
     ("kept_sequences", "kept", "sequences that are kept for further requests"),
+    ("kept_files", "kept_files", "sequences that are kept in the folder"),
+    ("kept_file_bytes", "kept_file_bytes", "their bytes"),
     ("held_tokens", "held_tokens", "tokens of running and kept sequences; what two share counts twice"),
     ("longest_pause_seconds", "longest_pause_s", "longest step while requests decoded"),
 )

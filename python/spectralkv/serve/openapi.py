@@ -8,7 +8,16 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from spectralkv import _core
-from spectralkv.serve.bodies import Body, ChatBody, CompletionBody, Conversation, DetokenizeBody, TokenizeBody
+from spectralkv.serve.bodies import (
+    Body,
+    ChatBody,
+    CompletionBody,
+    Conversation,
+    DetokenizeBody,
+    RestoreBody,
+    SaveBody,
+    TokenizeBody,
+)
 
 # Path: the body's declaration, or None for GET; what it does.
 OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
@@ -21,6 +30,8 @@ OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
     ("/health", None, "whether it works"),
     ("/metrics", None, "counts for Prometheus"),
     ("/slots", None, "requests that run or wait"),
+    ("/slots/save", SaveBody, "save what is kept of a prompt to the operator's folder"),
+    ("/slots/restore", RestoreBody, "keep what a saved file holds"),
     ("/cache", None, "what the KV caches hold"),
     ("/openapi.json", None, "this description"),
 )

@@ -1,8 +1,7 @@
-"""The routes beside the completions: models, tokens, templates, health, metrics, what runs, and the page."""
+"""The routes beside the completions: models, tokens, templates, health, metrics, and the page."""
 
 from __future__ import annotations
 
-import time
 from importlib.resources import files
 from typing import Any
 
@@ -15,6 +14,7 @@ from spectralkv.serve.bodies import Conversation, DetokenizeBody, TokenizeBody
 from spectralkv.serve.completions import chat_completions, completions, read_body, service_of
 from spectralkv.serve.errors import ApiError
 from spectralkv.serve.openapi import description
+from spectralkv.serve.slots import restore, save, slots
 
 PAGE = {"/": ("index.html", "text/html"), "/page/app.js": ("app.js", "text/javascript")}
 PAGE["/page/style.css"] = ("style.css", "text/css")
@@ -80,24 +80,6 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def slots(request: Request) -> Response:
-    """Every request that runs or waits; nothing of what it says."""
-    now = time.time()
-    jobs = sorted(service_of(request).worker.jobs.copy().values(), key=lambda job: job.number)
-    return JSONResponse(
-        [
-            {
-                "id": job.number,
-                "prompt_tokens": job.prompt_tokens,
-                "generated_tokens": job.decoded,
-                "is_processing": job.decoded > 0,
-                "age_s": round(now - job.started, 3),
-            }
-            for job in jobs
-        ]
-    )
-
-
 async def cache(request: Request) -> Response:
     """The line of the page: what the caches hold."""
     return JSONResponse(service_of(request).cache_line())
@@ -127,6 +109,8 @@ ROUTES = [
     Route("/health", health),
     Route("/metrics", metrics),
     Route("/slots", slots),
+    Route("/slots/save", save, methods=["POST"]),
+    Route("/slots/restore", restore, methods=["POST"]),
     Route("/cache", cache),
     Route("/openapi.json", openapi),
     *(Route(path, page) for path in PAGE),

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from spectralkv import _core
 from spectralkv.chat import format_chat
 from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
-from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling
+from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling, SaveBody
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.metrics import Metrics
 from spectralkv.serve.tools import Tools, message_for_template
@@ -25,7 +25,8 @@ from spectralkv.serve.worker import Busy, Inbox, Job, Worker
 @dataclass(frozen=True)
 class ServiceOptions:
     """model: a path. n_ctx: tokens of a request, 0 for the model's own. cache_bytes: of all sequences together.
-    max_requests: that run or wait at a time. timeout: seconds of a request, queue and answer."""
+    max_requests: that run or wait at a time. timeout: seconds of a request, queue and answer. slot_folder: where slots
+    may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them."""
 
     model: str
     alias: str = ""
@@ -39,6 +40,9 @@ class ServiceOptions:
     cache_bytes: int = 1 << 30
     max_requests: int = 256
     timeout: float = 600
+    slot_folder: str | None = None
+    kept_folder: str | None = None
+    kept_bytes: int = 10 << 30
 
 
 class Service:
@@ -60,6 +64,8 @@ class Service:
             type_k=options.type_k,
             type_v=options.type_v,
             cache_bytes=options.cache_bytes,
+            kept_folder=options.kept_folder,
+            kept_folder_bytes=options.kept_bytes,
         )
         self.metrics = Metrics(scheduler)
         self.worker = Worker(scheduler, options.max_requests, self.metrics.ended)
@@ -76,8 +82,8 @@ class Service:
     def piece(self, token: int) -> str:
         return self.tokenizer.piece(token, True).decode("utf-8", errors="replace") if token >= 0 else ""
 
-    def _render(self, body: Conversation, tools: Tools | None) -> str:
-        given = [message.model_dump(exclude_none=True) for message in body.messages]
+    def _render(self, body: Conversation | SaveBody, tools: Tools | None) -> str:
+        given = [message.model_dump(exclude_none=True) for message in body.messages or []]
         messages = [message_for_template(message) for message in given]
         variables: dict[str, Any] = dict(body.chat_template_kwargs or {})
         if tools:
@@ -88,7 +94,7 @@ class Service:
         except ValueError as error:
             raise ApiError(400, bare(error), "messages") from None
 
-    async def render(self, body: Conversation, tools: Tools | None) -> str:
+    async def render(self, body: Conversation | SaveBody, tools: Tools | None) -> str:
         """The prompt of a chat."""
         return await run_in_threadpool(self._render, body, tools)
 

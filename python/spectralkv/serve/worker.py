@@ -6,13 +6,16 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from spectralkv import _core
 from spectralkv.grammar import Masks
 
+Result = TypeVar("Result")
 log = logging.getLogger("spectralkv")
 
 
@@ -69,6 +72,7 @@ class Worker:
         self._ended = ended
         self._max_waiting = max_waiting
         self._lock = threading.Lock()
+        self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="scheduler", daemon=True)
 
@@ -104,12 +108,30 @@ class Worker:
             job = self.jobs[number] = Job(number, index, len(prompt), masks, inbox)
         return job
 
+    async def call(self, function: Callable[[], Result]) -> Result:
+        """What a function gives that only the thread of the steps may call."""
+        done: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function())
+            except Exception as error:
+                done.set_exception(error)
+
+        with self._lock:
+            if self.failure is not None or self._stopping:
+                raise Busy(self.failure or "the server is ending")
+            self._calls.append(run)
+        return await asyncio.wrap_future(done)
+
     def cancel(self, job: Job) -> None:
         self.scheduler.cancel(job.number)
 
     def _work(self) -> None:
         try:
-            while not self._stopping or self.jobs:
+            while not self._stopping or self.jobs or self._calls:
+                while self._calls:
+                    self._calls.popleft()()
                 if self.scheduler.wait(0.1):
                     self._give_out(self.scheduler.step())
         except Exception as error:
