@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("starlette")
 playwright = pytest.importorskip("playwright.sync_api")
 
-from support.serving import serving
+from support.serving import serving  # noqa: E402
 
 BROWSER = os.environ.get("SPECTRALKV_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 PHONE = {"width": 360, "height": 640}

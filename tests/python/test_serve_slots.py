@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("starlette")
 httpx = pytest.importorskip("httpx")
 
-from support.serving import serving
+from support.serving import serving  # noqa: E402
 
 TEXT = "the hello in there " * 40
 CHAT = [{"role": "user", "content": TEXT}]
