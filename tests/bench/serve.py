@@ -175,9 +175,7 @@ def main() -> None:
             theirs += ["--n_threads", threads, "--flash_attn", "true", "--interrupt_requests", "false"]
             servers.append(start("llama_cpp.server", theirs, free_port(), log))
         try:
-            print(
-                "| server | load | tokens per s | first token p50 / p95, s | between tokens p95, ms | peak MiB | failed |"
-            )
+            print("| server | load | tokens per s | first token p50 / p95, s | between p95, ms | peak MiB | failed |")
             print("|---|---|---|---|---|---|---|")
             for clients in map(int, args.clients.split(",")):
                 measure(
