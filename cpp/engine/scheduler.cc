@@ -44,7 +44,6 @@ struct Scheduler::Inbox {
   bool empty() const { return submitted.empty() && cancelled.empty() && allowed.empty(); }
 };
 
-// A step that other requests do not wait for may take five times as long.
 Scheduler::Scheduler(Engine& engine, SchedulerOptions options)
     : engine_(engine),
       options_(checked(std::move(options), engine.config())),
@@ -57,8 +56,7 @@ Scheduler::Scheduler(Engine& engine, SchedulerOptions options)
                          ? nullptr
                          : std::make_unique<KeptFiles>(engine, format_, options_.kept_folder,
                                                        options_.kept_folder_bytes)),
-      beside_(options_.pause_s, options_.n_batch),
-      alone_(5 * options_.pause_s, options_.n_batch),
+      pace_(options_.pause_s, options_.n_batch),
       inbox_(std::make_unique<Inbox>()) {
   publish();
 }
@@ -210,7 +208,7 @@ void Scheduler::publish() {
   now_.kept_exact_bytes = kept_.exact_bytes();
   now_.cache_bytes = used_bytes();
   now_.budget_bytes = options_.cache_bytes;
-  now_.beside_tokens = beside_.tokens();
+  now_.beside_tokens = pace_.beside();
   const std::lock_guard lock(mutex_);
   published_ = now_;
   unsaved_ = kept_.has_unsaved();

@@ -102,7 +102,7 @@ class Scheduler {
   std::unique_ptr<Scratch> scratch_;
   CacheCost cost_;
   PrefixCache kept_;
-  Pace beside_, alone_;
+  Pace pace_;
   bool no_room_ = false;  // nobody is admitted until somebody has ended
 
   // By id, so the oldest first; those that hold a cache run.

@@ -104,8 +104,7 @@ void Scheduler::keep(const Sequence& sequence) {
       std::span<const Token>(sequence.tokens).first(static_cast<std::size_t>(sequence.n_read()));
   try {
     kept_.add(tokens, *sequence.cache);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::memory) throw;  // then it is read again when it is asked for
+  } catch (const Error&) {  // no memory, or rows that a device finds unreadable: it is not kept
   }
 }
 

@@ -44,7 +44,7 @@ StepPlan Scheduler::plan() {
   for (const auto& [id, sequence] : sequences_)
     if (sequence->decodes()) plan.add(*sequence, 1);
   std::int64_t room =
-      plan.decoding > 0 ? std::min(beside_.tokens(), options_.n_batch - plan.decoding) : alone_.tokens();
+      plan.decoding > 0 ? std::min(pace_.beside(), options_.n_batch - plan.decoding) : pace_.alone();
   for (const auto& [id, sequence] : sequences_) {
     if (!sequence->reads() || room == 0) continue;
     const std::int64_t n = sequence->next_piece(room);
@@ -104,7 +104,7 @@ void Scheduler::read(const StepPlan& plan, Events& events) {
   ++now_.steps;
   now_.read_tokens += plan.prompt_tokens + plan.decoding;
   if (plan.decoding > 0) now_.longest_pause_s = std::max(now_.longest_pause_s, now_.step_s);
-  (plan.decoding > 0 ? beside_ : alone_).took(plan.prompt_tokens, now_.step_s);
+  pace_.took(plan.prompt_tokens, plan.decoding, now_.step_s);
 }
 
 // Some layers have taken the step and others not, so its caches are of no use any more. What they held is a
