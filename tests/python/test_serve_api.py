@@ -303,6 +303,16 @@ def test_unknown_routes_and_methods(server):
         assert answer.status_code in (404, 405) and "error" in answer.json()
 
 
+def test_a_second_cache_type(tiny_model):
+    with serving(tiny_model, compare="f16") as both:
+        body = {"prompt": "hello", "max_tokens": 8, "temperature": 0}
+        assert post(both, "/compare/v1/completions", body).json()["choices"][0]["text"]
+        assert httpx.get(both.url + "/compare/cache").json()["type_k"] == "f16"
+        assert httpx.get(both.url + "/v1/models").json()["data"][0]["meta"]["compare"] == "f16"
+        assert post(both, "/compare/v1/completions", {}).status_code == 400
+        assert httpx.get(both.url + "/compare/nothing").json()["error"]["type"] == "not_found_error"
+
+
 def test_many_at_a_time_get_what_each_gets_alone(server):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -16,7 +16,7 @@ from support.serving import serving
 
 from spectralkv.serve.command import _parser
 from spectralkv.serve.openapi import OPERATIONS
-from spectralkv.serve.routes import PAGE, ROUTES
+from spectralkv.serve.routes import ROUTES
 
 SIZES = {"f16": (0, 16.0), "q8_0": (128, 8.51), "eoptshrinkq:2 (the default)": (256, 2.34)}
 
@@ -52,10 +52,9 @@ def test_the_curl_example_runs(page, server):
 
 def test_the_table_of_routes(page):
     for route in ROUTES:
-        if route.path not in PAGE:
-            assert route.path.replace("{name}", "NAME") in page
+        assert route.path.replace("{name}", "NAME") in page
     described = {path for path, _, _ in OPERATIONS}
-    assert described == {route.path for route in ROUTES} - set(PAGE) - {"/v1/models/{name}"}
+    assert described == {route.path for route in ROUTES} - {"/v1/models/{name}"}
 
 
 def test_options_that_the_page_names(page):
@@ -73,3 +72,11 @@ def test_the_table_of_sizes(page):
         for tokens, count in zip((8192, 32768, 131072), counts, strict=True):
             size = 2 * 32 * 8 * 128 * (16 * exact + bits * (tokens - exact)) / 8
             assert int(count) == int((int(memory) - 4.9 - 1) * 1e9 / size)
+
+
+def test_the_example_of_constrained_output(demo_model):
+    code = block((Path(__file__).parents[2] / "docs" / "constrained.md").read_text(), "python")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    person, answer = done.stdout.splitlines()[0], done.stdout.splitlines()[-1]
+    assert person.startswith("{") and answer in ("yes.", "yes!", "no.", "no!")

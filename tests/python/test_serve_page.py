@@ -80,6 +80,20 @@ def test_an_answer_is_stopped(page, server):
     assert server.idle(5)
 
 
+def test_two_cache_types_side_by_side(browser, tiny_model):
+    with serving(tiny_model, compare="q8_0") as both:
+        page = browser.new_page(viewport={"width": 1000, "height": 700})
+        page.goto(both.url)
+        playwright.expect(page.locator("#cache")).to_contain_text("q8_0", timeout=10000)
+        say(page, "hello")
+        notes = page.locator("article.assistant small")
+        playwright.expect(notes.nth(1)).to_contain_text("per second", timeout=10000)
+        assert page.locator("article.assistant strong").all_text_contents() == ["default", "q8_0"]
+        first, second = (page.locator("article.assistant").nth(i).bounding_box() for i in range(2))
+        assert first["y"] == second["y"] and first["x"] + first["width"] <= second["x"]
+        page.close()
+
+
 def test_it_fits_a_phone_in_light_and_dark(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")

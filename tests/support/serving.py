@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spectralkv.serve.app import make_app
@@ -36,11 +36,17 @@ class Running:
 
 @contextlib.contextmanager
 def serving(
-    model: str, guard: GuardOptions | None = None, cors_origins: tuple[str, ...] = (), **options: Any
+    model: str,
+    guard: GuardOptions | None = None,
+    cors_origins: tuple[str, ...] = (),
+    compare: str | None = None,
+    **options: Any,
 ) -> Iterator[Running]:
     """Starts a server and ends it, with all of its threads."""
-    service = Service(ServiceOptions(model=model, **{"n_ctx": 0, "n_threads": 2, **options}))
-    app = make_app(service, guard or GuardOptions(), cors_origins)
+    settings = ServiceOptions(model=model, **{"n_ctx": 0, "n_threads": 2, **options})
+    service = Service(settings)
+    other = None if compare is None else Service(replace(settings, type_k=compare, type_v=compare), service)
+    app = make_app(service, guard or GuardOptions(), cors_origins, other)
     server = make_server(app, connections=200, host="127.0.0.1", port=0, log_level="warning")
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 MISSING = "the server needs packages that are not installed: pip install 'spectralkv[serve]'"
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--cache-disk-size", type=int, default=10240, metavar="MiB", help="of --cache-disk")
     cache.add_argument("--slot-save-path", metavar="FOLDER", help="where requests may save and restore slots")
     cache.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds of a request, queue and answer")
+    cache.add_argument("--compare", metavar="SPEC", help="a second cache type, which answers under /compare")
     network = parser.add_argument_group("network")
     network.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     network.add_argument("--port", type=int, default=8080, help="0: one that is free")
@@ -101,25 +103,30 @@ def main(args: Sequence[str]) -> int:
             raise ValueError("--cache-ram, --max-body, --max-requests and --timeout must be above 0")
         if options.slot_save_path is not None and not os.path.isdir(options.slot_save_path):
             raise ValueError(f"--slot-save-path: '{options.slot_save_path}' is no folder")
-        service = Service(
-            ServiceOptions(
-                model=_model_path(options),
-                alias=options.alias,
-                n_threads=options.threads,
-                n_gpu_layers=options.n_gpu_layers,
-                n_ctx=options.ctx_size,
-                n_batch=options.batch_size,
-                n_parallel=options.parallel,
-                type_k=options.cache_type_k,
-                type_v=options.cache_type_v,
-                cache_bytes=options.cache_ram << 20,
-                max_requests=options.max_requests,
-                timeout=options.timeout,
-                slot_folder=options.slot_save_path,
-                kept_folder=options.cache_disk,
-                kept_bytes=options.cache_disk_size << 20,
-            )
+        settings = ServiceOptions(
+            model=_model_path(options),
+            alias=options.alias,
+            n_threads=options.threads,
+            n_gpu_layers=options.n_gpu_layers,
+            n_ctx=options.ctx_size,
+            n_batch=options.batch_size,
+            n_parallel=options.parallel,
+            type_k=options.cache_type_k,
+            type_v=options.cache_type_v,
+            cache_bytes=options.cache_ram << 20,
+            max_requests=options.max_requests,
+            timeout=options.timeout,
+            slot_folder=options.slot_save_path,
+            kept_folder=options.cache_disk,
+            kept_bytes=options.cache_disk_size << 20,
         )
+        service = Service(settings)
+        compare = None
+        if options.compare is not None:
+            other = replace(
+                settings, type_k=options.compare, type_v=options.compare, kept_folder=None, slot_folder=None
+            )
+            compare = Service(other, service)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -132,7 +139,7 @@ def main(args: Sequence[str]) -> int:
     guard = GuardOptions(keys=keys, hosts=hosts, body_bytes=options.max_body << 20)
     print(f"model: {service.engine.description}", file=sys.stderr)
     server = make_server(
-        make_app(service, guard, options.cors_origin),
+        make_app(service, guard, options.cors_origin, compare),
         connections=options.max_requests + 64,
         host=options.host,
         port=options.port,

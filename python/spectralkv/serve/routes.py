@@ -40,6 +40,7 @@ def _model(request: Request) -> dict[str, Any]:
             "n_vocab": service.tokenizer.n_vocab,
             "n_embd": config["n_embd"],
             "cache": {"type_k": service.options.type_k, "type_v": service.options.type_v},
+            "compare": getattr(request.app.state, "compare", None),
         },
     }
 
@@ -98,6 +99,7 @@ async def page(request: Request) -> Response:
     )
 
 
+PAGES = [Route(path, page) for path in PAGE]
 ROUTES = [
     Route("/v1/chat/completions", chat_completions, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
@@ -113,5 +115,4 @@ ROUTES = [
     Route("/slots/restore", restore, methods=["POST"]),
     Route("/cache", cache),
     Route("/openapi.json", openapi),
-    *(Route(path, page) for path in PAGE),
 ]

@@ -48,9 +48,14 @@ class ServiceOptions:
 class Service:
     """Loads the model and starts the thread that runs it; `close` ends both."""
 
-    def __init__(self, options: ServiceOptions) -> None:
+    def __init__(self, options: ServiceOptions, beside: Service | None = None) -> None:
+        """beside: another service, whose model is shared."""
         self.options = options
-        self.engine = _core.Engine(options.model, n_threads=options.n_threads, n_gpu_layers=options.n_gpu_layers)
+        self.engine: _core.Engine = (
+            beside.engine
+            if beside is not None
+            else _core.Engine(options.model, n_threads=options.n_threads, n_gpu_layers=options.n_gpu_layers)
+        )
         self.tokenizer = self.engine.tokenizer
         self.template = self.engine.chat_template
         self.name = options.alias or os.path.basename(options.model)

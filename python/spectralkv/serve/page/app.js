@@ -1,6 +1,7 @@
 // The chat of the page at /, and the line about the KV caches.
 const at = (id) => document.getElementById(id);
-const messages = [];
+// Each has its own server path, chat, and line about its caches; the second is there with `serve --compare`.
+const lanes = [{ base: "", messages: [] }];
 let running = null; // the AbortController of the answer under way
 
 function headers() {
@@ -13,32 +14,48 @@ function mebibytes(n) {
 }
 
 function cacheLine(c) {
-  const parts = [`${c.tokens} tokens in ${mebibytes(c.bytes)} (f16: ${mebibytes(c.f16_bytes)})`];
+  const spec = c.type_k === c.type_v ? c.type_k : `${c.type_k}, ${c.type_v}`;
+  const parts = [`${spec}: ${c.tokens} tokens in ${mebibytes(c.bytes)} (f16: ${mebibytes(c.f16_bytes)})`];
   if (c.bits_per_entry !== null) parts.push(`${c.bits_per_entry.toFixed(2)} bits per entry`);
   if (c.hit_rate !== null) parts.push(`hit rate ${(100 * c.hit_rate).toFixed(0)} %`);
   parts.push(`${c.running} running, ${c.waiting} waiting`);
-  return `KV cache: ${parts.join(" · ")}`;
+  return `KV cache ${parts.join(" · ")}`;
 }
 
 async function refresh() {
   try {
-    const answer = await fetch("cache", { headers: headers() });
-    if (answer.status === 401) at("cache").textContent = "KV cache: an API key is needed (Settings)";
-    else if (answer.ok) at("cache").textContent = cacheLine(await answer.json());
-    if (answer.ok && !at("model").textContent) {
-      const models = await (await fetch("v1/models", { headers: headers() })).json();
-      at("model").textContent = models.data[0].id;
+    const lines = [];
+    for (const lane of lanes) {
+      const answer = await fetch(`${lane.base}cache`, { headers: headers() });
+      if (answer.status === 401) lines.push("KV cache: an API key is needed (Settings)");
+      else if (answer.ok) {
+        lane.cache = await answer.json();
+        lines.push(cacheLine(lane.cache));
+      }
     }
+    at("cache").textContent = lines.join("\n");
+    if (lanes[0].cache && !at("model").textContent) await begin();
   } catch {
     at("cache").textContent = "KV cache: the server does not answer";
   }
 }
 
-function show(role, text) {
+// The model's name, and whether there is a second cache type.
+async function begin() {
+  const models = await (await fetch("v1/models", { headers: headers() })).json();
+  at("model").textContent = models.data[0].id;
+  if (models.data[0].meta.compare && lanes.length === 1) {
+    lanes.push({ base: "compare/", messages: [] });
+    document.body.classList.add("pair");
+    refresh();
+  }
+}
+
+function show(role, text, place = at("chat")) {
   const item = document.createElement("article");
   item.className = role;
   item.textContent = text;
-  at("chat").append(item);
+  place.append(item);
   at("chat").scrollTop = at("chat").scrollHeight;
   return item;
 }
@@ -56,24 +73,21 @@ async function* events(response) {
   }
 }
 
-async function answer() {
+async function answer(lane, item) {
   const system = at("system").value.trim();
   const body = {
-    messages: [...(system ? [{ role: "system", content: system }] : []), ...messages],
+    messages: [...(system ? [{ role: "system", content: system }] : []), ...lane.messages],
     temperature: Number(at("temperature").value),
     max_tokens: Number(at("longest").value) || 512,
     stream: true,
     stream_options: { include_usage: true },
   };
-  const item = show("assistant", "");
   const text = document.createTextNode("");
   const note = document.createElement("small");
   item.append(text, note);
-  running = new AbortController();
-  at("send").textContent = "Stop";
   try {
     const options = { method: "POST", headers: headers(), body: JSON.stringify(body), signal: running.signal };
-    const response = await fetch("v1/chat/completions", options);
+    const response = await fetch(`${lane.base}v1/chat/completions`, options);
     if (!response.ok) throw new Error((await response.json()).error.message);
     for await (const data of events(response)) {
       if (data === "[DONE]") break;
@@ -90,11 +104,31 @@ async function answer() {
   } catch (error) {
     if (error.name !== "AbortError") show("error", error.message);
   } finally {
-    running = null;
-    at("send").textContent = "Send";
-    if (text.data) messages.push({ role: "assistant", content: text.data });
-    refresh();
+    if (text.data) lane.messages.push({ role: "assistant", content: text.data });
   }
+}
+
+// One after the other, so that neither slows the other down.
+async function ask(text) {
+  running = new AbortController();
+  at("send").textContent = "Stop";
+  show("user", text);
+  const row = document.createElement("div");
+  row.className = "answers";
+  at("chat").append(row);
+  for (const lane of lanes) {
+    lane.messages.push({ role: "user", content: text });
+    const item = show("assistant", "", row);
+    if (lanes.length > 1) {
+      const title = document.createElement("strong");
+      title.textContent = lane.cache?.type_k ?? "";
+      item.append(title);
+    }
+    await answer(lane, item);
+    await refresh();
+  }
+  running = null;
+  at("send").textContent = "Send";
 }
 
 at("form").addEventListener("submit", (event) => {
@@ -103,9 +137,7 @@ at("form").addEventListener("submit", (event) => {
   const text = at("text").value.trim();
   if (!text) return;
   at("text").value = "";
-  messages.push({ role: "user", content: text });
-  show("user", text);
-  answer();
+  ask(text);
 });
 at("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !running) {
@@ -115,7 +147,7 @@ at("text").addEventListener("keydown", (event) => {
 });
 at("forget").addEventListener("click", () => {
   running?.abort();
-  messages.length = 0;
+  for (const lane of lanes) lane.messages.length = 0;
   at("chat").replaceChildren();
 });
 at("key").addEventListener("change", refresh);
