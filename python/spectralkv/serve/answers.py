@@ -75,7 +75,7 @@ def _failure(step: Step) -> ApiError:
     if step.reason == "cancelled":
         return ApiError(503, "the server is ending")
     wrong_mask = "no token that could be sampled" in step.error or step.error.startswith("[grammar]")
-    return ApiError(400 if wrong_mask else 500, bare(Exception(step.error)))
+    return ApiError(400 if wrong_mask else 500, bare(step.error))
 
 
 class Answers:

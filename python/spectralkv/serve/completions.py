@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -105,7 +105,7 @@ async def completions(request: Request) -> Response:
     return await _whole(request, service, answers, lambda: made.complete_text(answers, records))
 
 
-def _cancel(service: Service, jobs: list[Job] | tuple[Job, ...]) -> None:
+def _cancel(service: Service, jobs: Sequence[Job]) -> None:
     for job in jobs:
         service.worker.cancel(job)
 
@@ -132,7 +132,7 @@ async def _whole(request: Request, service: Service, answers: Answers, collect: 
             group.start_soon(work, group.cancel_scope)
             group.start_soon(watch, group.cancel_scope)
     finally:
-        _cancel(service, list(answers.jobs))
+        _cancel(service, answers.jobs)
     if failure:
         return failure[0].response()
     return JSONResponse(result[0]) if result else Response(status_code=499)  # nobody reads it
@@ -146,7 +146,7 @@ def _stream(service: Service, answers: Answers, chunks: AsyncIterator[Result]) -
         except ApiError as error:
             yield {"data": json.dumps(error.body(), ensure_ascii=False)}
         finally:
-            _cancel(service, list(answers.jobs))
+            _cancel(service, answers.jobs)
         yield {"data": "[DONE]"}
 
     return EventSourceResponse(events(), ping=PING, send_timeout=SEND_TIMEOUT, sep="\n")

@@ -29,7 +29,7 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, headers={**closes, **(headers or {})})
 
 
-def bare(error: BaseException) -> str:
+def bare(error: BaseException | str) -> str:
     """The message of one of our errors without the mark of its room: "[chat] ..."."""
     text = str(error)
     return text.split("] ", 1)[1] if text.startswith("[") and "] " in text else text
