@@ -141,3 +141,21 @@ def test_a_marker_that_is_a_control_token():
     masks = Vocabulary(tokenizer).masks(tools_of(MISTRAL, tool_choice="required").grammar(tokenizer))
     assert masks(-1) == (1 << 256).to_bytes(36, "little")
     assert tokenizer.is_control(256) and int.from_bytes(masks(256), "little") & (1 << tokenizer.encode(b"[")[0])
+
+
+def test_a_template_as_it_is_in_the_wild(root):
+    """Qwen2.5's: what it writes for a call is what is parsed."""
+    from spectralkv.chat import format_chat
+
+    template = (root / "tests" / "support" / "qwen2_5_chat.jinja").read_text()
+    call = {"id": "1", "function": {"name": "weather", "arguments": ROME}}
+    messages = [
+        {"role": "user", "content": "Rain?"},
+        message_for_template({"role": "assistant", "tool_calls": [call]}),
+        {"role": "tool", "tool_call_id": "1", "content": "no"},
+    ]
+    tools = tools_of(template)
+    prompt = format_chat(template, messages, True, "", "", {"tools": tools.for_template()})
+    assert '"name": "weather"' in prompt and "<tool_response>\nno\n</tool_response>" in prompt
+    turn = prompt[prompt.index("<|im_start|>assistant") :].split("<|im_end|>")[0]
+    assert said(tools.parse(turn.removeprefix("<|im_start|>assistant"))[1]) == [("weather", ROME)]
