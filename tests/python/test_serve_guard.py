@@ -2,7 +2,12 @@
 
 import http.client
 import json
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -182,3 +187,26 @@ def test_the_command_tells_what_is_wrong(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main(["help", "serve"])
     assert "--cache-ram" in capsys.readouterr().out
+
+
+def test_the_command_serves_until_it_is_told_to_end(tiny_model):
+    command = [sys.executable, "-m", "spectralkv.cli", "serve", "-m", tiny_model, "-c", "0", "--port", "0"]
+    environment = {**os.environ, "SPECTRALKV_API_KEY": "secret"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"running on (http://127\.0\.0\.1:\d+)", line):
+                break
+        else:
+            pytest.fail("".join(lines))
+        answer = httpx.post(found[1] + "/v1/completions", json=BODY, headers={"Authorization": "Bearer secret"})
+        assert answer.status_code == 200 and httpx.get(found[1] + "/v1/models").status_code == 401
+        process.terminate()
+        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert "secret" not in "".join(lines) + process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
