@@ -191,7 +191,7 @@ void bind_scheduler(nb::module_& m) {
             nb::gil_scoped_release released;
             return self.held->allow(id, std::move(mask));
           },
-          nb::arg("id"), nb::arg("allowed"),
+          nb::arg("id"), nb::arg("allowed").none(),
           nb::sig("def allow(self, id: int, allowed: bytes | None) -> bool"),
           "Says what the request's next tokens may be, until it is called again: bits, that of token t is "
           "bit t % 32\n"

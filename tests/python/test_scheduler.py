@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -165,3 +167,51 @@ def test_other_threads_ask_while_steps_run(engine: _core.Engine) -> None:
         thread.join()
     assert ended == 20
     assert len(set(numbers)) == 20
+
+
+KILLED = """
+import sys
+from spectralkv import _core
+engine = _core.Engine(sys.argv[1], n_threads=1)
+running = _core.Scheduler(engine, n_ctx=256, type_k=sys.argv[3], type_v=sys.argv[3], kept_folder=sys.argv[2])
+print("ready", flush=True)
+seed = 0
+while True:
+    seed += 1
+    tokens = [3 + (7 * seed + 11 * t * t) % 300 for t in range(200)]
+    running.submit(tokens, _core.SamplingOptions(seed=seed), max_tokens=2, ignore_end_tokens=True)
+    while running.wait(0):
+        running.step()
+    running.save(tokens, sys.argv[2] + "/slot")
+"""
+
+
+def test_a_killed_process_leaves_nothing_half_written(engine: _core.Engine, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write_tiny_model(path, TinyModel(n_vocab=N_VOCAB))
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    for turn in range(4):
+        command = [sys.executable, "-c", KILLED, str(path), str(folder), SPEC]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            before = len(list(folder.glob("kept-*.state")))
+            give_up = time.monotonic() + 60
+            while len(list(folder.glob("kept-*.state"))) < before + 3 and time.monotonic() < give_up:
+                time.sleep(0.001 * turn)
+            process.kill()
+        own = _core.Engine(str(path), n_threads=1)
+        running = scheduler(own, kept_folder=folder)
+        assert running.stats()["kept_files"] == len(list(folder.glob("kept-*.state"))) > 0
+        assert not list(folder.glob("kept-*.tmp-*"))
+        (tmp_path / "slot").write_bytes((folder / "slot").read_bytes())
+        tokens = running.load(tmp_path / "slot")  # whole, old or new
+        number = running.submit(
+            [*tokens, 5], _core.SamplingOptions(seed=1), max_tokens=6, ignore_end_tokens=True, top_logprobs=1
+        )
+        events = drain(running)[number]
+        assert [(event.token.token, event.token.logprob) for event in events if event.token] == alone(
+            own, [*tokens, 5], 1, 6
+        )
+        assert events[-1].timings["cached_tokens"] == len(tokens)
