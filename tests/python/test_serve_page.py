@@ -1,6 +1,7 @@
 """The page in headless Chromium, where playwright and a Chromium are at hand."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_chat(page):
 def test_an_answer_is_stopped(page, server):
     say(page, "hello", "8000")
     playwright.expect(page.locator("#send")).to_have_text("Stop")
-    page.wait_for_function("document.querySelector('article.assistant').textContent.length > 20")
+    playwright.expect(page.locator("article.assistant")).to_have_text(re.compile(".{20}", re.DOTALL), timeout=10000)
     page.click("#send")
     playwright.expect(page.locator("#send")).to_have_text("Send")
     assert server.idle(5)
