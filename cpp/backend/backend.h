@@ -99,6 +99,8 @@ class Backend {
     return false;
   }
 
+  // Bytes of sealed blocks that its caches hold together; what several share counts once.
+  virtual std::int64_t sealed_bytes() const = 0;
   // Work space held for attention, in bytes.
   virtual std::int64_t work_bytes() const = 0;
   // Bytes per second that copies in memory of its own move, read and written, measured now; 0 where that is

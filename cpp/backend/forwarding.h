@@ -48,6 +48,7 @@ class ForwardingBackend : public Backend {
   bool best(const float* values, std::int64_t n, std::span<Ranked> out) override {
     return inner_.best(values, n, out);
   }
+  std::int64_t sealed_bytes() const override { return inner_.sealed_bytes(); }
   std::int64_t work_bytes() const override { return inner_.work_bytes(); }
   double memory_bandwidth() override { return inner_.memory_bandwidth(); }
   Stages stages() const override { return inner_.stages(); }

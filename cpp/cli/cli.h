@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/generate.h"
+
 namespace spectralkv {
 
 struct ChatMessage {
@@ -41,6 +43,11 @@ struct CliHooks {
   // Takes the array of token ids out of a NumPy archive (.npz), given its path, for messages, and its bytes;
   // returns the bytes of a .npy file. An empty function: such files are refused.
   std::function<std::string(const std::string& path, const std::string& archive)> unpack_npz;
+  // Masks of the tokens that keep an answer within a grammar, for one answer; `option` is --grammar or
+  // --json-schema, whose text is given. A value error says what is wrong with the text. An empty function:
+  // such options are refused.
+  std::function<NextTokens(const std::string& option, const std::string& text, const Tokenizer& tokenizer)>
+      constrain;
   // Name and one line of help of further subcommands, for the help; their caller handles them.
   std::vector<std::pair<std::string, std::string>> more_commands;
 };

@@ -79,6 +79,7 @@ class Run {
 
   int run() {
     Sampler(options_.sampling, engine_.tokenizer().n_vocab());  // its complaints come before any work
+    if (!options_.grammar_option.empty()) generate_options();   // as do those about a grammar
     log_opening();
     prompt_cache_.load(session_, log_);
     int status = 0;
@@ -203,6 +204,8 @@ class Run {
     generate.ignore_end_tokens = options_.ignore_eos;
     generate.render_special = options_.special;
     generate.cancelled = InterruptGuard::interrupted;
+    if (!options_.grammar_option.empty())
+      generate.allowed = hooks_.constrain(options_.grammar_option, options_.grammar, engine_.tokenizer());
     return generate;
   }
 
@@ -230,6 +233,9 @@ int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
           run_rows(options), args))
     return 0;
   parse_run(args, options);
+  if (!options.grammar_option.empty() && !hooks.constrain)
+    throw UsageError(concat(options.grammar_option,
+                            " needs the command of the Python package (pip install 'spectralkv[grammar]')"));
   return Run(options, hooks).run();
 }
 

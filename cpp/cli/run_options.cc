@@ -20,6 +20,12 @@ void set_prompt(RunOptions& options, const std::function<std::string()>& text) {
   options.prompt_given = true;
 }
 
+void set_grammar(RunOptions& options, const char* option, const std::string& text) {
+  if (!options.grammar_option.empty()) throw UsageError("only one grammar or JSON schema can be followed");
+  options.grammar_option = option;
+  options.grammar = text;
+}
+
 // The source of a builtin template, or the text itself where it can be one.
 std::string template_source(const std::string& text) {
   if (const std::string builtin = builtin_template_source(text); !builtin.empty()) return builtin;
@@ -88,6 +94,23 @@ std::vector<Option> sampling_rows(RunOptions& o) {
   };
 }
 
+std::vector<Option> grammar_rows(RunOptions& o) {
+  return {
+      {{"--grammar"},
+       "TEXT",
+       "the answer follows this grammar, in GBNF or Lark (docs/constrained.md)",
+       [&o](const std::string& text) { set_grammar(o, "--grammar", text); }},
+      {{"--grammar-file"},
+       "PATH",
+       "the same, of a file",
+       [&o](const std::string& path) { set_grammar(o, "--grammar", read_text_file(path)); }},
+      {{"-j", "--json-schema"},
+       "JSON",
+       "the answer is JSON that follows this schema; {}: any",
+       [&o](const std::string& text) { set_grammar(o, "--json-schema", text); }},
+  };
+}
+
 std::vector<Option> chat_rows(RunOptions& o) {
   return {
       {{"-cnv", "--conversation"},
@@ -148,6 +171,7 @@ std::vector<Option> run_rows(RunOptions& options) {
   append_rows(rows, text_rows(options));
   append_rows(rows, session_rows(options.model));
   append_rows(rows, sampling_rows(options));
+  append_rows(rows, grammar_rows(options));
   append_rows(rows, chat_rows(options));
   return rows;
 }

@@ -21,6 +21,7 @@ struct RunOptions {
   std::int64_t seed = -1;
   SamplingOptions sampling;
   std::vector<std::string> stop;
+  std::string grammar_option, grammar;  // --grammar or --json-schema and its text; empty: none
   bool ignore_eos = false, special = false, display_prompt = true;
   ChatMode chat = ChatMode::automatic;
   std::string system_prompt, chat_template;  // the template's source

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "engine/calibrate.h"
 #include "engine/fingerprint.h"
+#include "kv/cache_format.h"
 
 namespace spectralkv {
 namespace {
@@ -108,6 +109,20 @@ std::shared_ptr<const Calibration> Calibrations::make(const std::function<bool()
   took << seconds;
   notice(concat("calibrated in ", took.str(), " s", where.empty() ? "" : " (" + where + ")"));
   return found_;
+}
+
+std::shared_ptr<const CacheFormat> cache_format(Engine& engine, const std::string& type_k,
+                                                const std::string& type_v, std::int64_t seal_until,
+                                                bool wait) {
+  const auto with = [&](std::shared_ptr<const Calibration> calibration) {
+    return std::make_shared<const CacheFormat>(engine.config().cache_shape(), type_k, type_v, seal_until,
+                                               std::move(calibration));
+  };
+  auto format = with(nullptr);
+  if (!format->calibrated()) return format;
+  Calibrations& calibrations = engine.calibrations();
+  auto calibration = wait ? calibrations.make() : calibrations.find();
+  return calibration ? with(std::move(calibration)) : format;
 }
 
 }  // namespace spectralkv

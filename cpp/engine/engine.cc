@@ -90,17 +90,9 @@ Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine
 Session::~Session() = default;
 
 std::unique_ptr<KvCache> Session::fresh_cache() {
-  const auto format = [&](std::shared_ptr<const Calibration> calibration) {
-    return std::make_shared<const CacheFormat>(engine_.config().cache_shape(), options_.type_k,
-                                               options_.type_v, options_.seal_until, std::move(calibration));
-  };
-  auto made = format(nullptr);
-  if (made->calibrated()) {
-    auto calibration = engine_.calibrations().find();
-    uncalibrated_ = !calibration && engine_.calibrations().possible();
-    if (calibration) made = format(std::move(calibration));
-  }
-  return engine_.backend().make_cache(std::move(made), options_.n_ctx);
+  auto format = cache_format(engine_, options_.type_k, options_.type_v, options_.seal_until, false);
+  uncalibrated_ = format->calibrated() && !format->calibration() && engine_.calibrations().possible();
+  return engine_.backend().make_cache(std::move(format), options_.n_ctx);
 }
 
 void Session::calibrate(const std::function<bool()>& cancelled) {

@@ -49,6 +49,9 @@ Sampler::Sampler(const SamplingOptions& options, int n_vocab) : options_(options
         "repeat_penalty must be finite and above 0, not ", options.repeat_penalty);
   check(options.repeat_last_n >= -1, "engine", "repeat_last_n must be -1 (all tokens) or at least 0, not ",
         options.repeat_last_n);
+  for (const auto& [name, value] : {std::pair("frequency_penalty", options.frequency_penalty),
+                                    std::pair("presence_penalty", options.presence_penalty)})
+    check(std::isfinite(value), "engine", name, " must be a finite number, not ", value);
   for (const auto& [token, bias] : options.logit_bias) {
     check(token >= 0 && token < n_vocab, "engine", "logit_bias names token ", token,
           ", but the vocabulary has ids 0 to ", n_vocab - 1);
@@ -57,37 +60,53 @@ Sampler::Sampler(const SamplingOptions& options, int n_vocab) : options_(options
   }
 }
 
-// Logit bias and repeat penalty: gives the logits themselves where neither is asked for, else a changed copy.
-std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const Token> history) {
-  if (!changes_logits()) return logits;
-  const bool penalise = options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0 && !history.empty();
+// Mask, logit bias and penalties: gives the logits themselves where none is asked for, else a changed copy.
+std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const Token> history,
+                                       TokenMask allowed) {
+  if (!changes_logits() && allowed.empty()) return logits;
   work_.assign(logits.begin(), logits.end());
+  if (!allowed.empty()) mask(allowed);
   for (const auto& [token, bias] : options_.logit_bias) work_[static_cast<std::size_t>(token)] += bias;
-  if (!penalise) return work_;
+  if (penalises()) penalise(history);
+  return work_;
+}
 
+void Sampler::mask(TokenMask allowed) {
+  check(allowed.size() == (work_.size() + 31) / 32, "engine", "a mask of allowed tokens has ", allowed.size(),
+        " words, a vocabulary of ", n_vocab_, " tokens needs ", (work_.size() + 31) / 32);
+  for (std::size_t i = 0; i < work_.size(); ++i)
+    if ((allowed[i / 32] >> (i % 32) & 1u) == 0) work_[i] = -std::numeric_limits<float>::infinity();
+}
+
+void Sampler::penalise(std::span<const Token> history) {
   std::size_t n = history.size();
   if (options_.repeat_last_n > 0) n = std::min(n, static_cast<std::size_t>(options_.repeat_last_n));
   recent_.assign(history.end() - static_cast<std::ptrdiff_t>(n), history.end());
   std::sort(recent_.begin(), recent_.end());
-  recent_.erase(std::unique(recent_.begin(), recent_.end()), recent_.end());
   const auto penalty = static_cast<float>(options_.repeat_penalty);
-  for (const Token token : recent_) {
+  for (auto it = recent_.begin(); it != recent_.end();) {
+    const Token token = *it;
     check(token >= 0 && token < n_vocab_, "engine", "token ", token,
           " of the history is not in the vocabulary");
+    const auto next = std::upper_bound(it, recent_.end(), token);
     float& value = work_[static_cast<std::size_t>(token)];
     value = value > 0 ? value / penalty : value * penalty;
+    value -= static_cast<float>(static_cast<double>(next - it) * options_.frequency_penalty +
+                                options_.presence_penalty);
+    it = next;
   }
-  return work_;
 }
 
-Token Sampler::sample(std::span<const float> logits, std::span<const Token> history) {
+Token Sampler::sample(std::span<const float> logits, std::span<const Token> history, TokenMask allowed) {
   check(logits.size() == static_cast<std::size_t>(n_vocab_), "engine", "expected the logits of ", n_vocab_,
         " tokens, found ", logits.size());
   check_finite(logits);
-  const std::span<const float> values = adjust(logits, history);
+  const std::span<const float> values = adjust(logits, history, allowed);
   const Token top = best_token(values);
   const float best = values[static_cast<std::size_t>(top)];
-  check(std::isfinite(best), "engine", "logit_bias and repeat_penalty leave no token that could be sampled");
+  check(std::isfinite(best), "engine",
+        allowed.empty() ? "logit_bias and repeat_penalty leave no token that could be sampled"
+                        : "what the output must be and logit_bias leave no token that could be sampled");
 
   if (options_.temperature <= 0 || options_.top_k == 1) return top;
   const auto weight = [&](float value) { return std::exp(relative(value, best) / options_.temperature); };
@@ -99,8 +118,13 @@ Token Sampler::sample(std::span<const float> logits, std::span<const Token> hist
   return draw_candidate(top_total());
 }
 
+bool Sampler::penalises() const {
+  return options_.repeat_last_n != 0 && (options_.repeat_penalty != 1.0 || options_.frequency_penalty != 0 ||
+                                         options_.presence_penalty != 0);
+}
+
 bool Sampler::changes_logits() const {
-  return !options_.logit_bias.empty() || (options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0);
+  return !options_.logit_bias.empty() || penalises();
 }
 
 int Sampler::candidates_needed() const {

@@ -20,28 +20,39 @@ struct SamplingOptions {
   std::uint64_t seed = 0;
   std::vector<std::pair<Token, float>>
       logit_bias;  // added up where a token is named twice; -infinity bans a token
+  // Off a logit for each time that the last repeat_last_n tokens have its token, and once where they do;
+  // OpenAI's of these names. 0: off.
+  double frequency_penalty = 0, presence_penalty = 0;
 };
+
+// Which tokens may come next: bit t % 32 of word t / 32 is set for those, [(n_vocab + 31) / 32]. Empty: all.
+using TokenMask = std::span<const std::uint32_t>;
 
 class Sampler {
  public:
   // Checks the options against the vocabulary; a value error names the one that is wrong.
   Sampler(const SamplingOptions& options, int n_vocab);
 
-  // Order: logit bias, repeat penalty, then top-k, top-p, min-p, temperature, as llama.cpp does. Equal logits
-  // rank by id, the lower first. The draw number i of a seed is the same everywhere; a greedy choice draws
-  // none. logits: [n_vocab]; one that is not finite is a value error. history: the sequence so far, for the
-  // penalty.
-  Token sample(std::span<const float> logits, std::span<const Token> history);
-  // How many of the best logits `sample` would look at, whatever they are; 0: at all of them.
+  // Order: allowed, logit bias, the penalties, then top-k, top-p, min-p, temperature, as llama.cpp does.
+  // Equal logits rank by id, the lower first. The draw number i of a seed is the same everywhere; a greedy
+  // choice draws none. logits: [n_vocab]; one that is not finite is a value error. history: the sequence so
+  // far, for the penalties. allowed: every other token is as good as absent; one that leaves no token is a
+  // value error.
+  Token sample(std::span<const float> logits, std::span<const Token> history, TokenMask allowed = {});
+  // How many of the best logits `sample` would look at without a mask, whatever they are; 0: at all of them.
   int candidates_needed() const;
   // The same token, from that many of the best alone: best [candidates_needed()], highest first, equal ones
   // by id, finite.
   Token sample_best(std::span<const std::pair<float, Token>> best);
 
  private:
+  bool penalises() const;
   bool changes_logits() const;
   Token draw_candidate(double total);
-  std::span<const float> adjust(std::span<const float> logits, std::span<const Token> history);
+  void mask(TokenMask allowed);
+  void penalise(std::span<const Token> history);
+  std::span<const float> adjust(std::span<const float> logits, std::span<const Token> history,
+                                TokenMask allowed);
   double top_total() const;
   double collect_likely(std::span<const float> logits, float best);
   void cut_candidates(float best, double total);

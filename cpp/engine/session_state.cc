@@ -5,32 +5,14 @@
 #include "backend/backend.h"
 #include "base/error.h"
 #include "engine/engine.h"
-#include "engine/fingerprint.h"
+#include "engine/state_head.h"
 #include "kv/cache.h"
-#include "kv/state_file.h"
 
 namespace spectralkv {
-namespace {
-
-// The sizes that a state file names in its head.
-std::array<std::pair<const char*, std::uint32_t>, 4> state_sizes(const ModelConfig& c) {
-  const auto size = [](std::int64_t n) { return static_cast<std::uint32_t>(n); };
-  return {{{"layers", size(c.n_layers)},
-           {"KV heads", size(c.n_kv_heads)},
-           {"dimensions of a head", size(c.head_dim)},
-           {"tokens of vocabulary", size(c.n_vocab)}}};
-}
-
-}  // namespace
 
 void Session::save_state(const std::string& path) const {
   StateWriter out(path);
-  out.number(model_fingerprint(engine_.file(), engine_.config()));
-  for (const auto& [name, size] : state_sizes(engine_.config())) out.number(size);
-  out.number(static_cast<std::uint64_t>(tokens_.size()));
-  out.bytes(std::as_bytes(std::span(tokens_)));
-  out.number(static_cast<std::uint8_t>(has_logits()));
-  out.bytes(std::as_bytes(logits()));
+  write_state_head(out, engine_, tokens_, logits());
   cache_->save(out);
   out.commit();
 }
@@ -39,37 +21,15 @@ void Session::load_state(const std::string& path) {
   check(
       !options_.logits_all, "engine",
       "a session that keeps the logits of all tokens cannot load a state: the file holds the last ones only");
-  const ModelConfig& c = engine_.config();
   StateReader in(path);
-  const auto fingerprint = in.number<std::uint64_t>();
-  for (const auto& [name, size] : state_sizes(c)) {
-    const auto held = in.number<std::uint32_t>();
-    in.require(held == size, "it belongs to another model: ", held, " ", name, ", this one has ", size);
-  }
-  in.require(fingerprint == model_fingerprint(engine_.file(), c),
-             "it belongs to another model of this shape");
-
-  const auto n_tokens = in.number<std::uint64_t>();
-  in.require(n_tokens <= static_cast<std::uint64_t>(options_.n_ctx), "it holds ", n_tokens,
-             " tokens, the context of this session ", options_.n_ctx, "; raise n_ctx (-c)");
-  const auto ids = in.bytes(n_tokens * sizeof(Token));
-  std::vector<Token> tokens(static_cast<std::size_t>(n_tokens));
-  if (!tokens.empty()) std::memcpy(tokens.data(), ids.data(), ids.size());
-  for (const Token token : tokens)
-    in.require(token >= 0 && token < c.n_vocab, "token ", token, " is not in the vocabulary");
-  const auto has_logits = in.number<std::uint8_t>();
-  in.require(has_logits <= 1 && (n_tokens > 0 || has_logits == 0), "its logits are damaged");
-  std::vector<float> logits(has_logits == 1 ? static_cast<std::size_t>(c.n_vocab) : 0);
-  const auto values = in.bytes(logits.size() * sizeof(float));
-  if (!logits.empty()) std::memcpy(logits.data(), values.data(), values.size());
-
-  if (n_tokens > 0) calibrate();
+  StateHead head = read_state_head(in, engine_, options_.n_ctx);
+  if (!head.tokens.empty()) calibrate();
   auto fresh = fresh_cache();
-  fresh->load(in, static_cast<std::int64_t>(n_tokens));
+  fresh->load(in, std::ssize(head.tokens));
   in.finish();
   cache_ = std::move(fresh);
-  tokens_ = std::move(tokens);
-  logits_ = std::move(logits);
+  tokens_ = std::move(head.tokens);
+  logits_ = std::move(head.logits);
   unread_ = nullptr;
 }
 

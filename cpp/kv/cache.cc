@@ -39,6 +39,20 @@ std::unique_ptr<KvCache> Cache::twin(std::int64_t n_ctx) const {
   return std::unique_ptr<KvCache>(new Cache(shared_format(), n_ctx, pool_, std::move(layers)));
 }
 
+std::unique_ptr<KvCache> Cache::small_twin() const {
+  std::vector<LayerStore> layers;
+  for (const LayerStore& layer : layers_) layers.push_back(layer.keepsake());
+  return std::unique_ptr<KvCache>(new Cache(shared_format(), n_tokens(), pool_, std::move(layers)));
+}
+
+std::int64_t Cache::exact_bytes() const {
+  std::int64_t bytes = 0;
+  for (const LayerStore& layer : layers_)
+    for (const SideStore* side : {&layer.k, &layer.v})
+      bytes += static_cast<std::int64_t>(side->sinks.bytes() + side->tail.bytes());
+  return bytes;
+}
+
 CacheReport Cache::report() const {
   CacheReport report = empty_report(format(), n_ctx(), n_tokens());
   SideCounter k(report.k), v(report.v);

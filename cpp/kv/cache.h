@@ -38,7 +38,12 @@ class KvCache {
   // A cache of the same format with the same tokens and room for n_ctx. Both share the sealed blocks that
   // there are, and go on apart. A value error where the tokens do not fit.
   std::unique_ptr<KvCache> fork(std::int64_t n_ctx) const;
+  // A fork to be kept, which takes no more memory than its tokens need: only forks may be made of it, and
+  // files.
+  std::unique_ptr<const KvCache> keepsake() const { return small_twin(); }
   virtual CacheReport report() const = 0;
+  // Bytes of sinks and tail, as allocated.
+  virtual std::int64_t exact_bytes() const = 0;
 
   // Keys and values of tokens [first, first + k.rows) of a layer, as the query that comes next would see
   // them: sinks and tail exact, sealed blocks decoded. k, v: [n, n_kv_heads * head_dim] in the host's memory.
@@ -53,6 +58,7 @@ class KvCache {
  protected:
   virtual void cut(std::int64_t n) = 0;  // a truncation that is possible
   virtual std::unique_ptr<KvCache> twin(std::int64_t n_ctx) const = 0;
+  virtual std::unique_ptr<KvCache> small_twin() const { return twin(n_tokens()); }
 
  private:
   std::shared_ptr<const CacheFormat> format_;
@@ -67,6 +73,7 @@ class Cache final : public KvCache {
   std::int64_t n_tokens() const override { return layers_.back().n_tokens; }
   void reset() override;
   CacheReport report() const override;
+  std::int64_t exact_bytes() const override;
   void read(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const override;
   void save(StateWriter& out) const override;
   void load(StateReader& in, std::int64_t n_tokens) override;
@@ -79,6 +86,7 @@ class Cache final : public KvCache {
         std::vector<LayerStore> layers);
   void cut(std::int64_t n) override;
   std::unique_ptr<KvCache> twin(std::int64_t n_ctx) const override;
+  std::unique_ptr<KvCache> small_twin() const override;
 
   BlockPool pool_;
   std::vector<LayerStore> layers_;

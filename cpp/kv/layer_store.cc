@@ -86,8 +86,8 @@ void count_side(const LayerStore& store, const SideFormat& format, const SideSto
 
 }  // namespace
 
-LayerStore::LayerStore(const LayerFormat& layer, std::int64_t context)
-    : format(&layer), n_ctx(context), tail_capacity(layer.tail_capacity(context)) {
+LayerStore::LayerStore(const LayerFormat& layer, std::int64_t context, std::int64_t capacity)
+    : format(&layer), n_ctx(context), tail_capacity(capacity) {
   k.sinks = exact_rows(layer, layer.k, layer.layout.sink);
   k.tail = exact_rows(layer, layer.k, tail_capacity);
   v.sinks = exact_rows(layer, layer.v, layer.layout.sink);
@@ -110,7 +110,14 @@ void LayerStore::truncate(std::int64_t n) {
 
 LayerStore LayerStore::fork(std::int64_t context) const {
   assert(n_tokens <= context);
-  LayerStore twin(*format, context);
+  return copy_into(LayerStore(*format, context));
+}
+
+LayerStore LayerStore::keepsake() const {
+  return copy_into(LayerStore(*format, n_tokens, format->layout.tail_tokens(n_tokens)));
+}
+
+LayerStore LayerStore::copy_into(LayerStore twin) const {
   twin.n_tokens = n_tokens;
   const std::int64_t tail = format->layout.tail_tokens(n_tokens);
   const auto copy_side = [&](const SideFormat& side, const SideStore& from, SideStore& to) {

@@ -23,7 +23,8 @@ struct SideStore {
 
 struct LayerStore {
   // Empty, with room for n_ctx tokens. The format must outlive it.
-  LayerStore(const LayerFormat& layer, std::int64_t context);
+  LayerStore(const LayerFormat& layer, std::int64_t context)
+      : LayerStore(layer, context, layer.tail_capacity(context)) {}
 
   const LayerFormat* format;
   std::int64_t n_ctx, tail_capacity;
@@ -35,12 +36,18 @@ struct LayerStore {
   void truncate(std::int64_t n);
   // A store that holds the same tokens, sealed blocks shared, and has room for `context` of them.
   LayerStore fork(std::int64_t context) const;
+  // The same with no room for more, nor for those that a cut would make exact again: it is forked and saved.
+  LayerStore keepsake() const;
   // Keys and values of tokens [first, first + k.rows) of a KV head, as the query that comes next would see
   // them: sinks and tail exact, sealed blocks decoded. k, v: [n, head_dim].
   void read_head(std::int64_t head, std::int64_t first, Matrix k_out, Matrix v_out) const;
   // Adds what it holds to a report's sums.
   void count(CacheSideReport& k_sum, SideCounter& k_blocks, CacheSideReport& v_sum,
              SideCounter& v_blocks) const;
+
+ private:
+  LayerStore(const LayerFormat& layer, std::int64_t context, std::int64_t capacity);
+  LayerStore copy_into(LayerStore twin) const;
 };
 
 // Every value must be finite and fit the exact type, or a value error says where one does not. first:

@@ -20,7 +20,8 @@ struct PageCursor {
   std::uint64_t next_size;
 };
 
-// The pages of a layer's K or V. Page: Page(bytes) owns memory of the device, with data() and size().
+// The pages of a layer's K or V. Page: Page(bytes, args...) owns memory of the device, with data() and
+// size(); what else it is made with is the device's.
 template <class Page>
 class Pages {
  public:
@@ -38,8 +39,10 @@ class Pages {
   }
 
   // A page behind the others that takes at least two times `most` bytes.
-  void add(std::uint64_t most) {
-    pages_.push_back(std::make_shared<Page>(static_cast<std::size_t>(std::max(kPageBytes, 2 * most))));
+  template <class... Args>
+  void add(std::uint64_t most, const Args&... args) {
+    pages_.push_back(
+        std::make_shared<Page>(static_cast<std::size_t>(std::max(kPageBytes, 2 * most)), args...));
     most_used_ = 0;
   }
 
@@ -60,18 +63,18 @@ class Pages {
   // blocks are usually much smaller, and what they leave is taken by the next. read: the device's cursor,
   // asked for only where the bytes that might be used fill the page. Returns the cursor that the device shall
   // have from now on, if another.
-  template <class Read>
-  std::optional<PageCursor> make_room(std::uint64_t most, const Read& read) {
+  template <class Read, class... Args>
+  std::optional<PageCursor> make_room(std::uint64_t most, const Read& read, const Args&... args) {
     std::optional<PageCursor> moved;
     if (pages_.empty()) {
-      add(most);
+      add(most, args...);
       moved = place_behind(0);
     } else if (most_used_ + most > last_bytes()) {
       PageCursor cursor = read();
       const bool in_last = cursor.page == last();
       most_used_ = in_last ? cursor.used : 0;
       if (in_last && most_used_ + most > last_bytes()) {
-        add(most);
+        add(most, args...);
         cursor.next = last();
         cursor.next_size = last_bytes();
         moved = cursor;

@@ -175,6 +175,7 @@ class CudaBackend final : public Backend {
     return best_.find(values, n, out, stream_);
   }
 
+  std::int64_t sealed_bytes() const override { return *work_.page_bytes; }
   std::int64_t work_bytes() const override {
     return activations_.bytes() + products_.work_bytes() + work_.bytes() +
            static_cast<std::int64_t>(routes_.bytes());

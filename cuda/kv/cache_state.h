@@ -13,13 +13,27 @@ namespace device_kv {
 
 constexpr std::int64_t kChunk = 256;  // tokens that go through a layer together
 
+// Memory of sealed blocks, counted in the sum of its backend.
+class CountedPage : public device::DeviceBuffer<std::uint8_t> {
+ public:
+  CountedPage(std::size_t n, const std::shared_ptr<std::int64_t>& sum) : DeviceBuffer(n), sum_(sum) {
+    *sum_ += static_cast<std::int64_t>(n);
+  }
+  ~CountedPage() { *sum_ -= static_cast<std::int64_t>(size()); }
+  CountedPage(const CountedPage&) = delete;
+  CountedPage& operator=(const CountedPage&) = delete;
+
+ private:
+  std::shared_ptr<std::int64_t> sum_;
+};
+
 // K or V of a layer.
 struct DeviceSide {
   device::DeviceBuffer<std::uint8_t> ring, sinks;
   device::DeviceBuffer<std::uint8_t*> blocks;
   device::DeviceBuffer<std::uint32_t> sizes;
   device::DeviceBuffer<PageCursor> cursor;
-  Pages<device::DeviceBuffer<std::uint8_t>> pages;
+  Pages<CountedPage> pages;
   std::int64_t row_bytes = 0;  // of an exact row
 
   void write_cursor(const PageCursor& to, device::Stream stream);

@@ -231,6 +231,14 @@ std::int64_t device_kv::DeviceWork::bytes() const {
          seal.bytes() + tables.bytes();
 }
 
+std::int64_t DeviceCache::exact_bytes() const {
+  std::int64_t bytes = 0;
+  for (const DeviceLayer& layer : state_->layers)
+    for (const DeviceSide& side : layer.side)
+      bytes += static_cast<std::int64_t>(side.ring.bytes() + side.sinks.bytes());
+  return bytes;
+}
+
 CacheReport DeviceCache::report() const {
   State& s = *state_;
   const device::Stream main = s.work.main;

@@ -30,6 +30,7 @@ class DeviceCache final : public KvCache {
   std::int64_t n_tokens() const override;
   void reset() override;
   CacheReport report() const override;
+  std::int64_t exact_bytes() const override;
   void read(std::int64_t layer, std::int64_t first, Matrix k, Matrix v) const override;
   void save(StateWriter& out) const override;
   void load(StateReader& in, std::int64_t n_tokens) override;
@@ -50,6 +51,8 @@ class DeviceCache final : public KvCache {
  private:
   void cut(std::int64_t n) override;
   std::unique_ptr<KvCache> twin(std::int64_t n_ctx) const override;
+  // A ring of the same length: another one's rows would go over the host, and its pages not be shared.
+  std::unique_ptr<KvCache> small_twin() const override { return twin(n_ctx()); }
 
   friend void take_rows(DeviceCache&, std::int64_t, ConstMatrix, ConstMatrix);
   friend void attend(DeviceCache&, std::int64_t, const AttentionShape&, ConstMatrix, ConstMatrix, ConstMatrix,

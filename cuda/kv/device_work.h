@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "cuda/device/memory.h"
 #include "cuda/kv/eigen.h"
@@ -41,6 +42,7 @@ struct DeviceWork {
   SealMemory seal;
   BatchedEigen eigen;
   AttendMemory attention;
+  std::shared_ptr<std::int64_t> page_bytes = std::make_shared<std::int64_t>(0);  // of all pages of its caches
 
   void wait_for_sealing(device::Stream stream);
   std::int64_t bytes() const;

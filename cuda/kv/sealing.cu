@@ -75,8 +75,9 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
       const std::int64_t most = type_side(l, which).max_bytes(layer.view.block);
       slot_bytes = std::max(slot_bytes, (most + 15) / 16 * 16);
       DeviceSide& side = layer.side[which];
-      const auto moved = side.pages.make_room(static_cast<std::uint64_t>(layer.view.heads * (most + 16)),
-                                              [&] { return side.cursor.read_one(0, stream); });
+      const auto moved = side.pages.make_room(
+          static_cast<std::uint64_t>(layer.view.heads * (most + 16)),
+          [&] { return side.cursor.read_one(0, stream); }, work.page_bytes);
       if (moved) side.write_cursor(*moved, stream);
     }
     const device_kv::SealArgs args = make_args(work.seal, layer, layer.sealed, slot_bytes);

@@ -68,7 +68,7 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
     const std::uint64_t most = static_cast<std::uint64_t>(blocks[b].bytes()) + 16 * heads;
     if (side.pages.empty() || used + most > side.pages.last_bytes()) {
       flush();
-      side.pages.add(most);
+      side.pages.add(most, work.page_bytes);
       image = Buffer<std::uint8_t>::zeros(side.pages.last_bytes());
       used = 0;
     }

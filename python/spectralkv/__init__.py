@@ -6,12 +6,14 @@ if TYPE_CHECKING:
     from spectralkv._core import version as __version__
     from spectralkv.fetch.errors import PullError
     from spectralkv.fetch.pull import pull
+    from spectralkv.grammar import LlamaGrammar
     from spectralkv.llama import Llama
 
-__all__ = ["Llama", "PullError", "__version__", "pull"]
+__all__ = ["Llama", "LlamaGrammar", "PullError", "__version__", "pull"]
 
 _PLACES = {
     "Llama": ("llama", "Llama"),
+    "LlamaGrammar": ("grammar", "LlamaGrammar"),
     "PullError": ("fetch.errors", "PullError"),
     "__version__": ("_core", "version"),
     "pull": ("fetch.pull", "pull"),

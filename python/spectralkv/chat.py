@@ -72,11 +72,17 @@ def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def format_chat(
-    source: str, messages: Sequence[Message], add_generation_prompt: bool, bos_token: str, eos_token: str
+    source: str,
+    messages: Sequence[Message],
+    add_generation_prompt: bool,
+    bos_token: str,
+    eos_token: str,
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
     """Renders messages with a chat template.
 
-    `source` is the template's Jinja text, run in a sandbox; `add_generation_prompt` opens the assistant's turn.
+    `source` is the template's Jinja text, run in a sandbox; `add_generation_prompt` opens the assistant's turn;
+    `variables` are further ones of the template: tools, enable_thinking.
     Raises ValueError for messages of the wrong form, for a template that is damaged or missing, and when the template
     itself refuses the messages (its words are in the message).
     """
@@ -84,13 +90,13 @@ def format_chat(
         raise ValueError("[chat] the model has no chat template (tokenizer.chat_template)")
     checked = check_messages(messages)
     try:
-        text = _sandbox().render_bounded(
-            _compile(source),
-            messages=checked,
-            add_generation_prompt=add_generation_prompt,
-            bos_token=bos_token,
-            eos_token=eos_token,
-        )
+        ours = {
+            "messages": checked,
+            "add_generation_prompt": add_generation_prompt,
+            "bos_token": bos_token,
+            "eos_token": eos_token,
+        }
+        text = _sandbox().render_bounded(_compile(source), **{**(variables or {}), **ours})
         text.encode("utf-8", "surrogateescape")  # surrogates that stand for no byte are no text
         return text
     except jinja2.TemplateError as error:

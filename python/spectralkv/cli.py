@@ -1,4 +1,4 @@
-"""The command `spectralkv`: eval, pull, convert and quantize are Python, everything else is in the core that the
+"""The command `spectralkv`: serve, eval, pull, convert and quantize are Python, everything else is in the core that the
 standalone binary shares. Imports wait until they are needed, inside of `main`, which ends quietly when Ctrl-C comes
 meanwhile."""
 
@@ -7,6 +7,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spectralkv._core import Tokenizer
 
 NO_PLOT = "it needs matplotlib, which is not installed: pip install 'spectralkv[plot]'"
 PULL_HELP = "fetch a model: the demo model, one by its address, or one of the Hugging Face Hub"
@@ -76,14 +80,6 @@ def _eval_main(args: Sequence[str]) -> int:
     return eval_main(args)
 
 
-COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-    "convert": (_convert_main, "turn a checkpoint of Hugging Face or Mistral into a GGUF file"),
-    "quantize": (_quantize_main, "write a GGUF file with its weights in another type"),
-    "eval": (_eval_main, "judge cache types by what a model still can do: retrieval"),
-    "pull": (_pull_main, PULL_HELP),
-}
-
-
 def _format_chat(
     source: str, messages: list[dict[str, str]], add_generation_prompt: bool, bos_token: str, eos_token: str
 ) -> str:
@@ -102,6 +98,27 @@ def _fetch_model(repo: str, file: str) -> str:
     from spectralkv.fetch.hub import fetch_reference
 
     return fetch_reference(repo, file)
+
+
+def _constrain(option: str, text: str, tokenizer: Tokenizer) -> Callable[[int], bytes]:
+    from spectralkv.grammar import of_option
+
+    return of_option(option, text, tokenizer)
+
+
+def _serve_main(args: Sequence[str]) -> int:
+    from spectralkv.serve.command import main as serve_main
+
+    return serve_main(args)
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "convert": (_convert_main, "turn a checkpoint of Hugging Face or Mistral into a GGUF file"),
+    "quantize": (_quantize_main, "write a GGUF file with its weights in another type"),
+    "eval": (_eval_main, "judge cache types by what a model still can do: retrieval"),
+    "serve": (_serve_main, "answer many at a time over HTTP, as OpenAI's API does"),
+    "pull": (_pull_main, PULL_HELP),
+}
 
 
 def _run(args: Sequence[str]) -> int:
@@ -126,6 +143,7 @@ def _run(args: Sequence[str]) -> int:
         unpack_npz=_unpack_npz,
         fetch_model=_fetch_model,
         calibrations=SHIPPED,
+        constrain=_constrain,
     )
 
 

@@ -6,6 +6,7 @@ import inspect
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from spectralkv import _core
@@ -14,6 +15,7 @@ from spectralkv.chat import Message, format_chat
 from spectralkv.completion import Result, Run, complete, complete_chat, stream_chat
 from spectralkv.completion import stream as stream_text
 from spectralkv.context import Context
+from spectralkv.grammar import LlamaGrammar, Vocabulary, as_grammar, of_response_format
 from spectralkv.logprobs import Echo, Recorder, add_prompt
 
 
@@ -75,6 +77,8 @@ class Llama(Context):
         top_p: float,
         min_p: float,
         repeat_penalty: float,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
     ) -> _core.SamplingOptions:
         if seed is None:
             seed = self._seeds.getrandbits(32)
@@ -88,6 +92,8 @@ class Llama(Context):
             repeat_penalty=real("repeat_penalty", repeat_penalty),
             seed=seed,
             logit_bias=biases(logit_bias),
+            frequency_penalty=real("frequency_penalty", frequency_penalty),
+            presence_penalty=real("presence_penalty", presence_penalty),
         )
 
     def generate(
@@ -136,10 +142,12 @@ class Llama(Context):
         max_tokens: int | None,
         stop: str | Sequence[str] | None,
         n_top: int | None,
+        grammar: LlamaGrammar | None = None,
         echo: Echo | None = None,
     ) -> Run:
         """Reads the prompt and begins a generation; n_top: alternatives with log-probabilities, echo: text in front."""
         texts, most = stops(stop), -1 if max_tokens is None else whole("max_tokens", max_tokens)
+        masks = None if grammar is None else self._grammar_vocabulary.masks(grammar)
         self._read(tokens)
         recorder = None
         if n_top is not None:
@@ -152,6 +160,7 @@ class Llama(Context):
             max_tokens=most if most > 0 else -1,
             stop=texts,
             top_logprobs=-1 if n_top is None else n_top,
+            allowed=masks,
         )
         return Run(generation, self._tokenizer, self._guard, len(tokens), recorder, echo.text if echo else "")
 
@@ -166,18 +175,22 @@ class Llama(Context):
         logprobs: int | None = None,
         echo: bool = False,
         stop: str | Sequence[str] | None = None,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
         repeat_penalty: float = 1.0,
         top_k: int = 40,
         stream: bool = False,
         seed: int | None = None,
         logit_bias: Mapping[int, float] | None = None,
+        grammar: LlamaGrammar | str | None = None,
         model: str | None = None,
     ) -> Result | Iterator[Result]:
         """Continues a text, or token ids, and gives OpenAI's completion dict; with stream=True, an iterator of chunks.
 
         max_tokens: None or <= 0 goes on until an end token or the end of the context (finish_reason "length"). stop:
         texts that end it and are not given out. logprobs: that many alternatives with natural-log probabilities;
-        together with echo it needs logits_all=True. ValueError for a prompt that does not fit and options out of range.
+        together with echo it needs logits_all=True. grammar: what the continuation must be (docs/constrained.md; the
+        extra "grammar"). ValueError for a prompt that does not fit, options out of range and a grammar that is wrong.
         """
         sampling = self._sampling(
             seed,
@@ -187,6 +200,8 @@ class Llama(Context):
             top_p=top_p,
             min_p=min_p,
             repeat_penalty=repeat_penalty,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
         )
         if isinstance(prompt, str):
             data = prompt.encode("utf-8", "surrogateescape")
@@ -202,7 +217,13 @@ class Llama(Context):
         name = model or self.model_path
         with self._guard():
             run = self._start(
-                tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top, echo=text if echo else None
+                tokens,
+                sampling,
+                max_tokens=max_tokens,
+                stop=stop,
+                n_top=n_top,
+                grammar=as_grammar(grammar),
+                echo=text if echo else None,
             )
             return stream_text(run, name) if stream else complete(run, name)
 
@@ -220,15 +241,20 @@ class Llama(Context):
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         max_tokens: int | None = None,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
         repeat_penalty: float = 1.0,
         logit_bias: Mapping[int, float] | None = None,
         logprobs: bool = False,
         top_logprobs: int | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        grammar: LlamaGrammar | str | None = None,
         model: str | None = None,
     ) -> Result | Iterator[Result]:
         """Answers a chat, [{"role": ..., "content": ...}, ...], through the model's own template; gives OpenAI's chat
         completion dict or, with stream=True, an iterator of chunks. Arguments as create_completion's; logprobs=True
-        gives log-probabilities with top_logprobs alternatives. ValueError for messages that the template refuses."""
+        gives log-probabilities with top_logprobs alternatives; response_format: {"type": "json_object"}, with "schema"
+        where there is one, or OpenAI's "json_schema". ValueError for messages that the template refuses."""
         sampling = self._sampling(
             seed,
             logit_bias,
@@ -237,6 +263,8 @@ class Llama(Context):
             top_p=top_p,
             min_p=min_p,
             repeat_penalty=repeat_penalty,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
         )
         with self._guard():
             template = self._engine.chat_template
@@ -244,10 +272,17 @@ class Llama(Context):
         prompt = format_chat(template, messages, True, bos, eos)
         tokens = self._tokenizer.encode_prompt(prompt.encode("utf-8", "surrogateescape"))
         name = model or self.model_path
+        rules = as_grammar(grammar) or of_response_format(response_format)
         n_top = whole("top_logprobs", 0 if top_logprobs is None else top_logprobs, 0, self.n_vocab())
         with self._guard():
-            run = self._start(tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top if logprobs else None)
+            run = self._start(
+                tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top if logprobs else None, grammar=rules
+            )
             return stream_chat(run, name) if stream else complete_chat(run, name)
+
+    @cached_property
+    def _grammar_vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._tokenizer)
 
     def _piece(self, token: int) -> str:
         return self._tokenizer.piece(token, True).decode("utf-8", errors="replace") if token >= 0 else ""

@@ -11,6 +11,7 @@ void bind_weights(nanobind::module_& m);
 void bind_tokenizer(nanobind::module_& m);
 void bind_engine(nanobind::module_& m);
 void bind_generate(nanobind::module_& m);
+void bind_scheduler(nanobind::module_& m);
 void bind_spectral(nanobind::module_& m);
 void bind_quant(nanobind::module_& m);
 void bind_layer_batch(nanobind::module_& m);

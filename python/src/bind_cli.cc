@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <csignal>
+#include <memory>
 
 #include "base/error.h"
 #include "bind.h"
@@ -28,15 +29,14 @@ class PythonInterrupts {
 };
 
 // Calls a Python hook; its exception becomes an Error with the bare message, which is what a command line
-// shows.
+// shows. The caller holds the GIL.
 template <class Call>
-std::string call_hook(const char* name, const struct sigaction& python, const Call& call) {
-  nb::gil_scoped_acquire gil;
+nb::object call_hook_object(const char* name, const struct sigaction& python, const Call& call) {
   const PythonInterrupts interrupts(python);
   std::string message;
   ErrorKind kind = ErrorKind::value;
   try {
-    return from_str(call(), "what the hook returns");
+    return call();
   } catch (nb::python_error& error) {
     kind = error.matches(PyExc_KeyboardInterrupt) ? ErrorKind::interrupted : ErrorKind::value;
     message = from_str(nb::str(error.value()), "the message");
@@ -48,10 +48,37 @@ std::string call_hook(const char* name, const struct sigaction& python, const Ca
   fail(kind, name, message);
 }
 
+template <class Call>
+std::string call_hook(const char* name, const struct sigaction& python, const Call& call) {
+  nb::gil_scoped_acquire gil;
+  return from_str(call_hook_object(name, python, call), "what the hook returns");
+}
+
+// Masks that a Python function gives; it goes with the GIL held.
+class HeldMask {
+ public:
+  explicit HeldMask(nb::object next) : next_(std::move(next)) {}
+  ~HeldMask() {
+    nb::gil_scoped_acquire gil;
+    next_.reset();
+  }
+  HeldMask(const HeldMask&) = delete;
+
+  TokenMask next(Token last, const struct sigaction& python) {
+    nb::gil_scoped_acquire gil;
+    mask_ = to_mask(call_hook_object("grammar", python, [&] { return next_(last); }));
+    return mask_;
+  }
+
+ private:
+  nb::object next_;
+  std::vector<std::uint32_t> mask_;
+};
+
 int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::object& default_model,
             std::vector<std::pair<std::string, std::string>> more_commands, const nb::object& plot_fidelity,
             const std::optional<std::string>& no_plot, const nb::object& unpack_npz,
-            const nb::object& fetch_model, nb::handle calibrations) {
+            const nb::object& fetch_model, const nb::object& constrain, nb::handle calibrations) {
   std::vector<std::string> words;
   for (const nb::handle arg : args) words.push_back(from_str(arg, "arguments"));
   struct sigaction python {};
@@ -89,6 +116,16 @@ int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::o
     hooks.unpack_npz = [&unpack_npz, &python](const std::string& path, const std::string& archive) {
       return call_hook("cli", python, [&] { return unpack_npz(to_str(path), to_bytes(archive)); });
     };
+  if (!constrain.is_none())
+    hooks.constrain = [&constrain, &python](const std::string& option, const std::string& text,
+                                            const Tokenizer& tokenizer) -> NextTokens {
+      nb::gil_scoped_acquire gil;
+      const nb::object next = call_hook_object("grammar", python, [&] {
+        return constrain(to_str(option), to_str(text), nb::cast(&tokenizer, nb::rv_policy::reference));
+      });
+      auto held = std::make_shared<HeldMask>(next);
+      return [held, &python](Token last) { return held->next(last, python); };
+    };
   hooks.more_commands = std::move(more_commands);
   if (!calibrations.is_none()) hooks.calibrations = to_path(calibrations);
   nb::gil_scoped_release released;
@@ -104,6 +141,7 @@ void bind_cli(nb::module_& m) {
       nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
       nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
       nb::arg("unpack_npz") = nb::none(), nb::arg("fetch_model") = nb::none(),
+      nb::arg("constrain") = nb::none(),
       nb::arg("calibrations") = nb::none(),
       nb::sig(
           "def cli_main(args: collections.abc.Sequence[str | bytes], format_chat: "
@@ -114,7 +152,9 @@ void bind_cli(nb::module_& m) {
           "str]] = [], plot_fidelity: collections.abc.Callable[[str, str], str] | None = None, no_plot: str "
           "| None = None, unpack_npz: collections.abc.Callable[[str, bytes], bytes] | None = None, "
           "fetch_model: "
-          "collections.abc.Callable[[str, str], str] | None = None, calibrations: str | None = None) -> int"),
+          "collections.abc.Callable[[str, str], str] | None = None, constrain: "
+          "collections.abc.Callable[[str, str, Tokenizer], collections.abc.Callable[[int], bytes]] | None = "
+          "None, calibrations: str | None = None) -> int"),
       "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
       "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
       "gives the path of\n"
@@ -125,8 +165,11 @@ void bind_cli(nb::module_& m) {
       "the bytes of a .npz\n"
       "file, as those of a .npy file; without it such files are refused; fetch_model(repo, file) gives the "
       "path of a model\n"
-      "of the Hugging Face Hub for -hf, which is refused without it; calibrations: a folder of calibrations of "
-      "known models.");
+      "of the Hugging Face Hub for -hf, which is refused without it; constrain(option, text, tokenizer) "
+      "gives "
+      "what\n"
+      "Generation takes as `allowed`, for one answer under --grammar or --json-schema; calibrations: a folder of\n"
+      "calibrations of known models.");
 }
 
 }  // namespace spectralkv::python

@@ -14,6 +14,7 @@ NB_MODULE(_core, m) {
   bind_tokenizer(m);
   bind_engine(m);
   bind_generate(m);
+  bind_scheduler(m);
   bind_spectral(m);
   bind_quant(m);
   bind_layer_batch(m);

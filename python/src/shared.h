@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -16,6 +17,7 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "engine/engine.h"
@@ -139,6 +141,15 @@ inline std::string to_path(nb::handle path) {
 
 inline nb::bytes to_bytes(std::string_view bytes) {
   return nb::bytes(bytes.data(), bytes.size());
+}
+
+// A mask of tokens (engine/sampler.h) of the bytes of its words.
+inline std::vector<std::uint32_t> to_mask(nb::handle bytes) {
+  if (!PyBytes_Check(bytes.ptr())) throw nb::type_error("a mask of tokens must be bytes");
+  const auto n = static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()));
+  std::vector<std::uint32_t> words((n + 3) / 4);
+  std::memcpy(words.data(), PyBytes_AS_STRING(bytes.ptr()), n);
+  return words;
 }
 
 // What Session.cache_report describes.

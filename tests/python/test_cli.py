@@ -29,7 +29,7 @@ def test_the_script_is_installed():
     assert len(command()) == 1, "pip put no `spectralkv` beside the interpreter"
 
 
-COMMANDS = ["run", "inspect", "fidelity", "perplexity", "bench", "tokenize", "convert", "quantize", "pull"]
+COMMANDS = ["run", "inspect", "fidelity", "perplexity", "bench", "tokenize", "convert", "quantize", "pull", "serve"]
 
 
 def test_help_lists_every_command():

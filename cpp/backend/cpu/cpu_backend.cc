@@ -160,6 +160,7 @@ class CpuBackend : public Backend {
     }
   }
 
+  std::int64_t sealed_bytes() const override { return work_.blocks.bytes(); }
   std::int64_t work_bytes() const override { return work_.bytes() + matmul_.work_bytes(); }
   Stages stages() const override { return stages_; }
 

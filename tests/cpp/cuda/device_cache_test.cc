@@ -68,6 +68,7 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
     at = to;
   }
   const CacheReport a = cpu.cache.report(), b = cache.report();
+  EXPECT_EQ(cache.exact_bytes(), b.k.exact_bytes + b.v.exact_bytes);
   EXPECT_EQ(a.k.codec, b.k.codec);
   EXPECT_EQ(a.k.sealed_entries, b.k.sealed_entries);
   EXPECT_DOUBLE_EQ(a.k.paper_bits, b.k.paper_bits);

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <map>
 
 #include "backend/backend.h"
 #include "base/error.h"
 #include "engine/generate.h"
+#include "engine/scheduler.h"
 #include "kv/cache.h"
 #include "measure/fidelity.h"
 #include "measure/perplexity.h"
@@ -117,6 +119,49 @@ std::vector<Token> generate(Session& session, double temperature) {
   std::vector<Token> tokens;
   while (const auto next = generation.next()) tokens.push_back(next->token);
   return tokens;
+}
+
+// Requests together, with starts that they share: what a session gives alone, as sums of products differ in
+// their last bits. And the bytes of pages come down to nothing.
+TEST_F(CudaEngine, TheSchedulerGivesWhatSessionsGive) {
+  Engine gpu(path_, options(true));
+  const auto text = model().text(260);
+  for (const char* type : {"f32", "eoptshrinkq:2,window=16"}) {
+    {
+      SchedulerOptions o;
+      o.n_ctx = 400, o.n_batch = 64, o.type_k = o.type_v = type;
+      Scheduler scheduler(gpu, o);
+      std::map<RequestId, std::vector<Token>> expected, got;
+      for (std::size_t i = 0; i < 3; ++i) {
+        Request request;
+        request.prompt.assign(text.begin(), text.begin() + 150);
+        request.prompt.insert(request.prompt.end(), text.end() - static_cast<std::ptrdiff_t>(i + 1),
+                              text.end());
+        request.options.sampling.temperature = 0;
+        request.options.max_tokens = 5;
+        request.options.ignore_end_tokens = true;
+        Session session(gpu, CudaModel::session(type));
+        session.eval(request.prompt);
+        GenerateOptions alone;
+        static_cast<CompletionOptions&>(alone) = request.options;
+        Generation generation(session, alone);
+        std::vector<Token>& tokens = expected[scheduler.submit(request)];
+        while (const auto next = generation.next()) tokens.push_back(next->token);
+      }
+      while (scheduler.wait(0))
+        for (const Event& event : scheduler.step()) {
+          EXPECT_EQ(event.error, "");
+          if (event.token) got[event.id].push_back(event.token->token);
+        }
+      if (std::string_view(type) == "f32") {
+        EXPECT_EQ(got, expected);
+      }
+      EXPECT_EQ(scheduler.stats().found, 2);
+      EXPECT_GE(scheduler.stats().cached_tokens, 2 * 86);
+      EXPECT_GT(gpu.backend().sealed_bytes(), 0);
+    }
+    EXPECT_EQ(gpu.backend().sealed_bytes(), 0);
+  }
 }
 
 // An exact cache and f32 weights: the logits differ in their last bits, so choices are the same.

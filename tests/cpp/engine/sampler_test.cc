@@ -218,6 +218,52 @@ TEST(Sampler, RepeatPenalty) {
   EXPECT_EQ(Sampler(o, 4).sample(logits, std::vector<Token>{1}), 1);
 }
 
+TEST(Sampler, PenaltiesOfFrequencyAndPresence) {
+  SamplingOptions o;
+  o.temperature = 0;
+  o.frequency_penalty = 0.5;
+  const std::vector<float> logits{3, 4, 3.6f, -1};
+  EXPECT_EQ(Sampler(o, 4).sample(logits, std::vector<Token>{1}), 2);     // 4 - 0.5 < 3.6
+  EXPECT_EQ(Sampler(o, 4).sample(logits, std::vector<Token>{1, 2}), 1);  // 3.5 > 3.1
+  EXPECT_EQ(Sampler(o, 4).sample(logits, std::vector<Token>{1, 2, 1, 2, 1}), 0);
+  o.frequency_penalty = 0;
+  o.presence_penalty = 0.5;  // once, however often it came
+  EXPECT_EQ(Sampler(o, 4).sample(logits, std::vector<Token>{1, 2, 1, 2, 1}), 1);
+  EXPECT_EQ(Sampler(o, 4).sample(logits, std::vector<Token>{1, 1}), 2);
+  EXPECT_EQ(Sampler(o, 4).candidates_needed(), 0);
+  o.presence_penalty = kInfinity;
+  EXPECT_THROW(Sampler(o, 4), Error);
+}
+
+TEST(Sampler, AMaskLeavesOnlyWhatIsAllowed) {
+  const std::vector<float> logits = random_logits(70, 5, 3);  // three words, the last one cut
+  std::vector<std::uint32_t> allowed(3, 0);
+  const std::vector<Token> kept{3, 31, 32, 64, 69};
+  for (const Token t : kept) allowed[static_cast<std::size_t>(t) / 32] |= 1u << (t % 32);
+  // The same draws as from a bias that bans the others.
+  for (const int top_k : {0, 1, 3, 40})
+    for (const double top_p : {0.5, 1.0})
+      for (const double temperature : {0.0, 2.0}) {
+        SamplingOptions o = plain();
+        o.top_k = top_k;
+        o.top_p = top_p;
+        o.temperature = temperature;
+        o.repeat_penalty = 1.5;
+        Sampler masked(o, 70);
+        for (Token t = 0; t < 70; ++t)
+          if (std::find(kept.begin(), kept.end(), t) == kept.end()) o.logit_bias.emplace_back(t, -kInfinity);
+        Sampler biased(o, 70);
+        for (int i = 0; i < 100; ++i) {
+          const Token token = masked.sample(logits, kept, allowed);
+          ASSERT_EQ(token, biased.sample(logits, kept));
+          ASSERT_NE(std::find(kept.begin(), kept.end(), token), kept.end());
+        }
+      }
+  Sampler sampler(plain(), 70);
+  EXPECT_THROW(sampler.sample(logits, {}, std::vector<std::uint32_t>(3, 0)), Error);
+  EXPECT_THROW(sampler.sample(logits, {}, std::vector<std::uint32_t>(2, 1)), Error);
+}
+
 TEST(Sampler, RefusesWhatIsNotFinite) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity})
     for (const double temperature : {0.0, 1.0}) {

@@ -1,0 +1,1 @@
+"""The server: many requests at a time over HTTP, with OpenAI's API (docs/serving.md)."""

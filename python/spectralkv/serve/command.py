@@ -1,0 +1,149 @@
+"""The command `spectralkv serve`."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+MISSING = "the server needs packages that are not installed: pip install 'spectralkv[serve]'"
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spectralkv serve",
+        description="Answers many at a time over HTTP, as OpenAI's API does; docs/serving.md.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    model = parser.add_argument_group("model")
+    source = model.add_mutually_exclusive_group()
+    source.add_argument("-m", "--model", metavar="PATH", help="a GGUF file; without -m and -hf the demo model")
+    source.add_argument("-hf", "--hf-repo", metavar="REPO[:QUANT]", help="a model of the Hugging Face Hub")
+    model.add_argument("-a", "--alias", default="", metavar="NAME", help="the model's name in /v1/models")
+    model.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="0: all processors")
+    model.add_argument("-ngl", "--n-gpu-layers", type=int, default=0, metavar="N", help="-1: all on the GPU")
+    cache = parser.add_argument_group("requests and cache")
+    cache.add_argument(
+        "-c", "--ctx-size", type=int, default=4096, metavar="N", help="tokens of a request; 0: the model's"
+    )
+    cache.add_argument("-b", "--batch-size", type=int, default=512, metavar="N", help="tokens of a step, at most")
+    cache.add_argument("-np", "--parallel", type=int, default=16, metavar="N", help="requests that run at a time")
+    cache.add_argument("--max-requests", type=int, default=256, metavar="N", help="that run or wait; more get 503")
+    cache.add_argument("--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
+    cache.add_argument("-ctk", "--cache-type-k", default="default", metavar="SPEC", help="how keys are cached")
+    cache.add_argument("-ctv", "--cache-type-v", default="default", metavar="SPEC", help="how values are cached")
+    cache.add_argument("--cache-disk", metavar="FOLDER", help="keeps sequences beyond memory, and over restarts")
+    cache.add_argument("--cache-disk-size", type=int, default=10240, metavar="MiB", help="of --cache-disk")
+    cache.add_argument("--slot-save-path", metavar="FOLDER", help="where requests may save and restore slots")
+    cache.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds of a request, queue and answer")
+    cache.add_argument("--compare", metavar="SPEC", help="a second cache type, which answers under /compare")
+    network = parser.add_argument_group("network")
+    network.add_argument("--host", default="127.0.0.1", help="the address to listen at")
+    network.add_argument("--port", type=int, default=8080, help="0: one that is free")
+    network.add_argument("--api-key", action="append", default=[], metavar="KEY", help="may be given several times")
+    network.add_argument("--api-key-file", metavar="PATH", help="keys, a line each")
+    network.add_argument("--allowed-host", action="append", default=[], metavar="NAME", help="names in Host headers")
+    network.add_argument("--cors-origin", action="append", default=[], metavar="ORIGIN", help="whose pages may ask")
+    network.add_argument("--max-body", type=int, default=16, metavar="MiB", help="of a request's body")
+    network.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    return parser
+
+
+def _model_path(args: argparse.Namespace) -> str:
+    if args.model is not None:
+        return str(args.model)
+    if args.hf_repo is not None:
+        from spectralkv.fetch.hub import fetch_reference
+
+        return fetch_reference(args.hf_repo, "")
+    from spectralkv.fetch.pull import pull
+
+    return pull()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_keys(given: Sequence[str], path: str | None) -> list[str]:
+    """Keys of --api-key, --api-key-file and the variable SPECTRALKV_API_KEY."""
+    keys = [*given, *os.environ.get("SPECTRALKV_API_KEY", "").split()]
+    if path is not None:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        if not any(lines):
+            raise ValueError(f"--api-key-file: '{path}' has no key")
+        keys += [line for line in lines if line]
+    if not all(keys):
+        raise ValueError("--api-key: the key is empty")
+    return keys
+
+
+def main(args: Sequence[str]) -> int:
+    options = _parser().parse_args(args)
+    try:
+        from spectralkv.serve.app import make_app
+        from spectralkv.serve.guard import GuardOptions
+        from spectralkv.serve.listen import make_server
+        from spectralkv.serve.service import Service, ServiceOptions
+    except ImportError as error:
+        print(f"error: {MISSING} ({error})", file=sys.stderr)
+        return 1
+    loopback = _is_loopback(options.host)
+    try:
+        keys = read_keys(options.api_key, options.api_key_file)
+        if options.cache_ram < 1 or options.max_body < 1 or options.max_requests < 1 or not options.timeout > 0:
+            raise ValueError("--cache-ram, --max-body, --max-requests and --timeout must be above 0")
+        if options.slot_save_path is not None and not os.path.isdir(options.slot_save_path):
+            raise ValueError(f"--slot-save-path: '{options.slot_save_path}' is no folder")
+        settings = ServiceOptions(
+            model=_model_path(options),
+            alias=options.alias,
+            n_threads=options.threads,
+            n_gpu_layers=options.n_gpu_layers,
+            n_ctx=options.ctx_size,
+            n_batch=options.batch_size,
+            n_parallel=options.parallel,
+            type_k=options.cache_type_k,
+            type_v=options.cache_type_v,
+            cache_bytes=options.cache_ram << 20,
+            max_requests=options.max_requests,
+            timeout=options.timeout,
+            slot_folder=options.slot_save_path,
+            kept_folder=options.cache_disk,
+            kept_bytes=options.cache_disk_size << 20,
+        )
+        service = Service(settings)
+        compare = None
+        if options.compare is not None:
+            other = replace(
+                settings, type_k=options.compare, type_v=options.compare, kept_folder=None, slot_folder=None
+            )
+            compare = Service(other, service)
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not loopback and not keys:
+        print(f"warning: whoever reaches {options.host} may use the server: no --api-key is set", file=sys.stderr)
+    # A page elsewhere could make its own name lead here; the names of this machine are all that a browser needs.
+    hosts = [name.lower() for name in options.allowed_host]
+    if loopback:
+        hosts += [*LOOPBACK_HOSTS, options.host]
+    guard = GuardOptions(keys=keys, hosts=hosts, body_bytes=options.max_body << 20)
+    print(f"model: {service.engine.description}", file=sys.stderr)
+    server = make_server(
+        make_app(service, guard, options.cors_origin, compare),
+        connections=options.max_requests + 64,
+        host=options.host,
+        port=options.port,
+        log_level=options.log_level,
+    )
+    server.run()
+    return 0 if server.started else 1

@@ -1,0 +1,152 @@
+"""The routes /v1/chat/completions and /v1/completions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+import anyio
+from pydantic import ValidationError
+from sse_starlette.sse import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from spectralkv.serve import answers as made
+from spectralkv.serve.answers import Answers, Choice, Result
+from spectralkv.serve.bodies import Body, ChatBody, CompletionBody
+from spectralkv.serve.errors import ApiError, of_validation
+from spectralkv.serve.service import Service
+from spectralkv.serve.tools import Tools
+from spectralkv.serve.worker import Inbox, Job
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+SEND_TIMEOUT = 60  # seconds that a client may take for what it is sent
+PING = 15  # seconds between comments that show a silent connection to be dead
+
+
+async def read_body(request: Request, kind: type[AnyBody]) -> AnyBody:
+    """The body as its declaration has it; ApiError otherwise."""
+    try:
+        return kind.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise of_validation(error) from None
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def chat_completions(request: Request) -> Response:
+    body, service = await read_body(request, ChatBody), service_of(request)
+    tools = Tools.of_body(body, service.template)
+    tokens = await service.encode(await service.render(body, tools), "messages")
+    limits = [n for n in (body.max_completion_tokens, body.max_tokens) if n is not None]
+    n_top = (body.top_logprobs or 0) if body.logprobs else None
+    forced = tools.grammar(service.tokenizer) if tools else None
+    inbox, n = Inbox(), body.n or 1
+    jobs: list[Job] = []
+    try:
+        for index in range(n):
+            masks = await service.masks(body, forced)
+            special = tools is not None and tools.form.renders_special
+            limit = min(limits, default=None)
+            jobs.append(
+                service.submit(inbox, index, tokens, body, masks, max_tokens=limit, n_top=n_top, render_special=special)
+            )
+    except BaseException:
+        _cancel(service, jobs)
+        raise
+    choices = [Choice(index, service.tokenizer, n_top is not None, tools) for index in range(n)]
+    answers = Answers(service.name, choices, jobs, inbox, len(tokens))
+    usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+    if body.stream:
+        return _stream(service, answers, made.stream_chat(answers, n_top is not None, usage))
+    return await _whole(request, service, answers, lambda: made.complete_chat(answers, n_top is not None))
+
+
+async def completions(request: Request) -> Response:
+    body, service = await read_body(request, CompletionBody), service_of(request)
+    if body.echo and body.logprobs is not None:
+        raise ApiError(400, "echo together with logprobs is not supported", "echo")
+    prompts: Any = body.prompt
+    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+        prompts = [prompts]
+    n = body.n or 1
+    if len(prompts) * n > 64:
+        raise ApiError(400, f"{len(prompts)} prompts with n={n}: at most 64 answers can be asked for", "n")
+    encoded = [await service.encode(prompt, "prompt") for prompt in prompts]
+    inbox = Inbox()
+    jobs: list[Job] = []
+    choices: list[Choice] = []
+    try:
+        for prompt, tokens in zip(prompts, encoded, strict=True):
+            text = ""
+            if body.echo:
+                text = (
+                    prompt if isinstance(prompt, str) else service.tokenizer.decode(tokens).decode("utf-8", "replace")
+                )
+            for _ in range(n):
+                masks = await service.masks(body)
+                index = len(jobs)
+                jobs.append(
+                    service.submit(inbox, index, tokens, body, masks, max_tokens=body.max_tokens, n_top=body.logprobs)
+                )
+                choices.append(Choice(index, service.tokenizer, body.logprobs is not None, prefix=text))
+    except BaseException:
+        _cancel(service, jobs)
+        raise
+    answers = Answers(service.name, choices, jobs, inbox, sum(map(len, encoded)))
+    records = body.logprobs is not None
+    usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+    if body.stream:
+        return _stream(service, answers, made.stream_text(answers, records, usage))
+    return await _whole(request, service, answers, lambda: made.complete_text(answers, records))
+
+
+def _cancel(service: Service, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        service.worker.cancel(job)
+
+
+async def _whole(request: Request, service: Service, answers: Answers, collect: Callable[[], Any]) -> Response:
+    """The result when it is complete; a client that goes away ends its requests."""
+    result: list[Result] = []
+    failure: list[ApiError] = []
+
+    async def work(scope: anyio.CancelScope) -> None:
+        try:
+            result.append(await collect())
+        except ApiError as error:
+            failure.append(error)
+        scope.cancel()
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, group.cancel_scope)
+            group.start_soon(watch, group.cancel_scope)
+    finally:
+        _cancel(service, answers.jobs)
+    if failure:
+        return failure[0].response()
+    return JSONResponse(result[0]) if result else Response(status_code=499)  # nobody reads it
+
+
+def _stream(service: Service, answers: Answers, chunks: AsyncIterator[Result]) -> Response:
+    async def events() -> AsyncIterator[dict[str, str]]:
+        try:
+            async for chunk in chunks:
+                yield {"data": json.dumps(chunk, ensure_ascii=False)}
+        except ApiError as error:
+            yield {"data": json.dumps(error.body(), ensure_ascii=False)}
+        finally:
+            _cancel(service, answers.jobs)
+        yield {"data": "[DONE]"}
+
+    return EventSourceResponse(events(), ping=PING, send_timeout=SEND_TIMEOUT, sep="\n")

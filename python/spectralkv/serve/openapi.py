@@ -1,0 +1,86 @@
+"""The server's own description at /openapi.json, made of the declarations that requests are checked by."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from spectralkv import _core
+from spectralkv.serve.bodies import (
+    Body,
+    ChatBody,
+    CompletionBody,
+    Conversation,
+    DetokenizeBody,
+    RestoreBody,
+    SaveBody,
+    TokenizeBody,
+)
+
+# Path: the body's declaration, or None for GET; what it does.
+OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
+    ("/v1/chat/completions", ChatBody, "answer a chat; with stream, as server-sent events"),
+    ("/v1/completions", CompletionBody, "continue a text"),
+    ("/tokenize", TokenizeBody, "token ids of a text"),
+    ("/detokenize", DetokenizeBody, "the text of token ids"),
+    ("/apply-template", Conversation, "the prompt that a chat becomes"),
+    ("/v1/models", None, "the one model"),
+    ("/health", None, "whether it works"),
+    ("/metrics", None, "counts for Prometheus"),
+    ("/slots", None, "requests that run or wait"),
+    ("/slots/save", SaveBody, "save what is kept of a prompt to the operator's folder"),
+    ("/slots/restore", RestoreBody, "keep what a saved file holds"),
+    ("/cache", None, "what the KV caches hold"),
+    ("/openapi.json", None, "this description"),
+)
+ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+            "required": ["message", "type", "param", "code"],
+        }
+    },
+    "required": ["error"],
+}
+
+
+def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+@lru_cache(maxsize=1)
+def description() -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    kinds = [(kind, "validation") for _, kind, _ in OPERATIONS if kind is not None]
+    _, schemas = models_json_schema(kinds, by_alias=True, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    error = {"$ref": "#/components/schemas/Error"}
+    paths: dict[str, Any] = {}
+    for path, kind, text in OPERATIONS:
+        operation: dict[str, Any] = {
+            "summary": text,
+            "operationId": path.strip("/").replace("/", "_").replace(".", "_").replace("-", "_"),
+            "responses": {"200": {"description": "done"}, "default": _answer("refused", error)},
+        }
+        if kind is not None:
+            schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        paths[path] = {"get" if kind is None else "post": operation}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "spectralkv", "version": _core.version, "description": "Many chats at a time (OpenAI's API)"},
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas["$defs"], "Error": ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }

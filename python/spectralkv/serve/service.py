@@ -1,0 +1,223 @@
+"""The model behind the server: its prompts, its requests, and what they are counted as."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from spectralkv import _core
+from spectralkv.chat import format_chat
+from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
+from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling, SaveBody
+from spectralkv.serve.errors import ApiError, bare
+from spectralkv.serve.metrics import Metrics
+from spectralkv.serve.tools import Tools, message_for_template
+from spectralkv.serve.worker import Busy, Inbox, Job, Worker
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """model: a path. n_ctx: tokens of a request, 0 for the model's own. cache_bytes: of all sequences together.
+    max_requests: that run or wait at a time. timeout: seconds of a request, queue and answer. slot_folder: where slots
+    may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them."""
+
+    model: str
+    alias: str = ""
+    n_threads: int = 0
+    n_gpu_layers: int = 0
+    n_ctx: int = 4096
+    n_batch: int = 512
+    n_parallel: int = 16
+    type_k: str = "default"
+    type_v: str = "default"
+    cache_bytes: int = 1 << 30
+    max_requests: int = 256
+    timeout: float = 600
+    slot_folder: str | None = None
+    kept_folder: str | None = None
+    kept_bytes: int = 10 << 30
+
+
+class Service:
+    """Loads the model and starts the thread that runs it; `close` ends both."""
+
+    def __init__(self, options: ServiceOptions, beside: Service | None = None) -> None:
+        """beside: another service, whose model is shared."""
+        self.options = options
+        self.engine: _core.Engine = (
+            beside.engine
+            if beside is not None
+            else _core.Engine(options.model, n_threads=options.n_threads, n_gpu_layers=options.n_gpu_layers)
+        )
+        self.tokenizer = self.engine.tokenizer
+        self.template = self.engine.chat_template
+        self.name = options.alias or os.path.basename(options.model)
+        self.created = int(time.time())
+        self.n_ctx = options.n_ctx or int(self.engine.config["context_length"])
+        scheduler = _core.Scheduler(
+            self.engine,
+            n_ctx=self.n_ctx,
+            n_batch=options.n_batch,
+            n_parallel=options.n_parallel,
+            type_k=options.type_k,
+            type_v=options.type_v,
+            cache_bytes=options.cache_bytes,
+            kept_folder=options.kept_folder,
+            kept_folder_bytes=options.kept_bytes,
+        )
+        self.metrics = Metrics(scheduler)
+        self.worker = Worker(scheduler, options.max_requests, self.metrics.ended)
+        self._vocabulary: Vocabulary | None = None
+        self._preparing = threading.Lock()
+        self._seeds = random.SystemRandom()
+        self.worker.start()
+
+    def close(self) -> None:
+        self.worker.stop()
+
+    # ---- prompts
+
+    def piece(self, token: int) -> str:
+        return self.tokenizer.piece(token, True).decode("utf-8", errors="replace") if token >= 0 else ""
+
+    def _render(self, body: Conversation | SaveBody, tools: Tools | None) -> str:
+        given = [message.model_dump(exclude_none=True) for message in body.messages or []]
+        messages = [message_for_template(message) for message in given]
+        variables: dict[str, Any] = dict(body.chat_template_kwargs or {})
+        if tools:
+            variables["tools"] = tools.for_template()
+        bos, eos = self.piece(self.tokenizer.bos), self.piece(self.tokenizer.eos)
+        try:
+            return format_chat(self.template, messages, True, bos, eos, variables)
+        except ValueError as error:
+            raise ApiError(400, bare(error), "messages") from None
+
+    async def render(self, body: Conversation | SaveBody, tools: Tools | None) -> str:
+        """The prompt of a chat."""
+        return await run_in_threadpool(self._render, body, tools)
+
+    async def encode(self, prompt: str | Sequence[int], param: str) -> list[int]:
+        """Token ids of a text, or those given."""
+        if isinstance(prompt, str):
+            tokens = await run_in_threadpool(self.tokenizer.encode_prompt, prompt.encode("utf-8"))
+        else:
+            tokens = list(prompt)
+            if (largest := max(tokens, default=0)) >= self.tokenizer.n_vocab:
+                raise ApiError(
+                    400, f"there is no token {largest}: the vocabulary ends at {self.tokenizer.n_vocab - 1}", param
+                )
+        if not tokens:
+            raise ApiError(400, "the prompt is empty, and the model has no token that begins a text", param)
+        if len(tokens) > self.n_ctx:
+            raise ApiError(
+                400,
+                f"the prompt has {len(tokens)} tokens, a request holds {self.n_ctx} (-c raises it)",
+                param,
+                "context_length_exceeded",
+            )
+        return tokens
+
+    # ---- what output must be
+
+    def _masks(self, grammar: LlamaGrammar) -> Masks:
+        with self._preparing:
+            if self._vocabulary is None:
+                self._vocabulary = Vocabulary(self.tokenizer)
+        return self._vocabulary.masks(grammar)
+
+    async def masks(self, body: ChatBody | CompletionBody, forced: LlamaGrammar | None = None) -> Masks | None:
+        """The masks of one answer; forced: the grammar of a tool call that must come."""
+        format_ = body.response_format
+        asked = [body.grammar is not None, format_ is not None and format_.type != "text", forced is not None]
+        if sum(asked) > 1:
+            raise ApiError(400, "only one of grammar, response_format and a tool call can be asked for", "grammar")
+        try:
+            if forced is not None:
+                grammar: LlamaGrammar | None = forced
+            elif body.grammar is not None:
+                grammar = LlamaGrammar.from_string(body.grammar)
+            else:
+                grammar = of_response_format(format_.model_dump(by_alias=True, exclude_none=True) if format_ else None)
+            return await run_in_threadpool(self._masks, grammar) if grammar is not None else None
+        except ValueError as error:
+            raise ApiError(400, bare(error), "grammar" if body.grammar is not None else "response_format") from None
+
+    # ---- requests
+
+    def cache_line(self) -> dict[str, Any]:
+        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, with what sequences
+        share counted once."""
+        stats, config = self.worker.scheduler.stats(), self.engine.config
+        entries = stats["held_tokens"] * config["n_layers"] * 2 * config["n_kv_heads"] * config["head_dim"]
+        asked = stats["prompt_tokens"]
+        return {
+            "type_k": self.options.type_k,
+            "type_v": self.options.type_v,
+            "tokens": stats["held_tokens"],
+            "bytes": stats["cache_bytes"],
+            "f16_bytes": 2 * entries,
+            "bits_per_entry": 8 * stats["cache_bytes"] / entries if entries else None,
+            "budget_bytes": stats["budget_bytes"],
+            "hit_rate": stats["cached_tokens"] / asked if asked else None,
+            "running": stats["running"],
+            "waiting": stats["waiting"],
+            "kept": stats["kept"],
+        }
+
+    def sampling(self, body: Sampling, number: int) -> _core.SamplingOptions:
+        """How the answer of that number is drawn: a seed and its successors give n different ones."""
+        seed = body.seed if body.seed is not None and body.seed >= 0 else self._seeds.getrandbits(62)
+        given: dict[str, Any] = {
+            "temperature": body.temperature,
+            "top_k": body.top_k,
+            "top_p": body.top_p,
+            "min_p": body.min_p,
+            "repeat_penalty": body.repeat_penalty,
+            "repeat_last_n": body.repeat_last_n,
+            "frequency_penalty": body.frequency_penalty,
+            "presence_penalty": body.presence_penalty,
+        }
+        biases = [(int(token), bias) for token, bias in (body.logit_bias or {}).items()]
+        options = {name: value for name, value in given.items() if value is not None}
+        return _core.SamplingOptions(seed=seed + number, logit_bias=biases, **options)
+
+    def submit(
+        self,
+        inbox: Inbox,
+        index: int,
+        tokens: Sequence[int],
+        body: Sampling,
+        masks: Masks | None,
+        *,
+        max_tokens: int | None,
+        n_top: int | None,
+        render_special: bool = False,
+    ) -> Job:
+        """Hands a request to the scheduler. ApiError for options that it refuses, and where too many wait."""
+        stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
+        try:
+            return self.worker.submit(
+                inbox,
+                index,
+                tokens,
+                self.sampling(body, index),
+                masks,
+                max_tokens=-1 if max_tokens is None else max_tokens,
+                stop=stop,
+                ignore_end_tokens=bool(body.ignore_eos),
+                render_special=render_special,
+                top_logprobs=-1 if n_top is None else n_top,
+                deadline_s=min(body.timeout or self.options.timeout, self.options.timeout),
+                keep=body.cache_prompt is not False,
+            )
+        except Busy as error:
+            raise ApiError(503, str(error), code="overloaded") from None
+        except ValueError as error:
+            raise ApiError(400, bare(error)) from None
