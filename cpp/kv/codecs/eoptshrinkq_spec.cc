@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kv/codecs/eoptshrinkq.h"
 #include "kv/codecs/options.h"
+#include "kv/codecs/residual_choice.h"
 #include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
 
@@ -93,7 +94,7 @@ BuiltCodec build_turboquant(CodecSpec& spec, std::int64_t head_dim, KvSide side)
 }
 
 BuiltCodec build_eoptshrinkq(CodecSpec& spec, std::int64_t head_dim, KvSide side) {
-  return build_factored(spec, head_dim, side, true, kScalarResidual);
+  return build_factored(spec, head_dim, side, true, kChosenResidual);
 }
 
 }  // namespace spectralkv
