@@ -127,7 +127,7 @@ std::int64_t TrellisResidual::encode(ConstMatrix in, const SealContext&, std::by
         point = -128;
         if (t >= n || c >= d_) continue;
         const float x = in(t, c) * to_points[static_cast<std::size_t>(t)];
-        point = static_cast<std::int8_t>(std::lrintf(std::clamp(x, -114.0f, 114.0f)));
+        point = static_cast<std::int8_t>(static_cast<int>(std::clamp(x, -114.0f, 114.0f) + 128.5f) - 128);
       }
     }
     kernels().trellis_codes(points, ring, chosen, search);
