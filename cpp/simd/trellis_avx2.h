@@ -25,6 +25,7 @@ void expand_trellis(const uint8_t* tiles, int64_t sixteens, int64_t groups, cons
                     uint8_t* out) {
   static_assert(kSkvTrellisMemory == 6);
   const __m256i path = _mm256_set1_epi8(0x55), pairs = _mm256_set1_epi8(0x33);
+  const uint8_t* const first_tile = tiles;
   for (int64_t r = 0; r < sixteens; ++r, tiles += groups * 16) {
     // Tiles in pairs: back[i] those 2 i + 2 before, between[i] those 2 i + 1 before.
     __m256i back[3], between[3];
@@ -39,11 +40,7 @@ void expand_trellis(const uint8_t* tiles, int64_t sixteens, int64_t groups, cons
       back[i] = _mm256_loadu_si256((const __m256i*)pair);
     }
     for (int i = 1; i < 3; ++i) between[i] = tiles_between(back[i], back[i - 1]);
-    for (int64_t g = 0; g < groups; g += 2) {
-      if (ahead != nullptr && g % 4 == 0) __builtin_prefetch(ahead + (r * groups + g) * 16, 0, 3);
-      const bool two = g + 1 < groups;
-      const __m256i now = two ? _mm256_loadu_si256((const __m256i*)(tiles + g * 16))
-                              : _mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)(tiles + g * 16)));
+    const auto next = [&](__m256i now, __m256i* first_out, __m256i* second_out) {
       between[0] = tiles_between(back[0], now);
       // The sums of formats/trellis.h: all have the path bits one and three steps back.
       static_assert(kSkvTrellisSum0 == 0112 && kSkvTrellisSum1 == 072 && kSkvTrellisSum2 == 0133);
@@ -55,12 +52,23 @@ void expand_trellis(const uint8_t* tiles, int64_t sixteens, int64_t groups, cons
       const __m256i high = chosen_bits(path, sum2, now);
       const __m256i first = chosen_bits(pairs, low, _mm256_slli_epi32(high, 2));
       const __m256i second = chosen_bits(pairs, _mm256_srli_epi32(low, 2), high);
-      _mm256_storeu_si256((__m256i*)out, _mm256_permute2x128_si256(first, second, 0x20));
-      if (two) _mm256_storeu_si256((__m256i*)(out + 32), _mm256_permute2x128_si256(first, second, 0x31));
-      out += two ? 64 : 32;
+      *first_out = _mm256_permute2x128_si256(first, second, 0x20);
+      *second_out = _mm256_permute2x128_si256(first, second, 0x31);
       for (int i = 2; i > 0; --i) back[i] = back[i - 1], between[i] = between[i - 1];
       back[0] = now;
+    };
+    __m256i first_out, second_out;
+    const uint8_t* const end = tiles + groups / 2 * 32;
+    for (const uint8_t* two = tiles; two < end; two += 32, out += 64) {
+      if (ahead != nullptr) __builtin_prefetch(ahead + (two - first_tile), 0, 3);
+      next(_mm256_loadu_si256((const __m256i*)two), &first_out, &second_out);
+      _mm256_storeu_si256((__m256i*)out, first_out);
+      _mm256_storeu_si256((__m256i*)(out + 32), second_out);
     }
+    if (groups % 2 == 0) continue;
+    next(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)end)), &first_out, &second_out);
+    _mm256_storeu_si256((__m256i*)out, first_out);
+    out += 32;
   }
 }
 

@@ -21,6 +21,7 @@ void expand_trellis(const uint8_t* tiles, int64_t sixteens, int64_t groups, cons
   const __m512i path = _mm512_set1_epi8(0x55), pairs = _mm512_set1_epi8(0x33);
   const __m512i tiles01 = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
                 tiles23 = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  const uint8_t* const first_tile = tiles;
   for (int64_t r = 0; r < sixteens; ++r, tiles += groups * 16) {
     __m512i last, before;  // four tiles each: those just behind, and those behind these
     if (groups >= 8) {
@@ -34,10 +35,7 @@ void expand_trellis(const uint8_t* tiles, int64_t sixteens, int64_t groups, cons
     }
     // back[i]: the tiles i + 1 before, of those in `last` at first
     __m512i back1 = _mm512_alignr_epi64(last, before, 6), back2 = _mm512_alignr_epi64(last, before, 4);
-    for (int64_t g = 0; g < groups; g += 4) {
-      if (ahead != nullptr) __builtin_prefetch(ahead + (r * groups + g) * 16, 0, 3);
-      const int count = groups - g < 4 ? (int)(groups - g) : 4;
-      const __m512i now = _mm512_maskz_loadu_epi64((__mmask8)((1 << 2 * count) - 1), tiles + g * 16);
+    const auto next = [&](__m512i now, __m512i* out01, __m512i* out23) {
       const __m512i back5 = back1, back6 = back2;
       back1 = _mm512_alignr_epi64(now, last, 6);
       back2 = _mm512_alignr_epi64(now, last, 4);
@@ -52,18 +50,24 @@ void expand_trellis(const uint8_t* tiles, int64_t sixteens, int64_t groups, cons
       const __m512i high = _mm512_ternarylogic_epi64(path, sum2, now, kChoose);
       const __m512i first = _mm512_ternarylogic_epi64(pairs, low, _mm512_slli_epi32(high, 2), kChoose);
       const __m512i second = _mm512_ternarylogic_epi64(pairs, _mm512_srli_epi32(low, 2), high, kChoose);
-      const __m512i out01 = _mm512_permutex2var_epi64(first, tiles01, second);
-      const __m512i out23 = _mm512_permutex2var_epi64(first, tiles23, second);
-      if (count == 4) {
-        _mm512_storeu_si512(out, out01);
-        _mm512_storeu_si512(out + 64, out23);
-      } else {
-        _mm512_mask_storeu_epi64(out, (__mmask8)(count > 1 ? 255 : 15), out01);
-        if (count == 3) _mm512_mask_storeu_epi64(out + 64, 15, out23);
-      }
-      out += 32 * count;
+      *out01 = _mm512_permutex2var_epi64(first, tiles01, second);
+      *out23 = _mm512_permutex2var_epi64(first, tiles23, second);
       last = now;
+    };
+    __m512i out01, out23;
+    const uint8_t* const end = tiles + groups / 4 * 64;
+    for (const uint8_t* four = tiles; four < end; four += 64, out += 128) {
+      if (ahead != nullptr) __builtin_prefetch(ahead + (four - first_tile), 0, 3);
+      next(_mm512_loadu_si512(four), &out01, &out23);
+      _mm512_storeu_si512(out, out01);
+      _mm512_storeu_si512(out + 64, out23);
     }
+    const int rest = (int)(groups % 4);
+    if (rest == 0) continue;
+    next(_mm512_maskz_loadu_epi64((__mmask8)((1 << 2 * rest) - 1), end), &out01, &out23);
+    _mm512_mask_storeu_epi64(out, (__mmask8)(rest > 1 ? 255 : 15), out01);
+    if (rest == 3) _mm512_mask_storeu_epi64(out + 64, 15, out23);
+    out += 32 * rest;
   }
 }
 
