@@ -33,6 +33,8 @@ std::uint64_t hash_of(const Engine& engine, const CacheFormat& format) {
   StateHash hash;
   const std::uint64_t model = model_fingerprint(engine.file(), engine.config());
   hash.add(std::as_bytes(std::span(&model, 1)));
+  const std::uint64_t calibration = format.calibration() ? format.calibration()->fingerprint() : 0;
+  hash.add(std::as_bytes(std::span(&calibration, 1)));
   for (const std::string& name : {format.name_k(), format.name_v()})
     hash.add(std::as_bytes(std::span(name.c_str(), name.size() + 1)));
   return hash.value();

@@ -1,18 +1,15 @@
 // A queue of the gains of a further bit.
 #include "kv/bits_by_head.h"
 
-#include <cmath>
 #include <queue>
 #include <tuple>
 
-#include "kv/codecs/shared_tables.h"
-
 namespace spectralkv {
 
-std::vector<int> bits_by_head(std::span<const HeadWish> wishes, int head_dim) {
+std::vector<int> bits_by_head(std::span<const HeadWish> wishes) {
   const auto gain = [&](std::size_t i, int bits) {
-    return wishes[i].harm * (shared_unit_codebook(head_dim, bits).distortion -
-                             shared_unit_codebook(head_dim, bits + 1).distortion);
+    const auto width = static_cast<std::size_t>(bits);
+    return wishes[i].harm * (wishes[i].distortion[width] - wishes[i].distortion[width + 1]);
   };
   std::vector<int> widths(wishes.size(), kLeastBitsByHead);
   double left = 1e-9;

@@ -1,6 +1,7 @@
 // Whole widths a head and side, so that their mean is what was asked for and errors do least harm.
 #pragma once
 
+#include <array>
 #include <span>
 #include <vector>
 
@@ -12,11 +13,12 @@ inline constexpr int kLeastBitsByHead = 1, kMostBitsByHead = 5;
 struct HeadWish {
   double mean_bits = 0;  // that its spec names
   double harm = 1;       // what an error as large as its residual would do (HeadCalibration::harm)
+  std::array<double, kMostBitsByHead + 1> distortion{};  // by width: the share of that which is left
 };
 
 // widths [wishes], each 1 to 5, their sum at most that of mean_bits and less than one below it: reverse
 // water-filling ([E] has one width for all). A further bit goes where it takes most harm away; of equals to
-// the first. head_dim: of the scalar codebooks, whose distortion is what a width leaves.
-std::vector<int> bits_by_head(std::span<const HeadWish> wishes, int head_dim);
+// the first.
+std::vector<int> bits_by_head(std::span<const HeadWish> wishes);
 
 }  // namespace spectralkv

@@ -127,11 +127,12 @@ void CacheFormat::build_heads(std::shared_ptr<const Calibration> calibration) {
   for (const LayerFormat& layer : layers_)
     for (const std::size_t side : {0, 1})
       for (std::int64_t h = 0; h < shape_.n_kv_heads; ++h) {
-        const double mean = (layer.*kSides[side]).built().mean_bits;
+        const BuiltCodec& built = (layer.*kSides[side]).built();
         const HeadCalibration* const head = of_head(layer, h);
-        if (mean > 0) wishes.push_back({mean, head != nullptr ? head->harm[side] : 1});
+        if (built.mean_bits > 0)
+          wishes.push_back({built.mean_bits, head != nullptr ? head->harm[side] : 1, built.distortion});
       }
-  const std::vector<int> widths = bits_by_head(wishes, static_cast<int>(shape_.head_dim));
+  const std::vector<int> widths = bits_by_head(wishes);
   auto width = widths.begin();
   for (LayerFormat& layer : layers_) {
     for (const std::size_t s : {0, 1}) {

@@ -40,8 +40,7 @@ constexpr std::array kTable = {
              kMaxCodeBits, build_turboquant},
     CodecRow{"eoptshrinkq",
              "eoptshrinkq:B: low-rank factors, the rest at B bits; loss, loop, factor_bits, rotation, scale, "
-             "sink, "
-             "window, block, paper",
+             "quantiser, sink, window, block, paper",
              1, kMaxCodeBits, build_eoptshrinkq},
     CodecRow{"kivi", "kivi:B: keys by channel, values by token, groups of 32 at B bits; sink, window, block",
              kLeastKiviBits, kMaxCodeBits, build_kivi},

@@ -6,6 +6,7 @@
 //   first ["-" last] ["," ranges]
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kv/bits_by_head.h"
 #include "kv/calibration.h"
 #include "kv/codec.h"
 #include "kv/layout.h"
@@ -66,6 +68,8 @@ struct BuiltCodec {
   std::string text;         // canonical spec, layout included
   bool calibrated = false;  // a calibration changes what it does
   double mean_bits = 0;     // an entry, to be given out over heads (kv/bits_by_head.h); 0: takes no part
+  // Then, of a head with so many bits: what is lost of a residual's energy.
+  std::array<double, kMostBitsByHead + 1> distortion{};
 };
 
 struct CodecRow {

@@ -111,6 +111,17 @@ struct Kernels {
   void (*to_probability_bytes)(const float* p, int64_t ldp, int64_t m, int64_t n, const float* scale,
                                uint8_t* values, int64_t ld, float* steps);
 
+  // Trellis codes (formats/trellis.h), `sixteens` times 16 rows of `groups` tiles back to back, as tiles of
+  // the 4-bit indices of their levels: out [sixteens * groups * 32]. ahead: null, or as many bytes as there
+  // are codes, which memory is asked for.
+  void (*expand_trellis)(const uint8_t* tiles, int64_t sixteens, int64_t groups, const uint8_t* ahead,
+                         uint8_t* out);
+  // Trellis codes for a ring of sixteen rows, x [steps][16] in fortieths of the deviation of its entries:
+  // -114 to 114, or -128 where any code will do. codes [steps][16] out: a code, and from bit 4 on the index
+  // of its level. Near the least sum of squares; the same on all instruction sets. work: trellis_work(steps)
+  // bytes, even.
+  void (*trellis_codes)(const int8_t* x, int64_t steps, uint8_t* codes, uint8_t* work);
+
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i], i < n.
   void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* out);
   // gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i].
@@ -144,6 +155,11 @@ struct Kernels {
 // Floats of work space that matmul needs for rows of n values.
 static constexpr int64_t matmul_work(int64_t n) {
   return 4 * (n + 32);
+}
+
+// Bytes of work space that trellis_codes needs.
+static constexpr int64_t trellis_work(int64_t steps) {
+  return 160 * (steps < 64 ? 64 : steps);
 }
 
 // Most tiles behind each other: their sums fit 32 bits, 4 * 1024 * 255 * 255 < 2^31, and they fit the stack.

@@ -13,6 +13,7 @@
 #include "simd/codes.inl"
 #include "simd/panel_products.inl"
 #include "simd/bytes.inl"
+#include "simd/trellis.inl"
 #include "simd/symmetric.inl"
 // clang-format on
 
@@ -68,6 +69,8 @@ constexpr Kernels kTable = {
     {add_tiles<2, ProbabilityRows>, add_tiles<3, ProbabilityRows>, add_tiles<4, ProbabilityRows>},
     to_bytes,
     to_probability_bytes,
+    expand_trellis,
+    trellis_codes,
     rms_norm,
     silu_mul,
     add,

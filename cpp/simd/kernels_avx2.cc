@@ -3,6 +3,7 @@
 #include "simd/lanes_avx2.h"
 #include "simd/panel_avx2.h"
 #include "simd/tiles_avx2.h"
+#include "simd/trellis_avx2.h"
 #include "simd/vec_avx2.h"
 
 #define SKV_NAME "avx2"

@@ -3,6 +3,7 @@
 #include "simd/lanes_avx512.h"
 #include "simd/panel_avx512.h"
 #include "simd/tiles_avx512.h"
+#include "simd/trellis_avx512.h"
 #include "simd/vec_avx512.h"
 
 #define SKV_NAME "avx512"

@@ -2,6 +2,7 @@
 #include "simd/lanes_scalar.h"
 #include "simd/panel_scalar.h"
 #include "simd/tiles_scalar.h"
+#include "simd/trellis_scalar.h"
 #include "simd/vec_scalar.h"
 
 #define SKV_NAME "scalar"

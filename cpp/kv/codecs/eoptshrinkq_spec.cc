@@ -11,6 +11,7 @@
 #include "kv/bits_by_head.h"
 #include "kv/codecs/eoptshrinkq.h"
 #include "kv/codecs/options.h"
+#include "kv/codecs/residual_choice.h"
 #include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
 #include "kv/drawn_rows.h"
@@ -96,7 +97,7 @@ BuiltCodec build_factored(CodecSpec& spec, const CodecPlace& place, bool factor,
   s.codec.rotation = usable_rotation(asked, static_cast<int>(head_dim));
   std::string residual_text;
   const int width = by_head && place.width > 0 ? place.width : static_cast<int>(mean);
-  auto quantiser = residual.build(spec, {head_dim, width, place.side, factor, paper}, residual_text);
+  auto quantiser = residual.build(spec, {head_dim, width, place.side, factor, paper, by_head}, residual_text);
   s.layout = take_layout(spec, base.layout);
   spec.finish(known + kLayoutOptions + ", paper");
 
@@ -119,6 +120,12 @@ BuiltCodec build_factored(CodecSpec& spec, const CodecPlace& place, bool factor,
                    s.layout, text};
   built.calibrated = s.codec.second_rows > 0 || by_head || (s.metric && place.side == KvSide::keys);
   built.mean_bits = by_head ? mean : 0;
+  for (int bits = kLeastBitsByHead; by_head && place.width == 0 && bits <= kMostBitsByHead; ++bits) {
+    CodecSpec again(spec.text());
+    std::string text_again;
+    built.distortion[static_cast<std::size_t>(bits)] =
+        residual.build(again, {head_dim, bits, place.side, factor, paper, true}, text_again)->distortion();
+  }
   return built;
 }
 
@@ -128,7 +135,7 @@ BuiltCodec build_turboquant(CodecSpec& spec, const CodecPlace& place) {
 }
 
 BuiltCodec build_eoptshrinkq(CodecSpec& spec, const CodecPlace& place) {
-  return build_factored(spec, place, true, kScalarResidual);
+  return build_factored(spec, place, true, kChosenResidual);
 }
 
 }  // namespace spectralkv

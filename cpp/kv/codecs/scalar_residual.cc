@@ -206,14 +206,8 @@ void TileCodes::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMa
 
 std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRow::Wish& wish,
                                                std::string& text) {
-  std::array<std::string_view, kAllRowScales.size()> names;
-  std::transform(kAllRowScales.begin(), kAllRowScales.end(), names.begin(), row_scale_name);
-  const RowScale usual = wish.factored && !wish.paper ? RowScale::length : RowScale::norm;
-  const RowScale scale = row_scale_from_name(spec.take_choice("scale", row_scale_name(usual), names));
-  if (scale != usual) text += concat(",scale=", row_scale_name(scale));
-  if (code_order(wish.bits, wish.side) != kSkvCodeRows)
-    return std::make_unique<TileCodes>(wish.head_dim, wish.bits, scale, wish.side);
-  return std::make_unique<RowCodes>(wish.head_dim, wish.bits, scale, wish.side);
+  const RowScale scale = take_row_scale(spec, wish, text);
+  return make_scalar_residual(wish.head_dim, wish.bits, scale, wish.side);
 }
 
 }  // namespace
@@ -244,6 +238,21 @@ ByteLevels byte_levels(const Codebook& codebook) {
 SkvCodeOrder code_order(int bits, KvSide side) {
   if (bits < 2 || bits > 4) return kSkvCodeRows;
   return side == KvSide::keys ? kSkvTokenTiles : kSkvChannelTiles;
+}
+
+RowScale take_row_scale(CodecSpec& spec, const ResidualRow::Wish& wish, std::string& text) {
+  std::array<std::string_view, kAllRowScales.size()> names;
+  std::transform(kAllRowScales.begin(), kAllRowScales.end(), names.begin(), row_scale_name);
+  const RowScale usual = wish.factored && !wish.paper ? RowScale::length : RowScale::norm;
+  const RowScale scale = row_scale_from_name(spec.take_choice("scale", row_scale_name(usual), names));
+  if (scale != usual) text += concat(",scale=", row_scale_name(scale));
+  return scale;
+}
+
+std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits, RowScale scale,
+                                                              KvSide side) {
+  if (code_order(bits, side) != kSkvCodeRows) return std::make_unique<TileCodes>(head_dim, bits, scale, side);
+  return std::make_unique<RowCodes>(head_dim, bits, scale, side);
 }
 
 const ResidualRow kScalarResidual = {"scale=norm|least_squares|unbiased|length", build};

@@ -12,6 +12,11 @@ namespace spectralkv {
 
 extern const ResidualRow kScalarResidual;
 
+std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits, RowScale scale,
+                                                              KvSide side);
+// Takes the option scale= out of a spec and adds it to `text` where it differs from the default.
+RowScale take_row_scale(CodecSpec& spec, const ResidualRow::Wish& wish, std::string& text);
+
 // Codes of 2, 3 and 4 bits lie in tiles (formats/codetiles.h), keys with tokens as rows and values with
 // channels as rows, and are multiplied as whole numbers: levels rounded to bytes, queries to bytes,
 // probabilities to 16 bits. Codes of other widths lie in rows (formats/bitpack.h) and are multiplied in f32.

@@ -305,7 +305,7 @@ TEST(DeviceCacheRefusal, NamesWhatItDoesNotTake) {
 
 // Every codec that says what a device has to know of it runs here, whatever the pair; others are named.
 TEST(DeviceCacheRefusal, RefusesOnlyWhatRunsOnTheCpuAlone) {
-  std::vector<std::string> types;
+  std::vector<std::string> types = {"eoptshrinkq:2,quantiser=trellis"};
   for (const CodecRow& row : codec_table())
     for (int bits = row.min_bits; bits <= row.max_bits; ++bits)
       types.push_back(bits == 0 ? std::string(row.name) : concat(row.name, ":", bits));

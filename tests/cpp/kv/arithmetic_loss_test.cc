@@ -142,12 +142,8 @@ TEST_P(ArithmeticLoss, OfMixes) {
 
 INSTANTIATE_TEST_SUITE_P(Codecs, ArithmeticLoss,
                          testing::Values("turboquant:2", "turboquant:3", "turboquant:4", "eoptshrinkq:2",
-                                         "eoptshrinkq:3", "eoptshrinkq:4"),
-                         [](const auto& of) {
-                           std::string name = of.param;
-                           std::replace(name.begin(), name.end(), ':', '_');
-                           return name;
-                         });
+                                         "eoptshrinkq:3", "eoptshrinkq:4", "eoptshrinkq:2,quantiser=trellis"),
+                         [](const auto& of) { return testing_support::test_name(of.param); });
 
 }  // namespace
 }  // namespace spectralkv

@@ -4,11 +4,15 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "kv/codecs.h"
+#include "kv/codecs/scalar_residual.h"
+#include "kv/codecs/shared_tables.h"
+#include "kv/codecs/trellis_residual.h"
 #include "support/compare.h"
 
 namespace spectralkv::testing_support {
@@ -43,6 +47,8 @@ inline std::vector<std::string> specs_of(const CodecRow& codec) {
             "eoptshrinkq:2",
             "eoptshrinkq:2,paper",
             "eoptshrinkq:1.5,metric=off",
+            "eoptshrinkq:2,quantiser=trellis",
+            "eoptshrinkq:2,paper,quantiser=trellis",
             "eoptshrinkq:3,loss=nuclear,factor_bits=3,rotation=hadamard",
             "eoptshrinkq:4,loss=operator,scale=unbiased,factor_bits=8",
             "eoptshrinkq:5,loop=open,factor_bits=5,sink=0"};
@@ -88,12 +94,24 @@ inline std::vector<std::string> joined(std::vector<std::string> first, const std
   return first;
 }
 
-// Codes of 2 to 4 bits are multiplied as whole numbers (kv/codecs/scalar_residual.h); whoever else does may
-// lose nothing by it.
-inline bool multiplies_bytes(const std::string& text) {
-  const CodecSpec spec(text);
-  return (spec.name() == "turboquant" || spec.name() == "eoptshrinkq") && *spec.mean_bits() >= 2 &&
-         *spec.mean_bits() <= 4;
+// What products in whole numbers know of levels: the largest, and what rounding to bytes moves one by, for
+// rows of length 1. Codes of 2 to 4 bits and trellis codes are multiplied so (kv/codecs/scalar_residual.h,
+// trellis_residual.h); whoever else is may lose nothing by it.
+struct LevelsInBytes {
+  double top = 0, rounding = 0;
+};
+inline std::optional<LevelsInBytes> levels_in_bytes(const std::string& text, std::int64_t d) {
+  CodecSpec spec(text);
+  if ((spec.name() != "turboquant" && spec.name() != "eoptshrinkq") || *spec.mean_bits() < 2 || *spec.mean_bits() > 4)
+    return std::nullopt;
+  if (text.find("quantiser=trellis") != std::string::npos) return LevelsInBytes{127 * trellis_unit(d), 0};
+  const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*spec.mean_bits()));
+  const ByteLevels bytes = byte_levels(book);
+  LevelsInBytes levels{static_cast<double>(book.levels.back()), 0};
+  for (std::size_t i = 0; i < book.levels.size(); ++i)
+    levels.rounding = std::max(levels.rounding, std::fabs(static_cast<double>(book.levels[i]) -
+                                                          static_cast<double>(bytes.unit) * bytes.bytes[i]));
+  return levels;
 }
 
 // A spec as the name of a test.

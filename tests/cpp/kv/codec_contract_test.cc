@@ -6,9 +6,7 @@
 
 #include "base/error.h"
 #include "cpp/kv/codec_cases.h"
-#include "kv/codecs/scalar_residual.h"
 #include "formats/coded_block.h"
-#include "kv/codecs/shared_tables.h"
 #include "support/random_calibration.h"
 
 namespace spectralkv {
@@ -43,16 +41,10 @@ struct ByteLoss {
 
   ByteLoss() = default;
   ByteLoss(const std::string& spec, std::int64_t d, KvSide side, double largest_row) {
-    if (!testing_support::multiplies_bytes(spec)) return;
-    const CodecSpec parsed(spec);
-    const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*parsed.bits()));
-    const ByteLevels bytes = byte_levels(book);
-    double rounding = 0;
-    for (std::size_t i = 0; i < book.levels.size(); ++i)
-      rounding = std::max(rounding, std::fabs(static_cast<double>(book.levels[i]) -
-                                              static_cast<double>(bytes.unit) * bytes.bytes[i]));
-    level = 2 * largest_row * (static_cast<double>(book.levels.back()) + rounding);
-    error = 2 * largest_row * rounding;
+    const auto levels = testing_support::levels_in_bytes(spec, d);
+    if (!levels) return;
+    level = 2 * largest_row * (levels->top + levels->rounding);
+    error = 2 * largest_row * levels->rounding;
     query_steps = side == KvSide::keys ? 127 : 0;
     probability_steps = side == KvSide::values ? 255 : 0;
   }

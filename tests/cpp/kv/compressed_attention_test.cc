@@ -9,8 +9,6 @@
 #include "base/half.h"
 #include "cpp/kv/codec_cases.h"
 #include "kv/attention.h"
-#include "kv/codecs/scalar_residual.h"
-#include "kv/codecs/shared_tables.h"
 #include "support/host_cache.h"
 
 namespace spectralkv {
@@ -102,11 +100,9 @@ double longest(const std::vector<float>& rows, std::int64_t d) {
 // What products in whole numbers lose (kv/codecs/scalar_residual.h), as a share of the longest row and of
 // what it meets: half a unit of a level, and half a step of each of `n` factors.
 double byte_loss(const BuiltCodec& built, std::int64_t d, double n, double steps) {
-  if (!testing_support::multiplies_bytes(built.text)) return 0;
-  const CodecSpec spec(built.text);
-  const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*spec.bits()));
-  const double unit = static_cast<double>(byte_levels(book).unit);
-  return 2 * (unit / 2 * std::sqrt(n) + n / steps / 2 * static_cast<double>(book.levels.back()));
+  const auto levels = testing_support::levels_in_bytes(built.text, d);
+  if (!levels) return 0;
+  return 2 * (levels->rounding * std::sqrt(n) + n / steps / 2 * levels->top);
 }
 
 class Compressed : public testing::TestWithParam<Case> {};
@@ -188,7 +184,8 @@ std::vector<Case> all_cases() {
       {"eoptshrinkq:2,", "eoptshrinkq:2,"},
       {"eoptshrinkq:2,paper,", "eoptshrinkq:5,loop=open,"},
       {"turboquant:3,", "eoptshrinkq:3,loss=nuclear,"},
-      {"turboquant:1,", "turboquant:8,"}};
+      {"turboquant:1,", "turboquant:8,"},
+      {"eoptshrinkq:2,quantiser=trellis,", "eoptshrinkq:2,quantiser=trellis,"}};
   // Every codec, for keys and for values.
   const auto every = testing_support::every_lossy_codec("");
   for (std::size_t i = 0; i < every.size(); ++i) types.emplace_back(every[i], every[(i + 1) % every.size()]);

@@ -8,6 +8,7 @@
 
 #include "cpp/kv/codec_cases.h"
 #include "kv/codecs/eoptshrinkq.h"
+#include "kv/codecs/residual_choice.h"
 
 namespace spectralkv {
 namespace {
@@ -143,6 +144,52 @@ TEST(ResidualQuantiser, EachBlockComesWithItsContext) {
     ASSERT_EQ(used, items[i].used);
     EXPECT_TRUE(std::equal(alone.begin(), alone.begin() + used, out[i].begin()));
   }
+}
+
+// A head whose width the trellis does not have gets scalar codes of that width.
+TEST(ResidualQuantiser, AWidthThatAQuantiserLacksIsScalar) {
+  const auto noise = normals(16, static_cast<std::size_t>(kTokens * kDim));
+  CodecWork work;
+  for (const int bits : {1, 2, 3, 4, 5})
+    for (const KvSide side : {KvSide::keys, KvSide::values}) {
+      EXPECT_TRUE(has_width(Quantiser::scalar, bits));
+      EXPECT_EQ(has_width(Quantiser::trellis, bits), bits == 2);
+      const auto trellis = make_residual(Quantiser::trellis, kDim, bits, RowScale::length, side),
+                 scalar = make_residual(Quantiser::scalar, kDim, bits, RowScale::length, side);
+      const std::int64_t size = scalar->max_bytes(kTokens);
+      ASSERT_EQ(trellis->max_bytes(kTokens), size);
+      std::vector<std::byte> one(static_cast<std::size_t>(size)), other(one.size());
+      EXPECT_EQ(trellis->encode({noise.data(), kTokens, kDim}, {}, one.data(), work), size);
+      EXPECT_EQ(scalar->encode({noise.data(), kTokens, kDim}, {}, other.data(), work), size);
+      EXPECT_EQ(one == other, bits != 2) << bits << " bits";
+      EXPECT_EQ(trellis->paper_bits(one.data(), kTokens, size), bits * kTokens * kDim);
+    }
+}
+
+// White noise at two bits: what each loses of it, and that what it says of itself is so.
+TEST(ResidualQuantiser, TheTrellisLosesAThirdLess) {
+  CodecWork work;
+  for (const std::int64_t d : {64, 128, 80})
+    for (const std::int64_t n : {128, 124, 60})
+      for (const KvSide side : {KvSide::keys, KvSide::values})
+        for (const Quantiser quantiser : kAllQuantisers) {
+          const auto residual = make_residual(quantiser, d, 2, RowScale::least_squares, side);
+          double error = 0, all = 0;
+          for (std::uint64_t seed = 0; seed < 4; ++seed) {
+            const auto noise = normals(17 + seed, static_cast<std::size_t>(n * d));
+            std::vector<std::byte> bytes(static_cast<std::size_t>(residual->max_bytes(n)));
+            std::vector<float> back(noise.size());
+            residual->encode({noise.data(), n, d}, {}, bytes.data(), work);
+            residual->decode(bytes.data(), n, 1, {back.data(), n, d});
+            for (std::size_t i = 0; i < noise.size(); ++i) {
+              const double x = static_cast<double>(noise[i]), e = x - static_cast<double>(back[i]);
+              error += e * e;
+              all += x * x;
+            }
+          }
+          EXPECT_NEAR(error / all, residual->distortion(), 0.04 * residual->distortion())
+              << quantiser_name(quantiser) << ", " << n << " tokens of " << d;
+        }
 }
 
 }  // namespace

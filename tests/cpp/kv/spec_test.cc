@@ -59,8 +59,17 @@ TEST(Spec, RefusalsSayWhatIsWrong) {
   says("turboquant:99999999999999999999", "whole number of bits");
   says("turboquant:2:3", "whole number of bits");
   says("eoptshrinkq:2,paper=1", "takes no value");
+  says("eoptshrinkq:3,quantiser=trellis", "quantiser=trellis has 2 bits per entry, not 3");
+  says("eoptshrinkq:2,quantiser=lattice", "'quantiser' must be one of scalar, trellis");
+  says("turboquant:2,quantiser=trellis", "has no option 'quantiser'");
   says("eoptshrinkq:2,block=8", "'block' must be 16 to 4096, got '8'");
   says("eoptshrinkq:2,block=16,sink=16", "sink (16) must be less than block (16)");
+}
+
+TEST(Spec, AQuantiserIsNamedWhereItIsNotTheUsualOne) {
+  EXPECT_EQ(build_codec("eoptshrinkq:2,quantiser=scalar", 64).text, "eoptshrinkq:2");
+  EXPECT_EQ(build_codec("eoptshrinkq:2,sink=1,quantiser=trellis,scale=norm", 64).text,
+            "eoptshrinkq:2,scale=norm,quantiser=trellis,sink=1");
 }
 
 TEST(Spec, OptionsComeInAnyOrder) {
@@ -84,6 +93,7 @@ TEST(Spec, HostileOnesAreRefusedOrMeanWhatTheySay) {
                                      "factor_bits=3",
                                      "rotation=haar",
                                      "scale=unbiased",
+                                     "quantiser=trellis",
                                      "loop=open",
                                      ";",
                                      "layers 0-1=",

@@ -1,0 +1,50 @@
+// Names and widths of the quantisers of residuals.
+#include "kv/codecs/residual_choice.h"
+
+#include "base/error.h"
+#include "kv/codecs/scalar_residual.h"
+#include "kv/codecs/trellis_residual.h"
+
+namespace spectralkv {
+namespace {
+
+std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRow::Wish& wish,
+                                               std::string& text) {
+  std::array<std::string_view, kAllQuantisers.size()> names;
+  for (std::size_t i = 0; i < names.size(); ++i) names[i] = quantiser_name(kAllQuantisers[i]);
+  const RowScale scale = take_row_scale(spec, wish, text);
+  const std::string name = spec.take_choice("quantiser", quantiser_name(Quantiser::scalar), names);
+  Quantiser quantiser = Quantiser::scalar;
+  for (const Quantiser one : kAllQuantisers)
+    if (quantiser_name(one) == name) quantiser = one;
+  if (!wish.by_head && !has_width(quantiser, wish.bits)) {
+    std::string widths;
+    for (int bits = 1; bits <= kMaxCodeBits; ++bits)
+      if (has_width(quantiser, bits)) widths += concat(widths.empty() ? "" : ", ", bits);
+    spec.refuse(concat("quantiser=", name, " has ", widths, " bits per entry, not ", wish.bits));
+  }
+  if (quantiser != Quantiser::scalar) text += concat(",quantiser=", name);
+  return make_residual(quantiser, wish.head_dim, wish.bits, scale, wish.side);
+}
+
+}  // namespace
+
+std::string_view quantiser_name(Quantiser quantiser) {
+  return quantiser == Quantiser::scalar ? "scalar" : "trellis";
+}
+
+bool has_width(Quantiser quantiser, int bits) {
+  return quantiser == Quantiser::scalar || trellis_has(bits);
+}
+
+std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std::int64_t head_dim, int bits,
+                                                       RowScale scale, KvSide side) {
+  if (quantiser == Quantiser::trellis && has_width(quantiser, bits))
+    return make_trellis_residual(head_dim, scale, side);
+  return make_scalar_residual(head_dim, bits, scale, side);
+}
+
+const ResidualRow kChosenResidual = {"scale=norm|least_squares|unbiased|length, quantiser=scalar|trellis",
+                                     build};
+
+}  // namespace spectralkv

@@ -1,0 +1,28 @@
+// The quantisers that a spec names by quantiser=.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "kv/codecs/residual_quantiser.h"
+
+namespace spectralkv {
+
+enum class Quantiser { scalar, trellis };
+
+inline constexpr std::array kAllQuantisers = {Quantiser::scalar, Quantiser::trellis};
+
+std::string_view quantiser_name(Quantiser quantiser);
+// Whether it has codes of this width.
+bool has_width(Quantiser quantiser, int bits);
+// `quantiser` at `bits` bits an entry, or scalar codes of that width where it does not have it.
+std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std::int64_t head_dim, int bits,
+                                                       RowScale scale, KvSide side);
+
+// Options scale= and quantiser=; a width that the quantiser does not have is refused, or, where it is a head's
+// own, given to scalar codes.
+extern const ResidualRow kChosenResidual;
+
+}  // namespace spectralkv

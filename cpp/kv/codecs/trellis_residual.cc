@@ -1,0 +1,210 @@
+// A residual of n tokens is a scale (f16) a token, then trellis codes in tiles: keys with tokens as rows,
+// values with channels as rows, as scalar codes of 2 bits lie.
+#include "kv/codecs/trellis_residual.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "formats/coded_block.h"
+#include "formats/trellis.h"
+#include "quant/row_math.h"
+#include "simd/dispatch.h"
+
+namespace spectralkv {
+namespace {
+
+// So many groups of four tokens share a step of their probabilities, as in scalar codes.
+constexpr std::int64_t kRoundGroups = 32;
+constexpr std::size_t kIndexTiles = 2;  // tiles of indices have 4 bits: their place among kernels of tiles
+
+struct IndexLevels {
+  std::int8_t bytes[kSkvTrellisLevels];
+};
+constexpr IndexLevels index_levels() {
+  IndexLevels levels{};
+  for (unsigned i = 0; i < kSkvTrellisLevels; ++i)
+    levels.bytes[i] = static_cast<std::int8_t>(skv_trellis_level(i));
+  return levels;
+}
+constexpr IndexLevels kLevels = index_levels();
+
+class TrellisResidual final : public ResidualQuantiser {
+ public:
+  TrellisResidual(std::int64_t head_dim, RowScale scale, KvSide side)
+      : d_(head_dim),
+        unit_(static_cast<float>(trellis_unit(head_dim))),
+        scale_(scale),
+        keys_(side == KvSide::keys) {}
+
+  std::int64_t max_bytes(std::int64_t n) const override { return scale_bytes(n) + code_bytes(n); }
+  std::int64_t encode(ConstMatrix rows, const SealContext& context, std::byte* out,
+                      CodecWork& work) const override;
+  void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override;
+  double paper_bits(const std::byte*, std::int64_t n, std::int64_t) const override {
+    return static_cast<double>(2 * n * d_);
+  }
+  double distortion() const override { return kTrellisDistortion; }
+
+  bool scores() const override { return keys_; }
+  bool mixes() const override { return !keys_; }
+  void add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
+                 CodecWork& work) const override;
+  void add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
+               CodecWork& work) const override;
+
+ private:
+  // What one row's levels, not yet scaled, are to the row.
+  struct RowSums {
+    double norm = 0, row_levels = 0, levels_levels = 0;  // <y, c>, <c, c>
+  };
+  std::uint16_t scale_of(const RowSums& sums) const;
+
+  std::int64_t rows(std::int64_t n) const { return keys_ ? n : d_; }
+  std::int64_t depth(std::int64_t n) const { return keys_ ? d_ : n; }
+  std::int64_t sixteens(std::int64_t n) const { return (rows(n) + 15) / 16; }
+  std::int64_t groups(std::int64_t n) const { return (depth(n) + 3) / 4; }
+  std::int64_t code_bytes(std::int64_t n) const { return 16 * sixteens(n) * groups(n); }
+  static std::int64_t scale_bytes(std::int64_t n) {
+    return static_cast<std::int64_t>(skv_norm_bytes(static_cast<std::size_t>(n)));
+  }
+  static const std::uint8_t* codes(const std::byte* in, std::int64_t n) {
+    return reinterpret_cast<const std::uint8_t*>(in + scale_bytes(n));
+  }
+  // The indices of all codes, in tiles of 4 bits. Codes are the last part of a block.
+  const std::uint8_t* indices(const std::byte* in, std::int64_t n, int slot, CodecWork& work) const {
+    auto* const out = reinterpret_cast<std::uint8_t*>(work.bytes(slot, 2 * code_bytes(n)));
+    const std::uint8_t* ahead = nullptr;
+    if (std::ssize(work.ahead) >= code_bytes(n))
+      ahead = reinterpret_cast<const std::uint8_t*>(work.ahead.data() + work.ahead.size()) - code_bytes(n);
+    kernels().expand_trellis(codes(in, n), sixteens(n), groups(n), ahead, out);
+    return out;
+  }
+
+  std::int64_t d_;
+  float unit_;
+  RowScale scale_;
+  bool keys_;
+};
+
+std::uint16_t TrellisResidual::scale_of(const RowSums& sums) const {
+  switch (scale_) {
+    case RowScale::norm:
+      return saturating_f16(sums.norm);
+    case RowScale::least_squares:
+      return saturating_f16(sums.row_levels / sums.levels_levels);
+    case RowScale::unbiased:
+      return saturating_f16(sums.norm / (1.0 - kTrellisDistortion));
+    case RowScale::length:
+      return saturating_f16(sums.norm / std::sqrt(sums.levels_levels));
+  }
+  return 0;
+}
+
+std::int64_t TrellisResidual::encode(ConstMatrix in, const SealContext&, std::byte* out,
+                                     CodecWork& work) const {
+  const std::int64_t n = in.rows, ring = 4 * groups(n);
+  std::vector<RowSums> sums(static_cast<std::size_t>(n));
+  std::vector<float> to_points(static_cast<std::size_t>(n));
+  for (std::int64_t t = 0; t < n; ++t) {
+    RowSums& row = sums[static_cast<std::size_t>(t)];
+    row.norm = std::sqrt(dot_in_double(in.row(t), in.row(t), static_cast<int>(d_)));
+    if (row.norm > 0)
+      to_points[static_cast<std::size_t>(t)] =
+          static_cast<float>(40 * std::sqrt(static_cast<double>(d_)) / row.norm);
+  }
+  // Sixteen rows of points, then of what the search says of them, a byte an entry; then codes row by row.
+  auto* const points = reinterpret_cast<std::int8_t*>(work.bytes(0, 2 * 16 * ring));
+  auto* const chosen = reinterpret_cast<std::uint8_t*>(points + 16 * ring);
+  auto* const bytes = reinterpret_cast<std::uint8_t*>(work.bytes(1, 16 * sixteens(n) * ring));
+  auto* const search = reinterpret_cast<std::uint8_t*>(work.bytes(2, simd::trellis_work(ring)));
+  for (std::int64_t first = 0; first < rows(n); first += 16) {
+    for (std::int64_t s = 0; s < ring; ++s) {
+      const std::int64_t column = 4 * (s % groups(n)) + s / groups(n);
+      for (std::int64_t i = 0; i < 16; ++i) {
+        const std::int64_t t = keys_ ? first + i : column, c = keys_ ? column : first + i;
+        std::int8_t& point = points[16 * s + i];
+        point = -128;
+        if (t >= n || c >= d_) continue;
+        const float x = in(t, c) * to_points[static_cast<std::size_t>(t)];
+        point = static_cast<std::int8_t>(static_cast<int>(std::clamp(x, -114.0f, 114.0f) + 128.5f) - 128);
+      }
+    }
+    kernels().trellis_codes(points, ring, chosen, search);
+    for (std::int64_t s = 0; s < ring; ++s) {
+      const std::int64_t column = 4 * (s % groups(n)) + s / groups(n);
+      for (std::int64_t i = 0; i < 16; ++i) {
+        const unsigned both = chosen[16 * s + i];
+        bytes[(first + i) * ring + column] = both & 3u;
+        const std::int64_t t = keys_ ? first + i : column, c = keys_ ? column : first + i;
+        if (t >= n || c >= d_) continue;
+        const double level = static_cast<double>(unit_ * static_cast<float>(kLevels.bytes[both >> 4]));
+        RowSums& row = sums[static_cast<std::size_t>(t)];
+        row.row_levels += level * static_cast<double>(in(t, c));
+        row.levels_levels += level * level;
+      }
+    }
+  }
+  auto* const scales = reinterpret_cast<std::uint16_t*>(out);
+  for (std::int64_t t = 0; t < n; ++t) scales[t] = scale_of(sums[static_cast<std::size_t>(t)]);
+  skv_pack_tiles(bytes, static_cast<std::size_t>(16 * sixteens(n)), static_cast<std::size_t>(ring),
+                 static_cast<std::size_t>(ring), 1, 2, reinterpret_cast<std::uint8_t*>(out + scale_bytes(n)));
+  return max_bytes(n);
+}
+
+void TrellisResidual::decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const {
+  std::vector<float> scale(static_cast<std::size_t>(n));
+  kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, scale.data(), n);
+  CodecWork work;
+  const std::uint8_t* const tiles = indices(in, n, 0, work);
+  for (std::int64_t t = 0; t < n; ++t)
+    for (std::int64_t c = 0; c < d_; ++c) {
+      const unsigned index =
+          skv_tiled_code(tiles, static_cast<std::size_t>(depth(n)), 4,
+                         static_cast<std::size_t>(keys_ ? t : c), static_cast<std::size_t>(keys_ ? c : t));
+      out(t, c) = scale[static_cast<std::size_t>(t)] * (unit_ * static_cast<float>(kLevels.bytes[index]));
+    }
+}
+
+void TrellisResidual::add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
+                                CodecWork& work) const {
+  float* const scale = work.floats(2, n);
+  kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, scale, n);
+  simd::ByteRows bytes = q.bytes;
+  if (bytes.values == nullptr)
+    bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
+  const simd::CodeTiles tiles{indices(in, n, 1, work), n, groups(n), 32 * groups(n), kLevels.bytes, unit_};
+  kernels().add_tiles[kIndexTiles](tiles, bytes, scale, s.data, s.stride);
+}
+
+void TrellisResidual::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
+                              CodecWork& work) const {
+  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, kRoundGroups);
+  const std::int64_t ld = (4 * most + 63) / 64 * 64;
+  auto* const values = reinterpret_cast<std::uint8_t*>(work.bytes(0, m * ld));
+  float* const scale = work.floats(2, n + m);
+  float* const steps = scale + n;
+  kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, scale, n);
+  const std::uint8_t* const expanded = indices(in, n, 1, work);
+  for (std::int64_t first = 0; first < all; first += most) {
+    const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
+    kernels().to_probability_bytes(p.data + 4 * first, p.stride, m, tokens, scale + 4 * first, values, ld,
+                                   steps);
+    const simd::CodeTiles tiles{expanded + 32 * first, d_, count, 32 * all, kLevels.bytes, unit_};
+    kernels().add_probability_tiles[kIndexTiles](tiles, {values, ld, steps, m}, nullptr, acc.data,
+                                                 acc.stride);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<const ResidualQuantiser> make_trellis_residual(std::int64_t head_dim, RowScale scale,
+                                                               KvSide side) {
+  return std::make_unique<TrellisResidual>(head_dim, scale, side);
+}
+
+double trellis_unit(std::int64_t head_dim) {
+  return static_cast<double>(SKV_TRELLIS_UNIT) / std::sqrt(static_cast<double>(head_dim));
+}
+
+}  // namespace spectralkv
