@@ -39,6 +39,14 @@ struct Case {
   bool calibrated = false;
 };
 
+// A case whose heads have what a calibration makes of them.
+inline Case of_heads(Case c, Rows keys = Rows::usual, Rows values = Rows::usual) {
+  c.calibrated = true;
+  c.keys = keys;
+  c.values = values;
+  return c;
+}
+
 // Rows with a common direction, a few strong ones and noise, so that blocks have low-rank parts.
 inline std::vector<float> usual_rows(std::uint64_t seed, std::int64_t n, std::int64_t width, int directions) {
   auto x = normals(seed, static_cast<std::size_t>(n * width));
@@ -132,30 +140,6 @@ inline void turn_away(std::vector<float>& q, std::uint64_t seed, std::int64_t d)
       }
 }
 
-struct Inputs {
-  explicit Inputs(const Case& c)
-      : q(normals(1, static_cast<std::size_t>(c.n * c.heads * c.d))),
-        k(rows_of(2, c, c.keys)),
-        v(rows_of(3, c, c.values)) {
-    if (c.keys == Rows::mixed) turn_away(q, 2, c.d);
-    // Towards the keys: scores are in the hundreds, and tokens differ by some of them.
-    const auto offset = constant_offset(2, c);
-    for (std::size_t i = 0; c.keys == Rows::constant && i < q.size(); ++i) {
-      const auto d = static_cast<std::size_t>(c.d), head = i / d % static_cast<std::size_t>(c.heads);
-      q[i] += offset[head / static_cast<std::size_t>(c.heads / c.kv_heads) * d + i % d] /
-              static_cast<float>(1000 * kNoise);
-    }
-    for (std::size_t at = 0; c.keys == Rows::turning && at < q.size(); at += static_cast<std::size_t>(c.d))
-      for (const std::int64_t pair : kTurningPairs)
-        for (const std::int64_t i : {2 * pair, 2 * pair + 1}) q[at + static_cast<std::size_t>(i)] *= 0.05f;
-  }
-  std::vector<float> q, k, v;
-};
-
-inline AttentionShape shape_of(const Case& c) {
-  return {c.heads, 1 / std::sqrt(static_cast<float>(c.d)), c.sliding};
-}
-
 // A random stretch [d, d]: any directions, lengths within some factors of each other.
 inline Buffer<float> random_stretch(std::uint64_t seed, std::int64_t d) {
   const auto size = static_cast<std::size_t>(d);
@@ -213,6 +197,39 @@ inline std::shared_ptr<const Calibration> calibration_of(const Case& c) {
     heads.push_back(std::move(head));
   }
   return std::make_shared<const Calibration>(CacheShape{1, c.kv_heads, c.d}, group, 1, std::move(heads));
+}
+
+struct Inputs {
+  explicit Inputs(const Case& c)
+      : q(normals(1, static_cast<std::size_t>(c.n * c.heads * c.d))),
+        k(rows_of(2, c, c.keys)),
+        v(rows_of(3, c, c.values)) {
+    if (c.keys == Rows::mixed) turn_away(q, 2, c.d);
+    // Towards the keys: scores are in the hundreds, and tokens differ by some of them.
+    const auto offset = constant_offset(2, c);
+    for (std::size_t i = 0; c.keys == Rows::constant && i < q.size(); ++i) {
+      const auto d = static_cast<std::size_t>(c.d), head = i / d % static_cast<std::size_t>(c.heads);
+      q[i] += offset[head / static_cast<std::size_t>(c.heads / c.kv_heads) * d + i % d] /
+              static_cast<float>(1000 * kNoise);
+    }
+    for (std::size_t at = 0; c.keys == Rows::turning && at < q.size(); at += static_cast<std::size_t>(c.d))
+      for (const std::int64_t pair : kTurningPairs)
+        for (const std::int64_t i : {2 * pair, 2 * pair + 1}) q[at + static_cast<std::size_t>(i)] *= 0.05f;
+    if (const auto calibration = calibration_of(c)) {  // then what draws attention counts
+      const auto width = static_cast<std::size_t>(c.heads * c.d),
+                 group = static_cast<std::size_t>(c.heads / c.kv_heads * c.d);
+      for (std::size_t i = 0; i < q.size(); ++i) {
+        const std::size_t at = i % width;
+        q[i] += std::sqrt(static_cast<float>(c.d)) *
+                calibration->head(0, static_cast<std::int64_t>(at / group)).queries[at % group];
+      }
+    }
+  }
+  std::vector<float> q, k, v;
+};
+
+inline AttentionShape shape_of(const Case& c) {
+  return {c.heads, 1 / std::sqrt(static_cast<float>(c.d)), c.sliding};
 }
 
 // A cache of the CPU that steps as the device does.

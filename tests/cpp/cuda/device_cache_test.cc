@@ -149,14 +149,6 @@ INSTANTIATE_TEST_SUITE_P(
         Case{2, 1, 80, 290, "eoptshrinkq:6", "f16", 0, 2, Rows::constant},
         Case{1, 1, 64, 280, "q8_0", "eoptshrinkq:2", 0, 2, Rows::usual, Rows::turning}));
 
-// A case whose heads have what a calibration makes of them.
-constexpr Case of_heads(Case c, Rows keys = Rows::usual, Rows values = Rows::usual) {
-  c.calibrated = true;
-  c.keys = keys;
-  c.values = values;
-  return c;
-}
-
 INSTANTIATE_TEST_SUITE_P(
     Heads, DeviceCacheTest,
     testing::Values(
@@ -229,14 +221,17 @@ TEST(DeviceCacheCases, HaveEveryWidthInOneBlockAndOddRanks) {
 
 // Going back and reading on gives what reading straight does, as far as the CPU's cache can go back.
 TEST(DeviceCacheTruncation, GoesBackWhereTheCpuDoes) {
-  for (const char* type : {"f16", "eoptshrinkq:2", "turboquant:2", "q8_0,window=20"}) {
-    const Case c{1, 1, 64, 420, type, type};
+  for (const Case& c :
+       {Case{1, 1, 64, 420, "f16", "f16"}, Case{1, 1, 64, 420, "eoptshrinkq:2", "eoptshrinkq:2"},
+        Case{1, 1, 64, 420, "turboquant:2", "turboquant:2"},
+        Case{1, 1, 64, 420, "q8_0,window=20", "q8_0,window=20"},
+        of_heads({4, 2, 64, 420, "eoptshrinkq:3", "eoptshrinkq:3"})}) {
+    const char* const type = c.k;
     const Inputs in(c);
     Cpu cpu(c);
     cpu.step(c, in, 0, 400);
     for (const std::int64_t keep : {0, 1, 128, 290, 399}) {
-      DeviceCache straight = device_cache({1, 1, 64}, 420, type, type),
-                  turned = device_cache({1, 1, 64}, 420, type, type);
+      DeviceCache straight = device_cache(c, 420), turned = device_cache(c, 420);
       device_step(turned, c, in, 0, 400);
       ASSERT_EQ(turned.nearest_below(keep), cpu.cache.nearest_below(keep)) << type << ", " << keep;
       if (turned.nearest_below(keep) != keep) {
@@ -267,15 +262,18 @@ TEST(DeviceCacheReset, ForgetsEverything) {
 // A fork reads the original's blocks and goes on as it would; neither sees what the other does then, cutting
 // back included.
 TEST(DeviceCacheFork, GoesOnAsTheOriginal) {
-  for (const char* type : {"f16", "eoptshrinkq:2,window=0", "q8_0,window=20"}) {
-    const Case c{2, 2, 64, 700, type, type};
+  for (const Case& c : {Case{2, 2, 64, 700, "f16", "f16"},
+                        Case{2, 2, 64, 700, "eoptshrinkq:2,window=0", "eoptshrinkq:2,window=0"},
+                        Case{2, 2, 64, 700, "q8_0,window=20", "q8_0,window=20"},
+                        of_heads({4, 2, 64, 700, "eoptshrinkq:3", "eoptshrinkq:3"})}) {
+    const char* const type = c.k;
     const Inputs in(c);
     const auto reading = [&](std::int64_t from, std::int64_t to) {
-      DeviceCache straight = device_cache({1, 2, 64}, 700, type, type);
+      DeviceCache straight = device_cache(c, 700);
       if (from > 0) device_step(straight, c, in, 0, from);
       return device_step(straight, c, in, from, to);
     };
-    DeviceCache original = device_cache({1, 2, 64}, 700, type, type);
+    DeviceCache original = device_cache(c, 700);
     device_step(original, c, in, 0, 400);
     const auto forked = original.fork(900);
     auto& fork = static_cast<DeviceCache&>(*forked);
