@@ -167,6 +167,15 @@ INSTANTIATE_TEST_SUITE_P(
         of_heads({4, 2, 128, 300, "eoptshrinkq:3", "eoptshrinkq:2"}, Rows::mixed, Rows::mixed),
         of_heads({4, 2, 64, 300, "eoptshrinkq:2,loop=open", "eoptshrinkq:3,loop=open"}, Rows::turning,
                  Rows::constant),
+        // By the tensor cores alone:
+        of_heads({4, 2, 128, 300, "eoptshrinkq:3,allot=even", "eoptshrinkq:2,allot=even"}),
+        of_heads({9, 1, 256, 290, "eoptshrinkq:4,allot=even,rows=8", "eoptshrinkq:2,allot=even,rows=7"}),
+        of_heads({2, 1, 80, 290, "eoptshrinkq:2,allot=even,factor_bits=4", "eoptshrinkq:3,allot=even"}),
+        of_heads({4, 1, 112, 290, "eoptshrinkq:4,allot=even,block=48", "eoptshrinkq:4,allot=even,block=48"}),
+        of_heads({2, 1, 128, 300, "eoptshrinkq:2,allot=even,block=256,rows=8",
+                  "eoptshrinkq:3,allot=even,block=256,rows=8"}),
+        of_heads({4, 2, 128, 300, "eoptshrinkq:3,allot=even", "eoptshrinkq:2,allot=even"}, Rows::mixed,
+                 Rows::mixed),
         // Widths of their own, and nothing else:
         Case{6, 3, 64, 300, "eoptshrinkq:2.5", "eoptshrinkq:3.75"}));
 
