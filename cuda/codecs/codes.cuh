@@ -290,45 +290,49 @@ struct CodesPolicy {
                        other = kMostRank * longer;
     float* const rows = args.rows_of(item);
     std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
-    // Adds component r as it is stored, times `sign`, to a warp's row.
-    const auto add_stored = [&](int r, int t, float sign, float* row) {
-      const std::int64_t at = first + r * longer;
-      const FactorLevels levels(codec, components[r].width, components[r].whole);
-      const float left = sign * skv_f16_to_f32(components[r].share) * levels.at(args.factor_codes[at + t]);
-      for (int c = thread % 32; c < d; c += 32) row[c] += left * levels.at(args.factor_codes[at + other + c]);
-    };
+    // A warp's row: what the components leave of it, and of one with a second stage, what all of that misses.
     for (int t = thread / 32; t < n; t += kWarps) {
       float* const row = rows + t * d;
       const int drawn = second.place_of(t);
-      for (int c = thread % 32; drawn >= 0 && c < d; c += 32) second.kept[drawn * d + c] = row[c];
-      for (int r = 0; r < rank; ++r) {
-        if (codec.closed_loop) {
-          add_stored(r, t, -1, row);
-          continue;
+      std::uint16_t scale = 0;
+      SKV_UNROLL_NOT
+      for (int stage = 0; stage < (drawn < 0 ? 1 : 2); ++stage) {
+        for (int c = thread % 32; drawn >= 0 && c < d; c += 32) {
+          if (stage == 0)
+            second.kept[drawn * d + c] = row[c];
+          else
+            row[c] = skv_f16_to_f32(scale) * codec.levels[codes[t * d + c]];
         }
-        const std::int64_t at = first + r * longer;
-        const auto left =
-            static_cast<float>(args.phi[item * kMostRank + r] * static_cast<double>(args.factors[at + t]));
-        for (int c = thread % 32; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
+        for (int r = 0; r < rank; ++r) {
+          const std::int64_t at = first + r * longer;
+          if (stage == 1 || codec.closed_loop) {
+            const FactorLevels levels(codec, components[r].width, components[r].whole);
+            const float left = (stage == 0 ? -1.0f : 1.0f) * skv_f16_to_f32(components[r].share) *
+                               levels.at(args.factor_codes[at + t]);
+            for (int c = thread % 32; c < d; c += 32)
+              row[c] += left * levels.at(args.factor_codes[at + other + c]);
+          } else {
+            const auto left = static_cast<float>(args.phi[item * kMostRank + r] *
+                                                 static_cast<double>(args.factors[at + t]));
+            for (int c = thread % 32; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
+          }
+        }
+        for (int c = thread % 32; stage == 1 && c < d; c += 32) row[c] = second.kept[drawn * d + c] - row[c];
+        scale = encode_row(row, d, stage == 0 ? residual_book(codec) : second_book(codec),
+                           stage == 0 ? codes + t * d : second.codes + drawn * d);
+        if (thread % 32 == 0)
+          store_f16(slot + (stage == 0 ? parts.residual + 2 * static_cast<std::size_t>(t)
+                                       : parts.second + 2 * static_cast<std::size_t>(second.count + drawn)),
+                    scale);
       }
-      const std::uint16_t scale = encode_row(row, d, residual_book(codec), codes + t * d);
-      if (thread % 32 == 0) store_f16(slot + parts.residual + 2 * t, scale);
-      if (drawn < 0) continue;
-      // What is stored so far, and of what it misses codes.
-      for (int c = thread % 32; c < d; c += 32)
-        row[c] = skv_f16_to_f32(scale) * codec.levels[codes[t * d + c]];
-      for (int r = 0; r < rank; ++r) add_stored(r, t, 1, row);
-      for (int c = thread % 32; c < d; c += 32) row[c] = second.kept[drawn * d + c] - row[c];
-      const std::uint16_t missing = encode_row(row, d, second_book(codec), second.codes + drawn * d);
-      if (thread % 32 != 0) continue;
-      store_f16(slot + parts.second + 2 * drawn, static_cast<std::uint16_t>(t));
-      store_f16(slot + parts.second + 2 * (second.count + drawn), missing);
     }
     __syncthreads();
 
-    if (thread < second.count)
+    if (thread < second.count) {
+      store_f16(slot + parts.second + 2 * thread, second.tokens[thread]);
       skv_pack_codes(second.codes + thread * d, d, kSkvSecondBits,
                      slot + parts.second + 4 * second.count + thread * (d * kSkvSecondBits / 8));
+    }
     const auto bytes = static_cast<std::uint32_t>(codes_at(parts, n) +
                                                   skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
     std::uint8_t* const packed = slot + codes_at(parts, n);
