@@ -59,7 +59,7 @@ set_source_files_properties(
   "SPECTRALKV_WITH_CUDA=${SPECTRALKV_WITH_CUDA};SPECTRALKV_PLUGIN_ABI=\"${SPECTRALKV_PLUGIN_ABI}\"")
 
 # What the plug-in carries of the core; nothing of it is seen outside.
-set(plugin_rooms base formats simd tensor linalg spectral quant kv)
+set(plugin_rooms base formats simd tensor gguf linalg spectral quant kv)
 set(plugin_exports ${CMAKE_CURRENT_SOURCE_DIR}/cuda/exports.map)
 
 # Built with everything else, or by name where there may be none (pyproject.toml).

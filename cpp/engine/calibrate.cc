@@ -60,9 +60,9 @@ class Run final : public ForwardingBackend {
     }
     for (std::size_t l = 0; l < layers_.size(); ++l)
       for (std::int64_t h = 0; h < config_.n_kv_heads; ++h)
-        for (double& harm :
+        for (float& harm :
              heads_[l * static_cast<std::size_t>(config_.n_kv_heads) + static_cast<std::size_t>(h)].harm)
-          harm /= std::max(layers_[l].stream, 1e-30);
+          harm /= static_cast<float>(std::max(std::sqrt(layers_[l].stream), 1e-30));
     return Calibration(config_.cache_shape(), config_.group(), model_fingerprint(engine_.file(), config_),
                        std::move(heads_));
   }

@@ -29,7 +29,7 @@ struct EngineOptions {
   bool allow_unknown_pre = false;
   bool f32_activations =
       false;  // quantised weights meet activations in f32, which is slow, instead of 8 bits
-  CalibrationOptions calibration;  // for cache types that use one
+  CalibrationOptions calibration{};  // for cache types that use one
 };
 
 class Engine {

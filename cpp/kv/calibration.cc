@@ -55,7 +55,6 @@ Calibration::Calibration(const CacheShape& shape, std::int64_t group, std::uint6
     assert(std::ssize(head.queries.span()) == group * shape.head_dim);
     for (float& x : head.metric.span()) x = rounded(x);
     for (float& x : head.queries.span()) x = rounded(x);
-    for (double& x : head.harm) x = static_cast<double>(static_cast<float>(x));
   }
   fingerprint_ = hash_of(shape_, group_, model_, heads_);
 }
@@ -69,7 +68,7 @@ void Calibration::save(const std::string& path) const {
       for (std::int64_t j = i; j < d; ++j)
         metrics.push_back(skv_f32_to_f16(head.metric[static_cast<std::size_t>(i * d + j)]));
     for (const float x : head.queries.span()) queries.push_back(skv_f32_to_f16(x));
-    for (const double x : head.harm) harm.push_back(static_cast<float>(x));
+    harm.insert(harm.end(), head.harm.begin(), head.harm.end());
   }
   GgufWriter out;
   out.add("general.architecture", kArchitecture);
@@ -141,7 +140,7 @@ Calibration Calibration::load(const std::string& path) {
     for (std::size_t side = 0; side < 2; ++side) {
       const float x = finite(harm[static_cast<std::size_t>(h) * 2 + side], kHarm);
       refuse_unless(x >= 0, "tensor '", kHarm, "', row ", h, " holds ", x, ", expected no negative number");
-      head.harm[side] = static_cast<double>(x);
+      head.harm[side] = x;
     }
   }
   return Calibration(shape, group, std::get<std::uint64_t>(*model), std::move(heads));

@@ -22,7 +22,7 @@ struct HeadCalibration {
   Buffer<float> queries;
   // What a side's error does to the model where it is all of the rows' residual energy: K, V. Only their
   // proportions matter.
-  std::array<double, 2> harm{};
+  std::array<float, 2> harm{};
 };
 
 class Calibration {

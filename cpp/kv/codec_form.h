@@ -4,6 +4,7 @@
 #include "quant/rotation.h"
 #include "quant/turboquant.h"
 #include "spectral/loss.h"
+#include "tensor/matrix.h"
 
 namespace spectralkv {
 
@@ -24,6 +25,10 @@ struct CodecForm {
   Loss loss = Loss::truncate;
   bool closed_loop = true;
   RowScale scale = RowScale::norm;
+  int second_rows = 0;  // of a block, at most, that have a second stage
+  // [d, d], as CodecSpace has them where a metric stretches head space; null data: the rotation is all. They
+  // belong to the codec.
+  ConstMatrix place{}, enter{};
 };
 
 }  // namespace spectralkv

@@ -13,11 +13,12 @@ namespace spectralkv {
 class DrawnRows {
  public:
   static constexpr int kMost = 8;
+  static constexpr double kAbove = 3;
 
   DrawnRows() = default;
   // Rows of keys [n, d] whose logit with one of the mean queries [group, d] (Calibration::queries) is above
   // the block's median by more than `above`, the `most` largest of them.
-  DrawnRows(ConstMatrix keys, ConstMatrix queries, int most = kMost, double above = 3);
+  DrawnRows(ConstMatrix keys, ConstMatrix queries, int most = kMost, double above = kAbove);
 
   std::span<const std::uint16_t> rows() const { return std::span(rows_).first(static_cast<std::size_t>(n_)); }
 

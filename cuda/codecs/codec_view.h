@@ -34,7 +34,8 @@ struct CodecView {
   const std::uint32_t* factor_pairs;  // [kFactorPairs]
   std::uint32_t level_bytes[4];       // the levels as signed bytes, in units of level_unit
   float level_unit;
-  const float *enter, *leave;  // [d, d], row j: what coordinate j becomes; null: no rotation
+  int second_rows;  // of a block, at most, that have a second stage, of these 4-bit codes:
+  const float *second_levels, *second_boundaries;
 };
 
 // Components of up to kNarrow bits go through the tensor cores in f16, by tables: number 256 (a + 2 b) + byte

@@ -28,7 +28,7 @@ SKV_HD inline bool takes_scaled_rows(const CodecView& codec) {
 
 // An item's rows into its slot; returns the bytes. All threads of a block call.
 __device__ inline std::uint32_t encode_block(const SealArgs& args, int item, std::uint8_t* slot) {
-  const CodecForm::Kind kind = args.side_of(item).codec.kind;
+  const CodecForm::Kind kind = args.codec_of(item).kind;
 #define SKV_DEVICE_CODEC(name, Policy) \
   if (kind == CodecForm::Kind::name) return Policy::encode(args, item, slot);
 #include "cuda/codecs/list.def"

@@ -15,6 +15,20 @@ SKV_HD inline std::size_t codes_at(const SkvLowRankPart& parts, int n) {
   return parts.residual + skv_norm_bytes(static_cast<std::size_t>(n));
 }
 
+// Number j of a block's rows with a second stage.
+struct SecondRow {
+  int token;
+  float scale;
+  const std::uint8_t* codes;
+  // stage: where the second stage of `rows` rows begins.
+  __device__ __forceinline__ SecondRow(const std::uint8_t* stage, int rows, int j, int d) {
+    const auto* const words = reinterpret_cast<const std::uint16_t*>(stage);
+    token = words[j];
+    scale = device::f16_to_f32(words[rows + j]);
+    codes = stage + 4 * rows + j * (d * kSkvSecondBits / 8);
+  }
+};
+
 // What the codes of a component stand for.
 struct FactorLevels {
   const float* levels;  // null: whole numbers
@@ -112,8 +126,22 @@ __device__ inline CodedComponent encode_component(const SealArgs& args, int item
   return coded;
 }
 
+// What rows are coded in: the residual, and the second stage.
+struct RowBook {
+  const float *levels, *boundaries;
+  int bits;
+  RowScale scale;
+  double distortion;
+};
+__device__ inline RowBook residual_book(const CodecView& codec) {
+  return {codec.levels, codec.boundaries, codec.coded.bits, codec.scale, codec.distortion};
+}
+__device__ inline RowBook second_book(const CodecView& codec) {
+  return {codec.second_levels, codec.second_boundaries, kSkvSecondBits, RowScale::least_squares, 0};
+}
+
 // A warp's row [d]: codes, and its scale in f16 (quant/turboquant.h).
-__device__ inline std::uint16_t encode_row(const float* row, int d, const CodecView& codec,
+__device__ inline std::uint16_t encode_row(const float* row, int d, const RowBook& book,
                                            std::uint8_t* codes) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   double squares = 0, row_levels = 0, levels = 0;
@@ -121,23 +149,23 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const CodecV
   const double norm = sqrt(device::warp_sum(squares)), inverse = norm > 0 ? 1 / norm : 0;
   for (int c = lane; c < d; c += 32) {
     const auto value = static_cast<float>(static_cast<double>(row[c]) * inverse);
-    const unsigned code = nearest_code(codec.boundaries, codec.coded.bits, value);
+    const unsigned code = nearest_code(book.boundaries, book.bits, value);
     codes[c] = static_cast<std::uint8_t>(code);
-    const double level = codec.levels[code];
+    const double level = book.levels[code];
     row_levels += static_cast<double>(row[c]) * level;
     levels += level * level;
   }
-  if (codec.scale == RowScale::norm) return saturating_f16(norm);
-  if (codec.scale == RowScale::unbiased) return saturating_f16(norm / (1.0 - codec.distortion));
+  if (book.scale == RowScale::norm) return saturating_f16(norm);
+  if (book.scale == RowScale::unbiased) return saturating_f16(norm / (1.0 - book.distortion));
   const double levels_levels = device::warp_sum(levels);
-  if (codec.scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
+  if (book.scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
   return saturating_f16(device::warp_sum(row_levels) / levels_levels);
 }
 
 // The components of a block of codes into its slot, and what stands before them; `components` [rank] in
-// shared memory gets how they are to be read. Returns where the parts are.
+// shared memory gets how they are to be read. second: rows with a second stage. Returns where the parts are.
 __device__ inline SkvLowRankPart encode_components(const SealArgs& args, int item, const CodecView& codec,
-                                                   std::uint8_t* slot, CodedComponent* components,
+                                                   int second, std::uint8_t* slot, CodedComponent* components,
                                                    double* scratch) {
   const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
   int bits = 0;
@@ -149,12 +177,18 @@ __device__ inline SkvLowRankPart encode_components(const SealArgs& args, int ite
     if (thread == 0) components[r] = coded;
   }
   const SkvLowRankPart parts = skv_low_rank_part_of(
-      d, static_cast<std::size_t>(n), {rank, codec.plain_width, kSkvLeastHead, 0, plain ? nullptr : slot},
+      d, static_cast<std::size_t>(n),
+      {rank, codec.plain_width, kSkvLeastHead + (second > 0 ? 2 : 0), second, plain ? nullptr : slot},
       static_cast<std::size_t>(bits));
   __syncthreads();
   if (thread == 0) {
-    slot[0] = static_cast<std::uint8_t>(plain ? rank : rank | kSkvOwnWidths);
+    slot[0] =
+        static_cast<std::uint8_t>(rank | (plain ? 0 : kSkvOwnWidths) | (second > 0 ? kSkvSecondStage : 0));
     slot[1] = static_cast<std::uint8_t>(static_cast<std::int8_t>(args.exponents[item]));
+    if (second > 0) {
+      slot[kSkvLeastHead] = static_cast<std::uint8_t>(second);
+      slot[kSkvLeastHead + 1] = 0;
+    }
     for (int r = 0; r < rank; ++r) store_f16(slot + parts.shares + 2 * r, components[r].share);
     std::uint8_t* const widths = slot + parts.shares + 2 * rank;
     for (int r = 0; !plain && r < (rank + 1) / 2 * 2; ++r)
@@ -173,6 +207,28 @@ __device__ inline SkvLowRankPart encode_components(const SealArgs& args, int ite
   return parts;
 }
 
+// The rows of an item that get a second stage, and their work space.
+struct SecondStage {
+  int count;
+  const std::uint16_t* tokens;  // [count], rising
+  float* kept;                  // [count, d]: the rows as they came
+  std::uint8_t* codes;          // [count, d]
+  __device__ SecondStage(const SealArgs& args, int item, const CodecView& codec) {
+    const std::uint16_t* const drawn = args.drawn_of(item % args.layer.heads);
+    const std::int64_t at = static_cast<std::int64_t>(item) * DrawnRows::kMost * args.layer.d;
+    count = codec.second_rows == 0 ? 0 : drawn[0] < codec.second_rows ? drawn[0] : codec.second_rows;
+    tokens = drawn + 1;
+    kept = args.kept + at;
+    codes = args.second_codes + at;
+  }
+  // Which of them it is; -1: none.
+  __device__ __forceinline__ int place_of(int t) const {
+    for (int j = 0; j < count; ++j)
+      if (tokens[j] == t) return j;
+    return -1;
+  }
+};
+
 struct CodesPolicy {
   static constexpr bool kScaled = true;
   static void fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables& tables,
@@ -188,6 +244,7 @@ struct CodesPolicy {
     reader.right_at = static_cast<int>(parts.right);
     reader.norms_at = static_cast<int>(parts.residual);
     reader.codes_at = static_cast<int>(codes_at(parts, reader.n));
+    reader.second_at = static_cast<int>(parts.second);
   }
 
   __device__ static void load8(const RowReader& reader, int row, int channel, float (&x)[8]) {
@@ -210,40 +267,72 @@ struct CodesPolicy {
       left_codes += padded / 8 * width;
       right_codes += reader.d / 8 * width;
     }
+    for (int j = 0; j < reader.factors.second_rows; ++j) {
+      const SecondRow second(reader.base + reader.second_at, reader.factors.second_rows, j, reader.d);
+      if (second.token != row) continue;
+      for (int i = 0; i < 8; ++i)
+        x[i] += second.scale * reader.unit *
+                c.second_levels[skv_packed_code(second.codes, reader.d, kSkvSecondBits, channel + i)];
+    }
   }
 
   // Shared: doubles [kWarps], CodedComponents [kMostRank].
   __device__ static std::uint32_t encode(const SealArgs& args, int item, std::uint8_t* slot) {
-    const CodecView& codec = args.side_of(item).codec;
+    const CodecView& codec = args.codec_of(item);
     const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
     double* const scratch = device::dynamic_shared<double>();
     auto* const components = reinterpret_cast<CodedComponent*>(scratch + kWarps);
-    const SkvLowRankPart parts = encode_components(args, item, codec, slot, components, scratch);
+    const SecondStage second(args, item, codec);
+    const SkvLowRankPart parts =
+        encode_components(args, item, codec, second.count, slot, components, scratch);
     const int longer = args.longer;
     const std::int64_t first = static_cast<std::int64_t>(item) * 2 * kMostRank * longer,
                        other = kMostRank * longer;
     float* const rows = args.rows_of(item);
     std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
+    // A warp's row: what the components leave of it, and of one with a second stage, what all of that misses.
     for (int t = thread / 32; t < n; t += kWarps) {
       float* const row = rows + t * d;
-      for (int r = 0; r < rank; ++r) {
-        const std::int64_t at = first + r * longer;
-        if (codec.closed_loop) {
-          const FactorLevels levels(codec, components[r].width, components[r].whole);
-          const float left = skv_f16_to_f32(components[r].share) * levels.at(args.factor_codes[at + t]);
-          for (int c = thread % 32; c < d; c += 32)
-            row[c] -= left * levels.at(args.factor_codes[at + other + c]);
-        } else {
-          const auto left =
-              static_cast<float>(args.phi[item * kMostRank + r] * static_cast<double>(args.factors[at + t]));
-          for (int c = thread % 32; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
+      const int drawn = second.place_of(t);
+      std::uint16_t scale = 0;
+      SKV_UNROLL_NOT
+      for (int stage = 0; stage < (drawn < 0 ? 1 : 2); ++stage) {
+        for (int c = thread % 32; drawn >= 0 && c < d; c += 32) {
+          if (stage == 0)
+            second.kept[drawn * d + c] = row[c];
+          else
+            row[c] = skv_f16_to_f32(scale) * codec.levels[codes[t * d + c]];
         }
+        for (int r = 0; r < rank; ++r) {
+          const std::int64_t at = first + r * longer;
+          if (stage == 1 || codec.closed_loop) {
+            const FactorLevels levels(codec, components[r].width, components[r].whole);
+            const float left = (stage == 0 ? -1.0f : 1.0f) * skv_f16_to_f32(components[r].share) *
+                               levels.at(args.factor_codes[at + t]);
+            for (int c = thread % 32; c < d; c += 32)
+              row[c] += left * levels.at(args.factor_codes[at + other + c]);
+          } else {
+            const auto left = static_cast<float>(args.phi[item * kMostRank + r] *
+                                                 static_cast<double>(args.factors[at + t]));
+            for (int c = thread % 32; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
+          }
+        }
+        for (int c = thread % 32; stage == 1 && c < d; c += 32) row[c] = second.kept[drawn * d + c] - row[c];
+        scale = encode_row(row, d, stage == 0 ? residual_book(codec) : second_book(codec),
+                           stage == 0 ? codes + t * d : second.codes + drawn * d);
+        if (thread % 32 == 0)
+          store_f16(slot + (stage == 0 ? parts.residual + 2 * static_cast<std::size_t>(t)
+                                       : parts.second + 2 * static_cast<std::size_t>(second.count + drawn)),
+                    scale);
       }
-      const std::uint16_t scale = encode_row(row, d, codec, codes + t * d);
-      if (thread % 32 == 0) store_f16(slot + parts.residual + 2 * t, scale);
     }
     __syncthreads();
 
+    if (thread < second.count) {
+      store_f16(slot + parts.second + 2 * thread, second.tokens[thread]);
+      skv_pack_codes(second.codes + thread * d, d, kSkvSecondBits,
+                     slot + parts.second + 4 * second.count + thread * (d * kSkvSecondBits / 8));
+    }
     const auto bytes = static_cast<std::uint32_t>(codes_at(parts, n) +
                                                   skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
     std::uint8_t* const packed = slot + codes_at(parts, n);
@@ -279,6 +368,7 @@ struct CodesPolicy {
                                          std::uint32_t) {
     const SkvFactors factors = skv_factors(view.plain_width, block);
     return static_cast<std::uint64_t>(n) * static_cast<unsigned>(d) * static_cast<unsigned>(view.coded.bits) +
+           static_cast<std::uint64_t>(factors.second_rows * kSkvSecondBits * d) +
            static_cast<std::uint64_t>(n + d) * skv_factor_bits_before(factors, factors.rank);
   }
 

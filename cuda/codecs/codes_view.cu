@@ -9,6 +9,7 @@
 #include "kv/codecs/factor_codes.h"
 #include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
+#include "kv/drawn_rows.h"
 #include "spectral/edge.h"
 
 namespace spectralkv::device_kv {
@@ -63,6 +64,13 @@ void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide sid
       tables.keep<float>(concat("boundaries ", form.bits, " of ", d), codebook.boundaries, stream);
   view.factor_levels = tables.keep<float>("factor levels", books.levels, stream);
   view.factor_boundaries = tables.keep<float>("factor boundaries", books.boundaries, stream);
+  view.second_rows = form.second_rows;
+  assert(view.second_rows <= DrawnRows::kMost);
+  const Codebook& second = shared_unit_codebook(d, kSkvSecondBits);
+  view.second_levels =
+      tables.keep<float>(concat("levels ", kSkvSecondBits, " of ", d), second.levels, stream);
+  view.second_boundaries =
+      tables.keep<float>(concat("boundaries ", kSkvSecondBits, " of ", d), second.boundaries, stream);
   view.tiles = view.coded.order != kSkvCodeRows;
   if (!view.tiles) return;
   view.factor_pairs = tables.keep<std::uint32_t>(concat("factor pairs ", view.plain_width),

@@ -18,7 +18,7 @@ struct KiviPolicy {
   }
 
   __device__ static std::uint32_t encode(const SealArgs& args, int item, std::uint8_t* slot) {
-    const KiviFormat& format = args.side_of(item).codec.kivi;
+    const KiviFormat& format = args.codec_of(item).kivi;
     const int n = args.n, d = format.d, thread = static_cast<int>(threadIdx.x);
     const float* const rows = args.rows_of(item);
     std::uint8_t* const groups = slot + n * format.row_bytes();

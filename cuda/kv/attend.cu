@@ -34,11 +34,9 @@ void read_plain(const AttendArgs& args, device::Stream stream) {
   launch_plain<kMostRows, exact>(args, stream);
 }
 
-// Sealed blocks by the tensor cores, where both sides are of that kind (CodecTables::view). False: not of
-// this kind.
+// Sealed blocks by the tensor cores, of heads both sides of which are of that kind. False: not at this head
+// dim.
 bool read_tiles(const AttendArgs& args, device::Stream stream) {
-  for (const auto& side : args.layer.side)
-    if (!side.codec.tiles) return false;
   switch (args.layer.d) {
     case 64:
       return device_kv::launch_tiles<64>(args, stream);
@@ -119,7 +117,10 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
     device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), 2 * floats + kWarps * sizeof(float),
                    stream, args, q.data + at * q.stride, q.stride, shape.scale, m.plain.data(),
                    m.entered.data(), m.bytes.data(), m.steps.data());
-    if (args.sealed_items > 0 && !read_tiles(args, stream)) read_plain<false>(args, stream);
+    if (args.sealed_items > 0) {
+      args.beside_tiles = s.layers[l].some_tiles && read_tiles(args, stream);
+      if (!args.beside_tiles || s.layers[l].some_plain) read_plain<false>(args, stream);
+    }
     read_plain<true>(args, stream);
     device::launch(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
                    out.data + at * out.stride, out.stride);

@@ -12,6 +12,7 @@ struct AttendArgs {
   LayerView layer;
   int rows, group;
   int sealed_items, exact_items;  // pieces of the context that are read side by side
+  bool beside_tiles;              // attend_tiles reads the sealed blocks of heads that it can read
   std::int64_t sliding;           // tokens that a query sees, itself included; 0: all
   const float* plain;             // [heads, rows, d]: queries, scaled
   const float* entered;           // the same in K's codec space

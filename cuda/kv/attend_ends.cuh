@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads)
     plain[at * d + c] = x[c];
   }
   __syncthreads();
-  const float* const matrix = args.layer.side[0].codec.enter;
+  const float* const matrix = args.layer.side[0].enter.of(head);
   if (matrix == nullptr)
     for (int c = thread; c < d; c += kThreads) y[c] = x[c];
   else
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kThreads)
   const float sealed_sum = merge_items(args, head, row, 0, args.sealed_items, top, sealed);
   const float sum = sealed_sum + merge_items(args, head, row, args.sealed_items, items, top, exact);
   __syncthreads();
-  const float* const matrix = args.layer.side[1].codec.leave;
+  const float* const matrix = args.layer.side[1].leave.of(head);
   if (matrix != nullptr && sealed_sum > 0) {
     rotate_row(sealed, matrix, d, [&](int c, float value) { left[c] = value; });
   } else {

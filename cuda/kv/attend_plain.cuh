@@ -123,6 +123,8 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
     attend_plain(const SKV_GRID_CONSTANT AttendArgs args) {
   const LayerView& layer = args.layer;
   const int d = layer.d, head = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x);
+  const SideView &k = layer.side[0], &v = layer.side[1];
+  if (!exact && args.beside_tiles && k.codec(head).tiles && v.codec(head).tiles) return;
   const int first_row = static_cast<int>(blockIdx.z) * G, left = args.rows - first_row;
   const int count = left < G ? left : G, warp = static_cast<int>(threadIdx.x) / 32;
   float* const q = device::dynamic_shared<float>();
@@ -136,7 +138,6 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
   PlainWarp<G> state;
   state.start(q, probabilities + warp * G * 32, d);
   const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
-  const SideView &k = layer.side[0], &v = layer.side[1];
   if (exact) {
     const std::int64_t from_block = layer.sealed_for(t0) * layer.block;
     const int step = args.exact_items * kWarps;
@@ -180,8 +181,8 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
       const std::int64_t begin = (b + 1) * layer.block - n;
       if (args.sliding > 0 && (b + 1) * layer.block <= t0 + 1 - args.sliding) continue;
       const std::int64_t at = b * layer.heads + head;
-      state.read(read_block(k.codec, k.blocks[at], n, d), read_block(v.codec, v.blocks[at], n, d), 0, n,
-                 [&](int r, int token) {
+      state.read(read_block(k.codec(head), k.blocks[at], n, d), read_block(v.codec(head), v.blocks[at], n, d),
+                 0, n, [&](int r, int token) {
                    if (r >= count) return false;
                    const std::int64_t t = args.position_of(first_row + r);
                    return b < layer.sealed_for(t) && args.in_window(t, begin + token);

@@ -232,16 +232,16 @@ struct TileWarp {
     }
   }
 
-  // The wide ones, of kTokens tokens from `begin` on.
+  // The wide ones and rows with a second stage, of kTokens tokens from `begin` on.
   __device__ __forceinline__ void add_wide_scores(const CodedReader& k, const CodecView& codec, int n,
                                                   int begin, float (&s)[kProducts][4]) const {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     auto* const right = reinterpret_cast<float*>(whole);
     float* const left = right + 128 * kParts;
     SKV_UNROLL_NOT
-    for (unsigned rest = k.wide(); rest != 0; rest &= rest - 1) {
+    for (unsigned rest = k.in_f32(); rest != 0; rest &= rest - 1) {
       const int component = __ffs(static_cast<int>(rest)) - 1;
-      stage_component(codec, k, component, n, begin, D, right, left);
+      const float share = stage_component(codec, k, component, n, begin, D, right, left);
       __syncwarp();
       const float* const query = entered + (g < last ? g : last) * D;
       float along = 0;  // of query g
@@ -253,7 +253,7 @@ struct TileWarp {
       }
       along += __shfl_xor_sync(0xffffffffu, along, 1);
       along += __shfl_xor_sync(0xffffffffu, along, 2);
-      along *= k.share(component);
+      along *= share;
       const float two[2] = {__shfl_sync(0xffffffffu, along, 8 * t),
                             __shfl_sync(0xffffffffu, along, 8 * t + 4)};
       SKV_UNROLL
@@ -271,16 +271,17 @@ struct TileWarp {
     }
   }
 
-  // The wide components of values into `out`, with the probabilities of kTokens tokens from `begin` on.
+  // The wide components and the second stage of values into `out`, with the probabilities of kTokens tokens
+  // from `begin` on.
   __device__ __forceinline__ void add_wide_values(const CodedReader& v, const CodecView& codec, int n,
                                                   int begin, const float (&probabilities)[kProducts][4]) {
     const int g = static_cast<int>(threadIdx.x) % 32 / 4;
     auto* const right = reinterpret_cast<float*>(whole);
     float* const left = right + 128 * kParts;
     SKV_UNROLL_NOT
-    for (unsigned rest = v.wide(); rest != 0; rest &= rest - 1) {
+    for (unsigned rest = v.in_f32(); rest != 0; rest &= rest - 1) {
       const int component = __ffs(static_cast<int>(rest)) - 1;
-      stage_component(codec, v, component, n, begin, D, right, left);
+      const float share = stage_component(codec, v, component, n, begin, D, right, left);
       __syncwarp();
       float along[2] = {0, 0};
       SKV_UNROLL
@@ -295,7 +296,7 @@ struct TileWarp {
       }
       SKV_UNROLL
       for (int i = 0; i < 2; ++i)
-        along[i] = v.share(component) * over_tokens(along[i], [](float a, float b) { return a + b; });
+        along[i] = share * over_tokens(along[i], [](float a, float b) { return a + b; });
       SKV_UNROLL
       for (int part = 0; part < kParts; ++part) {
         const int channel = 16 * (kSixteens * part + g);
@@ -386,7 +387,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
   int* const positions = reinterpret_cast<int*>(levels + 8 + kQueries);
   int* const sealed_for = positions + kQueries;
   std::uint32_t* const own = levels + 8 + 3 * kQueries + warp * tiles_warp_words();
-  const CodecView &kc = layer.side[0].codec, &vc = layer.side[1].codec;
+  const CodecView &kc = layer.side[0].codec(head), &vc = layer.side[1].codec(head);
+  if (!kc.tiles || !vc.tiles) return;
   const std::int64_t row0 = static_cast<std::int64_t>(head) * args.rows + first_row;
   for (int i = thread; i < query_words(D) / 4; i += kThreads) {
     const int row = i % 32 / 4, channel = projected_place(i / 32, i % 4);
@@ -401,7 +403,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
         reinterpret_cast<const uint4*>(i < kFactorPairs / 4 ? kc.factor_pairs : vc.factor_pairs);
     reinterpret_cast<uint4*>(pairs)[i] = __ldg(from + i % (kFactorPairs / 4));
   }
-  if (thread < 8) levels[thread] = layer.side[thread / 4].codec.level_bytes[thread % 4];
+  if (thread < 8) levels[thread] = (thread < 4 ? kc : vc).level_bytes[thread % 4];
   TileWarp<D> state;
   state.level_bytes = levels;
   state.entered = args.entered + row0 * D;

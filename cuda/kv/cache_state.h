@@ -34,7 +34,8 @@ struct DeviceSide {
   device::DeviceBuffer<std::uint32_t> sizes;
   device::DeviceBuffer<PageCursor> cursor;
   Pages<CountedPage> pages;
-  std::int64_t row_bytes = 0;  // of an exact row
+  std::int64_t row_bytes = 0;          // of an exact row
+  std::vector<std::uint8_t> codec_of;  // as SideView has it, on the host
 
   void write_cursor(const PageCursor& to, device::Stream stream);
 };
@@ -43,6 +44,13 @@ struct DeviceLayer {
   LayerView view{};
   DeviceSide side[2];
   std::int64_t sealed = 0;  // blocks that have been encoded, those included that no query reads as sealed yet
+  // Whether some heads are codes in tiles on both sides, and whether some are not.
+  bool some_tiles = false, some_plain = false;
+
+  const CodecView& codec(std::size_t which, std::size_t head) const {
+    const auto& of = side[which].codec_of;
+    return view.side[which].codecs[of.empty() ? 0 : of[head]];
+  }
 };
 
 }  // namespace device_kv

@@ -26,12 +26,16 @@ __device__ __forceinline__ int probabilities_at(int query, int four) {
   return query * kProbabilityWords + ((four / 2 ^ ((query & 1) << 2 | (query >> 1 & 1))) * 4 + four % 2 * 2);
 }
 
+// The lane that knows what stands before the shares: no component has its number, nor one of those that are
+// multiplied together with the last.
+constexpr int kHeadLane = 31;
+
 // A stored block. All lanes of a warp make one together.
 struct CodedReader {
   const std::uint8_t* base;
   int left_at, right_at, codes_at;  // bytes from base: half the registers of SkvLowRankPart
-  int component;                    // lane i knows number i
-  unsigned narrow_and_wide;         // a bit a component, the wide ones from bit 16 on
+  int component;             // lane i knows number i; the last one, 256 second rows + bytes before shares
+  unsigned narrow_and_wide;  // a bit a component, the wide ones from bit 16 on
   float unit;
   __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
       : base(block), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
@@ -53,6 +57,7 @@ struct CodedReader {
       if (skv_factor_is_whole(factors, lane)) component |= kComponentWhole;
       if (width > factors.all) component |= kComponentSecondBook;
     }
+    if (lane == kHeadLane) component = factors.second_rows << 8 | factors.shares_at;
     const SkvLowRankPart parts =
         skv_low_rank_part_of(codec.coded.d, static_cast<std::size_t>(n), factors,
                              static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
@@ -60,9 +65,15 @@ struct CodedReader {
     right_at = static_cast<int>(parts.right);
     codes_at = static_cast<int>(device_kv::codes_at(parts, n));
   }
-  // A bit a component.
+  // All lanes call what follows. A bit a component:
   __device__ __forceinline__ unsigned narrow() const { return narrow_and_wide & 0xffffu; }
-  __device__ __forceinline__ unsigned wide() const { return narrow_and_wide >> 16; }
+  // The wide ones, and from bit kMostRank on each row with a second stage.
+  __device__ __forceinline__ unsigned in_f32() const {
+    return narrow_and_wide >> 16 | ((1u << second_rows()) - 1u) << kMostRank;
+  }
+  __device__ __forceinline__ int second_rows() const {
+    return __shfl_sync(0xffffffffu, component, kHeadLane) >> 8;
+  }
   __device__ __forceinline__ float share(int i) const { return device::f16_to_f32(shares()[i]) * unit; }
   // Norms (f16, times unit) of sixteen tokens in pairs, zeros from token n on.
   __device__ __forceinline__ void norms(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
@@ -84,7 +95,15 @@ struct CodedReader {
     }
   }
   __device__ const std::uint16_t* shares() const {
-    return reinterpret_cast<const std::uint16_t*>(base + kSkvLeastHead);
+    return reinterpret_cast<const std::uint16_t*>(base +
+                                                  (__shfl_sync(0xffffffffu, component, kHeadLane) & 0xff));
+  }
+  // Number j of the rows with a second stage, in a block of n tokens: it stands before the residual.
+  __device__ __forceinline__ SecondRow second_row(int j, int n, int d) const {
+    const int rows = second_rows();
+    return SecondRow(base + codes_at - skv_norm_bytes(static_cast<std::size_t>(n)) -
+                         skv_second_bytes(d, static_cast<std::size_t>(rows)),
+                     rows, j, d);
   }
   __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
     return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
@@ -94,10 +113,24 @@ struct CodedReader {
   }
 };
 
-// The columns of one component in f32, into shared memory by a warp: `right` [d], and `left` [kTokens] of the
-// tokens from `begin` on, zeros where the column has none.
-__device__ inline void stage_component(const CodecView& codec, const CodedReader& block, int i, int n,
-                                       int begin, int d, float* right, float* left) {
+// What is multiplied in f32, into shared memory by a warp: the columns of one component, `right` [d], and
+// `left` [kTokens] of the tokens from `begin` on, zeros where the column has none. A row with a second stage
+// (i from kMostRank on) is a component whose left column is 1 at its token. Returns the share.
+__device__ inline float stage_component(const CodecView& codec, const CodedReader& block, int i, int n,
+                                        int begin, int d, float* right, float* left) {
+  if (i >= kMostRank) {
+    const SecondRow row = block.second_row(i - kMostRank, n, d);
+    for (int at = 4 * (static_cast<int>(threadIdx.x) % 32); at < d; at += 128) {
+      unsigned code[4];
+      four_codes(row.codes, d, kSkvSecondBits, at, code);
+      *reinterpret_cast<float4*>(right + at) =
+          make_float4(__ldg(codec.second_levels + code[0]), __ldg(codec.second_levels + code[1]),
+                      __ldg(codec.second_levels + code[2]), __ldg(codec.second_levels + code[3]));
+    }
+    for (int at = static_cast<int>(threadIdx.x) % 32; at < kTokens; at += 32)
+      left[at] = row.token == begin + at ? 1.0f : 0.0f;
+    return row.scale * block.unit;
+  }
   const int component = __shfl_sync(0xffffffffu, block.component, i),
             before = component_bits_before(component);
   const int width = component & kComponentWidth;
@@ -116,6 +149,7 @@ __device__ inline void stage_component(const CodecView& codec, const CodedReader
   };
   stage(block.right(d, nullptr), 0, d, right);
   stage(block.left(n, nullptr), begin, kTokens, left);
+  return block.share(i);
 }
 
 // What this lane multiplies of the queries in whole numbers: in registers, or in shared memory where those do

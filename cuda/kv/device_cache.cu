@@ -22,6 +22,12 @@ std::size_t size_of(std::int64_t n) {
   return static_cast<std::size_t>(n);
 }
 
+// What a calibration says of a layer, by name.
+std::string calibrated(const CacheFormat& format, std::size_t l) {
+  const auto& calibration = format.calibration();
+  return concat("layer ", format.layers()[l].layer, " of ", calibration ? calibration->fingerprint() : 0);
+}
+
 }  // namespace
 
 DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv::DeviceWork& shared)
@@ -32,9 +38,6 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       positions(size_of(context / device_kv::kChunk + 2)),
       fault(1) {
   const std::int64_t d = format.shape().head_dim, heads = format.shape().n_kv_heads;
-  for (const LayerFormat& layer : format.layers())
-    check(layer.k.heads.size() == 1 && layer.v.heads.size() == 1, "kv", "layer ", layer.layer,
-          ": heads with codecs of their own run on the CPU alone; --kv-calibration none gives all the same");
   for (std::size_t l = 0; l < layers.size(); ++l) {
     DeviceLayer& layer = layers[l];
     const CacheLayout& layout = type(l).layout;
@@ -46,13 +49,18 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
     view.ring_tokens = ring_rows(type(l), n_ctx, device_kv::kChunk);
     view.position = positions.data();
     view.fault = fault.data();
+    if (!type(l).queries.empty()) {
+      view.group = static_cast<int>(type(l).queries[0].rows);
+      view.queries =
+          work.tables.keep_matrices(concat("queries, ", calibrated(format, l)), type(l).queries, work.main);
+    }
     const std::int64_t n_blocks = n_ctx / layout.block + 1;
     for (int which = 0; which < 2; ++which) {
       DeviceSide& side = layer.side[which];
       const SideFormat& of = type_side(l, which);
       auto& side_view = view.side[which];
-      side_view.codec = work.tables.view(of.codec(0), of.built().text,
-                                         which == 0 ? KvSide::keys : KvSide::values, work.main);
+      side.codec_of = work.tables.fill(side_view, of, which == 0 ? KvSide::keys : KvSide::values,
+                                       calibrated(format, l), work.main);
       side_view.exact_f32 = of.exact_f32();
       side.row_bytes = device_kv::exact_bytes(side_view.exact_f32, d);
       side.ring = DeviceBuffer<std::uint8_t>(size_of(heads * view.ring_tokens * side.row_bytes));
@@ -66,6 +74,10 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       side_view.sizes = side.sizes.data();
       side_view.cursor = side.cursor.data();
       device::fill_bytes(side.ring.data(), 0, side.ring.bytes(), work.main);
+    }
+    for (std::size_t h = 0; h < size_of(heads); ++h) {
+      const bool tiles = layer.codec(0, h).tiles && layer.codec(1, h).tiles;
+      (tiles ? layer.some_tiles : layer.some_plain) = true;
     }
   }
   reset();
@@ -221,7 +233,8 @@ std::int64_t device_kv::SealMemory::bytes() const {
   return static_cast<std::int64_t>(rows.bytes() + factors.bytes() + exponents.bytes() + ranks.bytes() +
                                    gram.bytes() + eigenvalues.bytes() + phi.bytes() + allowed.bytes() +
                                    long_vectors.bytes() + factor_codes.bytes() + codes.bytes() +
-                                   slots.bytes() + used.bytes());
+                                   slots.bytes() + used.bytes() + drawn.bytes() + logits.bytes() +
+                                   kept.bytes() + second_codes.bytes());
 }
 
 std::int64_t device_kv::DeviceWork::bytes() const {

@@ -13,11 +13,11 @@ namespace spectralkv::device_kv {
 
 // Memory of the sealing kernels.
 struct SealMemory {
-  device::DeviceBuffer<float> rows, factors;
+  device::DeviceBuffer<float> rows, factors, kept;
   device::DeviceBuffer<int> exponents, ranks;
-  device::DeviceBuffer<double> gram, eigenvalues, phi, allowed, long_vectors;
-  device::DeviceBuffer<std::uint16_t> factor_codes;
-  device::DeviceBuffer<std::uint8_t> codes, slots;
+  device::DeviceBuffer<double> gram, eigenvalues, phi, allowed, long_vectors, logits;
+  device::DeviceBuffer<std::uint16_t> factor_codes, drawn;
+  device::DeviceBuffer<std::uint8_t> codes, second_codes, slots;
   device::DeviceBuffer<std::uint32_t> used;
   std::int64_t bytes() const;
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/kv/views.h"
+#include "kv/drawn_rows.h"
 
 namespace spectralkv::device_kv {
 
@@ -27,10 +28,19 @@ struct SealArgs {
   std::uint8_t* codes;          // [items, n, d]
   std::uint8_t* slots;          // [items, slot_bytes]: blocks before they have a place
   std::uint32_t* used;          // [items], bytes
+  // Rows with a second stage: of each head how many, and their tokens, rising.
+  std::uint16_t* drawn;        // [heads, 1 + DrawnRows::kMost]
+  double* logits;              // [heads, 2, block]
+  float* kept;                 // [items, DrawnRows::kMost, d]
+  std::uint8_t* second_codes;  // the same shape
   // Of the Gaussian codebook of each width.
   double distortion[kSkvWholeWidth];
 
   SKV_HD const SideView& side_of(int item) const { return layer.side[item / layer.heads]; }
+  __device__ __forceinline__ const CodecView& codec_of(int item) const {
+    return side_of(item).codec(item % layer.heads);
+  }
+  SKV_HD std::uint16_t* drawn_of(int head) const { return drawn + head * (1 + DrawnRows::kMost); }
   SKV_HD float* rows_of(int item) const { return rows + static_cast<std::int64_t>(item) * n * layer.d; }
 };
 

@@ -92,10 +92,10 @@ __global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT S
     const int item = which * heads + head;
     const std::uint8_t* const slot = args.slots + item * args.slot_bytes;
     const std::uint32_t bytes = args.used[item];
-    std::uint64_t at = place_of(side.codec, args.n, slot, cursor.used);
+    std::uint64_t at = place_of(side.codec(head), args.n, slot, cursor.used);
     if (at + bytes > cursor.size) {
       cursor = {cursor.next, 0, cursor.next_size, nullptr, 0};
-      at = place_of(side.codec, args.n, slot, 0);
+      at = place_of(side.codec(head), args.n, slot, 0);
     }
     for (std::uint32_t i = threadIdx.x; i < bytes; i += kThreads) cursor.page[at + i] = slot[i];
     if (threadIdx.x == 0) {
@@ -114,8 +114,8 @@ __global__ void __launch_bounds__(kThreads)
   const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (i >= count) return;
   const SideView& side = layer.side[which];
-  bits[i] =
-      paper_bits(side.codec, layer.d, layer.block_tokens(i / layer.heads), side.blocks[i], side.sizes[i]);
+  bits[i] = paper_bits(side.codec(i % layer.heads), layer.d, layer.block_tokens(i / layer.heads),
+                       side.blocks[i], side.sizes[i]);
 }
 
 }  // namespace spectralkv::device_kv

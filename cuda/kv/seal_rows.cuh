@@ -20,28 +20,35 @@ __device__ inline float exact_value(const SealArgs& args, int item, int token, i
                         : device::f16_to_f32(reinterpret_cast<const std::uint16_t*>(side.ring)[at]);
 }
 
+// The unit of n rows of d values, value(t, c): by the longest. All threads of a block call, all get it.
+template <class Value>
+__device__ inline int block_exponent_of(int n, int d, const Value& value, double* scratch) {
+  double top = 0;
+  for (int t = static_cast<int>(threadIdx.x) / 32; t < n; t += kWarps) {
+    double squares = 0;
+    for (int c = static_cast<int>(threadIdx.x) % 32; c < d; c += 32) {
+      const double x = value(t, c);
+      squares += x * x;
+    }
+    top = device::larger(top, sqrt(device::warp_sum(squares)));
+  }
+  top = device::block_max(top, scratch);
+  return top < 1e300 ? block_exponent(top) : 0;  // a fault was recorded when a row is not finite
+}
+
 // Fills rows and exponents. Grid: items. Shared: doubles [kWarps], floats [d].
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), d = args.layer.d, thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % 32, warp = thread / 32;
-  const CodecView& codec = args.side_of(item).codec;
+  const SideView& side = args.side_of(item);
+  const float* const place = side.place.of(item % args.layer.heads);
   double* const scratch = device::dynamic_shared<double>();
   float* const x = reinterpret_cast<float*>(scratch + kWarps);
   float* const rows = args.rows_of(item);
   int exponent = 0;
-  if (takes_scaled_rows(codec)) {
-    double top = 0;
-    for (int t = warp; t < args.n; t += kWarps) {
-      double squares = 0;
-      for (int c = lane; c < d; c += 32) {
-        const double value = exact_value(args, item, t, c);
-        squares += value * value;
-      }
-      top = device::larger(top, sqrt(device::warp_sum(squares)));
-    }
-    top = device::block_max(top, scratch);
-    if (top < 1e300) exponent = block_exponent(top);  // a fault was recorded when a row is not finite
+  if (takes_scaled_rows(args.codec_of(item))) {
+    exponent = block_exponent_of(
+        args.n, d, [&](int t, int c) { return exact_value(args, item, t, c); }, scratch);
     if (thread == 0) args.exponents[item] = exponent;
   }
   const float down = ldexpf(1.0f, -exponent);
@@ -49,11 +56,19 @@ __global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT Se
     __syncthreads();
     for (int c = thread; c < d; c += kThreads) x[c] = exact_value(args, item, t, c) * down;
     __syncthreads();
-    if (codec.enter == nullptr)
+    if (place == nullptr)
       for (int c = thread; c < d; c += kThreads) rows[t * d + c] = x[c];
     else
-      rotate_row(x, codec.enter, d, [&](int c, float value) { rows[t * d + c] = value; });
+      rotate_row(x, place, d, [&](int c, float value) { rows[t * d + c] = value; });
   }
+  // A rotation keeps lengths; what stretches does not.
+  if (side.place.apart == 0) return;
+  __syncthreads();
+  const int more = block_exponent_of(
+      args.n, d, [&](int t, int c) { return rows[t * d + c]; }, scratch);
+  const float again = ldexpf(1.0f, -more);
+  for (int i = thread; i < args.n * d; i += kThreads) rows[i] *= again;
+  if (thread == 0) args.exponents[item] = exponent + more;
 }
 
 // Sums of products over the longer side, in double. Grid: items; 256 threads, each 4 x 4 sums of a tile
@@ -62,7 +77,7 @@ constexpr int kGramThreads = 256;
 template <int kUnused>
 __global__ void __launch_bounds__(kGramThreads) seal_gram(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), d = args.layer.d, p = args.p;
-  if (args.side_of(item).codec.window == 0) return;
+  if (args.codec_of(item).window == 0) return;
   const bool transposed = args.n < d;  // then tokens are the shorter side
   const float* const rows = args.rows_of(item);
   const int step_short = transposed ? d : 1, step_long = transposed ? 1 : d;
@@ -98,7 +113,7 @@ __global__ void __launch_bounds__(kGramThreads) seal_gram(const SKV_GRID_CONSTAN
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_spectrum(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), p = args.p, thread = static_cast<int>(threadIdx.x);
-  const CodecView& codec = args.side_of(item).codec;
+  const CodecView& codec = args.codec_of(item);
   const int k = codec.window;
   if (k == 0 || p < 3 * k + 1) {
     if (thread == 0) args.ranks[item] = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/kv/cache_state.h"
+#include "cuda/kv/seal_drawn.cuh"
 #include "cuda/kv/seal_encode.cuh"
 #include "cuda/kv/seal_rows.cuh"
 #include "kv/codecs/shared_tables.h"
@@ -45,6 +46,10 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   m.codes.reserve(size_of(items * block * d));
   m.slots.reserve(size_of(items * slot_bytes));
   m.used.reserve(size_of(items));
+  m.drawn.reserve(size_of(layer.view.heads * (1 + DrawnRows::kMost)));
+  m.logits.reserve(size_of(layer.view.heads * 2 * block));
+  m.kept.reserve(size_of(items * DrawnRows::kMost * d));
+  m.second_codes.reserve(size_of(items * DrawnRows::kMost * d));
   args.rows = m.rows.data();
   args.exponents = m.exponents.data();
   args.gram = m.gram.data();
@@ -58,6 +63,10 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   args.codes = m.codes.data();
   args.slots = m.slots.data();
   args.used = m.used.data();
+  args.drawn = m.drawn.data();
+  args.logits = m.logits.data();
+  args.kept = m.kept.data();
+  args.second_codes = m.second_codes.data();
   for (int width = 1; width < kSkvWholeWidth; ++width)
     args.distortion[width] = shared_gaussian_codebook(width).distortion;
   return args;
@@ -86,7 +95,15 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
     const std::size_t doubles = kWarps * sizeof(double);
     device::launch(device_kv::seal_rows<0>, dim3(items), dim3(kThreads), doubles + d * sizeof(float), stream,
                    args);
-    const bool factor[2] = {layer.view.side[0].codec.window > 0, layer.view.side[1].codec.window > 0};
+    // What heads have in common.
+    const device_kv::CodecView *const k = layer.view.side[0].codecs, *const v = layer.view.side[1].codecs;
+    if (k->second_rows > 0 || v->second_rows > 0) {
+      if (layer.view.queries != nullptr)
+        device::launch(device_kv::seal_drawn<0>, dim3(heads), dim3(kThreads), doubles, stream, args);
+      else
+        device::fill_bytes(args.drawn, 0, work.seal.drawn.bytes(), stream);
+    }
+    const bool factor[2] = {k->window > 0, v->window > 0};
     if (factor[0] || factor[1]) {
       device::launch(device_kv::seal_gram<0>, dim3(items), dim3(device_kv::kGramThreads), 0, stream, args);
       const unsigned first = factor[0] ? 0 : heads, some = factor[0] && factor[1] ? items : heads;

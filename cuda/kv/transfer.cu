@@ -74,9 +74,9 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
     }
     for (std::size_t h = 0; h < heads; ++h) {
       const auto from = blocks[b].head(h);
-      const std::uint64_t at =
-          device_kv::place_of(view.side[which].codec, view.block_tokens(static_cast<std::int64_t>(b)),
-                              reinterpret_cast<const std::uint8_t*>(from.data()), used);
+      const std::uint64_t at = device_kv::place_of(layer.codec(static_cast<std::size_t>(which), h),
+                                                   view.block_tokens(static_cast<std::int64_t>(b)),
+                                                   reinterpret_cast<const std::uint8_t*>(from.data()), used);
       std::memcpy(image.data() + at, from.data(), from.size());
       places.push_back(side.pages.last() + at);
       sizes.push_back(static_cast<std::uint32_t>(from.size()));
@@ -150,7 +150,7 @@ void DeviceCache::read(std::int64_t layer, std::int64_t first, Matrix k, Matrix 
 
 void DeviceCache::save(StateWriter& out) const {
   check_rows();
-  write_cache_head(out);
+  write_cache_head(out, format());
   for (std::size_t l = 0; l < state_->layers.size(); ++l) write_layer(out, state_->to_host(l));
 }
 
@@ -158,7 +158,7 @@ void DeviceCache::load(StateReader& in, std::int64_t n_tokens) {
   State& s = *state_;
   s.reset();
   s.n_tokens = n_tokens;
-  read_cache_head(in);
+  read_cache_head(in, format());
   for (std::size_t l = 0; l < s.layers.size(); ++l) {
     LayerStore host(s.type(l), s.n_ctx);
     read_layer(in, n_tokens, BlockPool(), host);

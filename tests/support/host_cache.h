@@ -12,9 +12,11 @@ namespace spectralkv::testing_support {
 
 struct HostCache {
   HostCache(const CacheShape& shape, std::int64_t n_ctx, const std::string& type_k, const std::string& type_v,
-            ThreadPool& pool)
+            ThreadPool& pool, std::shared_ptr<const Calibration> calibration = nullptr)
       : work(pool, BlockPool()),
-        cache(std::make_shared<const CacheFormat>(shape, type_k, type_v), n_ctx, work.blocks) {}
+        cache(std::make_shared<const CacheFormat>(shape, type_k, type_v, CacheLayout::kNowhere,
+                                                  std::move(calibration)),
+              n_ctx, work.blocks) {}
 
   // Rows of the next tokens into one layer, [n, n_kv_heads * head_dim].
   void append(std::int64_t layer, ConstMatrix k, ConstMatrix v) {

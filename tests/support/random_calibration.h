@@ -41,7 +41,7 @@ inline HeadCalibration random_head(std::int64_t d, std::int64_t group, std::uint
                          1.3 * queries / std::sqrt(static_cast<double>(d)));
   std::copy(q.begin(), q.end(), head.queries.data());
   for (std::size_t side = 0; side < 2; ++side)
-    head.harm[side] = std::exp(3 * random_normal(seed + 30, side));
+    head.harm[side] = static_cast<float>(std::exp(3 * random_normal(seed + 30, side)));
   return head;
 }
 

@@ -15,6 +15,9 @@ class CodecSpace {
   CodecSpace(const CacheRotation& rotation, ConstMatrix metric);
 
   bool stretches() const { return !place_.empty(); }
+  // As matrices [d, d], row i: what coordinate i becomes. Null data where nothing stretches.
+  ConstMatrix place_matrix() const { return dense(place_); }
+  ConstMatrix enter_matrix() const { return dense(enter_); }
   // x, out: [m, d], never the same memory. Rows that are to be stored;
   void place(ConstMatrix x, Matrix out) const;
   // queries;
@@ -23,6 +26,10 @@ class CodecSpace {
   void leave(ConstMatrix x, Matrix out) const;
 
  private:
+  ConstMatrix dense(const Buffer<float>& matrix) const {
+    return stretches() ? ConstMatrix(matrix.data(), rotation_.dim(), rotation_.dim()) : ConstMatrix{};
+  }
+
   const CacheRotation& rotation_;
   Buffer<float> place_, enter_, leave_;  // [d, d], row i: what coordinate i becomes; empty: no metric
 };

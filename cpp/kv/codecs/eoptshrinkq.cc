@@ -77,6 +77,9 @@ class EOptShrinkQCodec final : public Codec {
     form.factor = options_.factor;
     form.loss = options_.loss;
     form.closed_loop = options_.closed_loop;
+    form.second_rows = options_.second_rows;
+    form.place = space_.place_matrix();
+    form.enter = space_.enter_matrix();
     residual_->describe(form);
     return form;
   }

@@ -21,6 +21,7 @@ void multiply_rows(ConstMatrix x, const float* matrix, Matrix out);
 class CacheRotation {
  public:
   CacheRotation(RotationKind kind, int dim);
+  int dim() const { return rotation_.dim(); }
   // Each row y = Pi x, and x = Pi^T y. x, out: [m, dim], not overlapping.
   void enter(ConstMatrix x, Matrix out) const;
   void leave(ConstMatrix x, Matrix out) const;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iterator>
@@ -10,7 +11,9 @@
 
 #include "cuda/device/memory.h"
 #include "cuda/kv/device_cache.h"
+#include "kv/drawn_rows.h"
 #include "kv/state_file.h"
+#include "quant/rotation.h"
 #include "support/compare.h"
 #include "support/gguf_builder.h"
 #include "support/host_cache.h"
@@ -33,7 +36,16 @@ struct Case {
   std::int64_t sliding = 0;
   int directions = 2;  // strong ones of usual rows: the rank that blocks have
   Rows keys = Rows::usual, values = Rows::usual;
+  bool calibrated = false;
 };
+
+// A case whose heads have what a calibration makes of them.
+inline Case of_heads(Case c, Rows keys = Rows::usual, Rows values = Rows::usual) {
+  c.calibrated = true;
+  c.keys = keys;
+  c.values = values;
+  return c;
+}
 
 // Rows with a common direction, a few strong ones and noise, so that blocks have low-rank parts.
 inline std::vector<float> usual_rows(std::uint64_t seed, std::int64_t n, std::int64_t width, int directions) {
@@ -128,6 +140,65 @@ inline void turn_away(std::vector<float>& q, std::uint64_t seed, std::int64_t d)
       }
 }
 
+// A random stretch [d, d]: any directions, lengths within some factors of each other.
+inline Buffer<float> random_stretch(std::uint64_t seed, std::int64_t d) {
+  const auto size = static_cast<std::size_t>(d);
+  const Buffer<float> turn = Rotation(RotationKind::haar, static_cast<int>(d), seed).matrix();
+  const auto logs = normals(seed + 1, size, 0.5);
+  std::vector<double> lengths;
+  double squares = 0;
+  for (const float x : logs) {
+    lengths.push_back(std::exp(static_cast<double>(x)));
+    squares += lengths.back() * lengths.back();
+  }
+  Buffer<float> stretch(size * size);
+  for (std::size_t i = 0; i < size; ++i)
+    for (std::size_t j = i; j < size; ++j) {
+      double sum = 0;
+      for (std::size_t r = 0; r < size; ++r)
+        sum += lengths[r] * static_cast<double>(turn[r * size + i]) * static_cast<double>(turn[r * size + j]);
+      stretch[i * size + j] = stretch[j * size + i] =
+          static_cast<float>(sum * std::sqrt(static_cast<double>(d) / squares));
+    }
+  return stretch;
+}
+
+// For the keys of a case: mean queries that some rows of each hundred draw, and harm so different that heads
+// have all widths, where their mean is 3.
+inline std::shared_ptr<const Calibration> calibration_of(const Case& c) {
+  if (!c.calibrated) return nullptr;
+  const auto keys = rows_of(2, c, c.keys);
+  const std::int64_t group = c.heads / c.kv_heads;
+  std::vector<HeadCalibration> heads;
+  for (std::int64_t h = 0; h < c.kv_heads; ++h) {
+    const auto seed = static_cast<std::uint64_t>(600 + h);
+    HeadCalibration head;
+    head.metric = random_stretch(seed, c.d);
+    head.queries = Buffer<float>(static_cast<std::size_t>(group * c.d));
+    const auto directions = normals(seed + 50, head.queries.size());
+    for (std::int64_t g = 0; g < group; ++g) {
+      const float* const query = directions.data() + g * c.d;
+      std::vector<double> logits;
+      for (std::int64_t t = 0; t < c.n; ++t) {
+        double sum = 0;
+        for (std::int64_t i = 0; i < c.d; ++i)
+          sum += static_cast<double>(query[i]) *
+                 static_cast<double>(keys[static_cast<std::size_t>((t * c.kv_heads + h) * c.d + i)]);
+        logits.push_back(sum);
+      }
+      std::sort(logits.begin(), logits.end());
+      const double above = logits[logits.size() * 98 / 100] - logits[logits.size() / 2];
+      for (std::int64_t i = 0; i < c.d; ++i)
+        head.queries[static_cast<std::size_t>(g * c.d + i)] =
+            static_cast<float>(static_cast<double>(query[i]) * DrawnRows::kAbove / above);
+    }
+    for (const std::size_t side : {0, 1})
+      head.harm[side] = std::pow(4.0, static_cast<double>((3 * static_cast<std::size_t>(h) + 2 * side) % 5));
+    heads.push_back(std::move(head));
+  }
+  return std::make_shared<const Calibration>(CacheShape{1, c.kv_heads, c.d}, group, 1, std::move(heads));
+}
+
 struct Inputs {
   explicit Inputs(const Case& c)
       : q(normals(1, static_cast<std::size_t>(c.n * c.heads * c.d))),
@@ -144,6 +215,15 @@ struct Inputs {
     for (std::size_t at = 0; c.keys == Rows::turning && at < q.size(); at += static_cast<std::size_t>(c.d))
       for (const std::int64_t pair : kTurningPairs)
         for (const std::int64_t i : {2 * pair, 2 * pair + 1}) q[at + static_cast<std::size_t>(i)] *= 0.05f;
+    if (const auto calibration = calibration_of(c)) {  // then what draws attention counts
+      const auto width = static_cast<std::size_t>(c.heads * c.d),
+                 group = static_cast<std::size_t>(c.heads / c.kv_heads * c.d);
+      for (std::size_t i = 0; i < q.size(); ++i) {
+        const std::size_t at = i % width;
+        q[i] += std::sqrt(static_cast<float>(c.d)) *
+                calibration->head(0, static_cast<std::int64_t>(at / group)).queries[at % group];
+      }
+    }
   }
   std::vector<float> q, k, v;
 };
@@ -154,7 +234,7 @@ inline AttentionShape shape_of(const Case& c) {
 
 // A cache of the CPU that steps as the device does.
 struct Cpu {
-  explicit Cpu(const Case& c) : held({1, c.kv_heads, c.d}, c.n, c.k, c.v, pool) {}
+  explicit Cpu(const Case& c) : held({1, c.kv_heads, c.d}, c.n, c.k, c.v, pool, calibration_of(c)) {}
   std::vector<float> step(const Case& c, const Inputs& in, std::int64_t from, std::int64_t to) {
     const std::int64_t qw = c.heads * c.d, kw = c.kv_heads * c.d, n = to - from;
     std::vector<float> out(static_cast<std::size_t>(n * qw));
@@ -178,6 +258,12 @@ inline device_kv::DeviceWork& device_work() {
 inline DeviceCache device_cache(const CacheShape& shape, std::int64_t n_ctx, const std::string& k,
                                 const std::string& v) {
   return DeviceCache(std::make_shared<const CacheFormat>(shape, k, v), n_ctx, device_work());
+}
+
+inline DeviceCache device_cache(const Case& c, std::int64_t n_ctx) {
+  return DeviceCache(std::make_shared<const CacheFormat>(CacheShape{1, c.kv_heads, c.d}, c.k, c.v,
+                                                         CacheLayout::kNowhere, calibration_of(c)),
+                     n_ctx, device_work());
 }
 
 inline std::vector<float> device_step(DeviceCache& cache, const Case& c, const Inputs& in, std::int64_t from,
@@ -223,14 +309,20 @@ inline std::string contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Both sides are codes of 2 to 4 bits: queries are rounded to 8 bits then, here as on the CPU.
-inline bool in_bytes(const Case& c) {
-  const auto coded = [](std::string_view type) {
-    const std::size_t colon = type.find(':');
-    return colon != std::string_view::npos && !type.starts_with("kivi") && type[colon + 1] >= '2' &&
-           type[colon + 1] <= '4';
-  };
-  return coded(c.k) && coded(c.v);
+// Of each KV head whether both sides are codes of 2 to 4 bits, at a head dim of a kernel for such: queries
+// are rounded to 8 bits then, here as on the CPU.
+inline std::vector<bool> in_bytes(const LayerFormat& layer) {
+  constexpr std::int64_t kDims[] = {64, 80, 96, 112, 128, 256};
+  std::vector<bool> heads;
+  for (std::int64_t h = 0; h < layer.n_kv_heads; ++h) {
+    bool both = std::find(std::begin(kDims), std::end(kDims), layer.head_dim) != std::end(kDims);
+    for (const SideFormat* side : {&layer.k, &layer.v}) {
+      const CodecForm form = side->codec(h).form();
+      both &= form.kind == CodecForm::Kind::codes && form.bits >= 2 && form.bits <= 4;
+    }
+    heads.push_back(both);
+  }
+  return heads;
 }
 
 }  // namespace spectralkv::cache_cases

@@ -46,7 +46,7 @@ inline std::vector<TokenParts> parts_of(const Codec& codec, KvSide side, const s
     };
     double right = 0;
     for (int j = 0; j < d; ++j) right += std::pow(level(at.right + before * at.right_bit, d, j), 2);
-    right = std::sqrt(right) * std::fabs(half(2 + 2 * static_cast<std::size_t>(i)));
+    right = std::sqrt(right) * std::fabs(half(at.shares + 2 * static_cast<std::size_t>(i)));
     for (std::size_t t = 0; t < parts.size(); ++t)
       parts[t].narrow = std::hypot(
           parts[t].narrow, right * std::fabs(level(at.left + before * at.left_bit,
@@ -85,7 +85,7 @@ inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) 
     std::vector<float> q(in.q.begin() + (t * c.heads + h) * d, in.q.begin() + (t * c.heads + h + 1) * d),
         entered(q);
     layer.k.codec(h / (c.heads / c.kv_heads)).enter({q.data(), 1, d}, {entered.data(), 1, d});
-    q_top = std::max(q_top, norm_of(q));
+    q_top = std::max({q_top, norm_of(q), norm_of(entered)});
     struct Token {
       double logit;
       std::vector<float> value;

@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "base/error.h"
+#include "engine/calibrate.h"
 #include "engine/generate.h"
 #include "engine/scheduler.h"
 #include "kv/cache.h"
@@ -298,6 +299,48 @@ TEST_P(CudaModel, StepsOverManySequencesAreTheCpus) {
   alone.eval_next(own);
   alone.eval_next(last);
   EXPECT_LT(distance(got, alone.logits()), bound);
+}
+
+// Heads with codecs, metrics and drawn rows of their own: as a calibration of this model has them.
+TEST_F(CudaEngine, CalibratedSessionsAreTheCpus) {
+  const std::string calibration = path_ + ".calibration.gguf", state = path_ + ".state";
+  {
+    Engine exact(path_, options(false));
+    calibrate(exact, model().text(kLeastCalibration), {}).save(calibration);
+  }
+  const auto calibrated = [&](bool gpu) {
+    EngineOptions o = options(gpu);
+    o.calibration.source = calibration;
+    return o;
+  };
+  Engine cpu(path_, calibrated(false)), gpu(path_, calibrated(true));
+  const auto text = model().text(300);
+  const std::span<const Token> all(text);
+  for (const char* type : {"eoptshrinkq:2", "eoptshrinkq:2.5"}) {
+    Session a(cpu, session(type)), b(gpu, session(type));
+    a.eval(all.first(250));
+    b.eval(all.first(250));
+    EXPECT_LT(distance(b.logits(), a.logits()), 2e-2) << type;
+    for (std::size_t i = 250; i < 270; ++i) {
+      a.eval_next(text[i]);
+      b.eval_next(text[i]);
+      ASSERT_LT(distance(b.logits(), a.logits()), 2e-2) << type << ", token " << i;
+    }
+    const CacheReport on_cpu = a.cache_report(), on_gpu = b.cache_report();
+    EXPECT_EQ(on_gpu.k.sealed_entries, on_cpu.k.sealed_entries);
+    EXPECT_NEAR(on_gpu.k.paper_bits, on_cpu.k.paper_bits, 0.05);
+    EXPECT_NEAR(on_gpu.v.paper_bits, on_cpu.v.paper_bits, 0.05);
+    for (const bool to_gpu : {true, false}) {
+      Session to(to_gpu ? gpu : cpu, session(type));
+      (to_gpu ? a : b).save_state(state);
+      to.load_state(state);
+      to.eval_next(5);
+      Session beside(to_gpu ? cpu : gpu, session(type));
+      beside.load_state(state);
+      beside.eval_next(5);
+      EXPECT_LT(distance(to.logits(), beside.logits()), 2e-2) << type;
+    }
+  }
 }
 
 // Two caches get the rows of an exact reading, layer by layer, and go on with what they hold.

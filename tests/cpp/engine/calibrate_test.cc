@@ -61,7 +61,7 @@ TEST(Calibrate, DoesNotDependOnThreads) {
   EXPECT_NE(calibrate(*one.engine, std::span(other).subspan(1), {}).fingerprint(), a.fingerprint());
   for (std::int64_t l = 0; l < 2; ++l)
     for (std::int64_t h = 0; h < 2; ++h)
-      for (const double harm : a.head(l, h).harm) {
+      for (const float harm : a.head(l, h).harm) {
         EXPECT_TRUE(std::isfinite(harm));
         EXPECT_GT(harm, 0);
       }
@@ -74,9 +74,9 @@ TEST(Calibrate, OfEveryArchitecture) {
     const Calibration made = calibrate(*loaded.engine, text, {});
     for (std::int64_t l = 0; l < made.shape().n_layers; ++l)
       for (std::int64_t h = 0; h < made.shape().n_kv_heads; ++h)
-        for (const double harm : made.head(l, h).harm) {
+        for (const float harm : made.head(l, h).harm) {
           EXPECT_GT(harm, 0) << arch.name;
-          EXPECT_LT(harm, 1e6) << arch.name << ": not beside the size of the residual stream";
+          EXPECT_LT(harm, 1e6f) << arch.name << ": not beside the size of the residual stream";
         }
   }
 }

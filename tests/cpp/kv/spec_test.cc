@@ -59,7 +59,7 @@ TEST(Spec, RefusalsSayWhatIsWrong) {
   says("turboquant:99999999999999999999", "whole number of bits");
   says("turboquant:2:3", "whole number of bits");
   says("eoptshrinkq:2,paper=1", "takes no value");
-  says("eoptshrinkq:3,quantiser=trellis", "quantiser=trellis has 2 bits per entry, not 3");
+  says("eoptshrinkq:3,allot=even,quantiser=trellis", "quantiser=trellis has 2 bits per entry, not 3");
   says("eoptshrinkq:2,quantiser=lattice", "'quantiser' must be one of scalar, trellis");
   says("turboquant:2,quantiser=trellis", "has no option 'quantiser'");
   says("eoptshrinkq:2,block=8", "'block' must be 16 to 4096, got '8'");
