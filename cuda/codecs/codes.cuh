@@ -216,7 +216,9 @@ struct SecondStage {
   __device__ SecondStage(const SealArgs& args, int item, const CodecView& codec) {
     const std::uint16_t* const drawn = args.drawn_of(item % args.layer.heads);
     const std::int64_t at = static_cast<std::int64_t>(item) * DrawnRows::kMost * args.layer.d;
-    count = codec.second_rows == 0 ? 0 : drawn[0] < codec.second_rows ? drawn[0] : codec.second_rows;
+    count = 0;  // where nobody has chosen, nothing is drawn
+    if (codec.second_rows > 0 && args.layer.queries != nullptr)
+      count = drawn[0] < codec.second_rows ? drawn[0] : codec.second_rows;
     tokens = drawn + 1;
     kept = args.kept + at;
     codes = args.second_codes + at;

@@ -97,12 +97,8 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
                    args);
     // What heads have in common.
     const device_kv::CodecView *const k = layer.view.side[0].codecs, *const v = layer.view.side[1].codecs;
-    if (k->second_rows > 0 || v->second_rows > 0) {
-      if (layer.view.queries != nullptr)
-        device::launch(device_kv::seal_drawn<0>, dim3(heads), dim3(kThreads), doubles, stream, args);
-      else
-        device::fill_bytes(args.drawn, 0, work.seal.drawn.bytes(), stream);
-    }
+    if (layer.view.queries != nullptr && (k->second_rows > 0 || v->second_rows > 0))
+      device::launch(device_kv::seal_drawn<0>, dim3(heads), dim3(kThreads), doubles, stream, args);
     const bool factor[2] = {k->window > 0, v->window > 0};
     if (factor[0] || factor[1]) {
       device::launch(device_kv::seal_gram<0>, dim3(items), dim3(device_kv::kGramThreads), 0, stream, args);
