@@ -13,8 +13,8 @@ CacheCost::CacheCost(const CacheFormat& format) : format_(format) {
   for (const LayerFormat& layer : format.layers()) {
     std::int64_t most = 0;
     for (const SideFormat* side : {&layer.k, &layer.v})
-      most += layer.n_kv_heads * side->max_bytes(layer.layout.block) +
-              SealedBlock::overhead(layer.n_kv_heads);
+      most +=
+          layer.n_kv_heads * side->max_bytes(layer.layout.block) + SealedBlock::overhead(layer.n_kv_heads);
     layers_.push_back({layer.layout, most, most});
     longest = std::max(longest, layer.layout.block + layer.layout.window);
   }

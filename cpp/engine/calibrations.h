@@ -59,8 +59,8 @@ class Calibrations {
   std::shared_ptr<const Calibration> found_;
 };
 
-// How caches of the engine's model are stored with these cache specs, and with the calibration that there is, if
-// they use one; wait: one is made now where there is none.
+// How caches of the engine's model are stored with these cache specs, and with the calibration that there is,
+// if they use one; wait: one is made now where there is none.
 std::shared_ptr<const CacheFormat> cache_format(Engine& engine, const std::string& type_k,
                                                 const std::string& type_v,
                                                 std::int64_t seal_until = CacheLayout::kNowhere,

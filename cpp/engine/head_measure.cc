@@ -154,7 +154,8 @@ std::vector<HeadCalibration> measure_heads(const LayerRows& rows, const HeadSums
     const bool keys = side == KvSide::keys;
     attend_to(rows, keys ? ConstMatrix(rebuilt) : rows.k, keys ? rows.v : ConstMatrix(rebuilt), pool, out);
     const auto errors = errors_in_stream(out, exact, weight, output.rows, n_heads, pool);
-    for (std::size_t h = 0; h < errors.size(); ++h) heads[h].harm[keys ? 0 : 1] = static_cast<float>(errors[h] / distortion);
+    for (std::size_t h = 0; h < errors.size(); ++h)
+      heads[h].harm[keys ? 0 : 1] = static_cast<float>(errors[h] / distortion);
   }
   return heads;
 }

@@ -130,7 +130,8 @@ void CacheFormat::build_heads(std::shared_ptr<const Calibration> calibration) {
         const BuiltCodec& built = (layer.*kSides[side]).built();
         const HeadCalibration* const head = of_head(layer, h);
         if (built.mean_bits > 0)
-          wishes.push_back({built.mean_bits, head != nullptr ? static_cast<double>(head->harm[side]) : 1.0, built.distortion});
+          wishes.push_back({built.mean_bits, head != nullptr ? static_cast<double>(head->harm[side]) : 1.0,
+                            built.distortion});
       }
   const std::vector<int> widths = bits_by_head(wishes);
   auto width = widths.begin();

@@ -21,8 +21,8 @@ struct SealContext {
   std::int64_t layer = 0, kv_head = 0;
   std::int64_t first = 0;  // the position of its first row
   KvSide side = KvSide::keys;
-  // Rows that queries look at more than at the others (kv/drawn_rows.h), rising: a codec may spend more on
-  // them.
+  // Rows that queries look at more than at the others, the most first (kv/drawn_rows.h): a codec may spend
+  // more on as many of them as it likes.
   std::span<const std::uint16_t> drawn{};
 };
 

@@ -30,7 +30,6 @@ DrawnRows::DrawnRows(ConstMatrix keys, ConstMatrix queries, int most, double abo
                    [&](std::uint16_t a, std::uint16_t b) { return excess[a] > excess[b]; });
   n_ = std::min(most, static_cast<int>(order.size()));
   std::copy_n(order.begin(), n_, rows_.begin());
-  std::sort(rows_.begin(), rows_.begin() + n_);
 }
 
 }  // namespace spectralkv

@@ -20,11 +20,12 @@ class DrawnRows {
   // the block's median by more than `above`, the `most` largest of them.
   DrawnRows(ConstMatrix keys, ConstMatrix queries, int most = kMost, double above = kAbove);
 
+  // The one that draws most first.
   std::span<const std::uint16_t> rows() const { return std::span(rows_).first(static_cast<std::size_t>(n_)); }
 
  private:
   int n_ = 0;
-  std::array<std::uint16_t, kMost> rows_{};  // rising
+  std::array<std::uint16_t, kMost> rows_{};
 };
 
 }  // namespace spectralkv

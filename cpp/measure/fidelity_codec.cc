@@ -196,7 +196,8 @@ class CodecMeasurement {
 }  // namespace
 
 CodecFidelity measure_codec(const LayerRows& rows, const std::string& type_k, const std::string& type_v,
-                            std::shared_ptr<const Calibration> calibration, ConstMatrix attended, ThreadPool& pool) {
+                            std::shared_ptr<const Calibration> calibration, ConstMatrix attended,
+                            ThreadPool& pool) {
   return CodecMeasurement(rows, type_k, type_v, std::move(calibration), pool).run(attended);
 }
 

@@ -27,6 +27,7 @@ std::vector<HeadSpectrum> measure_spectra(ConstMatrix side, std::int64_t head_di
 // Encodes the context with the codecs that the specs have for this layer and measures what comes back.
 // calibration: of the model, or null. attended: attend_to of the layer's own rows.
 CodecFidelity measure_codec(const LayerRows& rows, const std::string& type_k, const std::string& type_v,
-                            std::shared_ptr<const Calibration> calibration, ConstMatrix attended, ThreadPool& pool);
+                            std::shared_ptr<const Calibration> calibration, ConstMatrix attended,
+                            ThreadPool& pool);
 
 }  // namespace spectralkv

@@ -120,8 +120,7 @@ void tridiagonalize(double* a, int64_t n, double* diagonal, double* off, double*
     Lanes dot = lanes_set1(0.0);
     for (int64_t i = k + 1; i < n; ++i) dot = lanes_fma(get(p, i), get(row, i), dot);
     const Lanes share = half * factor * factor * dot;
-    for (int64_t i = k + 1; i < n; ++i)
-      put(p, i, lanes_fnma(share, get(row, i), factor * get(p, i)));
+    for (int64_t i = k + 1; i < n; ++i) put(p, i, lanes_fnma(share, get(row, i), factor * get(p, i)));
     v = row;
     double* const old = w;
     w = p;

@@ -73,10 +73,7 @@ __global__ void __launch_bounds__(kThreads) seal_drawn(const SKV_GRID_CONSTANT S
       if (excess[t] == top && first == 0) first = n - t;
     const int t = n - static_cast<int>(device::block_max(first, scratch));
     if (t % kThreads == thread) excess[t] = 0;
-    if (thread != 0) continue;
-    int at = count + 1;
-    for (; at > 1 && drawn[at - 1] > t; --at) drawn[at] = drawn[at - 1];
-    drawn[at] = static_cast<std::uint16_t>(t);
+    if (thread == 0) drawn[1 + count] = static_cast<std::uint16_t>(t);
   }
   if (thread == 0) drawn[0] = static_cast<std::uint16_t>(count);
 }

@@ -141,8 +141,7 @@ void bind_cli(nb::module_& m) {
       nb::arg("more_commands") = std::vector<std::pair<std::string, std::string>>(),
       nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
       nb::arg("unpack_npz") = nb::none(), nb::arg("fetch_model") = nb::none(),
-      nb::arg("constrain") = nb::none(),
-      nb::arg("calibrations") = nb::none(),
+      nb::arg("constrain") = nb::none(), nb::arg("calibrations") = nb::none(),
       nb::sig(
           "def cli_main(args: collections.abc.Sequence[str | bytes], format_chat: "
           "collections.abc.Callable[[str, list[dict[str, str]], bool, "
@@ -168,7 +167,8 @@ void bind_cli(nb::module_& m) {
       "of the Hugging Face Hub for -hf, which is refused without it; constrain(option, text, tokenizer) "
       "gives "
       "what\n"
-      "Generation takes as `allowed`, for one answer under --grammar or --json-schema; calibrations: a folder of\n"
+      "Generation takes as `allowed`, for one answer under --grammar or --json-schema; calibrations: a "
+      "folder of\n"
       "calibrations of known models.");
 }
 

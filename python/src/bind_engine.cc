@@ -131,12 +131,13 @@ void bind_engine(nb::module_& m) {
            nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false, nb::arg("activations") = "q8_0",
            nb::arg("kv_calibration") = "none", nb::arg("calibrations") = nb::none(),
            nb::arg("notice") = nb::none(),
-           nb::sig("def __init__(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
-                   "n_threads: int = 0, n_gpu_layers: int = 0, allow_unknown_pre: bool = False, "
-                   "activations: str = 'q8_0', kv_calibration: str | bytes | os.PathLike[str] | "
-                   "os.PathLike[bytes] = 'none', calibrations: str | bytes | os.PathLike[str] | "
-                   "os.PathLike[bytes] | None = None, notice: collections.abc.Callable[[str], object] | None = "
-                   "None) -> None"))
+           nb::sig(
+               "def __init__(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
+               "n_threads: int = 0, n_gpu_layers: int = 0, allow_unknown_pre: bool = False, "
+               "activations: str = 'q8_0', kv_calibration: str | bytes | os.PathLike[str] | "
+               "os.PathLike[bytes] = 'none', calibrations: str | bytes | os.PathLike[str] | "
+               "os.PathLike[bytes] | None = None, notice: collections.abc.Callable[[str], object] | None = "
+               "None) -> None"))
       .def_prop_ro(
           "tokenizer", [](const SharedEngine& self) -> const Tokenizer& { return self.engine.tokenizer(); },
           nb::rv_policy::reference_internal, "The model's tokenizer.")

@@ -34,8 +34,7 @@ inline HeadCalibration random_head(std::int64_t d, std::int64_t group, std::uint
                                    double queries = 1) {
   HeadCalibration head;
   head.metric = Buffer<float>(static_cast<std::size_t>(d * d));
-  query_metric(random_moments(d, 4, seed), random_moments(d, 2, seed + 10), 0.05,
-               {head.metric.data(), d, d});
+  query_metric(random_moments(d, 4, seed), random_moments(d, 2, seed + 10), 0.05, {head.metric.data(), d, d});
   head.queries = Buffer<float>(static_cast<std::size_t>(group * d));
   const auto q = normals(seed + 20, static_cast<std::size_t>(group * d),
                          1.3 * queries / std::sqrt(static_cast<double>(d)));

@@ -21,8 +21,8 @@ bool has_width(Quantiser quantiser, int bits);
 std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std::int64_t head_dim, int bits,
                                                        RowScale scale, KvSide side);
 
-// Options scale= and quantiser=; a width that the quantiser does not have is refused, or, where it is a head's
-// own, given to scalar codes.
+// Options scale= and quantiser=; a width that the quantiser does not have is refused, or, where it is a
+// head's own, given to scalar codes.
 extern const ResidualRow kChosenResidual;
 
 }  // namespace spectralkv

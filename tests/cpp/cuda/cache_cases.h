@@ -193,7 +193,8 @@ inline std::shared_ptr<const Calibration> calibration_of(const Case& c) {
             static_cast<float>(static_cast<double>(query[i]) * DrawnRows::kAbove / above);
     }
     for (const std::size_t side : {0, 1})
-      head.harm[side] = std::pow(4.0, static_cast<double>((3 * static_cast<std::size_t>(h) + 2 * side) % 5));
+      head.harm[side] = static_cast<float>(
+          std::pow(4.0, static_cast<double>((3 * static_cast<std::size_t>(h) + 2 * side) % 5)));
     heads.push_back(std::move(head));
   }
   return std::make_shared<const Calibration>(CacheShape{1, c.kv_heads, c.d}, group, 1, std::move(heads));

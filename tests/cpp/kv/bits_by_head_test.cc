@@ -36,7 +36,8 @@ TEST(BitsByHead, HeadsThatAreAlikeHaveTheMean) {
 TEST(BitsByHead, SpendsWhatThereIsAndNoMore) {
   for (const double mean : {1.0, 1.25, 2.0, 2.3, 3.75, 5.0}) {
     std::vector<HeadWish> wishes;
-    for (std::uint64_t i = 0; i < 40; ++i) wishes.push_back({mean, std::exp(2 * random_normal(4, i)), distortions()});
+    for (std::uint64_t i = 0; i < 40; ++i)
+      wishes.push_back({mean, std::exp(2 * random_normal(4, i)), distortions()});
     const auto widths = bits_by_head(wishes);
     const double sum = std::accumulate(widths.begin(), widths.end(), 0.0);
     EXPECT_LE(sum, 40 * mean + 1e-6);
@@ -54,7 +55,8 @@ TEST(BitsByHead, SpendsWhatThereIsAndNoMore) {
 TEST(BitsByHead, NoOtherChoiceDoesLessHarm) {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     std::vector<HeadWish> wishes;
-    for (std::uint64_t i = 0; i < 4; ++i) wishes.push_back({2.5, std::exp(3 * random_normal(seed, i)), distortions()});
+    for (std::uint64_t i = 0; i < 4; ++i)
+      wishes.push_back({2.5, std::exp(3 * random_normal(seed, i)), distortions()});
     const double best = harm_of(wishes, bits_by_head(wishes));
     std::vector<int> widths(4, kLeastBitsByHead);
     for (int code = 0; code < 625; ++code) {

@@ -20,8 +20,8 @@ constexpr CacheShape kShape{2, 3, 64};
 constexpr std::int64_t kGroup = kHeads / 3, kWidth = 3 * 64;
 
 struct Rows {
-  std::vector<float> q = normals(1, kTokens * kHeads * 64, 1.5), k = normals(2, kTokens * kWidth),
-                     v = normals(3, kTokens * kWidth);
+  std::vector<float> q = normals(1, kTokens*kHeads * 64, 1.5), k = normals(2, kTokens*kWidth),
+                     v = normals(3, kTokens*kWidth);
 };
 
 std::shared_ptr<const CacheFormat> format_of(const std::string& type) {
@@ -113,7 +113,9 @@ TEST(CalibratedCache, QueriesReadWhatReadGives) {
     error += std::pow(got - static_cast<double>(expected[i]), 2);
     size += std::pow(static_cast<double>(expected[i]), 2);
   }
-  const LayerRows exact{1, kShape, dense.attention, {rows.k.data(), kTokens, kWidth}, {rows.v.data(), kTokens, kWidth}, dense.q};
+  const LayerRows exact{
+      1,      kShape, dense.attention, {rows.k.data(), kTokens, kWidth}, {rows.v.data(), kTokens, kWidth},
+      dense.q};
   std::vector<float> of_exact(expected.size());
   attend_to(exact, exact.k, exact.v, pool, {of_exact.data(), 1, kHeads * 64});
   for (std::size_t i = 0; i < expected.size(); ++i)
@@ -123,8 +125,7 @@ TEST(CalibratedCache, QueriesReadWhatReadGives) {
 }
 
 TEST(CalibratedCache, AnotherModelsIsRefused) {
-  for (const CacheShape& shape : {CacheShape{1, 3, 64}, CacheShape{2, 2, 64}, CacheShape{2, 3, 32}})
-    try {
+  for (const CacheShape& shape : {CacheShape{1, 3, 64}, CacheShape{2, 2, 64}, CacheShape{2, 3, 32}}) try {
       const CacheFormat format(kShape, "eoptshrinkq:2", "eoptshrinkq:2", CacheLayout::kNowhere,
                                random_calibration(shape, kGroup));
       ADD_FAILURE();

@@ -65,7 +65,8 @@ struct Parts {
 
   std::string write(const test::TempFolder& folder) const {
     const std::int64_t d = 16, heads = 6;
-    std::vector<std::uint16_t> metrics, queries(static_cast<std::size_t>(2 * d * heads), skv_f32_to_f16(query));
+    std::vector<std::uint16_t> metrics,
+        queries(static_cast<std::size_t>(2 * d * heads), skv_f32_to_f16(query));
     for (std::int64_t h = 0; h < heads; ++h)
       for (std::int64_t i = 0; i < d; ++i)
         for (std::int64_t j = i; j < d; ++j) metrics.push_back(skv_f32_to_f16(i == j ? diagonal : beside));

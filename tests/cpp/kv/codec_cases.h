@@ -102,7 +102,8 @@ struct LevelsInBytes {
 };
 inline std::optional<LevelsInBytes> levels_in_bytes(const std::string& text, std::int64_t d) {
   CodecSpec spec(text);
-  if ((spec.name() != "turboquant" && spec.name() != "eoptshrinkq") || *spec.mean_bits() < 2 || *spec.mean_bits() > 4)
+  if ((spec.name() != "turboquant" && spec.name() != "eoptshrinkq") || *spec.mean_bits() < 2 ||
+      *spec.mean_bits() > 4)
     return std::nullopt;
   if (text.find("quantiser=trellis") != std::string::npos) return LevelsInBytes{127 * trellis_unit(d), 0};
   const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*spec.mean_bits()));

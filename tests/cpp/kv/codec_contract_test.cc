@@ -197,8 +197,8 @@ TEST_P(Contract, NoLossBeyondTheRangeOfF16) {
   }
 }
 
-// With all that a calibration brings: a metric, a width of the head's own, and rows with a second stage, which
-// come back nearer to what they were.
+// With all that a calibration brings: a metric, a width of the head's own, and rows with a second stage,
+// which come back nearer to what they were.
 TEST(CalibratedContract, ScoreAndMixEqualTheDecodedRows) {
   CodecWork work;
   const std::vector<std::uint16_t> drawn = {0, 3, 7, 30};
@@ -208,8 +208,9 @@ TEST(CalibratedContract, ScoreAndMixEqualTheDecodedRows) {
       for (const int width : {1, 2, 3, 4, 5})
         for (const std::int64_t n : {std::int64_t{31}, std::int64_t{124}, std::int64_t{128}})
           for (const auto& block : blocks_of(n, d)) {
-            const std::string what = concat("eoptshrinkq at ", width, side == KvSide::keys ? " keys" : " values",
-                                            " d=", d, " n=", n, " ", block.name);
+            const std::string what =
+                concat("eoptshrinkq at ", width, side == KvSide::keys ? " keys" : " values", " d=", d,
+                       " n=", n, " ", block.name);
             const BuiltCodec built = build_codec("eoptshrinkq:2.5", {d, side, &head, width});
             SealContext context;
             context.side = side;
@@ -217,8 +218,9 @@ TEST(CalibratedContract, ScoreAndMixEqualTheDecodedRows) {
             const Coded coded = code(*built.codec, {block.values.data(), n, d}, work, context);
             ASSERT_TRUE(built.codec->valid(coded.bytes.data(), n, std::ssize(coded.bytes))) << what;
             // Rows are longer in codec space than they were by the stretch, which is at most sqrt(d).
-            const double longest = std::max(largest_norm(coded.rows, n, d), largest_norm(block.values, n, d)) *
-                                   (side == KvSide::keys ? 2 : 1);
+            const double longest =
+                std::max(largest_norm(coded.rows, n, d), largest_norm(block.values, n, d)) *
+                (side == KvSide::keys ? 2 : 1);
             const ByteLoss loss(concat("eoptshrinkq:", width), d, side, longest);
             check_products(*built.codec, coded, n, 3, loss, work, what);
           }
@@ -230,7 +232,8 @@ TEST(CalibratedContract, EnterMeetsLeave) {
     const HeadCalibration head = testing_support::random_head(d, 2, 41);
     const BuiltCodec built = build_codec("eoptshrinkq:2", {d, KvSide::keys, &head, 2});
     const std::int64_t m = 5;
-    const auto q = normals(31, static_cast<std::size_t>(m * d)), y = normals(32, static_cast<std::size_t>(m * d));
+    const auto q = normals(31, static_cast<std::size_t>(m * d)),
+               y = normals(32, static_cast<std::size_t>(m * d));
     std::vector<float> entered(q.size()), left(y.size());
     built.codec->enter({q.data(), m, d}, {entered.data(), m, d});
     built.codec->leave({y.data(), m, d}, {left.data(), m, d});
@@ -295,7 +298,8 @@ TEST(CalibratedContract, LiesAreNotValid) {
   CodecWork work;
   SealContext context;
   context.drawn = drawn;
-  const BuiltCodec built = build_codec("eoptshrinkq:2", kDim), none = build_codec("eoptshrinkq:2,rows=0", kDim);
+  const BuiltCodec built = build_codec("eoptshrinkq:2", kDim),
+                   none = build_codec("eoptshrinkq:2,rows=0", kDim);
   const Coded coded = code(*built.codec, {block.data(), kTokens, kDim}, work, context);
   const auto size = std::ssize(coded.bytes);
   EXPECT_TRUE(built.codec->valid(coded.bytes.data(), kTokens, size));
@@ -307,8 +311,7 @@ TEST(CalibratedContract, LiesAreNotValid) {
     EXPECT_FALSE(built.codec->valid(bytes.data(), kTokens, size)) << count;
   }
   const auto* const start = reinterpret_cast<const std::uint8_t*>(coded.bytes.data());
-  const std::size_t second =
-      skv_low_rank_part(kDim, kTokens, skv_factors(3, start)).second;
+  const std::size_t second = skv_low_rank_part(kDim, kTokens, skv_factors(3, start)).second;
   auto bytes = coded.bytes;
   bytes[second] = std::byte{128};  // the first of the tokens
   EXPECT_FALSE(built.codec->valid(bytes.data(), kTokens, size));

@@ -29,8 +29,8 @@ TEST(DrawnRows, AreThoseAboveTheMedianTheLargestFirst) {
   const auto keys = keys_with(logits, kDim);
   const std::vector<float> query = {1, 0, 0, 0};
   const ConstMatrix k(keys.data(), 11, kDim), q(query.data(), 1, kDim);  // the median is 10.2
-  EXPECT_EQ(rows_of(DrawnRows(k, q, 8)), (Rows{2, 6, 9}));
-  EXPECT_EQ(rows_of(DrawnRows(k, q, 2)), (Rows{2, 6}));
+  EXPECT_EQ(rows_of(DrawnRows(k, q, 8)), (Rows{6, 2, 9}));
+  EXPECT_EQ(rows_of(DrawnRows(k, q, 2)), (Rows{6, 2}));
   EXPECT_EQ(rows_of(DrawnRows(k, q, 1)), (Rows{6}));
   EXPECT_EQ(rows_of(DrawnRows(k, q, 0)), Rows{});
   EXPECT_EQ(rows_of(DrawnRows(k, q, 8, 9)), (Rows{6}));
@@ -40,7 +40,7 @@ TEST(DrawnRows, AreThoseAboveTheMedianTheLargestFirst) {
 TEST(DrawnRows, EachQueryOfTheGroupHasASay) {
   constexpr std::int64_t kDim = 2;
   const std::vector<float> keys = {5, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0}, queries = {1, 0, 0, 1};
-  EXPECT_EQ(rows_of(DrawnRows({keys.data(), 6, kDim}, {queries.data(), 2, kDim})), (Rows{0, 3}));
+  EXPECT_EQ(rows_of(DrawnRows({keys.data(), 6, kDim}, {queries.data(), 2, kDim})), (Rows{3, 0}));
   EXPECT_EQ(rows_of(DrawnRows({keys.data(), 6, kDim}, {queries.data(), 1, kDim})), (Rows{0}));
 }
 

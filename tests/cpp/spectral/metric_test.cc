@@ -37,7 +37,8 @@ Square moments(std::int64_t d, double least, std::uint64_t seed) {
                   std::pow(least, static_cast<double>(i) / static_cast<double>(d)));
     for (std::int64_t i = 0; i < d; ++i)
       for (std::int64_t j = 0; j < d; ++j)
-        m[static_cast<std::size_t>(i * d + j)] += x[static_cast<std::size_t>(i)] * x[static_cast<std::size_t>(j)];
+        m[static_cast<std::size_t>(i * d + j)] +=
+            x[static_cast<std::size_t>(i)] * x[static_cast<std::size_t>(j)];
   }
   return m;
 }
@@ -45,7 +46,8 @@ Square moments(std::int64_t d, double least, std::uint64_t seed) {
 Square with_ridge(Square m, std::int64_t d, double ridge) {
   double trace = 0;
   for (std::int64_t i = 0; i < d; ++i) trace += at(m, d, i, i);
-  for (std::int64_t i = 0; i < d; ++i) m[static_cast<std::size_t>(i * d + i)] += ridge * trace / static_cast<double>(d);
+  for (std::int64_t i = 0; i < d; ++i)
+    m[static_cast<std::size_t>(i * d + i)] += ridge * trace / static_cast<double>(d);
   return m;
 }
 
@@ -55,8 +57,8 @@ double trace(const Square& m, std::int64_t d) {
   return sum;
 }
 
-// G = T^2 is the one positive matrix, up to a factor, with G S G = M; among all stretches it makes the product
-// tr(M G^-1) tr(S G) least.
+// G = T^2 is the one positive matrix, up to a factor, with G S G = M; among all stretches it makes the
+// product tr(M G^-1) tr(S G) least.
 TEST(Metric, IsTheGeometricMean) {
   for (const std::int64_t d : {4, 16, 64}) {
     const Square m = moments(d, 0.01, 1), s = moments(d, 0.1, 2);
@@ -84,8 +86,8 @@ TEST(Metric, IsTheGeometricMean) {
     for (std::int64_t i = 0; i < d; ++i)
       for (std::int64_t j = 0; j < d; ++j) EXPECT_NEAR(at(one, d, i, j), i == j ? 1 : 0, 1e-4);
 
-    const Square inverse_square = product(Square(inverse.begin(), inverse.end()),
-                                          Square(inverse.begin(), inverse.end()), d);
+    const Square inverse_square =
+        product(Square(inverse.begin(), inverse.end()), Square(inverse.begin(), inverse.end()), d);
     const double cost = trace(product(mr, inverse_square, d), d) * trace(product(sr, g, d), d);
     EXPECT_LT(cost, trace(mr, d) * trace(sr, d)) << "no better than no metric";
   }
