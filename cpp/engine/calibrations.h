@@ -25,7 +25,8 @@ struct CalibrationOptions {
   std::function<void(const std::string& line)> notice;
 };
 
-// $XDG_CACHE_HOME/spectralkv/calibrations, by default under ~/.cache; empty where there is no home.
+// $SPECTRALKV_CALIBRATIONS, or else $XDG_CACHE_HOME/spectralkv/calibrations, by default under ~/.cache; empty
+// where there is no home.
 std::string calibration_folder();
 // "0123456789abcdef.gguf".
 std::string calibration_file_name(std::uint64_t model);

@@ -28,6 +28,12 @@ for _number, _handler in (
         signal.signal(_number, _handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _calibrations(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Calibrations that tests make go with the tests, not into the user's cache folder."""
+    os.environ["SPECTRALKV_CALIBRATIONS"] = str(tmp_path_factory.mktemp("calibrations"))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""

@@ -20,7 +20,7 @@ struct Loaded {
   explicit Loaded(int threads = 1, std::string source = "auto", std::uint32_t context = 2048,
                   std::string arch = "llama")
       : model(make_model(context, std::move(arch))) {
-    ::setenv("XDG_CACHE_HOME", folder.write("", "").c_str(), 1);
+    ::setenv("SPECTRALKV_CALIBRATIONS", folder.write("", "").c_str(), 1);
     EngineOptions options{.n_threads = threads};
     options.calibration.source = std::move(source);
     options.calibration.notice = [this](const std::string& line) { notices.push_back(line); };

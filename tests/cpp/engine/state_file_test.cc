@@ -137,7 +137,7 @@ TEST(StateFile, IsRefusedWithTheReason) {
   const std::size_t seed = whole.find(test::raw(kCacheRotationSeed));
   ASSERT_NE(seed, std::string::npos);
   turned[seed] = static_cast<char>(turned[seed] + 1);
-  expect(same, loaded.folder.write("turned", seal(turned)), "turned by another rotation");
+  expect(same, loaded.folder.write("turned", seal(turned)), "sealed with a calibration");
   EXPECT_THROW(same.load_state(path + "-absent"), Error);
 
   test::TinyModel named = kTiny, deeper = kTiny, other = kTiny;
