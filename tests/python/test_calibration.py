@@ -26,7 +26,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def logits(llama: Llama) -> np.ndarray:
     llama.reset()
     llama.eval(PROMPT)
-    return llama._session.logits
+    return llama._session.logits()
 
 
 def command(*args: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +44,9 @@ def test_a_long_text_makes_it_once(model: str, tmp_path: Path, capfd: pytest.Cap
     again = Llama(model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2")
     assert np.array_equal(logits(again), first)
     assert "calibrating" not in capfd.readouterr().err
-    none = Llama(model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2", kv_calibration="none", verbose=False)
+    none = Llama(
+        model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2", kv_calibration="none", verbose=False
+    )
     assert not np.array_equal(logits(none), first)
     named = Llama(model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2", kv_calibration=kept[0])
     assert np.array_equal(logits(named), first)
@@ -103,7 +105,9 @@ def test_states_belong_to_their_calibration(model: str, tmp_path: Path) -> None:
     llama.eval(PROMPT)
     state = tmp_path / "state"
     llama._session.save_state(state)
-    none = Llama(model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2", kv_calibration="none", verbose=False)
+    none = Llama(
+        model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2", kv_calibration="none", verbose=False
+    )
     with pytest.raises(ValueError, match="sealed with a calibration"):
         none._session.load_state(state)
 

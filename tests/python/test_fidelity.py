@@ -140,13 +140,16 @@ def test_known_figures(demo_model, shared_reference):
     """Relative errors of 2 bits on 4096 tokens of prose, over six layers: keys .117 and .042, values .114 and .069 at
     blocks of 1024 tokens."""
     layers = ["--layers", "0,6,12,18,24,29", "-c", "4096", "--json", "-"]
+    alike = ["--kv-calibration", "none"]  # a metric makes logits better, not rows
     for codec, keys, values in (
         ("turboquant:2", 0.117, 0.114),
         ("eoptshrinkq:2,factor_bits=4,window=0", 0.042, 0.069),
     ):
         spec = f"{codec},block=1024,sink=4"
         ids = shared_reference / "smollm2_prose.npz"
-        report = json.loads(fidelity("-m", demo_model, "--tokens", ids, "-ctk", spec, "-ctv", spec, *layers).stdout)
+        report = json.loads(
+            fidelity("-m", demo_model, "--tokens", ids, "-ctk", spec, "-ctv", spec, *layers, *alike).stdout
+        )
         assert report["mean"]["k"]["relative_mse"] == pytest.approx(keys, rel=0.15)
         assert report["mean"]["v"]["relative_mse"] == pytest.approx(values, rel=0.15)
         ranks = [head["rank"] for layer in report["layers"] for s in ("k", "v") for head in layer[s]["heads"]]
