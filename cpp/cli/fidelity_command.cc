@@ -148,6 +148,8 @@ int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks
           "cache type, and shows what the type does to them: for K and V of each layer\n"
           "  rank, edge   outliers beyond the bulk edge of a block, and the edge (a squared singular value)\n"
           "  width        bits an entry of the stored factors, the mean over components\n"
+          "  bits, rows   bits an entry of the residual; rows of a block with a second stage\n"
+          "  gain         logit error without the metric of the head, over that with it\n"
           "  rel. MSE     |decoded - exact|^2 / |exact|^2\n"
           "  logit err    root mean square error of q k / sqrt(d) with the queries of the last tokens\n"
           "  logit bias   slope of that error on the exact logit\n"

@@ -27,13 +27,19 @@ struct Row {
 };
 
 const char* const kHeader =
-    "layer  side   rank  width       edge   rel. MSE  logit err logit bias   attn err  with K, V max|r|/|r| "
+    "layer  side   rank  width   bits   rows   gain       edge   rel. MSE  logit err logit bias   attn err  with K, V max|r|/|r| "
     "  paper  honest\n";
+
+// "-" for what there is none of.
+std::string or_dash(double value) {
+  return right(value > 0 ? fixed(value, 2) : "-", 7);
+}
 
 std::string line(const Row& r) {
   const auto of_keys = [&](double value) { return r.keys ? column(value, 11) : right("-", 11); };
   return right(r.name, 5) + right(r.side, 6) + right(fixed(r.spectrum.rank, 2), 7) +
-         right(r.error.factor_width > 0 ? fixed(r.error.factor_width, 2) : "-", 7) +
+         or_dash(r.error.factor_width) + or_dash(r.error.residual_bits) + or_dash(r.error.second_rows) +
+         or_dash(r.error.metric_gain) +
          column(r.spectrum.edge, 11) + column(r.error.relative_mse, 11) + of_keys(r.error.ip_error) +
          of_keys(r.error.ip_bias) + column(r.error.attention_error, 11) + column(r.attention_error, 11) +
          right(fixed(r.spectrum.delocalisation, 4), 11) + right(fixed(r.error.bits_paper, 3), 8) +
@@ -112,6 +118,9 @@ void add_error(JsonWriter& out, const HeadError& e, bool keys) {
   out.add_raw("ip_bias", keys ? json_number(e.ip_bias) : "null");
   out.add("attention_error", e.attention_error);
   out.add("factor_width", e.factor_width);
+  out.add("residual_bits", e.residual_bits);
+  out.add("second_rows", e.second_rows);
+  out.add_raw("metric_gain", keys && e.metric_gain > 0 ? json_number(e.metric_gain) : "null");
   out.add("bits_paper", e.bits_paper);
   out.add("bits_honest", e.bits_honest);
 }

@@ -102,11 +102,12 @@ class Codec {
   // encode returned.
   virtual double paper_bits(const std::byte* in, std::int64_t n, std::int64_t bytes) const = 0;
 
-  // The components of the low-rank part of a stored block, and the bits an entry of their columns, added up.
-  struct LowRank {
-    int rank = 0, widths = 0;
+  // What a stored block is made of: components of a low-rank part, and the bits an entry of their columns, added
+  // up; bits an entry of the residual; rows with a second stage. Zeros where a codec has no such parts.
+  struct Summary {
+    int rank = 0, widths = 0, residual_bits = 0, second_rows = 0;
   };
-  virtual LowRank low_rank(const std::byte*) const { return {}; }
+  virtual Summary summary(const std::byte*) const { return {}; }
 
   // Queries into codec space, and rows out of it, by the transpose: <enter(q), y> = <q, leave(y)>. x and out
   // [m, head_dim], never the same memory.

@@ -148,12 +148,24 @@ class Measurement {
     out.spectrum_v = measure_spectra(v, shape_.head_dim, blocks_[index], pool_);
     count();
     out.types = measure_codec(rows, options_.type_k, options_.type_v, calibration_, attended, pool_);
+    measure_gain(rows, attended, out.types);
     count();
     for (const std::string& name : result_.all_codecs) {
       const std::string spec = with_layout(name, out.layout);
       out.all.push_back(measure_codec(rows, spec, spec, calibration_, attended, pool_));
       count();
     }
+  }
+
+  // What the metric of each head's keys does for the error of logits.
+  void measure_gain(const LayerRows& rows, ConstMatrix attended, CodecFidelity& types) {
+    const std::string& text = types.codec_k;
+    const BuiltCodec built = build_codec(text, shape_.head_dim);
+    if (calibration_ == nullptr || !built.calibrated || text.find(",metric=off") != std::string::npos) return;
+    const CodecFidelity without =
+        measure_codec(rows, text + ",metric=off", options_.type_v, calibration_, attended, pool_);
+    for (std::size_t h = 0; h < types.k.size(); ++h)
+      if (types.k[h].ip_error > 0) types.k[h].metric_gain = without.k[h].ip_error / types.k[h].ip_error;
   }
 
   // The codec with blocks, sinks and window of the measured types; exact ones have none.

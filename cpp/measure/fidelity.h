@@ -50,6 +50,9 @@ struct HeadError {
   double ip_error = 0, ip_bias = 0;
   double attention_error = 0;  // |out - exact|^2 / |exact|^2 with only this side decoded, over the queries
   double factor_width = 0;     // bits an entry of the stored factors, 0 where there are none
+  double residual_bits = 0;    // an entry of the residual, whole for a head; 0: the codec has none
+  double second_rows = 0;      // of a block, with a second stage
+  double metric_gain = 0;      // ip_error without the head's metric, over that with it; 0: it has none
   double bits_paper = 0, bits_honest = 0;  // per entry of the blocks
 };
 

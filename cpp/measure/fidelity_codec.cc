@@ -150,18 +150,20 @@ class CodecMeasurement {
   // As CacheReport counts: what a block takes beside its heads is shared by them.
   void count_bits(const Codec& codec, const SideStore& side, std::int64_t head, HeadError& out) const {
     const auto h = static_cast<std::size_t>(head);
-    double paper = 0, bytes = 0, entries = 0, rank = 0, widths = 0;
+    double paper = 0, bytes = 0, entries = 0, rank = 0, widths = 0, second_rows = 0;
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
       const SealedBlock& block = side.blocks[b];
       const std::int64_t size = std::ssize(block.head(h)), n = blocks_[b].n;
       paper += codec.paper_bits(block.head(h).data(), n, size);
-      const Codec::LowRank low = codec.low_rank(block.head(h).data());
-      rank += low.rank, widths += low.widths;
+      const Codec::Summary parts = codec.summary(block.head(h).data());
+      rank += parts.rank, widths += parts.widths, second_rows += parts.second_rows;
+      out.residual_bits = parts.residual_bits;
       bytes += static_cast<double>(size) +
                static_cast<double>(SealedBlock::overhead(heads_)) / static_cast<double>(heads_);
       entries += static_cast<double>(n * d_);
     }
     out.factor_width = ratio(widths, rank);
+    out.second_rows = ratio(second_rows, static_cast<double>(blocks_.size()));
     out.bits_paper = ratio(paper, entries);
     out.bits_honest = ratio(8 * bytes, entries);
   }

@@ -61,6 +61,9 @@ HeadError head_mean(std::span<const HeadError> heads) {
   for (const HeadError& h : heads) {
     mean.factor_width += h.factor_width;
     with_factors += h.factor_width > 0 ? 1 : 0;
+    mean.residual_bits += h.residual_bits / n;
+    mean.second_rows += h.second_rows / n;
+    mean.metric_gain += h.metric_gain / n;
     mean.relative_mse += h.relative_mse / n;
     mean.ip_error += h.ip_error / n;
     mean.ip_bias += h.ip_bias / n;

@@ -10,7 +10,18 @@ import pytest
 
 SPEC = ["-ctk", "turboquant:2,block=32,sink=4", "-ctv", "turboquant:2,block=32,sink=4"]
 SPECTRUM = {"rank", "edge", "delocalisation", "delocalisation_raw"}
-ERROR = {"factor_width", "relative_mse", "ip_error", "ip_bias", "attention_error", "bits_paper", "bits_honest"}
+ERROR = {
+    "factor_width",
+    "residual_bits",
+    "second_rows",
+    "metric_gain",
+    "relative_mse",
+    "ip_error",
+    "ip_bias",
+    "attention_error",
+    "bits_paper",
+    "bits_honest",
+}
 
 
 def fidelity(*args, status=0):
@@ -36,7 +47,7 @@ def source(tiny_model, tokens):
 def test_table(source):
     result = fidelity(*source)
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:5] == ["layer", "side", "rank", "width", "edge"]
+    assert lines[0].split()[:8] == ["layer", "side", "rank", "width", "bits", "rows", "gain", "edge"]
     assert [line.split()[:2] for line in lines[1:7]] == [[n, s] for n in ("0", "1", "mean") for s in ("K", "V")]
     assert len({len(line) for line in lines[:7]}) == 1, "the columns stand under each other"
     assert lines[7].startswith("max|r|/|r| of a random row: 0.5887")  # d = 16
@@ -67,7 +78,7 @@ def test_json(source, tmp_path):
                 assert head["bits_paper"] == 2
                 assert 2 + 16 / 16 < head["bits_honest"] < 2 + 16 / 16 + 0.2  # row norms, and the table of a block
                 assert 0.05 < head["relative_mse"] < 0.2
-            for key in SPECTRUM | ERROR - {"ip_error", "ip_bias"}:
+            for key in SPECTRUM | ERROR - {"ip_error", "ip_bias", "metric_gain"}:
                 assert part[key] == pytest.approx(np.mean([head[key] for head in part["heads"]])), key
     path = tmp_path / "report.json"
     result = fidelity(*source, "--json", path)

@@ -116,9 +116,10 @@ class EOptShrinkQCodec final : public Codec {
                static_cast<double>(skv_factor_bits_before(factors, factors.rank));
   }
 
-  LowRank low_rank(const std::byte* in) const override {
+  Summary summary(const std::byte* in) const override {
     const SkvFactors factors = factors_of(in);
-    return {factors.rank, static_cast<int>(skv_factor_bits_before(factors, factors.rank))};
+    return {factors.rank, static_cast<int>(skv_factor_bits_before(factors, factors.rank)), options_.bits,
+            factors.second_rows};
   }
 
   void enter(ConstMatrix x, Matrix out) const override { space_.enter(x, out); }

@@ -16,6 +16,7 @@ struct EOptShrinkQOptions {
   Loss loss = Loss::truncate;
   bool closed_loop = true;  // the residual is what the stored factors leave; else what the exact ones leave
   RotationKind rotation = RotationKind::haar;
+  int bits = 0;         // an entry of the residual
   int second_rows = 0;  // of a block, at most, that have a second stage (kv/drawn_rows.h)
 };
 

@@ -107,19 +107,19 @@ TEST(FactorCodes, NothingToStore) {
   }
 }
 
-Codec::LowRank low_rank_of(const std::string& spec, const std::vector<float>& block, std::int64_t d) {
+Codec::Summary low_rank_of(const std::string& spec, const std::vector<float>& block, std::int64_t d) {
   const BuiltCodec built = build_codec(spec, d);
   CodecWork work;
   const std::int64_t n = std::ssize(block) / d;
-  return built.codec->low_rank(testing_support::code(*built.codec, {block.data(), n, d}, work).bytes.data());
+  return built.codec->summary(testing_support::code(*built.codec, {block.data(), n, d}, work).bytes.data());
 }
 
 TEST(OwnWidths, ALargerComponentTakesMoreBits) {
   const std::int64_t n = 128, d = 128;
   auto block = low_rank_and_noise(n, d, 3);
-  const Codec::LowRank small = low_rank_of("eoptshrinkq:2", block, d);
+  const Codec::Summary small = low_rank_of("eoptshrinkq:2", block, d);
   for (float& x : block) x += 300;
-  const Codec::LowRank large = low_rank_of("eoptshrinkq:2", block, d);
+  const Codec::Summary large = low_rank_of("eoptshrinkq:2", block, d);
   EXPECT_EQ(small.rank, 3);
   EXPECT_EQ(large.rank, 4);
   EXPECT_GE(large.widths - small.widths, 12);
