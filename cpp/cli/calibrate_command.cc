@@ -42,7 +42,8 @@ std::string destination(const CommandOptions& o, const Engine& engine) {
   if (!o.out.empty()) return o.out;
   const std::string folder = calibration_folder();
   check(!folder.empty(), "cli",
-        "there is no cache folder: none of SPECTRALKV_CALIBRATIONS, XDG_CACHE_HOME and HOME is set; give --out");
+        "there is no cache folder: none of SPECTRALKV_CALIBRATIONS, XDG_CACHE_HOME and HOME is set; give "
+        "--out");
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error)

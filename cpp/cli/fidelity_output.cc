@@ -27,7 +27,8 @@ struct Row {
 };
 
 const char* const kHeader =
-    "layer  side   rank  width   bits   rows   gain       edge   rel. MSE  logit err logit bias   attn err  with K, V max|r|/|r| "
+    "layer  side   rank  width   bits   rows   gain       edge   rel. MSE  logit err logit bias   attn err  "
+    "with K, V max|r|/|r| "
     "  paper  honest\n";
 
 // "-" for what there is none of.
@@ -39,11 +40,10 @@ std::string line(const Row& r) {
   const auto of_keys = [&](double value) { return r.keys ? column(value, 11) : right("-", 11); };
   return right(r.name, 5) + right(r.side, 6) + right(fixed(r.spectrum.rank, 2), 7) +
          or_dash(r.error.factor_width) + or_dash(r.error.residual_bits) + or_dash(r.error.second_rows) +
-         or_dash(r.error.metric_gain) +
-         column(r.spectrum.edge, 11) + column(r.error.relative_mse, 11) + of_keys(r.error.ip_error) +
-         of_keys(r.error.ip_bias) + column(r.error.attention_error, 11) + column(r.attention_error, 11) +
-         right(fixed(r.spectrum.delocalisation, 4), 11) + right(fixed(r.error.bits_paper, 3), 8) +
-         right(fixed(r.error.bits_honest, 3), 8) + "\n";
+         or_dash(r.error.metric_gain) + column(r.spectrum.edge, 11) + column(r.error.relative_mse, 11) +
+         of_keys(r.error.ip_error) + of_keys(r.error.ip_bias) + column(r.error.attention_error, 11) +
+         column(r.attention_error, 11) + right(fixed(r.spectrum.delocalisation, 4), 11) +
+         right(fixed(r.error.bits_paper, 3), 8) + right(fixed(r.error.bits_honest, 3), 8) + "\n";
 }
 
 // Both sides of a layer, its means or its heads.

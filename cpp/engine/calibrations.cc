@@ -25,7 +25,8 @@ std::string beside(std::string model) {
 }  // namespace
 
 std::string calibration_folder() {
-  if (const char* const own = std::getenv("SPECTRALKV_CALIBRATIONS"); own != nullptr && *own != '\0') return own;
+  if (const char* const own = std::getenv("SPECTRALKV_CALIBRATIONS"); own != nullptr && *own != '\0')
+    return own;
   if (const char* const base = std::getenv("XDG_CACHE_HOME"); base != nullptr && *base == '/')
     return concat(base, "/spectralkv/calibrations");
   const char* const home = std::getenv("HOME");

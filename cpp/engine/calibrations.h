@@ -41,6 +41,7 @@ class Calibrations {
   // other models or damaged ones are passed over with a notice. A named file that is not there or does not
   // fit is an error.
   std::shared_ptr<const Calibration> find();
+  bool is_automatic() const { return options_.source == "auto"; }
   // Whether `make` would make one: the source is "auto", and the model's context long enough.
   bool possible() const;
   // What is there, or else one made of calibration_text() and kept in the user's folder. `cancelled` is asked

@@ -28,13 +28,6 @@ std::string parameter_count(const Gguf& file) {
   return out.str();
 }
 
-// Whether a cache of n tokens holds sealed blocks.
-bool seals(const CacheFormat& format, std::int64_t n) {
-  const auto layers = format.layers();
-  return std::any_of(layers.begin(), layers.end(),
-                     [n](const LayerFormat& layer) { return layer.lossy && layer.layout.sealed_for(n) > 0; });
-}
-
 }  // namespace
 
 Engine::Engine(const std::string& path, const EngineOptions& options)
@@ -120,7 +113,7 @@ void Session::check_fit(std::span<const Token> tokens) const {
 
 void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits,
                          const std::function<bool()>& cancelled) {
-  if (uncalibrated_ && seals(cache_->format(), std::ssize(tokens_) + std::ssize(batch))) {
+  if (uncalibrated_ && cache_->format().seals(std::ssize(tokens_) + std::ssize(batch))) {
     logits();  // out of the memory that the forward pass takes
     calibrate(cancelled);
   }

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/state_head.h"
 #include "kv/cache.h"
+#include "kv/layer_state.h"
 
 namespace spectralkv {
 
@@ -23,9 +24,19 @@ void Session::load_state(const std::string& path) {
       "a session that keeps the logits of all tokens cannot load a state: the file holds the last ones only");
   StateReader in(path);
   StateHead head = read_state_head(in, engine_, options_.n_ctx);
-  if (!head.tokens.empty()) calibrate();
-  auto fresh = fresh_cache();
-  fresh->load(in, std::ssize(head.tokens));
+  const auto n = std::ssize(head.tokens);
+  const bool sealed = cache_->format().seals(n);
+  // A state from before there were calibrations, or made without one, goes on without: unless a file was
+  // named.
+  const bool plain = sealed && uncalibrated_head(in) && engine_.calibrations().is_automatic();
+  if (sealed && !plain) calibrate();
+  auto fresh = plain ? engine_.backend().make_cache(std::make_shared<const CacheFormat>(
+                                                        engine_.config().cache_shape(), options_.type_k,
+                                                        options_.type_v, options_.seal_until),
+                                                    options_.n_ctx)
+                     : fresh_cache();
+  fresh->load(in, n);
+  if (plain) uncalibrated_ = false;
   in.finish();
   cache_ = std::move(fresh);
   tokens_ = std::move(head.tokens);

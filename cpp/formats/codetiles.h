@@ -1,4 +1,4 @@
-// Matrices of b-bit codes, b = 2, 3 or 4, in tiles of 16 rows by 4 columns, as integer dot products read
+// Matrices of b-bit codes, b = 1 to 4, in tiles of 16 rows by 4 columns, as integer dot products read
 // them. Host and device, no STL.
 //
 // A matrix is [rows, depth]: depth is what a product sums over. Both are padded, rows to a multiple of 16 and
@@ -6,11 +6,11 @@
 // rising depth. A tile holds 64 codes in 8 b bytes; code (row i, column j) of a tile has position p = 4 i +
 // j, so that a register of 64 bytes in the order of positions has row i in its 32-bit lane i.
 //
+//     1 bit    8 bytes: bit p % 8 of byte p / 8, a 64-bit mask as it stands
 //     2 bits   16 bytes: byte i holds the codes of positions i, i + 16, i + 32, i + 48, lowest bits first.
 //              Broadcast them to four 128-bit lanes and shift lane l right by 2 l: every byte has its code in
 //              its two lowest bits.
-//     3 bits   the 16 bytes of the codes' two low bits, then 8 bytes with the third: bit p % 8 of byte p / 8,
-//              which is a 64-bit mask as it stands
+//     3 bits   the 16 bytes of the codes' two low bits, then 8 bytes with the third, as one bit has them
 //     4 bits   32 bytes: byte i holds the codes of positions i and i + 32, the first in the low half
 //
 // A table of 64 bytes that repeats the levels makes the bits above a code harmless. Tiles start at any byte.
@@ -35,8 +35,18 @@ SKV_HD static inline size_t skv_tiled_bytes(size_t rows, size_t depth, int bits)
   return (rows + 15) / 16 * skv_tile_groups(depth) * skv_tile_bytes(bits);
 }
 
+// Bit `bit` of each of 64 codes. mask: [8] out.
+SKV_HD static inline void skv_pack_mask(const uint8_t* codes, int bit, uint8_t* mask) {
+  for (int i = 0; i < 8; ++i) {
+    unsigned byte = 0;
+    for (int j = 0; j < 8; ++j) byte |= (codes[8 * i + j] >> bit & 1u) << j;
+    mask[i] = (uint8_t)byte;
+  }
+}
+
 // codes: [64] by position, each below 2^bits. tile: [skv_tile_bytes(bits)] out.
 SKV_HD static inline void skv_pack_tile(const uint8_t* codes, int bits, uint8_t* tile) {
+  if (bits == 1) return skv_pack_mask(codes, 0, tile);
   if (bits == 4) {
     for (int i = 0; i < 32; ++i) tile[i] = (uint8_t)(codes[i] | (codes[i + 32] << 4));
     return;
@@ -44,16 +54,12 @@ SKV_HD static inline void skv_pack_tile(const uint8_t* codes, int bits, uint8_t*
   for (int i = 0; i < 16; ++i)
     tile[i] = (uint8_t)((codes[i] & 3) | ((codes[i + 16] & 3) << 2) | ((codes[i + 32] & 3) << 4) |
                         ((codes[i + 48] & 3) << 6));
-  if (bits == 2) return;
-  for (int i = 0; i < 8; ++i) {
-    unsigned byte = 0;
-    for (int j = 0; j < 8; ++j) byte |= (codes[8 * i + j] >> 2 & 1u) << j;
-    tile[16 + i] = (uint8_t)byte;
-  }
+  if (bits == 3) skv_pack_mask(codes, 2, tile + 16);
 }
 
 // The code at one position of a tile.
 SKV_HD static inline unsigned skv_tile_code(const uint8_t* tile, int bits, int position) {
+  if (bits == 1) return tile[position >> 3] >> (position & 7) & 1u;
   if (bits == 4) return tile[position & 31] >> (position >> 5 << 2) & 15u;
   const unsigned low = tile[position & 15] >> (position >> 4 << 1) & 3u;
   if (bits == 2) return low;

@@ -21,7 +21,8 @@ std::vector<int> bits_by_head(std::span<const HeadWish> wishes) {
   for (; left >= 1 && !queue.empty(); left -= 1) {
     const auto i = static_cast<std::size_t>(-std::get<1>(queue.top()));
     queue.pop();
-    if (++widths[i] < kMostBitsByHead) queue.emplace(gain(i, widths[i]), -static_cast<std::ptrdiff_t>(i));
+    if (++widths[i] < (wishes[i].mean_bits > kUsualBitsByHead ? kMostBitsByHead : kUsualBitsByHead))
+      queue.emplace(gain(i, widths[i]), -static_cast<std::ptrdiff_t>(i));
   }
   return widths;
 }

@@ -8,6 +8,8 @@
 namespace spectralkv {
 
 inline constexpr int kLeastBitsByHead = 1, kMostBitsByHead = 5;
+// Heads have more only where the mean asks for it: wider codes are read by slower kernels.
+inline constexpr int kUsualBitsByHead = 4;
 
 // One side of a KV head.
 struct HeadWish {
@@ -16,9 +18,9 @@ struct HeadWish {
   std::array<double, kMostBitsByHead + 1> distortion{};  // by width: the share of that which is left
 };
 
-// widths [wishes], each 1 to 5, their sum at most that of mean_bits and less than one below it: reverse
-// water-filling ([E] has one width for all). A further bit goes where it takes most harm away; of equals to
-// the first.
+// widths [wishes], each 1 to 4, or to 5 where more than 4 are wished for, their sum at most that of mean_bits
+// and less than one below it: reverse water-filling ([E] has one width for all). A further bit goes where it
+// takes most harm away; of equals to the first.
 std::vector<int> bits_by_head(std::span<const HeadWish> wishes);
 
 }  // namespace spectralkv

@@ -67,12 +67,12 @@ void Cache::read(std::int64_t l, std::int64_t first, Matrix k, Matrix v) const {
 }
 
 void Cache::save(StateWriter& out) const {
-  write_cache_head(out, format());
+  write_cache_head(out, format(), n_tokens());
   for (const LayerStore& layer : layers_) write_layer(out, layer);
 }
 
 void Cache::load(StateReader& in, std::int64_t n_tokens) {
-  read_cache_head(in, format());
+  read_cache_head(in, format(), n_tokens);
   for (LayerStore& layer : layers_) read_layer(in, n_tokens, pool_, layer);
 }
 

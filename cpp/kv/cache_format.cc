@@ -158,6 +158,12 @@ double CacheFormat::exact_bits(SideFormat LayerFormat::*side) const {
   return sum / static_cast<double>(layers_.size());
 }
 
+bool CacheFormat::seals(std::int64_t n_tokens) const {
+  return std::any_of(layers_.begin(), layers_.end(), [n_tokens](const LayerFormat& layer) {
+    return layer.lossy && layer.layout.sealed_for(n_tokens) > 0;
+  });
+}
+
 bool CacheFormat::can_go_back(std::int64_t n_tokens, std::int64_t n) const {
   return std::all_of(layers_.begin(), layers_.end(),
                      [=](const LayerFormat& layer) { return layer.can_go_back(n_tokens, n); });

@@ -64,6 +64,8 @@ class CacheFormat {
   const std::string& name_v() const { return name_v_; }
   // Null where no codec uses one.
   const std::shared_ptr<const Calibration>& calibration() const { return calibration_; }
+  // Whether a cache of n tokens holds blocks that a codec has made something else of.
+  bool seals(std::int64_t n_tokens) const;
   // Whether a calibration would change what its codecs do.
   bool calibrated() const { return calibrated_; }
   // Per entry of sinks and tail of a side, over all layers: 16, 32, or between them where layers differ.

@@ -102,8 +102,8 @@ class Codec {
   // encode returned.
   virtual double paper_bits(const std::byte* in, std::int64_t n, std::int64_t bytes) const = 0;
 
-  // What a stored block is made of: components of a low-rank part, and the bits an entry of their columns, added
-  // up; bits an entry of the residual; rows with a second stage. Zeros where a codec has no such parts.
+  // What a stored block is made of: components of a low-rank part, and the bits an entry of their columns,
+  // added up; bits an entry of the residual; rows with a second stage. Zeros where a codec has no such parts.
   struct Summary {
     int rank = 0, widths = 0, residual_bits = 0, second_rows = 0;
   };

@@ -1,6 +1,7 @@
 // What a block holds, and what another device has to know of a codec to write and read it.
 #pragma once
 
+#include "formats/coded_block.h"
 #include "quant/rotation.h"
 #include "quant/turboquant.h"
 #include "spectral/loss.h"
@@ -20,6 +21,7 @@ struct CodecForm {
   RotationKind rotation = RotationKind::haar;
   int bits = 0;  // of kivi and codes
   // Of codes:
+  SkvCodeOrder order = kSkvCodeRows;
   int factor_bits = 0;
   bool factor = false;  // may have a low-rank part
   Loss loss = Loss::truncate;

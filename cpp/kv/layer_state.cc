@@ -59,14 +59,14 @@ SealedBlock read_block(StateReader& in, const SideFormat& of, std::int64_t heads
 }
 
 // The calibration by which blocks were sealed; 0: by none.
-std::uint64_t seal_of(const CacheFormat& format) {
-  return format.calibration() ? format.calibration()->fingerprint() : 0;
+std::uint64_t seal_of(const CacheFormat& format, std::int64_t n_tokens) {
+  return format.calibration() && format.seals(n_tokens) ? format.calibration()->fingerprint() : 0;
 }
 
 }  // namespace
 
-void write_cache_head(StateWriter& out, const CacheFormat& format) {
-  out.number(kCacheRotationSeed ^ seal_of(format));
+void write_cache_head(StateWriter& out, const CacheFormat& format, std::int64_t n_tokens) {
+  out.number(kCacheRotationSeed ^ seal_of(format, n_tokens));
 }
 
 void write_layer(StateWriter& out, const LayerStore& store) {
@@ -90,8 +90,12 @@ void write_layer(StateWriter& out, const LayerStore& store) {
   write_side(format.v, store.v);
 }
 
-void read_cache_head(StateReader& in, const CacheFormat& format) {
-  const std::uint64_t held = in.number<std::uint64_t>() ^ kCacheRotationSeed, own = seal_of(format);
+bool uncalibrated_head(const StateReader& in) {
+  return in.peek<std::uint64_t>() == kCacheRotationSeed;
+}
+
+void read_cache_head(StateReader& in, const CacheFormat& format, std::int64_t n_tokens) {
+  const std::uint64_t held = in.number<std::uint64_t>() ^ kCacheRotationSeed, own = seal_of(format, n_tokens);
   in.require(held == own, held == 0 ? "its blocks were sealed without a calibration, and this session has one"
                           : own == 0 ? "its blocks were sealed with a calibration, and this session has none"
                                      : "its blocks were sealed with another calibration than this session's");

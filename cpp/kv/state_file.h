@@ -94,6 +94,15 @@ class StateReader {
     std::memcpy(&value, bytes(sizeof value).data(), sizeof value);
     return value;
   }
+  // The number that comes next.
+  template <class T>
+  T peek() const {
+    static_assert(std::is_arithmetic_v<T>);
+    require(sizeof(T) <= rest_.size(), "it ends too early");
+    T value;
+    std::memcpy(&value, rest_.data(), sizeof value);
+    return value;
+  }
   // Refuses the file unless it ends here, or n bytes further on.
   void finish() { require_left(0); }
   void require_left(std::uint64_t n);

@@ -19,7 +19,7 @@ enum {
 #undef X
 };
 // clang-format on
-enum { kTileBits = 3 };  // those in tiles 2, 3 or 4
+enum { kTileBits = 4 };  // those in tiles 1 to 4
 
 // y[t * ldy + r] = sum over k < n of W[r][k] * x[t * ldx + k], for r < rows, t < tokens.
 // w: rows of row_bytes each, n values; x: [tokens, n] f32; y: [tokens, rows] f32; work: matmul_work(n)
@@ -95,7 +95,7 @@ struct Kernels {
                                    float* out);
 
   // y[t * ldy + r] += unit * steps[t] * scale[r] * (sum over k of x[t][k] * levels[code[r][k]]) for r <
-  // a.rows, b = index + 2. The sum is an exact integer, groups <= kMostGroups. scale: [a.rows], or null
+  // a.rows, b = index + 1. The sum is an exact integer, groups <= kMostGroups. scale: [a.rows], or null
   // for 1.
   void (*add_tiles[kTileBits])(const CodeTiles& a, const ByteRows& x, const float* scale, float* y,
                                int64_t ldy);

@@ -65,8 +65,9 @@ constexpr Kernels kTable = {
     EACH(mix_codes),
     EACH(decode_codes),
 #undef EACH
-    {add_tiles<2, ByteRows>, add_tiles<3, ByteRows>, add_tiles<4, ByteRows>},
-    {add_tiles<2, ProbabilityRows>, add_tiles<3, ProbabilityRows>, add_tiles<4, ProbabilityRows>},
+    {add_tiles<1, ByteRows>, add_tiles<2, ByteRows>, add_tiles<3, ByteRows>, add_tiles<4, ByteRows>},
+    {add_tiles<1, ProbabilityRows>, add_tiles<2, ProbabilityRows>, add_tiles<3, ProbabilityRows>,
+     add_tiles<4, ProbabilityRows>},
     to_bytes,
     to_probability_bytes,
     expand_trellis,

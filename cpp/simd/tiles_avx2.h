@@ -34,20 +34,28 @@ struct TileLevels {
       out[1] = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(raw, 4), mask));
       return;
     }
+    if constexpr (bits == 1) {
+      for (int h = 0; h < 2; ++h) out[h] = _mm256_shuffle_epi8(table, of_mask(tile + 4 * h, 1));
+      return;
+    }
     const __m256i raw = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)tile));
     for (int h = 0; h < 2; ++h) {
       __m256i index = _mm256_and_si256(_mm256_srlv_epi32(raw, shift[h]), _mm256_set1_epi8(3));
-      if constexpr (bits == 3) {  // four bytes of bits, each to eight bytes of its own, one bit in each
-        int four;
-        __builtin_memcpy(&four, tile + 16 + 4 * h, 4);
-        const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2,
-                                                2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-        const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ull);
-        const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(four), spread), bit);
-        index = _mm256_or_si256(index, _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(4)));
-      }
+      if constexpr (bits == 3) index = _mm256_or_si256(index, of_mask(tile + 16 + 4 * h, 4));
       out[h] = _mm256_shuffle_epi8(table, index);
     }
+  }
+
+ private:
+  // `set` where a bit of the mask's four bytes is 1: each byte to eight bytes of its own, one bit in each.
+  static __m256i of_mask(const uint8_t* mask, char set) {
+    int four;
+    __builtin_memcpy(&four, mask, 4);
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2,
+                                            2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ull);
+    const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(four), spread), bit);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(set));
   }
 };
 

@@ -36,6 +36,11 @@ struct TileLevels {
       int32_t first, second = 0;
       __builtin_memcpy(&first, levels, 4);
       if constexpr (bits == 3) __builtin_memcpy(&second, levels + 4, 4);
+      if constexpr (bits == 1) {
+        low = _mm512_xor_si512(_mm512_set1_epi8(levels[0]), upward);
+        high = _mm512_xor_si512(_mm512_set1_epi8(levels[1]), upward);
+        return;
+      }
       low = bits == 4 ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)levels))
                       : _mm512_set1_epi32(first);
       low = _mm512_xor_si512(low, upward);
@@ -46,6 +51,11 @@ struct TileLevels {
   }
   __m512i at(const uint8_t* tile) const {
     if constexpr (bits == 8) return _mm512_loadu_si512(tile);
+    if constexpr (bits == 1) {
+      uint64_t mask;
+      __builtin_memcpy(&mask, tile, 8);
+      return _mm512_mask_blend_epi8((__mmask64)mask, low, high);
+    }
     const __m512i raw = bits == 4 ? _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)tile))
                                   : _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)tile));
     // The shuffle reads four bits and the sign of an index; the table repeats where a code has fewer.

@@ -45,10 +45,10 @@ std::vector<std::uint32_t> factor_pairs(int plain) {
 
 }  // namespace
 
-void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables& tables,
+void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, CodecTables& tables,
                        device::Stream stream) {
   const FactorCodes factors(form.factor_bits);
-  view.coded = {d, form.bits, code_order(form.bits, side)};
+  view.coded = {d, form.bits, form.order};
   view.plain_width = factors.plain_width();
   view.window = form.factor ? edge_window(d) : 0;
   assert(view.window <= kMostRank);
@@ -71,7 +71,8 @@ void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide sid
       tables.keep<float>(concat("levels ", kSkvSecondBits, " of ", d), second.levels, stream);
   view.second_boundaries =
       tables.keep<float>(concat("boundaries ", kSkvSecondBits, " of ", d), second.boundaries, stream);
-  view.tiles = view.coded.order != kSkvCodeRows;
+  view.tiles =
+      view.coded.order != kSkvCodeRows && form.bits > 1;  // the tensor cores' table has none of 1 bit
   if (!view.tiles) return;
   view.factor_pairs = tables.keep<std::uint32_t>(concat("factor pairs ", view.plain_width),
                                                  factor_pairs(view.plain_width), stream);

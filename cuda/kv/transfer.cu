@@ -150,7 +150,7 @@ void DeviceCache::read(std::int64_t layer, std::int64_t first, Matrix k, Matrix 
 
 void DeviceCache::save(StateWriter& out) const {
   check_rows();
-  write_cache_head(out, format());
+  write_cache_head(out, format(), n_tokens());
   for (std::size_t l = 0; l < state_->layers.size(); ++l) write_layer(out, state_->to_host(l));
 }
 
@@ -158,7 +158,7 @@ void DeviceCache::load(StateReader& in, std::int64_t n_tokens) {
   State& s = *state_;
   s.reset();
   s.n_tokens = n_tokens;
-  read_cache_head(in, format());
+  read_cache_head(in, format(), n_tokens);
   for (std::size_t l = 0; l < s.layers.size(); ++l) {
     LayerStore host(s.type(l), s.n_ctx);
     read_layer(in, n_tokens, BlockPool(), host);

@@ -98,7 +98,8 @@ BuiltCodec build_factored(CodecSpec& spec, const CodecPlace& place, bool factor,
   std::string residual_text;
   const int width = by_head && place.width > 0 ? place.width : static_cast<int>(mean);
   s.codec.bits = width;
-  auto quantiser = residual.build(spec, {head_dim, width, place.side, factor, paper, by_head}, residual_text);
+  auto quantiser = residual.build(
+      spec, {head_dim, width, place.side, factor, paper, by_head, by_head && place.width > 0}, residual_text);
   s.layout = take_layout(spec, base.layout);
   spec.finish(known + kLayoutOptions + ", paper");
 

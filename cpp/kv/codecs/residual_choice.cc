@@ -24,7 +24,7 @@ std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRo
     spec.refuse(concat("quantiser=", name, " has ", widths, " bits per entry, not ", wish.bits));
   }
   if (quantiser != Quantiser::scalar) text += concat(",quantiser=", name);
-  return make_residual(quantiser, wish.head_dim, wish.bits, scale, wish.side);
+  return make_residual(quantiser, wish.head_dim, wish.bits, scale, wish.side, wish.given_width);
 }
 
 }  // namespace
@@ -38,10 +38,10 @@ bool has_width(Quantiser quantiser, int bits) {
 }
 
 std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std::int64_t head_dim, int bits,
-                                                       RowScale scale, KvSide side) {
+                                                       RowScale scale, KvSide side, bool given_width) {
   if (quantiser == Quantiser::trellis && has_width(quantiser, bits))
     return make_trellis_residual(head_dim, scale, side);
-  return make_scalar_residual(head_dim, bits, scale, side);
+  return make_scalar_residual(head_dim, bits, scale, side, given_width);
 }
 
 const ResidualRow kChosenResidual = {"scale=norm|least_squares|unbiased|length, quantiser=scalar|trellis",

@@ -61,6 +61,7 @@ struct ResidualRow {
     bool factored = false;  // there may be a low-rank part
     bool paper = false;     // the defaults are those of the paper
     bool by_head = false;   // a head's own width, which a quantiser may not have: it then takes another one
+    bool given_width = false;  // and heads have been given theirs
   };
   std::string_view options;  // that it knows, for messages
   // Takes its options out of the spec and adds to `text` those that differ from the defaults.

@@ -25,10 +25,10 @@ constexpr std::int64_t kRoundGroups = 32;
 // What both layouts share: norms, and codes chosen entry by entry.
 class ScalarResidual : public ResidualQuantiser {
  public:
-  ScalarResidual(std::int64_t head_dim, int bits, RowScale scale, KvSide side)
+  ScalarResidual(std::int64_t head_dim, int bits, RowScale scale, SkvCodeOrder order)
       : codebook_(shared_unit_codebook(static_cast<int>(head_dim), bits)),
         scale_(scale),
-        format_{static_cast<int>(head_dim), bits, code_order(bits, side)} {}
+        format_{static_cast<int>(head_dim), bits, order} {}
 
   std::int64_t max_bytes(std::int64_t n) const final { return norm_bytes(n) + code_bytes(n); }
   std::int64_t encode(ConstMatrix rows, const SealContext&, std::byte* out, CodecWork& work) const final {
@@ -47,6 +47,7 @@ class ScalarResidual : public ResidualQuantiser {
   void describe(CodecForm& form) const final {
     form.kind = CodecForm::Kind::codes;
     form.bits = format_.bits;
+    form.order = format_.order;
     form.scale = scale_;
   }
 
@@ -124,11 +125,11 @@ class RowCodes final : public ScalarResidual {
 
 class TileCodes final : public ScalarResidual {
  public:
-  TileCodes(std::int64_t head_dim, int bits, RowScale scale, KvSide side)
-      : ScalarResidual(head_dim, bits, scale, side),
+  TileCodes(std::int64_t head_dim, int bits, RowScale scale, SkvCodeOrder order)
+      : ScalarResidual(head_dim, bits, scale, order),
         levels_(byte_levels(codebook_)),
         d_(head_dim),
-        keys_(side == KvSide::keys) {}
+        keys_(order == kSkvTokenTiles) {}
 
   void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override {
     std::vector<float> norm(static_cast<std::size_t>(n));
@@ -158,7 +159,7 @@ class TileCodes final : public ScalarResidual {
   std::size_t depth(std::int64_t n) const { return static_cast<std::size_t>(keys_ ? d_ : n); }
   std::int64_t groups(std::int64_t n) const { return static_cast<std::int64_t>(skv_tile_groups(depth(n))); }
   std::int64_t tile_bytes() const { return static_cast<std::int64_t>(skv_tile_bytes(format_.bits)); }
-  std::size_t kernel() const { return static_cast<std::size_t>(format_.bits - 2); }
+  std::size_t kernel() const { return static_cast<std::size_t>(format_.bits - 1); }
   // Codes are the last part of a block.
   const std::uint8_t* codes_ahead(std::int64_t n, const CodecWork& work) const {
     if (std::ssize(work.ahead) < code_bytes(n)) return nullptr;
@@ -207,7 +208,7 @@ void TileCodes::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMa
 std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRow::Wish& wish,
                                                std::string& text) {
   const RowScale scale = take_row_scale(spec, wish, text);
-  return make_scalar_residual(wish.head_dim, wish.bits, scale, wish.side);
+  return make_scalar_residual(wish.head_dim, wish.bits, scale, wish.side, wish.given_width);
 }
 
 }  // namespace
@@ -235,8 +236,8 @@ ByteLevels byte_levels(const Codebook& codebook) {
   return best;
 }
 
-SkvCodeOrder code_order(int bits, KvSide side) {
-  if (bits < 2 || bits > 4) return kSkvCodeRows;
+SkvCodeOrder code_order(int bits, KvSide side, bool given_width) {
+  if (bits < (given_width ? 1 : 2) || bits > 4) return kSkvCodeRows;
   return side == KvSide::keys ? kSkvTokenTiles : kSkvChannelTiles;
 }
 
@@ -250,9 +251,10 @@ RowScale take_row_scale(CodecSpec& spec, const ResidualRow::Wish& wish, std::str
 }
 
 std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits, RowScale scale,
-                                                              KvSide side) {
-  if (code_order(bits, side) != kSkvCodeRows) return std::make_unique<TileCodes>(head_dim, bits, scale, side);
-  return std::make_unique<RowCodes>(head_dim, bits, scale, side);
+                                                              KvSide side, bool given_width) {
+  const SkvCodeOrder order = code_order(bits, side, given_width);
+  if (order != kSkvCodeRows) return std::make_unique<TileCodes>(head_dim, bits, scale, order);
+  return std::make_unique<RowCodes>(head_dim, bits, scale, order);
 }
 
 const ResidualRow kScalarResidual = {"scale=norm|least_squares|unbiased|length", build};

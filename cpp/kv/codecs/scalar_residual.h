@@ -13,21 +13,23 @@ namespace spectralkv {
 extern const ResidualRow kScalarResidual;
 
 std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits, RowScale scale,
-                                                              KvSide side);
+                                                              KvSide side, bool given_width = false);
 // Takes the option scale= out of a spec and adds it to `text` where it differs from the default.
 RowScale take_row_scale(CodecSpec& spec, const ResidualRow::Wish& wish, std::string& text);
 
 // Codes of 2, 3 and 4 bits lie in tiles (formats/codetiles.h), keys with tokens as rows and values with
 // channels as rows, and are multiplied as whole numbers: levels rounded to bytes, queries to bytes,
-// probabilities to 16 bits. Codes of other widths lie in rows (formats/bitpack.h) and are multiplied in f32.
-SkvCodeOrder code_order(int bits, KvSide side);
+// probabilities to 16 bits. Codes of other widths lie in rows (formats/bitpack.h) and are multiplied in f32;
+// so do those of one bit that a spec names for all heads, as they always did: where that width was given to a
+// head (kv/bits_by_head.h) it has tiles too.
+SkvCodeOrder code_order(int bits, KvSide side, bool given_width);
 
 // A codebook's levels as bytes: level[i] is near unit * bytes[i].
 struct ByteLevels {
   float unit = 0;
   std::int8_t bytes[16] = {};
 };
-// The unit in which the levels (of 2 to 4 bits) come nearest to whole numbers up to 127.
+// The unit in which the levels (of up to 4 bits) come nearest to whole numbers up to 127.
 ByteLevels byte_levels(const Codebook& codebook);
 
 }  // namespace spectralkv

@@ -16,7 +16,7 @@ namespace {
 
 // So many groups of four tokens share a step of their probabilities, as in scalar codes.
 constexpr std::int64_t kRoundGroups = 32;
-constexpr std::size_t kIndexTiles = 2;  // tiles of indices have 4 bits: their place among kernels of tiles
+constexpr std::size_t kIndexTiles = 3;  // tiles of indices have 4 bits: their place among kernels of tiles
 
 struct IndexLevels {
   std::int8_t bytes[kSkvTrellisLevels];

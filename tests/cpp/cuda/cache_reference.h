@@ -20,14 +20,13 @@ constexpr double kHalfEps = 0x1p-11;  // f16 unit roundoff
 struct TokenParts {
   double narrow = 0, residual = 0;
 };
-inline std::vector<TokenParts> parts_of(const Codec& codec, KvSide side, const std::byte* bytes,
-                                        std::int64_t n) {
+inline std::vector<TokenParts> parts_of(const Codec& codec, const std::byte* bytes, std::int64_t n) {
   std::vector<TokenParts> parts(static_cast<std::size_t>(n));
   const CodecForm form = codec.form();
   if (form.kind != CodecForm::Kind::codes) return parts;
   const auto d = static_cast<int>(codec.head_dim());
   const auto* const block = reinterpret_cast<const std::uint8_t*>(bytes);
-  const SkvScalarFormat format{d, form.bits, code_order(form.bits, side)};
+  const SkvScalarFormat format{d, form.bits, form.order};
   const SkvFactors factors = skv_factors(FactorCodes(form.factor_bits).plain_width(), block);
   const SkvLowRankPart at = skv_low_rank_part(d, parts.size(), factors);
   const std::size_t norms_at = at.residual, codes_at = norms_at + skv_norm_bytes(parts.size());
@@ -96,7 +95,7 @@ inline Reference reference(const Case& c, const Inputs& in, const Cache& cache) 
     const auto take = [&](bool keys, const Codec& codec, const std::byte* bytes, std::int64_t n,
                           std::int64_t position, bool in_codec_space, std::size_t& at) {
       codec.decode(bytes, n, {rows.data(), n, d});
-      const auto parts = parts_of(codec, keys ? KvSide::keys : KvSide::values, bytes, n);
+      const auto parts = parts_of(codec, bytes, n);
       for (std::int64_t i = 0; i < n; ++i) {
         if (c.sliding > 0 && position + i <= t - c.sliding) continue;
         const std::vector<float> row(rows.begin() + i * d, rows.begin() + (i + 1) * d);

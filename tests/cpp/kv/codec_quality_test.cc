@@ -68,7 +68,7 @@ TEST(CodecQuality, BitsAreThePapers) {
   const std::int64_t n = 128, d = 128;
   const auto block = low_rank_and_noise(n, d, 5);
   CodecWork work;
-  const BuiltCodec built = build_codec("eoptshrinkq:2,factor_bits=4", d);
+  const BuiltCodec built = build_codec("eoptshrinkq:2,factor_bits=4,rows=0", d);
   const auto coded = testing_support::code(*built.codec, {block.data(), n, d}, work);
   // b n d + r (n + d) 4, and of bytes: header, shares and norms besides.
   EXPECT_DOUBLE_EQ(built.codec->paper_bits(coded.bytes.data(), n, 0), 2.0 * 128 * 128 + 3 * 256 * 4);
@@ -141,11 +141,11 @@ TEST(CodecSpecs, BadOnesSayWhatIsWrong) {
   says("turboquant:9", "bits must be 1 to 8, got 9");
   says("kivi", "'kivi:2'");
   says("kivi:9", "2 to 8 bits");
-  says("eoptshrinkq:0", "bits must be 1 to 8, got 0");
+  says("eoptshrinkq:0", "bits must be 1 to 8, or a mean of heads from 1 to 5, got 0");
   says("eoptshrinkq:2,loss=trunc", "frobenius, operator, nuclear, truncate");
   says("eoptshrinkq:2,loop=half", "closed, open");
   says("eoptshrinkq:2,factor_bits=9", "1 to 8");
-  says("eoptshrinkq:2,rank=4", "its options: loss=");
+  says("eoptshrinkq:2,rank=4", "its options: metric=");
   says("turboquant:2,loss=frobenius", "its options: rotation=");
   says("turboquant:2,scale=max", "norm, least_squares, unbiased, length");
   says("turboquant:2,sink=128", "sink (128) must be less than block (128)");

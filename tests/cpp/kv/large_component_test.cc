@@ -81,7 +81,7 @@ double error_bound(const std::string& text, const std::vector<float>& rows, std:
   }
   const bool turned = text.find("rotation=hadamard") != std::string::npos;
   const double top = turned ? row : entry;  // no entry of a turned row is larger than the row is long
-  const int bits = spec.bits() ? static_cast<int>(*spec.bits()) : 0;
+  const int bits = spec.mean_bits() ? static_cast<int>(*spec.mean_bits()) : 0;
   if (spec.name() == "f32") return 0;
   if (spec.name() == "f16") return 0;  // the rows are f16
   if (spec.name() == "q8_0") return std::pow(top / 127 * (0.5 + 127 * 0x1p-11), 2);

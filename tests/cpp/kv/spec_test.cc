@@ -33,7 +33,7 @@ TEST(Spec, RefusalsSayWhatIsWrong) {
   says("", "names no codec");
   says("f17", "there is no 'f17'; there are default, f32, f16");
   says("f16:2", "takes no bits");
-  says("f16:x", "whole number of bits");
+  says("f16:x", "a number of bits");
   says("f16,color=red", "has no option 'color'");
   says("f16,=1", "option is empty");
   says("f16,a=1,a=2", "stands twice");
@@ -57,7 +57,8 @@ TEST(Spec, RefusalsSayWhatIsWrong) {
   says("q8_0,sink=-1", "'sink' must be 0 to 4095, got '-1'");
   says("q8_0,sink=99999999999999999999", "'sink' must be");
   says("turboquant:99999999999999999999", "whole number of bits");
-  says("turboquant:2:3", "whole number of bits");
+  says("turboquant:2:3", "a number of bits");
+  says("turboquant:2.5", "whole number of bits");
   says("eoptshrinkq:2,paper=1", "takes no value");
   says("eoptshrinkq:3,allot=even,quantiser=trellis", "quantiser=trellis has 2 bits per entry, not 3");
   says("eoptshrinkq:2,quantiser=lattice", "'quantiser' must be one of scalar, trellis");
