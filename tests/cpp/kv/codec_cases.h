@@ -95,14 +95,16 @@ inline std::vector<std::string> joined(std::vector<std::string> first, const std
 }
 
 // What products in whole numbers know of levels: the largest, and what rounding to bytes moves one by, for
-// rows of length 1. Codes of 2 to 4 bits and trellis codes are multiplied so (kv/codecs/scalar_residual.h,
-// trellis_residual.h); whoever else is may lose nothing by it.
+// rows of length 1. least_bits: 1 of a head that was given its width. Codes of 2 to 4 bits and trellis codes
+// are multiplied so (kv/codecs/scalar_residual.h, trellis_residual.h); whoever else is may lose nothing by
+// it.
 struct LevelsInBytes {
   double top = 0, rounding = 0;
 };
-inline std::optional<LevelsInBytes> levels_in_bytes(const std::string& text, std::int64_t d) {
+inline std::optional<LevelsInBytes> levels_in_bytes(const std::string& text, std::int64_t d,
+                                                    int least_bits = 2) {
   CodecSpec spec(text);
-  if ((spec.name() != "turboquant" && spec.name() != "eoptshrinkq") || *spec.mean_bits() < 2 ||
+  if ((spec.name() != "turboquant" && spec.name() != "eoptshrinkq") || *spec.mean_bits() < least_bits ||
       *spec.mean_bits() > 4)
     return std::nullopt;
   if (text.find("quantiser=trellis") != std::string::npos) return LevelsInBytes{127 * trellis_unit(d), 0};

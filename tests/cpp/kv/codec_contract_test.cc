@@ -40,8 +40,8 @@ struct ByteLoss {
   double query_steps = 0, probability_steps = 0;
 
   ByteLoss() = default;
-  ByteLoss(const std::string& spec, std::int64_t d, KvSide side, double largest_row) {
-    const auto levels = testing_support::levels_in_bytes(spec, d);
+  ByteLoss(const std::string& spec, std::int64_t d, KvSide side, double largest_row, int least_bits = 2) {
+    const auto levels = testing_support::levels_in_bytes(spec, d, least_bits);
     if (!levels) return;
     level = 2 * largest_row * (levels->top + levels->rounding);
     error = 2 * largest_row * levels->rounding;
@@ -221,7 +221,7 @@ TEST(CalibratedContract, ScoreAndMixEqualTheDecodedRows) {
             const double longest =
                 std::max(largest_norm(coded.rows, n, d), largest_norm(block.values, n, d)) *
                 (side == KvSide::keys ? 2 : 1);
-            const ByteLoss loss(concat("eoptshrinkq:", width), d, side, longest);
+            const ByteLoss loss(concat("eoptshrinkq:", width), d, side, longest, 1);
             check_products(*built.codec, coded, n, 3, loss, work, what);
           }
   }
