@@ -60,6 +60,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
                  "TYPE",
                  "how values are cached (default: as the keys); as often as -ctk, or once",
                  append_text(o.type_v)},
+                calibration_row(o.model.engine),
                 batch_row(o.model),
                 {{"-r", "--repetitions"},
                  "N",

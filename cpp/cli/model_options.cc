@@ -68,12 +68,7 @@ std::vector<Option> session_rows(ModelOptions& options) {
        "TYPE",
        concat("how values are cached (default: ", options.session.type_v, ")"),
        set_text(options.session.type_v)},
-      {{"--kv-calibration"},
-       "SOURCE",
-       "what eoptshrinkq knows of the model's heads: auto, a file that `calibrate` wrote or one that is made "
-       "at "
-       "the first long text and kept (default); none; or the path of such a file",
-       set_text(options.engine.calibration.source)},
+      calibration_row(options.engine),
   };
 }
 
@@ -82,6 +77,15 @@ Option unknown_pre_row(EngineOptions& options) {
           "",
           "go on with gpt-2's pre-tokenizer when the file names one that is not known",
           set_flag(options.allow_unknown_pre)};
+}
+
+Option calibration_row(EngineOptions& options) {
+  return {{"--kv-calibration"},
+          "SOURCE",
+          "what eoptshrinkq knows of the model's heads: auto, a file that `calibrate` wrote or one that is "
+          "made at "
+          "the first long text and kept (default); none; or the path of such a file",
+          set_text(options.calibration.source)};
 }
 
 Option batch_row(ModelOptions& options) {

@@ -31,6 +31,7 @@ std::vector<Option> session_rows(ModelOptions& options);
 // Rows that some commands have without the others of theirs.
 Option unknown_pre_row(EngineOptions& options);
 Option batch_row(ModelOptions& options);
+Option calibration_row(EngineOptions& options);
 Option quiet_row(LogLevel& level);
 
 // The path that was given, that of the model fetched for -hf, or the default model's; a usage error where
