@@ -95,9 +95,15 @@ void Session::calibrate(const std::function<bool()>& cancelled) {
   // Nothing was sealed yet: what was read is read again.
   const std::span<const Token> tokens(tokens_);
   const auto most = static_cast<std::size_t>(options_.n_batch);
-  for (std::size_t at = 0; at < tokens.size(); at += most) {
-    const StepPart part{cache_.get(), tokens.subspan(at, std::min(most, tokens.size() - at)), 0};
-    engine_.model().forward(engine_.backend(), work_->scratch, {&part, 1});
+  try {
+    for (std::size_t at = 0; at < tokens.size(); at += most) {
+      const StepPart part{cache_.get(), tokens.subspan(at, std::min(most, tokens.size() - at)), 0};
+      engine_.model().forward(engine_.backend(), work_->scratch, {&part, 1});
+    }
+    engine_.backend().finish();
+  } catch (...) {
+    reset();
+    throw;
   }
 }
 

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "kv/codecs.h"
-#include "kv/codecs/shared_tables.h"
 #include "kv/drawn_rows.h"
 #include "simd/dispatch.h"
 #include "spectral/eoptshrink.h"
@@ -15,10 +14,8 @@
 namespace spectralkv {
 namespace {
 
-constexpr double kRidge = 0.05;                  // of the mean second moment
-constexpr double kSpan = 4096;                   // tokens that a query may be away from its key
-constexpr const char* kCodec = "eoptshrinkq:2";  // whose errors are measured
-constexpr int kCodecBits = 2;
+constexpr double kRidge = 0.05;  // of the mean second moment
+constexpr double kSpan = 4096;   // tokens that a query may be away from its key
 
 // The covariance of what keys leave behind their low-rank part, [d, d], and its blocks' layout.
 std::vector<double> residual_moments(ConstMatrix keys, const CacheLayout& layout) {
@@ -50,7 +47,7 @@ void rebuild(const LayerRows& rows, KvSide side, std::span<const HeadCalibration
   for (std::int64_t t = 0; t < own.rows; ++t)
     std::memcpy(out.row(t), own.row(t), static_cast<std::size_t>(own.cols) * sizeof(float));
   std::vector<BuiltCodec> codecs;
-  for (const HeadCalibration& head : heads) codecs.push_back(build_codec(kCodec, {d, side, &head, 0}));
+  for (const HeadCalibration& head : heads) codecs.push_back(build_measured_codec({d, side, &head, 0}));
   const CacheLayout& layout = codecs[0].layout;
   const std::int64_t n_blocks = layout.sealed_for(rows.n_context());
   pool.for_each(n_heads * n_blocks, [&](std::int64_t i, int) {
@@ -123,7 +120,8 @@ std::vector<HeadCalibration> measure_heads(const LayerRows& rows, const HeadSums
                                            ThreadPool& pool) {
   const std::int64_t d = rows.shape.head_dim, n_heads = rows.shape.n_kv_heads;
   const auto size = static_cast<std::size_t>(d * d);
-  const CacheLayout layout = build_codec(kCodec, d).layout;
+  const BuiltCodec measured = build_measured_codec({d, KvSide::keys});
+  const CacheLayout& layout = measured.layout;
   std::vector<HeadCalibration> heads(static_cast<std::size_t>(n_heads));
   pool.for_each(n_heads, [&](std::int64_t h, int) {
     HeadCalibration& head = heads[static_cast<std::size_t>(h)];
@@ -148,7 +146,7 @@ std::vector<HeadCalibration> measure_heads(const LayerRows& rows, const HeadSums
   const Matrix exact(exact_memory.data(), rows.q.rows, rows.q.cols),
       out(memory.data(), exact.rows, exact.cols), rebuilt(rebuilt_memory.data(), rows.k.rows, rows.k.cols);
   attend_to(rows, rows.k, rows.v, pool, exact);
-  const double distortion = shared_unit_codebook(static_cast<int>(d), kCodecBits).distortion;
+  const double distortion = measured.distortion[static_cast<std::size_t>(measured.mean_bits)];
   for (const KvSide side : {KvSide::keys, KvSide::values}) {
     rebuild(rows, side, heads, pool, rebuilt);
     const bool keys = side == KvSide::keys;

@@ -39,8 +39,9 @@ constexpr std::array kTable = {
              "turboquant:B: rotated rows at B bits; rotation, scale, sink, window, block, paper", 1,
              kMaxCodeBits, build_turboquant},
     CodecRow{"eoptshrinkq",
-             "eoptshrinkq:B: low-rank factors, the rest at B bits; loss, loop, factor_bits, rotation, scale, "
-             "quantiser, sink, window, block, paper",
+             "eoptshrinkq:B: low-rank factors, the rest at B bits on the mean over heads (any B from 1 to "
+             "5); metric, "
+             "rows, allot, loss, loop, factor_bits, rotation, scale, quantiser, sink, window, block, paper",
              1, kMaxCodeBits, build_eoptshrinkq},
     CodecRow{"kivi", "kivi:B: keys by channel, values by token, groups of 32 at B bits; sink, window, block",
              kLeastKiviBits, kMaxCodeBits, build_kivi},
@@ -62,6 +63,10 @@ std::string codec_help() {
   std::string text;
   for (const CodecRow& row : kTable) text += (text.empty() ? "" : ". ") + std::string(row.help);
   return text;
+}
+
+BuiltCodec build_measured_codec(const CodecPlace& place) {
+  return build_codec(kDefaultCodec, place);
 }
 
 BuiltCodec build_codec(std::string_view codec_text, const CodecPlace& place) {

@@ -65,9 +65,10 @@ struct BuiltCodec {
   std::unique_ptr<Codec> codec;
   bool lossy = false;  // the layout matters to its meaning
   CacheLayout layout;
-  std::string text;         // canonical spec, layout included
-  bool calibrated = false;  // a calibration changes what it does
-  double mean_bits = 0;     // an entry, to be given out over heads (kv/bits_by_head.h); 0: takes no part
+  std::string text;              // canonical spec, layout included
+  bool calibrated = false;       // a calibration changes what it does
+  std::string without_metric{};  // the spec of the same codec without the head's metric; empty: it has none
+  double mean_bits = 0;          // an entry, to be given out over heads (kv/bits_by_head.h); 0: takes no part
   // Then, of a head with so many bits: what is lost of a residual's energy.
   std::array<double, kMostBitsByHead + 1> distortion{};
 };
@@ -88,6 +89,10 @@ inline BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim
                               KvSide side = KvSide::keys) {
   return build_codec(codec_text, CodecPlace{head_dim, side});
 }
+
+// The codec whose errors say what a head's bits are worth (engine/calibrate.h), made
+// with what is known of the head so far.
+BuiltCodec build_measured_codec(const CodecPlace& place);
 
 // A whole spec: the codec text of each layer. A layer that is not there or is named twice is an error.
 std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_layers);

@@ -159,11 +159,9 @@ class Measurement {
 
   // What the metric of each head's keys does for the error of logits.
   void measure_gain(const LayerRows& rows, ConstMatrix attended, CodecFidelity& types) {
-    const std::string& text = types.codec_k;
-    const BuiltCodec built = build_codec(text, shape_.head_dim);
-    if (calibration_ == nullptr || !built.calibrated || text.find(",metric=off") != std::string::npos) return;
-    const CodecFidelity without =
-        measure_codec(rows, text + ",metric=off", options_.type_v, calibration_, attended, pool_);
+    const std::string text = build_codec(types.codec_k, shape_.head_dim).without_metric;
+    if (calibration_ == nullptr || text.empty()) return;
+    const CodecFidelity without = measure_codec(rows, text, options_.type_v, calibration_, attended, pool_);
     for (std::size_t h = 0; h < types.k.size(); ++h)
       if (types.k[h].ip_error > 0) types.k[h].metric_gain = without.k[h].ip_error / types.k[h].ip_error;
   }

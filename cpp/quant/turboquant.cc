@@ -30,13 +30,27 @@ RowScale row_scale_from_name(std::string_view name) {
        " unbiased or length");
 }
 
+std::uint16_t row_scale(RowScale scale, const RowSums& sums, double distortion) {
+  switch (scale) {
+    case RowScale::norm:
+      return saturating_f16(sums.norm);
+    case RowScale::least_squares:
+      return saturating_f16(sums.row_levels / sums.levels_levels);
+    case RowScale::unbiased:
+      return saturating_f16(sums.norm / (1.0 - distortion));
+    case RowScale::length:
+      return saturating_f16(sums.norm / std::sqrt(sums.levels_levels));
+  }
+  return 0;
+}
+
 std::uint16_t quantize_row(const float* row, int dim, const Codebook& codebook, RowScale scale,
                            std::uint8_t* codes) {
-  const double norm = std::sqrt(dot_in_double(row, row, dim));
-  const double inverse = norm > 0 ? 1.0 / norm : 0.0;  // of floats: it cannot overflow a double
+  RowSums sums;
+  sums.norm = std::sqrt(dot_in_double(row, row, dim));
+  const double inverse = sums.norm > 0 ? 1.0 / sums.norm : 0.0;  // of floats: it cannot overflow a double
   constexpr int kChunk = 256;
   float unit[kChunk];
-  double row_levels = 0, levels_levels = 0;  // <y, c>, <c, c>
   for (int start = 0; start < dim; start += kChunk) {
     const int n = std::min(kChunk, dim - start);
     for (int i = 0; i < n; ++i) unit[i] = static_cast<float>(static_cast<double>(row[start + i]) * inverse);
@@ -44,21 +58,11 @@ std::uint16_t quantize_row(const float* row, int dim, const Codebook& codebook, 
     if (scale == RowScale::least_squares || scale == RowScale::length) {
       float levels[kChunk];
       for (int i = 0; i < n; ++i) levels[i] = codebook.levels[codes[start + i]];
-      row_levels += dot_in_double(row + start, levels, n);
-      levels_levels += dot_in_double(levels, levels, n);
+      sums.row_levels += dot_in_double(row + start, levels, n);
+      sums.levels_levels += dot_in_double(levels, levels, n);
     }
   }
-  switch (scale) {
-    case RowScale::norm:
-      return saturating_f16(norm);
-    case RowScale::least_squares:
-      return saturating_f16(row_levels / levels_levels);
-    case RowScale::unbiased:
-      return saturating_f16(norm / (1.0 - codebook.distortion));
-    case RowScale::length:
-      return saturating_f16(norm / std::sqrt(levels_levels));
-  }
-  return 0;
+  return row_scale(scale, sums, codebook.distortion);
 }
 
 void dequantize_row(std::uint16_t scale, const std::uint8_t* codes, int dim, const Codebook& codebook,

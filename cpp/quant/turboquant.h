@@ -28,6 +28,13 @@ inline constexpr std::array kAllRowScales = {RowScale::norm, RowScale::least_squ
 std::string_view row_scale_name(RowScale scale);
 RowScale row_scale_from_name(std::string_view name);
 
+// What a row is to the levels that were chosen for it, not yet scaled.
+struct RowSums {
+  double norm = 0, row_levels = 0, levels_levels = 0;  // |y|, <y, c>, <c, c>
+};
+// The scale as f16 bits. distortion: what the levels lose of a row's energy on average.
+std::uint16_t row_scale(RowScale scale, const RowSums& sums, double distortion);
+
 // Rows that are rotated already. row: [dim] finite values; codebook: unit_vector_codebook(dim, bits); codes:
 // [dim] out. Returns the scale as f16 bits; one beyond the range of f16 becomes its largest finite value
 // (scale such rows before). A row of zeros has scale 0.

@@ -11,24 +11,19 @@ import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectralkv import _core
 from spectralkv.arguments import INT32, string, token_ids, whole
-from spectralkv.calibrations import SHIPPED
+from spectralkv.calibrations import Path, open_engine, say
 from spectralkv.callers import callers_level
 
 Self = TypeVar("Self", bound="Context")
-Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
 _alive: weakref.WeakSet[Context] = weakref.WeakSet()
-
-
-def _notice(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _after_fork() -> None:
@@ -73,15 +68,14 @@ class Context:
             self._tokenizer = _core.Tokenizer.from_file(self.model_path, allow_unknown_pre=bool(allow_unknown_pre))
             self._warn()
             return
-        self._engine = _core.Engine(
+        self._engine = open_engine(
             self.model_path,
             n_threads=0 if n_threads is None else whole("n_threads", n_threads, -INT32, INT32),
             n_gpu_layers=whole("n_gpu_layers", n_gpu_layers, -INT32, INT32),
             allow_unknown_pre=bool(allow_unknown_pre),
             activations=string("activations", activations),
-            kv_calibration=os.fsdecode(kv_calibration),
-            calibrations=SHIPPED,
-            notice=_notice if verbose else None,
+            kv_calibration=kv_calibration,
+            notice=say if verbose else None,
         )
         self._tokenizer = self._engine.tokenizer
         self._warn()

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+
 namespace spectralkv::bench {
 
 // Sets the numbers that are named, each at least 1; gives the other words in their order.
@@ -24,6 +26,15 @@ inline std::vector<std::string> read_arguments(int argc, char** argv,
       words.emplace_back(argv[i]);
   }
   return words;
+}
+
+// Of words "MODEL [TYPE]": both, TYPE where it is given. A value error with the usage for others.
+inline void take_model(const char* program, const std::vector<std::string>& words, std::string& model,
+                       std::string& type) {
+  check(!words.empty() && words.size() <= 2, "bench", "usage: ", program,
+        " MODEL [TYPE] [--OPTION NUMBER]...");
+  model = words[0];
+  if (words.size() == 2) type = words[1];
 }
 
 inline int run(int (*program)(int, char**), int argc, char** argv) {

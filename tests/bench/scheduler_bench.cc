@@ -139,10 +139,7 @@ int main_of(int argc, char** argv) {
                                             {"--shared", &options.shared},
                                             {"--threads", &options.threads},
                                             {"--pause_ms", &options.pause_ms}});
-  check(!words.empty() && words.size() <= 2, "bench",
-        "usage: scheduler_bench MODEL [TYPE] [--OPTION NUMBER]...");
-  options.model = words[0];
-  if (words.size() == 2) options.type = words[1];
+  bench::take_model("scheduler_bench", words, options.model, options.type);
   Bench(options).run();
   return 0;
 }

@@ -27,8 +27,9 @@ Options = dict[str, Any]
 class Ours:
     def __init__(self, options: Options) -> None:
         from spectralkv import _core
+        from spectralkv.calibrations import open_engine
 
-        self.engine = _core.Engine(options["model"], n_threads=options["threads"])
+        self.engine = open_engine(options["model"], n_threads=options["threads"])
         types = {"type_k": options["type_k"], "type_v": options["type_v"]}
         self.session = _core.Session(self.engine, n_ctx=options["n_ctx"], n_batch=BATCH, **types)
         self.name = f"spectralkv, {self.engine.description}"

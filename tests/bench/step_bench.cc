@@ -135,9 +135,7 @@ int main_of(int argc, char** argv) {
                                             {"--depth", &options.depth},
                                             {"--threads", &options.threads},
                                             {"--repeat", &options.repeat}});
-  check(!words.empty() && words.size() <= 2, "bench", "usage: step_bench MODEL [TYPE] [--OPTION NUMBER]...");
-  options.model = words[0];
-  if (words.size() == 2) options.type = words[1];
+  bench::take_model("step_bench", words, options.model, options.type);
   Bench(options).run();
   return 0;
 }

@@ -67,18 +67,18 @@ class ScratchCodec final : public Codec {
 
 }  // namespace
 
-BuiltCodec build_scratch(CodecSpec& spec, std::int64_t head_dim, KvSide) {
+BuiltCodec build_scratch(CodecSpec& spec, const CodecPlace& place) {
   if (spec.bits()) spec.refuse("it takes no bits");
   const CacheLayout layout = take_layout(spec, CacheLayout{});
   spec.finish(kLayoutOptions);
-  check_head_dim(spec, head_dim);
+  check_head_dim(spec, place.head_dim);
   const std::string text = spec.name() + layout_text(layout, CacheLayout{});
-  return {std::make_unique<ScratchCodec>(head_dim, text), true, layout, text};
+  return {std::make_unique<ScratchCodec>(place.head_dim, text), true, layout, text};
 }
 
 }  // namespace spectralkv
 """
-DECLARATION = "\nBuiltCodec build_scratch(CodecSpec& spec, std::int64_t head_dim, KvSide side);  // codecs/scratch.cc"
+DECLARATION = "\nBuiltCodec build_scratch(CodecSpec& spec, const CodecPlace& place);  // codecs/scratch.cc"
 ROW = '    CodecRow{"scratch", "scratch: groups of 16 at 8 bits; sink, window, block", 0, 0, build_scratch},'
 
 

@@ -122,6 +122,7 @@ BuiltCodec build_factored(CodecSpec& spec, const CodecPlace& place, bool factor,
                    s.layout, text};
   built.calibrated = s.codec.second_rows > 0 || by_head || (s.metric && place.side == KvSide::keys);
   built.mean_bits = by_head ? mean : 0;
+  if (s.metric && place.side == KvSide::keys) built.without_metric = text + ",metric=off";
   for (int bits = kLeastBitsByHead; by_head && place.width == 0 && bits <= kMostBitsByHead; ++bits) {
     CodecSpec again(spec.text());
     std::string text_again;

@@ -12,15 +12,12 @@
 #include "formats/bitpack.h"
 #include "formats/codetiles.h"
 #include "kv/codecs/shared_tables.h"
+#include "kv/codecs/tile_products.h"
 #include "quant/turboquant.h"
 #include "simd/dispatch.h"
 
 namespace spectralkv {
 namespace {
-
-// So many groups of four tokens share a step of their probabilities: in longer rounds small ones would
-// vanish.
-constexpr std::int64_t kRoundGroups = 32;
 
 // What both layouts share: norms, and codes chosen entry by entry.
 class ScalarResidual : public ResidualQuantiser {
@@ -146,9 +143,13 @@ class TileCodes final : public ScalarResidual {
   bool scores() const override { return keys_; }
   bool mixes() const override { return !keys_; }
   void add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
-                 CodecWork& work) const override;
+                 CodecWork& work) const override {
+    add_tile_score(tiled(in, n, work), unit, q, s, work);
+  }
   void add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
-               CodecWork& work) const override;
+               CodecWork& work) const override {
+    add_tile_mix(tiled(in, n, work), unit, p, acc, work);
+  }
 
  private:
   void store(const std::uint8_t* codes, std::int64_t n, std::uint8_t* out) const override {
@@ -157,9 +158,9 @@ class TileCodes final : public ScalarResidual {
   }
   std::size_t rows(std::int64_t n) const { return static_cast<std::size_t>(keys_ ? n : d_); }
   std::size_t depth(std::int64_t n) const { return static_cast<std::size_t>(keys_ ? d_ : n); }
-  std::int64_t groups(std::int64_t n) const { return static_cast<std::int64_t>(skv_tile_groups(depth(n))); }
-  std::int64_t tile_bytes() const { return static_cast<std::int64_t>(skv_tile_bytes(format_.bits)); }
-  std::size_t kernel() const { return static_cast<std::size_t>(format_.bits - 1); }
+  TiledResidual tiled(const std::byte* in, std::int64_t n, const CodecWork& work) const {
+    return {in, codes(in, n), n, d_, format_.bits, levels_.bytes, levels_.unit, codes_ahead(n, work)};
+  }
   // Codes are the last part of a block.
   const std::uint8_t* codes_ahead(std::int64_t n, const CodecWork& work) const {
     if (std::ssize(work.ahead) < code_bytes(n)) return nullptr;
@@ -170,40 +171,6 @@ class TileCodes final : public ScalarResidual {
   std::int64_t d_;
   bool keys_;
 };
-
-void TileCodes::add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
-                          CodecWork& work) const {
-  const float* const norm = norms(in, n, unit, work.floats(2, n));
-  simd::ByteRows bytes = q.bytes;
-  if (bytes.values == nullptr)
-    bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
-  const simd::CodeTiles tiles{
-      codes(in, n),        n, groups(n), groups(n) * tile_bytes(), levels_.bytes, levels_.unit,
-      codes_ahead(n, work)};
-  kernels().add_tiles[kernel()](tiles, bytes, norm, s.data, s.stride);
-}
-
-void TileCodes::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
-                        CodecWork& work) const {
-  const float* const norm = norms(in, n, unit, work.floats(2, n));
-  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, kRoundGroups);
-  const std::int64_t ld = (4 * most + 63) / 64 * 64;
-  auto* const values = reinterpret_cast<std::uint8_t*>(work.bytes(0, m * ld));
-  float* const steps = work.floats(1, m);
-  for (std::int64_t first = 0; first < all; first += most) {
-    const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
-    kernels().to_probability_bytes(p.data + 4 * first, p.stride, m, tokens, norm + 4 * first, values, ld,
-                                   steps);
-    const simd::CodeTiles tiles{codes(in, n) + first * tile_bytes(),
-                                d_,
-                                count,
-                                all * tile_bytes(),
-                                levels_.bytes,
-                                levels_.unit,
-                                codes_ahead(n, work)};
-    kernels().add_probability_tiles[kernel()](tiles, {values, ld, steps, m}, nullptr, acc.data, acc.stride);
-  }
-}
 
 std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRow::Wish& wish,
                                                std::string& text) {

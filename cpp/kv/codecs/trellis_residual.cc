@@ -8,15 +8,15 @@
 
 #include "formats/coded_block.h"
 #include "formats/trellis.h"
+#include "kv/codecs/tile_products.h"
 #include "quant/row_math.h"
+#include "quant/turboquant.h"
 #include "simd/dispatch.h"
 
 namespace spectralkv {
 namespace {
 
-// So many groups of four tokens share a step of their probabilities, as in scalar codes.
-constexpr std::int64_t kRoundGroups = 32;
-constexpr std::size_t kIndexTiles = 3;  // tiles of indices have 4 bits: their place among kernels of tiles
+constexpr int kIndexBits = 4;  // of the indices that codes become
 
 struct IndexLevels {
   std::int8_t bytes[kSkvTrellisLevels];
@@ -49,17 +49,15 @@ class TrellisResidual final : public ResidualQuantiser {
   bool scores() const override { return keys_; }
   bool mixes() const override { return !keys_; }
   void add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
-                 CodecWork& work) const override;
+                 CodecWork& work) const override {
+    add_tile_score(tiled(in, n, work), unit, q, s, work);
+  }
   void add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
-               CodecWork& work) const override;
+               CodecWork& work) const override {
+    add_tile_mix(tiled(in, n, work), unit, p, acc, work);
+  }
 
  private:
-  // What one row's levels, not yet scaled, are to the row.
-  struct RowSums {
-    double norm = 0, row_levels = 0, levels_levels = 0;  // <y, c>, <c, c>
-  };
-  std::uint16_t scale_of(const RowSums& sums) const;
-
   std::int64_t rows(std::int64_t n) const { return keys_ ? n : d_; }
   std::int64_t depth(std::int64_t n) const { return keys_ ? d_ : n; }
   std::int64_t sixteens(std::int64_t n) const { return (rows(n) + 15) / 16; }
@@ -81,25 +79,15 @@ class TrellisResidual final : public ResidualQuantiser {
     return out;
   }
 
+  TiledResidual tiled(const std::byte* in, std::int64_t n, CodecWork& work) const {
+    return {in, indices(in, n, 1, work), n, d_, kIndexBits, kLevels.bytes, unit_, nullptr};
+  }
+
   std::int64_t d_;
   float unit_;
   RowScale scale_;
   bool keys_;
 };
-
-std::uint16_t TrellisResidual::scale_of(const RowSums& sums) const {
-  switch (scale_) {
-    case RowScale::norm:
-      return saturating_f16(sums.norm);
-    case RowScale::least_squares:
-      return saturating_f16(sums.row_levels / sums.levels_levels);
-    case RowScale::unbiased:
-      return saturating_f16(sums.norm / (1.0 - kTrellisDistortion));
-    case RowScale::length:
-      return saturating_f16(sums.norm / std::sqrt(sums.levels_levels));
-  }
-  return 0;
-}
 
 std::int64_t TrellisResidual::encode(ConstMatrix in, const SealContext&, std::byte* out,
                                      CodecWork& work) const {
@@ -146,7 +134,8 @@ std::int64_t TrellisResidual::encode(ConstMatrix in, const SealContext&, std::by
     }
   }
   auto* const scales = reinterpret_cast<std::uint16_t*>(out);
-  for (std::int64_t t = 0; t < n; ++t) scales[t] = scale_of(sums[static_cast<std::size_t>(t)]);
+  for (std::int64_t t = 0; t < n; ++t)
+    scales[t] = row_scale(scale_, sums[static_cast<std::size_t>(t)], kTrellisDistortion);
   skv_pack_tiles(bytes, static_cast<std::size_t>(16 * sixteens(n)), static_cast<std::size_t>(ring),
                  static_cast<std::size_t>(ring), 1, 2, reinterpret_cast<std::uint8_t*>(out + scale_bytes(n)));
   return max_bytes(n);
@@ -164,36 +153,6 @@ void TrellisResidual::decode(const std::byte* in, std::int64_t n, float unit, Ma
                          static_cast<std::size_t>(keys_ ? t : c), static_cast<std::size_t>(keys_ ? c : t));
       out(t, c) = scale[static_cast<std::size_t>(t)] * (unit_ * static_cast<float>(kLevels.bytes[index]));
     }
-}
-
-void TrellisResidual::add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
-                                CodecWork& work) const {
-  float* const scale = work.floats(2, n);
-  kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, scale, n);
-  simd::ByteRows bytes = q.bytes;
-  if (bytes.values == nullptr)
-    bytes = Queries::to_bytes(q.rows, work.bytes(0, Queries::bytes_needed(s.rows, d_)));
-  const simd::CodeTiles tiles{indices(in, n, 1, work), n, groups(n), 32 * groups(n), kLevels.bytes, unit_};
-  kernels().add_tiles[kIndexTiles](tiles, bytes, scale, s.data, s.stride);
-}
-
-void TrellisResidual::add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
-                              CodecWork& work) const {
-  const std::int64_t m = p.rows, all = groups(n), most = std::min(all, kRoundGroups);
-  const std::int64_t ld = (4 * most + 63) / 64 * 64;
-  auto* const values = reinterpret_cast<std::uint8_t*>(work.bytes(0, m * ld));
-  float* const scale = work.floats(2, n + m);
-  float* const steps = scale + n;
-  kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, scale, n);
-  const std::uint8_t* const expanded = indices(in, n, 1, work);
-  for (std::int64_t first = 0; first < all; first += most) {
-    const std::int64_t count = std::min(most, all - first), tokens = std::min(4 * count, n - 4 * first);
-    kernels().to_probability_bytes(p.data + 4 * first, p.stride, m, tokens, scale + 4 * first, values, ld,
-                                   steps);
-    const simd::CodeTiles tiles{expanded + 32 * first, d_, count, 32 * all, kLevels.bytes, unit_};
-    kernels().add_probability_tiles[kIndexTiles](tiles, {values, ld, steps, m}, nullptr, acc.data,
-                                                 acc.stride);
-  }
 }
 
 }  // namespace

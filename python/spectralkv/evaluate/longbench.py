@@ -121,7 +121,11 @@ def main(args: Sequence[str]) -> int:
     engine = load_engine(options)
     if options.length is None:
         options.length = _default_length(engine, questions)
-    settings: dict[str, Any] = {"evaluation": "longbench", **model_settings(options.model), "length": options.length}
+    settings: dict[str, Any] = {
+        "evaluation": "longbench",
+        **model_settings(options.model, options.kv_calibration),
+        "length": options.length,
+    }
     folder = options.out / FOLDER
     wanted = [question.key for some in questions.values() for question in some]
     records = {}

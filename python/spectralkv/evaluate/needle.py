@@ -139,7 +139,7 @@ def main(args: Sequence[str]) -> int:
     caches = given_caches(options)
     settings = {
         "evaluation": "needle",
-        **model_settings(options.model),
+        **model_settings(options.model, options.kv_calibration),
         "words": words_version(),
         "seed": options.seed,
         "depths": options.depths,

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 import spectralkv
 from spectralkv import _core
+from spectralkv.calibrations import CALIBRATION_HELP, open_engine
 from spectralkv.evaluate.cache_types import CacheType, parse_cache_type
 
 Item = TypeVar("Item")
@@ -64,6 +65,7 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="0: CPU (default), any negative number: all on the GPU",
     )
+    add("--kv-calibration", default="auto", metavar="SOURCE", help=CALIBRATION_HELP)
     add("-b", "--batch-size", type=whole_number(1, 65536), default=512, metavar="N", help="tokens in one pass, at most")
     add(
         "--cache",
@@ -100,20 +102,32 @@ def load_engine(options: argparse.Namespace) -> _core.Engine:
         options.model = _fetched_model(options)
     elif options.hf_repo is not None:
         raise ValueError(f"[eval] -m {options.model} and -hf {options.hf_repo} each name a model")
-    engine = _core.Engine(options.model, n_threads=options.threads, n_gpu_layers=options.n_gpu_layers)
+    engine = open_engine(
+        options.model,
+        n_threads=options.threads,
+        n_gpu_layers=options.n_gpu_layers,
+        kv_calibration=options.kv_calibration,
+    )
     for cache in given_caches(options):
         _core.Session(engine, n_ctx=16, type_k=cache.k, type_v=cache.v)
     return engine
 
 
-def model_settings(path: str) -> dict[str, object]:
-    """What says in a result file which model it was: the file's name, size, and SHA-256 of its first and last MiB."""
+def model_settings(path: str, kv_calibration: str) -> dict[str, object]:
+    """What says in a result file which model it was: the file's name, size, and SHA-256 of its first and last MiB; and
+    which calibration its caches had."""
     size, digest = Path(path).stat().st_size, hashlib.sha256()
     with open(path, "rb") as file:
         digest.update(file.read(FINGERPRINT))
         file.seek(max(0, size - FINGERPRINT))
         digest.update(file.read())
-    return {"spectralkv": spectralkv.__version__, "model": Path(path).name, "bytes": size, "sha256": digest.hexdigest()}
+    return {
+        "spectralkv": spectralkv.__version__,
+        "model": Path(path).name,
+        "bytes": size,
+        "sha256": digest.hexdigest(),
+        "kv_calibration": kv_calibration,
+    }
 
 
 def with_progress(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:

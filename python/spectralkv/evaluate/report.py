@@ -95,7 +95,7 @@ def main(args: Sequence[str]) -> int:
     del engine  # the commands load their own
     data: dict[str, Any] = {
         "command": shown_command(["eval", "report", *args]),
-        "model": model_settings(model),
+        "model": model_settings(model, options.kv_calibration),
         "description": description,
         "caches": [cache.name for cache in caches],
         **gather(options, Runner(options.out / "report", options.collect), caches),

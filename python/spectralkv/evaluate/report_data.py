@@ -18,12 +18,13 @@ PARTS = ("kl", "prefix", "needle", "fidelity", "memory", "speed")
 
 
 def _model(options: argparse.Namespace) -> list[str]:
-    """-m, -hf and -t as they were given."""
+    """-m, -hf, -t and --kv-calibration as they were given."""
     return [
         *(["-m", options.model] if options.model else []),
         *(["-hf", options.hf_repo] if options.hf_repo else []),
         *(["-hff", options.hf_file] if options.hf_file else []),
         *(["-t", str(options.threads)] if options.threads else []),
+        *(["--kv-calibration", options.kv_calibration] if options.kv_calibration != "auto" else []),
     ]
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from spectralkv.calibrations import CALIBRATION_HELP
+
 MISSING = "the server needs packages that are not installed: pip install 'spectralkv[serve]'"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
     cache.add_argument("-ctk", "--cache-type-k", default="default", metavar="SPEC", help="how keys are cached")
     cache.add_argument("-ctv", "--cache-type-v", default="default", metavar="SPEC", help="how values are cached")
+    cache.add_argument("--kv-calibration", default="auto", metavar="SOURCE", help=CALIBRATION_HELP)
     cache.add_argument("--cache-disk", metavar="FOLDER", help="keeps sequences beyond memory, and over restarts")
     cache.add_argument("--cache-disk-size", type=int, default=10240, metavar="MiB", help="of --cache-disk")
     cache.add_argument("--slot-save-path", metavar="FOLDER", help="where requests may save and restore slots")
@@ -113,6 +116,7 @@ def main(args: Sequence[str]) -> int:
             n_parallel=options.parallel,
             type_k=options.cache_type_k,
             type_v=options.cache_type_v,
+            kv_calibration=options.kv_calibration,
             cache_bytes=options.cache_ram << 20,
             max_requests=options.max_requests,
             timeout=options.timeout,

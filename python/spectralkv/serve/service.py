@@ -13,6 +13,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from spectralkv import _core
+from spectralkv.calibrations import open_engine
 from spectralkv.chat import format_chat
 from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
 from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling, SaveBody
@@ -37,6 +38,7 @@ class ServiceOptions:
     n_parallel: int = 16
     type_k: str = "default"
     type_v: str = "default"
+    kv_calibration: str = "auto"
     cache_bytes: int = 1 << 30
     max_requests: int = 256
     timeout: float = 600
@@ -54,7 +56,12 @@ class Service:
         self.engine: _core.Engine = (
             beside.engine
             if beside is not None
-            else _core.Engine(options.model, n_threads=options.n_threads, n_gpu_layers=options.n_gpu_layers)
+            else open_engine(
+                options.model,
+                n_threads=options.n_threads,
+                n_gpu_layers=options.n_gpu_layers,
+                kv_calibration=options.kv_calibration,
+            )
         )
         self.tokenizer = self.engine.tokenizer
         self.template = self.engine.chat_template
