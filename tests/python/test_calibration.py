@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.tiny_model import write_tiny_model
 
 from spectralkv import Llama, _core
 from spectralkv.calibrations import SHIPPED
+from spectralkv.evaluate.cache_types import parse_cache_type
 
 PROMPT = [1 + i % 30 for i in range(700)]
 
@@ -120,3 +122,24 @@ def test_the_demo_models_is_shipped(demo_model: str, tmp_path: Path, monkeypatch
     session.eval([1 + i for i in range(400)])
     assert lines == []
     assert not list(tmp_path.iterdir())
+
+
+def test_server_and_evaluation_have_it_too(model: str, tmp_path: Path) -> None:
+    from spectralkv.evaluate.options import load_engine
+    from spectralkv.serve.service import Service, ServiceOptions
+
+    Service(ServiceOptions(model=model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2")).close()
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    options = argparse.Namespace(
+        model=model,
+        hf_repo=None,
+        threads=1,
+        n_gpu_layers=0,
+        kv_calibration="auto",
+        cache=[parse_cache_type("eoptshrinkq:2")],
+    )
+    session = _core.Session(load_engine(options), n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2")
+    session.eval(PROMPT)
+    assert np.array_equal(
+        session.logits(), logits(Llama(model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2"))
+    )

@@ -1,5 +1,5 @@
-"""Calibrations of known models (kv/calibration.h), by the models' fingerprints, and how every program of the package opens
-a model: with its calibration."""
+"""Calibrations of known models (kv/calibration.h), by the models' fingerprints, and how all of the package opens a
+model: with its calibration."""
 
 from __future__ import annotations
 
