@@ -28,7 +28,7 @@ void sync_folder(const std::string& path) {
 AtomicFile::AtomicFile(const std::string& path, const char* room)
     : path_(path), temporary_(concat(path, ".tmp-", ::getpid())), room_(room) {
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-  if (fd_ < 0) fail(ErrorKind::os, room_, "cannot write '", temporary_, "': ", std::strerror(errno));
+  if (fd_ < 0) fail(ErrorKind::os, room_, "cannot write '", path_, "': ", std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {

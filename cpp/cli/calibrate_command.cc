@@ -2,6 +2,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
@@ -56,6 +57,7 @@ int make(CommandOptions& o, const CliHooks& hooks) {
   o.model.engine.calibration.source = "none";
   Engine engine(model_path(o.model, hooks), o.model.engine);
   const std::string path = destination(o, engine);
+  { const AtomicFile trial(path, "cli"); }  // before the work, not behind it
   const bool own = !o.input.file.empty() || !o.input.tokens.empty();
   const std::vector<Token> tokens = own ? read_input(o.input, engine.tokenizer(), hooks)
                                         : engine.tokenizer().encode_prompt(calibration_text(), false);

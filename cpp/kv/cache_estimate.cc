@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "base/random.h"
@@ -27,17 +27,18 @@ BlockSize measure(const Codec& codec, std::int64_t n) {
   return {codec.encode(ConstMatrix(noise.data(), n, d), {}, out.data(), work), most};
 }
 
-// Of a side's blocks, each size found once.
+// Of heads' blocks, each size found once. Codecs of one spec differ from head to head by their widths, which the
+// most that a block takes tells apart.
 class BlockSizes {
  public:
-  const BlockSize& of(const BuiltCodec& built, std::int64_t n) {
-    const auto [entry, is_new] = known_.try_emplace({built.text, n});
-    if (is_new) entry->second = measure(*built.codec, n);
+  const BlockSize& of(const std::string& text, const Codec& codec, std::int64_t n) {
+    const auto [entry, is_new] = known_.try_emplace({text, n, codec.max_bytes(n)});
+    if (is_new) entry->second = measure(codec, n);
     return entry->second;
   }
 
  private:
-  std::map<std::pair<std::string, std::int64_t>, BlockSize> known_;
+  std::map<std::tuple<std::string, std::int64_t, std::int64_t>, BlockSize> known_;
 };
 
 void add_side(const CacheFormat& format, SideFormat LayerFormat::*which, std::int64_t n_ctx,
@@ -55,11 +56,15 @@ void add_side(const CacheFormat& format, SideFormat LayerFormat::*which, std::in
       const std::int64_t count = b == 0 ? std::min<std::int64_t>(blocks, 1) : blocks - 1;
       if (count <= 0) continue;
       const std::int64_t n = layer.layout.block_tokens(b), heads = layer.n_kv_heads;
-      const BlockSize& size = sizes.of(side.built(), n);
-      out.at_least |= size.least < size.most;
       entries += count * n * heads * layer.head_dim;
-      sealed.least += count * (heads * size.least + SealedBlock::overhead(heads));
-      sealed.most += count * (heads * size.most + SealedBlock::overhead(heads));
+      sealed.least += count * SealedBlock::overhead(heads);
+      sealed.most += count * SealedBlock::overhead(heads);
+      for (std::int64_t h = 0; h < heads; ++h) {
+        const BlockSize& size = sizes.of(side.built().text, side.codec(h), n);
+        out.at_least |= size.least < size.most;
+        sealed.least += count * size.least;
+        sealed.most += count * size.most;
+      }
     }
   }
   sum.least += sealed.least;

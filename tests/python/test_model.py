@@ -277,8 +277,8 @@ def test_states_of_version_0_1_0_load(tmp_path: Path) -> None:
         got = go_on(llama)
     then = "eoptshrinkq:2,factor_bits=3"
     with (
-        Llama(path, n_ctx=512, type_k=then, type_v=then, verbose=False) as same,
-        Llama(path, n_ctx=512, verbose=False) as now,
+        Llama(path, n_ctx=512, type_k=then, type_v=then, kv_calibration="none", verbose=False) as same,
+        Llama(path, n_ctx=512, kv_calibration="none", verbose=False) as now,
     ):
         for llama in (same, now):
             llama.eval(ids)

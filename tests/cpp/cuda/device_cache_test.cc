@@ -150,10 +150,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case{2, 1, 80, 290, "eoptshrinkq:6", "f16", 0, 2, Rows::constant},
         Case{1, 1, 64, 280, "q8_0", "eoptshrinkq:2", 0, 2, Rows::usual, Rows::turning}));
 
+const Case kEveryWidth{10, 5, 64, 420, "eoptshrinkq:4.25", "eoptshrinkq:2.5"};
+
 INSTANTIATE_TEST_SUITE_P(
     Heads, DeviceCacheTest,
     testing::Values(
-        of_heads({10, 5, 64, 420, "eoptshrinkq:3", "eoptshrinkq:3"}),
+        of_heads(kEveryWidth),
         of_heads({6, 3, 128, 300, "eoptshrinkq:2.5", "eoptshrinkq:2"}),
         of_heads({4, 2, 256, 290, "eoptshrinkq:3,rows=8", "eoptshrinkq:2.25"}),
         of_heads({4, 2, 80, 290, "eoptshrinkq:2,block=48,window=10", "eoptshrinkq:3,block=48,window=10"}),
@@ -182,7 +184,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // The cases have what they are made for.
 TEST(DeviceCacheCases, HaveHeadsOfEveryWidthAndDrawnRows) {
-  const Case c = of_heads({10, 5, 64, 420, "eoptshrinkq:3", "eoptshrinkq:3"});
+  const Case c = of_heads(kEveryWidth);
   Cpu cpu(c);
   cpu.step(c, Inputs(c), 0, c.n);
   const LayerStore& layer = cpu.cache.layer(0);
