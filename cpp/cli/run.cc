@@ -78,7 +78,8 @@ class Run {
         load_s_(seconds()) {}
 
   int run() {
-    Sampler(options_.sampling, engine_.tokenizer().n_vocab());  // its complaints come before any work
+    // Its complaints come before any work.
+    Sampler(options_.sampling, engine_.tokenizer().n_vocab(), &engine_.tokenizer());
     if (!options_.grammar_option.empty()) generate_options();   // as do those about a grammar
     log_opening();
     prompt_cache_.load(session_, log_);

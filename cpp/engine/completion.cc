@@ -26,7 +26,7 @@ std::string_view finish_reason_name(FinishReason reason) {
 Completion::Completion(const Tokenizer& tokenizer, CompletionOptions options)
     : tokenizer_(tokenizer),
       options_(std::move(options)),
-      sampler_(options_.sampling, tokenizer.n_vocab()),
+      sampler_(options_.sampling, tokenizer.n_vocab(), &tokenizer),
       filter_(options_.stop) {
   check(options_.top_logprobs >= -1 && options_.top_logprobs <= tokenizer.n_vocab(), "engine",
         "top_logprobs must be -1 (none) to the size of the vocabulary, not ", options_.top_logprobs);

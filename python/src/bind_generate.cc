@@ -1,4 +1,4 @@
-// Generation, its sampling options and the tokens that it gives.
+// Generation and the tokens that it gives.
 #include "engine/generate.h"
 
 #include <nanobind/stl/optional.h>
@@ -85,15 +85,6 @@ struct SharedGeneration {
   }
 };
 
-void make_sampling(SamplingOptions* self, double temperature, int top_k, double top_p, double min_p,
-                   double repeat_penalty, int repeat_last_n, std::uint64_t seed,
-                   std::vector<std::pair<Token, float>> logit_bias, double frequency_penalty,
-                   double presence_penalty) {
-  new (self) SamplingOptions{temperature,       top_k,           top_p, min_p,
-                             repeat_penalty,    repeat_last_n,   seed,  std::move(logit_bias),
-                             frequency_penalty, presence_penalty};
-}
-
 void make_generation(SharedGeneration* self, SharedSession& session, const SamplingOptions& sampling,
                      std::int64_t max_tokens, std::vector<std::string> stop, bool ignore_end_tokens,
                      bool render_special, int top_logprobs, nb::object allowed, nb::object shape) {
@@ -110,20 +101,6 @@ void make_generation(SharedGeneration* self, SharedSession& session, const Sampl
 }  // namespace
 
 void bind_generate(nb::module_& m) {
-  nb::class_<SamplingOptions>(
-      m, "SamplingOptions",
-      "How a token is drawn. temperature <= 0: greedy; top_k <= 0, top_p >= 1, min_p <= 0 switch that\n"
-      "filter off; repeat_last_n: tokens the penalty looks back at, -1 for all; seed: 64 bits, the same\n"
-      "numbers on every machine; logit_bias: (token, added to its logit) pairs; frequency_penalty, "
-      "presence_penalty:\n"
-      "off a logit for each time that those last tokens have its token, and once where they do.")
-      .def("__init__", make_sampling, nb::kw_only(), nb::arg("temperature") = 0.8, nb::arg("top_k") = 40,
-           nb::arg("top_p") = 0.95, nb::arg("min_p") = 0.05, nb::arg("repeat_penalty") = 1.0,
-           nb::arg("repeat_last_n") = 64, nb::arg("seed") = 0,
-           nb::arg("logit_bias") = std::vector<std::pair<Token, float>>(), nb::arg("frequency_penalty") = 0.0,
-           nb::arg("presence_penalty") = 0.0)
-      .def_ro("seed", &SamplingOptions::seed);
-
   nb::class_<GeneratedToken>(m, "GeneratedToken", "One step of a generation.")
       .def_ro("token", &GeneratedToken::token, "Token id.")
       .def_prop_ro(
