@@ -242,7 +242,7 @@ def test_caches_read_each_prompt_once(tiny_model, tmp_path, kind, cache_type):
     types = {"type_k": cache_type, "type_v": cache_type}
     llama = Llama(tiny_model, n_ctx=256, verbose=False, **types)
     cache = LlamaRAMCache() if kind == "memory" else LlamaDiskCache(str(tmp_path / "cache"))
-    a, b = ([(k * i) % 300 + 3 for i in range(150)] for k in (7, 11))
+    a, b = ([(k * i) % 300 + k for i in range(150)] for k in (7, 11))
     options = {"max_tokens": 4, "temperature": 0, "logit_bias": NO_END}
     expected = [text_of(llama(prompt, **options)) for prompt in (a, b)]
     llama.reset()
