@@ -23,6 +23,7 @@ struct CodecView {
   int window;             // of the bulk edge: edge_window(d), the largest rank; 0: no factors
   Loss loss;
   RowScale scale;
+  bool byte_scales;
   bool closed_loop;
   bool own_widths;  // components of low-rank parts may have their own
   double distortion;

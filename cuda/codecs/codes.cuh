@@ -5,14 +5,15 @@
 
 #include "cuda/codecs/policy.cuh"
 #include "cuda/device/reduce.cuh"
+#include "formats/row_scales.h"
 #include "quant/code_math.h"
 #include "quant/factor_math.h"
 
 namespace spectralkv::device_kv {
 
-// Where the codes of the residual begin, behind a norm a token.
-SKV_HD inline std::size_t codes_at(const SkvLowRankPart& parts, int n) {
-  return parts.residual + skv_norm_bytes(static_cast<std::size_t>(n));
+// Where the codes of the residual of a stored block begin, behind a scale a token.
+SKV_HD inline std::size_t codes_at(const SkvLowRankPart& parts, const std::uint8_t* block, int n) {
+  return parts.residual + skv_scale_bytes(block + parts.residual, static_cast<std::size_t>(n));
 }
 
 // Number j of a block's rows with a second stage.
@@ -162,6 +163,25 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const RowBoo
   return saturating_f16(device::warp_sum(row_levels) / levels_levels);
 }
 
+// Scales as bytes, from f16 [n] elsewhere (formats/coded_block.h).
+__device__ inline void store_byte_scales(const std::uint8_t* scales, int n, std::uint8_t* residual,
+                                         double* scratch) {
+  const auto scale = [scales](int t) {
+    return skv_f16_to_f32(static_cast<std::uint16_t>(scales[2 * t] | scales[2 * t + 1] << 8));
+  };
+  const int thread = static_cast<int>(threadIdx.x);
+  double largest = 0;
+  for (int t = thread; t < n; t += kThreads) largest = device::larger(largest, static_cast<double>(scale(t)));
+  largest = device::block_max(largest, scratch);
+  for (int t = thread; t < n; t += kThreads)
+    residual[2 + t] = skv_scale_byte(scale(t), static_cast<float>(largest));
+  if (thread == 0) {
+    store_f16(residual, static_cast<std::uint16_t>(saturating_f16(largest) | kSkvByteScales));
+    if (n % 2 == 1) residual[2 + n] = 0;
+  }
+  __syncthreads();
+}
+
 // The components of a block of codes into its slot, and what stands before them; `components` [rank] in
 // shared memory gets how they are to be read. second: rows with a second stage. Returns where the parts are.
 __device__ inline SkvLowRankPart encode_components(const SealArgs& args, int item, const CodecView& codec,
@@ -244,18 +264,18 @@ struct CodesPolicy {
         skv_low_rank_part(reader.d, static_cast<std::size_t>(reader.n), reader.factors);
     reader.left_at = static_cast<int>(parts.left);
     reader.right_at = static_cast<int>(parts.right);
-    reader.norms_at = static_cast<int>(parts.residual);
-    reader.codes_at = static_cast<int>(codes_at(parts, reader.n));
+    reader.scales_at = static_cast<int>(parts.residual);
+    reader.codes_at = static_cast<int>(codes_at(parts, reader.base, reader.n));
     reader.second_at = static_cast<int>(parts.second);
   }
 
   __device__ static void load8(const RowReader& reader, int row, int channel, float (&x)[8]) {
     const CodecView& c = *reader.codec;
     const auto n = static_cast<std::size_t>(reader.n), t = static_cast<std::size_t>(row);
-    const float norm = f16_at(reader, reader.norms_at + 2 * row) * reader.unit;
+    const float scale = skv_row_scale(reader.base + reader.scales_at, t) * reader.unit;
     for (int i = 0; i < 8; ++i)
-      x[i] = norm * c.levels[skv_scalar_code(c.coded, reader.base + reader.codes_at, n, t,
-                                             static_cast<std::size_t>(channel + i))];
+      x[i] = scale * c.levels[skv_scalar_code(c.coded, reader.base + reader.codes_at, n, t,
+                                              static_cast<std::size_t>(channel + i))];
     const std::uint8_t *left_codes = reader.base + reader.left_at,
                        *right_codes = reader.base + reader.right_at;
     const int padded = (reader.n + 15) / 16 * 16;
@@ -292,18 +312,23 @@ struct CodesPolicy {
                        other = kMostRank * longer;
     float* const rows = args.rows_of(item);
     std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
-    // A warp's row: what the components leave of it, and of one with a second stage, what all of that misses.
-    for (int t = thread / 32; t < n; t += kWarps) {
-      float* const row = rows + t * d;
-      const int drawn = second.place_of(t);
-      std::uint16_t scale = 0;
-      SKV_UNROLL_NOT
-      for (int stage = 0; stage < (drawn < 0 ? 1 : 2); ++stage) {
+    // A warp's row: what the components leave of it; then of one with a second stage, what all of that
+    // misses. Until all scales are known they stand in f16 where the packed codes will.
+    std::uint8_t* const residual = slot + parts.residual;
+    const bool byte_scales = codec.byte_scales && skv_byte_scales_pay(static_cast<std::size_t>(n));
+    std::uint8_t* const scales =
+        residual + (byte_scales ? skv_byte_scales_bytes(static_cast<std::size_t>(n)) : 0);
+    SKV_UNROLL_NOT
+    for (int stage = 0; stage < (second.count > 0 ? 2 : 1); ++stage) {
+      for (int t = thread / 32; t < n; t += kWarps) {
+        float* const row = rows + t * d;
+        const int drawn = second.place_of(t);
+        if (stage == 1 && drawn < 0) continue;
         for (int c = thread % 32; drawn >= 0 && c < d; c += 32) {
           if (stage == 0)
             second.kept[drawn * d + c] = row[c];
           else
-            row[c] = skv_f16_to_f32(scale) * codec.levels[codes[t * d + c]];
+            row[c] = skv_row_scale(residual, static_cast<std::size_t>(t)) * codec.levels[codes[t * d + c]];
         }
         for (int r = 0; r < rank; ++r) {
           const std::int64_t at = first + r * longer;
@@ -320,24 +345,24 @@ struct CodesPolicy {
           }
         }
         for (int c = thread % 32; stage == 1 && c < d; c += 32) row[c] = second.kept[drawn * d + c] - row[c];
-        scale = encode_row(row, d, stage == 0 ? residual_book(codec) : second_book(codec),
-                           stage == 0 ? codes + t * d : second.codes + drawn * d);
+        const std::uint16_t scale = encode_row(row, d, stage == 0 ? residual_book(codec) : second_book(codec),
+                                               stage == 0 ? codes + t * d : second.codes + drawn * d);
         if (thread % 32 == 0)
-          store_f16(slot + (stage == 0 ? parts.residual + 2 * static_cast<std::size_t>(t)
-                                       : parts.second + 2 * static_cast<std::size_t>(second.count + drawn)),
-                    scale);
+          store_f16(stage == 0 ? scales + 2 * t : slot + parts.second + 2 * (second.count + drawn), scale);
       }
+      __syncthreads();
+      if (stage == 0 && byte_scales) store_byte_scales(scales, n, residual, scratch);
     }
-    __syncthreads();
 
     if (thread < second.count) {
       store_f16(slot + parts.second + 2 * thread, second.tokens[thread]);
       skv_pack_codes(second.codes + thread * d, d, kSkvSecondBits,
                      slot + parts.second + 4 * second.count + thread * (d * kSkvSecondBits / 8));
     }
-    const auto bytes = static_cast<std::uint32_t>(codes_at(parts, n) +
-                                                  skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
-    std::uint8_t* const packed = slot + codes_at(parts, n);
+    const std::size_t packed_at = codes_at(parts, slot, n);
+    const auto bytes =
+        static_cast<std::uint32_t>(packed_at + skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
+    std::uint8_t* const packed = slot + packed_at;
     if (codec.coded.order == kSkvCodeRows) {
       for (int t = thread; t < n; t += kThreads)
         skv_pack_codes(codes + t * d, d, codec.coded.bits,
@@ -364,7 +389,7 @@ struct CodesPolicy {
   // Its codes.
   SKV_HD static std::uint64_t aligned_at(const CodecView& view, int n, const std::uint8_t* block) {
     const SkvFactors factors = skv_factors(view.plain_width, block);
-    return codes_at(skv_low_rank_part(view.coded.d, static_cast<std::size_t>(n), factors), n);
+    return codes_at(skv_low_rank_part(view.coded.d, static_cast<std::size_t>(n), factors), block, n);
   }
   SKV_HD static std::uint64_t paper_bits(const CodecView& view, int d, int n, const std::uint8_t* block,
                                          std::uint32_t) {

@@ -54,6 +54,7 @@ void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, Co
   assert(view.window <= kMostRank);
   view.loss = form.loss;
   view.scale = form.scale;
+  view.byte_scales = form.byte_scales;
   view.closed_loop = form.closed_loop;
   view.own_widths = factors.own_widths();
   const Codebook& codebook = shared_unit_codebook(d, form.bits);

@@ -35,7 +35,7 @@ struct RowReader {
   const CodecView* codec = nullptr;  // of a stored block
   // Of codes:
   SkvFactors factors{};
-  int left_at = 0, right_at = 0, second_at = 0, norms_at = 0, codes_at = 0;  // bytes from base
+  int left_at = 0, right_at = 0, second_at = 0, scales_at = 0, codes_at = 0;  // bytes from base
   float unit = 1;
 };
 

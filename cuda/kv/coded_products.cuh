@@ -33,7 +33,8 @@ constexpr int kHeadLane = 31;
 // A stored block. All lanes of a warp make one together.
 struct CodedReader {
   const std::uint8_t* base;
-  int left_at, right_at, codes_at;  // bytes from base: half the registers of SkvLowRankPart
+  int left_at, right_at, residual_at;  // bytes from base: half the registers of SkvLowRankPart
+  bool byte_scales;
   int component;             // lane i knows number i; the last one, 256 second rows + bytes before shares
   unsigned narrow_and_wide;  // a bit a component, the wide ones from bit 16 on
   float unit;
@@ -63,7 +64,8 @@ struct CodedReader {
                              static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
     left_at = static_cast<int>(parts.left);
     right_at = static_cast<int>(parts.right);
-    codes_at = static_cast<int>(device_kv::codes_at(parts, n));
+    residual_at = static_cast<int>(parts.residual);
+    byte_scales = skv_has_byte_scales(base + residual_at) != 0;
   }
   // All lanes call what follows. A bit a component:
   __device__ __forceinline__ unsigned narrow() const { return narrow_and_wide & 0xffffu; }
@@ -75,9 +77,27 @@ struct CodedReader {
     return __shfl_sync(0xffffffffu, component, kHeadLane) >> 8;
   }
   __device__ __forceinline__ float share(int i) const { return device::f16_to_f32(shares()[i]) * unit; }
-  // Norms (f16, times unit) of sixteen tokens in pairs, zeros from token n on.
-  __device__ __forceinline__ void norms(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
-    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + codes_at) - n + 16 * sixteen;
+  __device__ __forceinline__ const std::uint8_t* codes(int n) const {
+    const auto tokens = static_cast<std::size_t>(n);
+    return base + residual_at + (byte_scales ? skv_byte_scales_bytes(tokens) : 2 * tokens);
+  }
+  // Scales (f16, times row_unit) of sixteen tokens in pairs, zeros from token n on. Squares of bytes are
+  // rounded to f16.
+  __device__ __forceinline__ void row_scales(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
+    if (byte_scales) {
+      const std::uint8_t* const bytes = base + residual_at + 2;
+      SKV_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        const int token = 16 * sixteen + 2 * i;
+        // A pair is aligned, and of an odd n the byte behind the last is 0.
+        const unsigned two =
+            token < n ? __ldg(reinterpret_cast<const std::uint16_t*>(bytes + token)) : std::uint16_t{0};
+        const auto first = static_cast<float>(two & 0xffu), other = static_cast<float>(two >> 8);
+        pairs[i] = device::f32x2_to_f16x2(first * first, other * other);
+      }
+      return;
+    }
+    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + residual_at) + 16 * sixteen;
     if (16 * sixteen + 16 <= n && reinterpret_cast<std::uintptr_t>(at) % 8 == 0) {
       SKV_UNROLL
       for (int i = 0; i < 4; ++i) {
@@ -98,12 +118,14 @@ struct CodedReader {
     return reinterpret_cast<const std::uint16_t*>(base +
                                                   (__shfl_sync(0xffffffffu, component, kHeadLane) & 0xff));
   }
-  // Number j of the rows with a second stage, in a block of n tokens: it stands before the residual.
-  __device__ __forceinline__ SecondRow second_row(int j, int n, int d) const {
+  // What 1 stands for among row_scales.
+  __device__ __forceinline__ float row_unit() const {
+    return byte_scales ? unit * skv_byte_scale_unit(base + residual_at) : unit;
+  }
+  // Number j of the rows with a second stage: it stands before the residual.
+  __device__ __forceinline__ SecondRow second_row(int j, int d) const {
     const int rows = second_rows();
-    return SecondRow(base + codes_at - skv_norm_bytes(static_cast<std::size_t>(n)) -
-                         skv_second_bytes(d, static_cast<std::size_t>(rows)),
-                     rows, j, d);
+    return SecondRow(base + residual_at - skv_second_bytes(d, static_cast<std::size_t>(rows)), rows, j, d);
   }
   __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
     return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
@@ -119,7 +141,7 @@ struct CodedReader {
 __device__ inline float stage_component(const CodecView& codec, const CodedReader& block, int i, int n,
                                         int begin, int d, float* right, float* left) {
   if (i >= kMostRank) {
-    const SecondRow row = block.second_row(i - kMostRank, n, d);
+    const SecondRow row = block.second_row(i - kMostRank, d);
     for (int at = 4 * (static_cast<int>(threadIdx.x) % 32); at < d; at += 128) {
       unsigned code[4];
       four_codes(row.codes, d, kSkvSecondBits, at, code);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cpp/cuda/cache_cases.h"
-#include "formats/coded_block.h"
+#include "formats/row_scales.h"
 #include "kv/codecs/factor_codes.h"
 #include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
@@ -29,7 +29,8 @@ inline std::vector<TokenParts> parts_of(const Codec& codec, const std::byte* byt
   const SkvScalarFormat format{d, form.bits, form.order};
   const SkvFactors factors = skv_factors(FactorCodes(form.factor_bits).plain_width(), block);
   const SkvLowRankPart at = skv_low_rank_part(d, parts.size(), factors);
-  const std::size_t norms_at = at.residual, codes_at = norms_at + skv_norm_bytes(parts.size());
+  const std::uint8_t* const residual = block + at.residual;
+  const std::uint8_t* const codes = residual + skv_scale_bytes(residual, parts.size());
   const double unit = std::ldexp(1.0, static_cast<std::int8_t>(block[1]));
   const auto half = [&](std::size_t offset) {
     return unit * static_cast<double>(
@@ -55,9 +56,8 @@ inline std::vector<TokenParts> parts_of(const Codec& codec, const std::byte* byt
   for (std::size_t t = 0; t < parts.size(); ++t) {
     double squares = 0;
     for (std::size_t j = 0; j < static_cast<std::size_t>(d); ++j)
-      squares += std::pow(
-          static_cast<double>(levels[skv_scalar_code(format, block + codes_at, parts.size(), t, j)]), 2);
-    parts[t].residual = std::sqrt(squares) * std::fabs(half(norms_at + 2 * t));
+      squares += std::pow(static_cast<double>(levels[skv_scalar_code(format, codes, parts.size(), t, j)]), 2);
+    parts[t].residual = std::sqrt(squares) * unit * static_cast<double>(skv_row_scale(residual, t));
   }
   return parts;
 }
