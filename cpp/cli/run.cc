@@ -14,6 +14,7 @@
 #include "cli/streams.h"
 #include "cli/summary.h"
 #include "engine/cache_check.h"
+#include "kv/cache.h"
 #include "kv/state_file.h"
 
 namespace spectralkv {

@@ -203,7 +203,7 @@ std::string cache_warning(const Engine& engine, const CacheFormat& format) {
   text << "keys in '" << format.name_k()
        << "' lose this model: what all of its keys have in common is too large "
        << "for them (estimated divergence " << loss.divergence << " in layer " << loss.layer
-       << "); the default type, q8_0 and f16 keep it";
+       << "); f16 keeps it, and the default type or q8_0 lose less";
   return text.str();
 }
 

@@ -1,9 +1,9 @@
 """Writers that are killed at random moments: what was there stays whole, and what they leave goes with the next one.
 
 `python tests/checks/kill.py [N] [KIND...]` kills N (20) processes of each kind: save, convert, quantize, pull, eval.
-Each writes one path again and again, now one content, then another; SIGKILL comes when it likes. After every kill the file
-must be one of the contents, byte for byte, or for `eval` hold every record that was acknowledged; at the end, when a
-writer has ended well, nothing else may lie in the folder.
+Each writes one path again and again, now one content, then another; SIGKILL comes when it likes. After every kill the
+file must be one of the contents, byte for byte, or for `eval` hold every record that was acknowledged; at the end,
+when a writer has ended well, nothing else may lie in the folder.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def prepare(kind: str, folder: Path, server_url: Callable[[str], str]) -> None:
 def start(kind: str, folder: Path, most: int) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "--writer", kind, str(folder), str(most)]
     environment = {"XDG_CACHE_HOME": str(folder / "out")} if kind == "pull" else {}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**ENVIRONMENT, **environment})
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**ENVIRONMENT, **environment}
+    )
 
 
 def place_of(kind: str, folder: Path) -> Path:

@@ -1,8 +1,9 @@
 """Every truncation, and random changes, of a tiny file of each format: an error with words, or a file that is read.
 
 `python tests/checks/mutations.py [N] [FORMAT...]` makes N (1000) changes of each format: model, vocabulary, state
-(length and checksum put right again, so that the numbers behind them are reached), checkpoint. Each format is read in a process
-of its own; one that dies fails the check, and the file that it read is kept. From 10000 on all truncations are read.
+(length and checksum put right again, so that the numbers behind them are reached), checkpoint. Each format is read in
+a process of its own; one that dies fails the check, and the file that it read is kept. From 10000 on all truncations
+are read.
 """
 
 from __future__ import annotations
@@ -55,14 +56,15 @@ def vocabulary_format(folder: Path) -> tuple[bytes, Read]:
     from spectralkv import _core
 
     data = write_tiny_model(folder / "seed.gguf", n_layers=1, n_vocab=300).read_bytes()
-    data = data[: data.index(b"token_embd.weight") + 200]  # the weights are not read
+    end = data.index(b"token_embd.weight") - 8  # what the metadata ends before
 
     def read(path: Path) -> None:
+        path.write_bytes(path.read_bytes() + data[end:])
         tokenizer = _core.Tokenizer.from_file(str(path))
         ids = tokenizer.encode_marked_prompt(tokenizer.mark_plain("the hello <|im_end|> caf\u00e9".encode()))
         tokenizer.decode(ids, True)
 
-    return data, read
+    return data[:end], read
 
 
 def state_format(folder: Path) -> tuple[bytes, Read]:

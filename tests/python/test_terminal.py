@@ -79,7 +79,7 @@ def test_messages_of_a_template(make_tiny: object, capfd: pytest.CaptureFixture[
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_output(tiny_model: str) -> None:
     with open("/dev/full", "wb") as full:
-        for words in (["pull", "--help"], ["eval", "--help"], ["quantize", "--dry-run", tiny_model, "Q8_0"]):
+        for words in (["eval", "--help"], ["quantize", "--dry-run", tiny_model, "Q8_0"], ["inspect", tiny_model]):
             result = command(*words, stdout=full.fileno())
             assert result.returncode == 1, words
             assert b"No space left on device" in result.stderr and b"Traceback" not in result.stderr

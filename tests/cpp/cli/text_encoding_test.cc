@@ -50,8 +50,8 @@ TEST(TextEncoding, TheMarkGoes) {
 
 TEST(TextEncoding, WideCharactersAreRefused) {
   const std::string_view text = "A line of text.\n";
-  for (const std::string& bytes : {"\xff\xfe" + wide(text, 0, 1), "\xfe\xff" + wide(text, 1, 0),
-                                   wide(text, 0, 1), wide(text, 1, 0), "\xff\xfe" + std::string("\xe9\x01")})
+  for (const std::string& bytes : {concat("\xff\xfe", wide(text, 0, 1)), concat("\xfe\xff", wide(text, 1, 0)),
+                                   wide(text, 0, 1), wide(text, 1, 0), concat("\xff\xfe", "\xe9\x01")})
     EXPECT_NE(read(bytes).error.find("'a.txt' is a text in UTF-16, and models read UTF-8"),
               std::string::npos);
   for (const std::string& bytes : {std::string("\xff\xfe\0\0"sv) + wide(text, 0, 3), wide(text, 0, 3),

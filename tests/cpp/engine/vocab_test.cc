@@ -30,7 +30,7 @@ Vocab vocab_of(const std::vector<std::string>& texts, TokenType type, const Numb
   for (const auto& [key, value] : more) b.u32("tokenizer.ggml." + key, value);
   if (!scheme.empty()) b.str("spectralkv.tokenizer.prepend_scheme", scheme);
   test::TempFolder folder;
-  return read_vocab(Gguf(folder.write("vocab.gguf", b.bytes()), Gguf::Types::any), false);
+  return read_vocab(Gguf(folder.write("vocab.gguf", b.build()), Gguf::Types::any), false);
 }
 
 std::vector<Token> ends_of(Vocab vocab) {
