@@ -29,7 +29,11 @@ Result read(std::string_view bytes) {
 
 std::string wide(std::string_view ascii, std::size_t before, std::size_t behind) {
   std::string out;
-  for (const char c : ascii) out += std::string(before, '\0') + c + std::string(behind, '\0');
+  for (const char c : ascii) {
+    out.append(before, '\0');
+    out.push_back(c);
+    out.append(behind, '\0');
+  }
   return out;
 }
 
