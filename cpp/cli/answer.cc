@@ -60,7 +60,7 @@ Answer stream_answer(Session& session, const GenerateOptions& options, bool stri
 }
 
 bool answers_start_with_space(const Tokenizer& tokenizer) {
-  return tokenizer.vocab().model == "llama" && tokenizer.vocab().add_space_prefix;
+  return tokenizer.vocab().model == "llama" && tokenizer.vocab().space_prefix != SpacePrefix::none;
 }
 
 }  // namespace spectralkv

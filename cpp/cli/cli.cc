@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "base/shown.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/streams.h"
@@ -85,7 +86,7 @@ int dispatch(const std::vector<std::string>& args, const CliHooks& hooks) {
 }
 
 int report_error(const std::string& message, int status) {
-  std::fputs(("error: " + message + "\n").c_str(), stderr);
+  std::fputs(("error: " + shown(message) + "\n").c_str(), stderr);  // it may quote an untrusted file
   return status;
 }
 

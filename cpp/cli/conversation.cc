@@ -6,8 +6,11 @@
 namespace spectralkv {
 
 Conversation::Conversation(Session& session, ChatFormatter format, std::string source,
-                           const std::string* system)
-    : session_(session), format_(std::move(format)), source_(std::move(source)) {
+                           const std::string* system, bool parse_special)
+    : session_(session),
+      format_(std::move(format)),
+      source_(std::move(source)),
+      parse_special_(parse_special) {
   if (system == nullptr) return;
   messages_.push_back({"system", *system});
   n_system_ = 1;
@@ -16,12 +19,8 @@ Conversation::Conversation(Session& session, ChatFormatter format, std::string s
 void Conversation::ask(const std::string& message, const Log& log) {
   messages_.push_back({"user", message});
   try {
-    const Vocab& vocab = session_.engine().tokenizer().vocab();
-    const auto text_of = [&](Token token) {
-      return token >= 0 ? session_.engine().tokenizer().piece(token, true) : std::string();
-    };
-    const std::string rendered = format_(source_, messages_, true, text_of(vocab.bos), text_of(vocab.eos));
-    log.detail("chat as the model reads it:\n", rendered);
+    const std::string rendered = render();
+    log.detail("chat as the model reads it:\n", Tokenizer::without_marks(rendered));
     check(!rendered.empty(), "cli", "the chat template makes an empty prompt of this chat");
     const std::vector<Token> tokens = encode(rendered);
     check_fits(tokens.size(), session_, "the chat");
@@ -50,19 +49,29 @@ void Conversation::reset() {
   session_text_.clear();
 }
 
+// With marks where a message is to stay plain text.
+std::string Conversation::render() const {
+  const Tokenizer& tokenizer = session_.engine().tokenizer();
+  const auto text_of = [&](Token token) { return token >= 0 ? tokenizer.piece(token, true) : std::string(); };
+  std::vector<ChatMessage> messages = messages_;
+  if (!parse_special_)
+    for (ChatMessage& message : messages) message.content = tokenizer.mark_plain(message.content);
+  return format_(source_, messages, true, text_of(tokenizer.vocab().bos), text_of(tokenizer.vocab().eos));
+}
+
 // Where the new text goes on from the session's with a control token, the session's tokens stand as they are:
 // those that the model chose for its answer need not be the ones that encoding the answer gives.
 std::vector<Token> Conversation::encode(const std::string& rendered) const {
   const Tokenizer& tokenizer = session_.engine().tokenizer();
   if (!session_text_.empty() && rendered.starts_with(session_text_)) {
-    const std::vector<Token> rest = tokenizer.encode(rendered.substr(session_text_.size()), false, true);
+    const std::vector<Token> rest = tokenizer.encode_marked(rendered.substr(session_text_.size()));
     if (!rest.empty() && tokenizer.is_control(rest[0])) {
       std::vector<Token> tokens = session_.tokens();
       tokens.insert(tokens.end(), rest.begin(), rest.end());
       return tokens;
     }
   }
-  return tokenizer.encode_prompt(rendered, true);
+  return tokenizer.encode_marked_prompt(rendered);
 }
 
 // Keeps what the cache can of the common start, reads the rest.

@@ -13,7 +13,9 @@ namespace spectralkv {
 class Conversation {
  public:
   // source: the template. system: the system message, or nullptr for none (the template may have a default).
-  Conversation(Session& session, ChatFormatter format, std::string source, const std::string* system);
+  // parse_special: control tokens that are written in messages count; else they are plain text.
+  Conversation(Session& session, ChatFormatter format, std::string source, const std::string* system,
+               bool parse_special);
 
   // Adds the user's message and lets the session read what is new, up to where the answer starts. Throws what
   // read_prompt and check_fits throw; the message is then forgotten.
@@ -24,6 +26,7 @@ class Conversation {
   void reset();
 
  private:
+  std::string render() const;
   std::vector<Token> encode(const std::string& rendered) const;
   void bring_session_to(const std::vector<Token>& tokens, const Log& log);
 
@@ -32,6 +35,7 @@ class Conversation {
   std::string source_;
   std::vector<ChatMessage> messages_;
   std::size_t n_system_ = 0;
+  bool parse_special_;
   std::string
       session_text_;  // the text that the session's tokens stand for; empty when that is not known for sure
 };

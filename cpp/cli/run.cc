@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/shown.h"
 #include "cli/answer.h"
 #include "cli/chat_template.h"
 #include "cli/commands.h"
@@ -12,6 +13,8 @@
 #include "cli/run_options.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
+#include "engine/cache_check.h"
+#include "kv/cache.h"
 #include "kv/state_file.h"
 
 namespace spectralkv {
@@ -102,6 +105,8 @@ class Run {
     const SamplingOptions& s = options_.sampling;
     log_.info("model: ", engine_.description());
     log_.info(cache_opening(session_));
+    if (const std::string warning = cache_warning(engine_, session_.cache().format()); !warning.empty())
+      log_.info("warning: ", warning);
     if (const std::string warning = threads_warning(options_.model.engine.n_threads); !warning.empty())
       log_.info("warning: ", warning);
     if (const std::string& warning = engine_.tokenizer().vocab().warning; !warning.empty())
@@ -128,7 +133,7 @@ class Run {
           "the model has no chat template: choose one with --chat-template, or continue plain text with "
           "--no-conversation");
     Conversation chat(session_, hooks_.format_chat, source,
-                      options_.system_given ? &options_.system_prompt : nullptr);
+                      options_.system_given ? &options_.system_prompt : nullptr, options_.parse_special);
     if (options_.chat == ChatMode::on || !options_.prompt_given) return converse(chat);
     chat.ask(options_.prompt, log_);
     prompt_cache_.save(session_, log_);
@@ -189,7 +194,7 @@ class Run {
     } catch (const Error& e) {
       if (e.kind() == ErrorKind::interrupted) return;
       if (e.kind() != ErrorKind::value || !stdin_is_terminal()) throw;
-      std::fputs(concat("error: ", e.what(), "; /reset forgets the chat\n").c_str(), stderr);
+      std::fputs(concat("error: ", shown(e.what()), "; /reset forgets the chat\n").c_str(), stderr);
       return;
     }
     const bool strips = answers_start_with_space(engine_.tokenizer());

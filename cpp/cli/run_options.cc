@@ -133,6 +133,10 @@ std::vector<Option> chat_rows(RunOptions& o) {
        "NAME|JINJA",
        "chatml, llama3, mistral or a template's source, in place of the model's",
        [&o](const std::string& text) { o.chat_template = template_source(text); }},
+      {{"--parse-special"},
+       "",
+       "control tokens that are written in messages count as such (default: they are plain text)",
+       set_flag(o.parse_special)},
       {{"--prompt-cache"},
        "PATH",
        "a state file: what it has in common with the prompt is not read again; saved when the prompt was "

@@ -22,7 +22,7 @@ struct RunOptions {
   SamplingOptions sampling;
   std::vector<std::string> stop;
   std::string grammar_option, grammar;  // --grammar or --json-schema and its text; empty: none
-  bool ignore_eos = false, special = false, display_prompt = true;
+  bool ignore_eos = false, special = false, display_prompt = true, parse_special = false;
   ChatMode chat = ChatMode::automatic;
   std::string system_prompt, chat_template;  // the template's source
   bool system_given = false;

@@ -148,9 +148,13 @@ def _run(args: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 nobody
+    reads stdout any more."""
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        from spectralkv.terminal import with_output
+
+        args = list(sys.argv[1:] if argv is None else argv)
+        return with_output(lambda: _run(args))
     except KeyboardInterrupt:
         return 130
 

@@ -36,6 +36,7 @@ class Run:
     n_prompt: int
     recorder: Recorder | None = None  # when log-probabilities are asked for
     prefix: str = ""  # the prompt, when it is echoed
+    strip: bool = False  # the first text loses the space that a tokenizer puts in front
     n_generated: int = field(default=0, init=False)
 
     def pieces(self) -> Iterator[Piece]:
@@ -57,6 +58,8 @@ class Run:
                         self.recorder.add(step.bytes, step.logprob, step.top)
                 given += len(step.text)
             text = step.text if step is not None else ""
+            if text and self.strip:
+                self.strip, text = False, text.removeprefix(" ")
             if reason:
                 break
             if text:

@@ -11,7 +11,7 @@ from typing import Any
 
 from spectralkv import _core
 from spectralkv.arguments import INT32, biases, real, stops, token_ids, whole
-from spectralkv.chat import Message, format_chat
+from spectralkv.chat import Message, encode, format_chat
 from spectralkv.completion import Result, Run, complete, complete_chat, stream_chat
 from spectralkv.completion import stream as stream_text
 from spectralkv.context import Context
@@ -250,11 +250,15 @@ class Llama(Context):
         response_format: Mapping[str, Any] | None = None,
         grammar: LlamaGrammar | str | None = None,
         model: str | None = None,
+        parse_special: bool = False,
+        chat_template: str | None = None,
     ) -> Result | Iterator[Result]:
         """Answers a chat, [{"role": ..., "content": ...}, ...], through the model's own template; gives OpenAI's chat
         completion dict or, with stream=True, an iterator of chunks. Arguments as create_completion's; logprobs=True
         gives log-probabilities with top_logprobs alternatives; response_format: {"type": "json_object"}, with "schema"
-        where there is one, or OpenAI's "json_schema". ValueError for messages that the template refuses."""
+        where there is one, or OpenAI's "json_schema". parse_special: control tokens that messages write out count; by
+        default they are plain text. chat_template: a Jinja source in place of the model's. ValueError for messages
+        that the template refuses."""
         sampling = self._sampling(
             seed,
             logit_bias,
@@ -267,10 +271,10 @@ class Llama(Context):
             presence_penalty=presence_penalty,
         )
         with self._guard():
-            template = self._engine.chat_template
+            template = self._engine.chat_template if chat_template is None else chat_template
         bos, eos = self._piece(self.token_bos()), self._piece(self.token_eos())
-        prompt = format_chat(template, messages, True, bos, eos)
-        tokens = self._tokenizer.encode_prompt(prompt.encode("utf-8", "surrogateescape"))
+        tokenizer = None if parse_special else self._tokenizer
+        tokens = encode(self._tokenizer, format_chat(template, messages, True, bos, eos, tokenizer=tokenizer))
         name = model or self.model_path
         rules = as_grammar(grammar) or of_response_format(response_format)
         n_top = whole("top_logprobs", 0 if top_logprobs is None else top_logprobs, 0, self.n_vocab())
@@ -278,6 +282,7 @@ class Llama(Context):
             run = self._start(
                 tokens, sampling, max_tokens=max_tokens, stop=stop, n_top=n_top if logprobs else None, grammar=rules
             )
+            run.strip = self._tokenizer.strips_answers
             return stream_chat(run, name) if stream else complete_chat(run, name)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from spectralkv.atomic import write_whole
 
 BULK, SPIKE, EDGE, THRESHOLD = "tab:gray", "tab:red", "tab:blue", "tab:green"
 SIDES = (("k", "keys", "tab:blue"), ("v", "values", "tab:orange"))
@@ -27,7 +30,9 @@ def draw_fidelity(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
         images["errors.png"] = draw_errors(report)
     paths = [Path(folder) / name for name in images]
     for path, figure in zip(paths, images.values(), strict=True):
-        figure.savefig(path, dpi=DPI)
+        image = BytesIO()
+        figure.savefig(image, dpi=DPI)
+        write_whole(path, image.getvalue())
     return paths
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -11,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from spectralkv.atomic import write_whole
 
 
 def shown_command(args: Sequence[str]) -> str:
@@ -47,9 +48,7 @@ class Runner:
         except ValueError as error:
             raise ValueError(f"[eval] {command}: printed no JSON ({error})") from error
         self._folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(json.dumps({"command": command, "result": result}) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, (json.dumps({"command": command, "result": result}) + "\n").encode("utf-8"))
         return result
 
     def run(self, args: Sequence[str]) -> str:

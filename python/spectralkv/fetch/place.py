@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from spectralkv.atomic import take_place
 from spectralkv.fetch.errors import PullError
 
 CHUNK = 1 << 20
@@ -48,7 +49,7 @@ def part_names(name: str) -> list[str]:
 @contextlib.contextmanager
 def locked(path: Path, what: str) -> Iterator[bool]:
     """Holds the lock file; gives True when it had to wait for another process. The lock goes with the process."""
-    with open(path, "w") as file:
+    with open(path, "a") as file:
         waited = False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,10 +96,8 @@ def check_magic(head: bytes, source: str) -> None:
 
 
 def finish(part: Path, path: Path) -> None:
-    """The partial file is whole: it reaches the disk and gets its name."""
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    """The partial file is whole: it reaches the disk and gets its name, a destination."""
+    take_place(part, path)
 
 
 def on_terminal() -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spectralkv.calibrations import CALIBRATION_HELP
+from spectralkv.terminal import complain
 
 MISSING = "the server needs packages that are not installed: pip install 'spectralkv[serve]'"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -45,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--slot-save-path", metavar="FOLDER", help="where requests may save and restore slots")
     cache.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds of a request, queue and answer")
     cache.add_argument("--compare", metavar="SPEC", help="a second cache type, which answers under /compare")
+    marks = "control tokens that messages write out count as such (default: they are plain text)"
+    cache.add_argument("--parse-special", action="store_true", help=marks)
     network = parser.add_argument_group("network")
     network.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     network.add_argument("--port", type=int, default=8080, help="0: one that is free")
@@ -123,6 +126,7 @@ def main(args: Sequence[str]) -> int:
             slot_folder=options.slot_save_path,
             kept_folder=options.cache_disk,
             kept_bytes=options.cache_disk_size << 20,
+            parse_special=options.parse_special,
         )
         service = Service(settings)
         compare = None
@@ -132,8 +136,7 @@ def main(args: Sequence[str]) -> int:
             )
             compare = Service(other, service)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return complain(error)
     if not loopback and not keys:
         print(f"warning: whoever reaches {options.host} may use the server: no --api-key is set", file=sys.stderr)
     # A page elsewhere could make its own name lead here; the names of this machine are all that a browser needs.
@@ -142,6 +145,8 @@ def main(args: Sequence[str]) -> int:
         hosts += [*LOOPBACK_HOSTS, options.host]
     guard = GuardOptions(keys=keys, hosts=hosts, body_bytes=options.max_body << 20)
     print(f"model: {service.engine.description}", file=sys.stderr)
+    if warning := service.engine.cache_warning(settings.type_k, settings.type_v):
+        print(f"warning: {warning}", file=sys.stderr)
     server = make_server(
         make_app(service, guard, options.cors_origin, compare),
         connections=options.max_requests + 64,

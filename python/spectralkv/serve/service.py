@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from spectralkv import _core
 from spectralkv.calibrations import open_engine
-from spectralkv.chat import format_chat
+from spectralkv.chat import encode, format_chat
 from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
 from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling, SaveBody
 from spectralkv.serve.errors import ApiError, bare
@@ -27,7 +27,8 @@ from spectralkv.serve.worker import Busy, Inbox, Job, Worker
 class ServiceOptions:
     """model: a path. n_ctx: tokens of a request, 0 for the model's own. cache_bytes: of all sequences together.
     max_requests: that run or wait at a time. timeout: seconds of a request, queue and answer. slot_folder: where slots
-    may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them."""
+    may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them. parse_special:
+    control tokens that messages write out count."""
 
     model: str
     alias: str = ""
@@ -45,6 +46,7 @@ class ServiceOptions:
     slot_folder: str | None = None
     kept_folder: str | None = None
     kept_bytes: int = 10 << 30
+    parse_special: bool = False
 
 
 class Service:
@@ -102,18 +104,19 @@ class Service:
             variables["tools"] = tools.for_template()
         bos, eos = self.piece(self.tokenizer.bos), self.piece(self.tokenizer.eos)
         try:
-            return format_chat(self.template, messages, True, bos, eos, variables)
+            marks = None if self.options.parse_special else self.tokenizer
+            return format_chat(self.template, messages, True, bos, eos, variables, marks)
         except ValueError as error:
             raise ApiError(400, bare(error), "messages") from None
 
     async def render(self, body: Conversation | SaveBody, tools: Tools | None) -> str:
-        """The prompt of a chat."""
+        """The prompt of a chat, Marked where its messages are to stay plain text."""
         return await run_in_threadpool(self._render, body, tools)
 
     async def encode(self, prompt: str | Sequence[int], param: str) -> list[int]:
         """Token ids of a text, or those given."""
         if isinstance(prompt, str):
-            tokens = await run_in_threadpool(self.tokenizer.encode_prompt, prompt.encode("utf-8"))
+            tokens = await run_in_threadpool(encode, self.tokenizer, prompt)
         else:
             tokens = list(prompt)
             if (largest := max(tokens, default=0)) >= self.tokenizer.n_vocab:
