@@ -108,7 +108,7 @@ void write_file(const std::string& path, const std::string& text) {
 int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   check_outputs(o, hooks);
-  Engine engine(model_path(o.model, hooks), engine_options(o.model, hooks, log));
+  Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
   const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = o.model.session.n_batch;
   o.measure.n_threads = o.model.engine.n_threads;
