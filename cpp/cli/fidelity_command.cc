@@ -128,7 +128,8 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   const FidelityResult result = measure_fidelity(engine, tokens, o.measure, on);
   progress.wipe();
 
-  const std::string json = fidelity_json(result, engine.description());
+  const std::filesystem::path text(o.input.file.empty() ? o.input.tokens : o.input.file);
+  const std::string json = fidelity_json(result, engine.description(), text.filename().string());
   write_out(o.json == "-" ? json : fidelity_table(result, o.heads));
   if (!o.json.empty() && o.json != "-") write_file(o.json, json);
   if (!o.plot.empty()) log.info(hooks.plot_fidelity(json, o.plot));

@@ -117,7 +117,7 @@ int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   parse_run(args, options);
   if (!options.grammar_option.empty() && !hooks.constrain)
     throw UsageError(concat(options.grammar_option,
-                            " needs the command of the Python package (pip install 'spectralkv[grammar]')"));
+                            " needs the command of the Python package (pip install '.[grammar]' in its folder)"));
   return Run(options, hooks).run();
 }
 

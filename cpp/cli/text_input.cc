@@ -111,7 +111,7 @@ std::vector<Token> read_token_file(const std::string& path, const CliHooks& hook
   if (!path.ends_with(".npz")) return parse_text(data, path);
   check(static_cast<bool>(hooks.unpack_npz), "cli", "'", path,
         "' is an archive, which the standalone binary does not read: save its array as .npy (numpy.save), or "
-        "use the command of the Python package (pip install spectralkv)");
+        "use the command of the Python package (pip install . in its folder)");
   return parse_npy(hooks.unpack_npz(path, data), path);
 }
 

@@ -42,7 +42,7 @@ GeneratedToken Completion::draw(LogitsRow& logits, std::span<const Token> histor
     result.token = sampler_.sample_best(best_);
   } else {
     const std::span<const float> values = logits.all();
-    result.token = sampler_.sample(values, history, allowed);
+    result.token = sampler_.sample(logits.shaped(), history, allowed);
     if (options_.top_logprobs >= 0) {
       result.logprob = token_logprob(values, result.token);
       result.top = top_logprobs(values, options_.top_logprobs);

@@ -46,9 +46,9 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 
 
 def left(tmp_path: Path) -> list[str]:
-    """The files in the cache, but for locks."""
+    """The files in the cache."""
     found = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
-    return sorted(path.name for path in found if path.name != "pull.lock")
+    return sorted(path.name for path in found)
 
 
 def test_once(server: Server, model: bytes, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def main(args: Sequence[str]) -> int:
     module = importlib.import_module(EVALUATIONS[args[0]][0])
     try:
         return int(module.main(args[1:]))
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
