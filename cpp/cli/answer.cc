@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "cli/interrupt.h"
+#include "cli/json.h"
 #include "cli/streams.h"
 
 namespace spectralkv {
@@ -21,8 +22,8 @@ void read_prompt(Session& session, std::span<const Token> tokens, const Log& log
   if (log.shows(LogLevel::detail)) {
     std::string list;
     for (const Token token : tokens)
-      list +=
-          concat(list.empty() ? "" : " ", token, " '", session.engine().tokenizer().piece(token, true), "'");
+      list += concat(list.empty() ? "" : " ", token, " ",
+                     json_string(session.engine().tokenizer().piece(token, true)));
     log.detail("read: ", list);
   }
   const auto between = [&] {

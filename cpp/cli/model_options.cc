@@ -194,6 +194,7 @@ EngineOptions engine_options(const ModelOptions& options, const CliHooks& hooks,
 Engine open_engine(const std::string& path, const ModelOptions& options, const CliHooks& hooks,
                    const Log& log) {
   EngineOptions engine = engine_options(options, hooks, log);
+  engine.overrides = settled_overrides(options.overrides, path);
   if (engine.n_gpu_layers == 0 || options.needs_gpu) return Engine(path, engine);
   if (!has_cuda_library()) engine.n_gpu_layers = -1;  // for the reason, whatever the number
   try {

@@ -7,6 +7,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/log.h"
+#include "cli/override_rows.h"
 #include "engine/engine.h"
 
 namespace spectralkv {
@@ -20,6 +21,7 @@ struct ModelOptions {
   bool type_v_given = false;               // else values follow the keys' type
   bool needs_gpu = false;                  // --device asks for one: there is no going on without
   std::int64_t n_batch = 0, n_ubatch = 0;  // -b and -ub; 0: not given
+  Overrides overrides;                     // of the file's metadata
   std::vector<std::string> ignored;        // options of llama.cpp that were given and have no effect
 };
 

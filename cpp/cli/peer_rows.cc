@@ -17,8 +17,8 @@ constexpr const char* kTextOnly = "models read and write text";
 constexpr const char* kAdapters = "adapters and control vectors are not read";
 constexpr const char* kThinking = "an answer is shown as it comes, thoughts and all";
 constexpr const char* kLog = "the log is plain lines on standard error";
+constexpr const char* kExtend = "positions are not grouped; --rope-scaling lengthens a context";
 constexpr const char* kPull = "`spectralkv pull` fetches models";
-constexpr const char* kRope = "the position encoding is what the model's file says";
 
 }  // namespace
 
@@ -59,17 +59,8 @@ std::vector<Option> common_peer_rows(std::vector<std::string>& ignored) {
       idle({"--swa-full"}, "", "a window of attention is a matter of the mask, not of the cache's size"),
       idle({"-fa", "--flash-attn"}, "[on|off|auto]", "attention reads the cache block by block, always"),
       idle({"--perf", "--no-perf"}, "", "timings are a part of the log"),
-      refused({"--rope-scaling"}, kRope),
-      refused({"--rope-scale"}, kRope),
-      refused({"--rope-freq-base"}, kRope),
-      refused({"--rope-freq-scale"}, kRope),
-      refused({"--yarn-orig-ctx"}, kRope),
-      refused({"--yarn-ext-factor"}, kRope),
-      refused({"--yarn-attn-factor"}, kRope),
-      refused({"--yarn-beta-slow"}, kRope),
-      refused({"--yarn-beta-fast"}, kRope),
-      refused({"-gan", "--grp-attn-n"}, kRope),
-      refused({"-gaw", "--grp-attn-w"}, kRope),
+      refused({"-gan", "--grp-attn-n"}, kExtend),
+      refused({"-gaw", "--grp-attn-w"}, kExtend),
       idle({"-kvo", "--kv-offload", "-nkvo", "--no-kv-offload"}, "", "the cache is where the model is"),
       idle({"--repack", "-nr", "--no-repack"}, "", "weights are laid out for the processor, always"),
       idle({"--no-host"}, "", "there is no such buffer"),
@@ -91,7 +82,6 @@ std::vector<Option> common_peer_rows(std::vector<std::string>& ignored) {
       idle({"-fitt", "--fit-target"}, "N,...", "no option is changed to fit into memory"),
       idle({"-fitc", "--fit-ctx"}, "N", "no option is changed to fit into memory"),
       refused({"--check-tensors"}, "`spectralkv inspect --check` does"),
-      refused({"--override-kv"}, "a model runs as its file says"),
       idle({"--op-offload", "--no-op-offload"}, "", "operations run where the model is"),
       refused({"--lora"}, kAdapters),
       refused({"--lora-scaled"}, kAdapters),

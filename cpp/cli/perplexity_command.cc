@@ -20,7 +20,8 @@ namespace {
 
 constexpr std::int64_t kDefaultChunk = 512;  // as llama-perplexity has it
 
-constexpr const char* kTasks = "`spectralkv eval` judges a cache by tasks";
+constexpr const char* kTasks =
+    "such tasks are shorter than the exact tail of a cache; `spectralkv eval` has long ones";
 
 struct CommandOptions {
   ModelOptions model;
@@ -86,6 +87,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
           {{"--json"}, "", "print one JSON object", set_flag(o.json), Peer::ours},
           quiet_row(o.log),
       });
+  append_rows(rows, override_rows(o.model.overrides));
   append_rows(rows, common_peer_rows(o.model.ignored));
   append_rows(rows,
               {

@@ -116,8 +116,9 @@ int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
     return 0;
   parse_run(args, options);
   if (!options.grammar_option.empty() && !hooks.constrain)
-    throw UsageError(concat(options.grammar_option,
-                            " needs the command of the Python package (pip install '.[grammar]' in its folder)"));
+    throw UsageError(
+        concat(options.grammar_option,
+               " needs the command of the Python package (pip install '.[grammar]' in its folder)"));
   return Run(options, hooks).run();
 }
 

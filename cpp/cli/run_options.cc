@@ -107,24 +107,34 @@ std::vector<Option> answer_rows(RunOptions& o) {
   };
 }
 
+constexpr const char* kOfPython = "the Python package alone";
+
 std::vector<Option> grammar_rows(RunOptions& o) {
   return {
       {{"--grammar"},
        "TEXT",
        "the answer follows this grammar, in GBNF or Lark (docs/constrained.md)",
-       [&o](const std::string& text) { set_grammar(o, "--grammar", text); }},
+       [&o](const std::string& text) { set_grammar(o, "--grammar", text); },
+       Peer::differs,
+       kOfPython},
       {{"--grammar-file"},
        "PATH",
        "the same, of a file",
-       [&o](const std::string& path) { set_grammar(o, "--grammar", read_text_file(path)); }},
+       [&o](const std::string& path) { set_grammar(o, "--grammar", read_text_file(path)); },
+       Peer::differs,
+       kOfPython},
       {{"-j", "--json-schema"},
        "JSON",
        "the answer is JSON that follows this schema; {}: any",
-       [&o](const std::string& text) { set_grammar(o, "--json-schema", text); }},
+       [&o](const std::string& text) { set_grammar(o, "--json-schema", text); },
+       Peer::differs,
+       kOfPython},
       {{"-jf", "--json-schema-file"},
        "PATH",
        "the same, of a file",
-       [&o](const std::string& path) { set_grammar(o, "--json-schema", read_text_file(path)); }},
+       [&o](const std::string& path) { set_grammar(o, "--json-schema", read_text_file(path)); },
+       Peer::differs,
+       kOfPython},
   };
 }
 
@@ -274,6 +284,7 @@ std::vector<Option> run_rows(RunOptions& options) {
   append_rows(rows, answer_rows(options));
   append_rows(rows, grammar_rows(options));
   append_rows(rows, chat_rows(options));
+  append_rows(rows, override_rows(options.model.overrides));
   append_rows(rows, common_peer_rows(options.model.ignored));
   append_rows(rows, run_peer_rows(options.model.ignored));
   return rows;

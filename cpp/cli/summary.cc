@@ -3,7 +3,6 @@
 
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <string_view>
 
 #include "base/error.h"
@@ -30,9 +29,7 @@ std::int64_t f16_bytes(const Session& session, std::int64_t n_tokens) {
 }  // namespace
 
 std::string lossy_opening(const Session& session) {
-  const auto layers = session.cache().format().layers();
-  if (std::none_of(layers.begin(), layers.end(), [](const LayerFormat& layer) { return layer.lossy; }))
-    return "";
+  if (!session.cache().format().seals(session.n_ctx())) return "";
   const CacheEstimate full = estimate_cache(session.cache().format(), session.n_ctx());
   return concat("kv cache: lossy, ", fixed((full.k.bits + full.v.bits) / 2, 2), " bits per entry and ",
                 full.at_least() ? "at least " : "", fixed(mebibytes(full.least), 2),
@@ -76,8 +73,8 @@ std::string run_summary(const Session& session, double load_s, double total_s) {
   const Timings& timings = session.timings();
   const std::int64_t n_tokens = timings.prompt_tokens + timings.eval_tokens;
   std::string text = cache_line(cache) + "\n";
-  if (!lossy_opening(session).empty())
-    text += concat("kv cache: lossy where it is sealed; f16 would take ",
+  if (session.cache().format().seals(cache.n_tokens))
+    text += concat("kv cache: lossy behind its exact tail; f16 would take ",
                    fixed(mebibytes(f16_bytes(session, cache.n_tokens)), 2), " MiB (-ctk f16)\n");
   text += label("load time") + fixed(load_s * 1000, 2) + " ms\n";
   text += timing_line("prompt eval time", timings.prompt_s, timings.prompt_tokens) + "\n";

@@ -11,9 +11,9 @@ namespace spectralkv {
 // the whole context of 4096 tokens"
 std::string cache_opening(const Session& session);
 
-// What a compressed cache costs and how to do without; "" of one that holds f16 or more.
-// "kv cache: lossy, 2.14 bits per entry and at least 5.75 MiB in place of 16 and 90.00 MiB of f16; exact:
-// -ctk f16"
+// What a compressed cache costs and how to do without; "" of one that loses nothing up to the end of its
+// context. "kv cache: lossy, 2.14 bits per entry and at least 5.75 MiB in place of 16 and 90.00 MiB of f16;
+// exact: -ctk f16"
 std::string lossy_opening(const Session& session);
 
 // "f16 16.00 bits per entry", "eoptshrinkq:2 2.31 bits per entry (2.05 as the paper counts)"; of a side that

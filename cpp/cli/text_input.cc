@@ -92,7 +92,8 @@ std::vector<Option> input_rows(TextInput& input) {
       {{"--tokens"},
        "PATH",
        "token ids in place of a text: .npy, .txt, or, with the Python package, .npz (array ids)",
-       set_text(input.tokens)},
+       set_text(input.tokens),
+       Peer::ours},
   };
 }
 

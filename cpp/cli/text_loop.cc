@@ -96,7 +96,7 @@ bool TextLoop::read_line(const Answer& before) {
     write_out(came ? *found : options_.stop.front());
   }
   write_out(options_.in_prefix);
-  InterruptGuard::clear();  // it stopped the text
+  if (stdin_is_terminal()) InterruptGuard::clear();  // it stopped the text; from a script it ends all
   const std::optional<std::string> line = lines_.next();
   if (!line) return false;
   if (options_.in_prefix_bos && tokenizer.vocab().bos >= 0) tokens.push_back(tokenizer.vocab().bos);

@@ -35,7 +35,7 @@ def test_the_oldest_turns_go(chat: list[Any], tmp_path: Path) -> None:
     path = tmp_path / "chat.json"
     text = "\n".join([*lines, f"/save {path}"])
     result = run(*chat, "-c", 192, "-sys", "be kind", text=text)
-    assert "tokens is full: the oldest 2 messages are forgotten, but for the system message" in result.stderr
+    assert "tokens is full: the oldest 4 messages are forgotten, but for the system message" in result.stderr
     kept = saved(path)
     assert kept[0] == ("system", "be kind")
     assert [role for role, _ in kept[1:]] == ["user", "assistant"] * ((len(kept) - 1) // 2)
@@ -48,9 +48,11 @@ def test_the_oldest_turns_go(chat: list[Any], tmp_path: Path) -> None:
     assert "the context holds" in refused.stderr
 
 
-def test_room_is_made_within_an_answer(chat: list[Any]) -> None:
-    args = [*chat, "-c", 192, "-n", 110]
-    text = "hello the\nhello the\n"
+def test_room_is_made_within_an_answer(chat: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "chat.json"
+    path.write_text(json.dumps([{"role": "user", "content": "the " * 20}, {"role": "assistant", "content": "hello"}]))
+    args = [*chat, "-c", 192, "-n", 150]
+    text = f"/load {path}\nhello the\n"
     result = run(*args, text=text)
     assert "messages are forgotten; -c" in result.stderr
     assert "raises it (the model's own" not in result.stderr
@@ -91,7 +93,7 @@ def test_a_text_is_shifted(tiny_model: str) -> None:
     args = ["-m", tiny_model, "-no-cnv", "--temp", 0, "--ignore-eos", "-c", 64, "-p", "hello the", "-n", 200]
     full = run(*args)
     assert "the context of 64 tokens is full; -c" in full.stderr
-    result = run(*args, "--context-shift", "--keep", 2, "-v")
+    result = run(*args, "--context-shift", "--keep", 2)
     assert result.stderr.count("tokens is full: 31 of them are dropped, 32 are read again") >= 3
     assert result.stdout.startswith(full.stdout.rstrip("\n"))
     assert len(result.stdout) > 2 * len(full.stdout)
@@ -118,12 +120,13 @@ def test_prompt_cache_all_and_read_only(tiny_model: str, tmp_path: Path) -> None
 
 
 def test_the_default_cache_is_said_to_be_lossy(tiny_model: str) -> None:
-    args = ["-m", tiny_model, "-p", "hello", "-n", 1, "-no-cnv", "-c", 256]
+    args = ["-m", tiny_model, "-p", "hello " * 400, "-n", 1, "-no-cnv", "-c", 1024]
     log = run(*args).stderr
     assert "kv cache: lossy, " in log
     assert "MiB of f16; exact: -ctk f16" in log
-    assert "kv cache: lossy where it is sealed; f16 would take" in log
+    assert "kv cache: lossy behind its exact tail; f16 would take" in log
     assert "lossy" not in run(*args, "-ctk", "f16").stderr
+    assert "lossy" not in run(*args[:2], "-p", "hello", *args[4:-1], 64).stderr  # all of it is exact
 
 
 def test_without_a_gpu(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
