@@ -171,7 +171,8 @@ def stream_chat(run: Run, model: str, calls: Calls | None = None) -> Iterator[Re
 
     yield chunk({"role": "assistant"})
     for piece in run.pieces():
-        text, made, reason = piece.text, [], piece.finish_reason
+        text, reason = piece.text, piece.finish_reason
+        made: list[Result] = []
         if split is not None:
             text = split.put(text)
             if reason is not None:

@@ -125,7 +125,7 @@ class Context:
         self._engine = self._open(whole("n_gpu_layers", n_gpu_layers, -INT32, INT32))
         self._tokenizer = self._engine.tokenizer
         self._warn()
-        self._session_options = {
+        self._session_options: dict[str, Any] = {
             "n_ctx": whole("n_ctx", n_ctx),
             "n_batch": min(whole("n_batch", n_batch), whole("n_ubatch", n_ubatch)),
             "type_k": options.cache_type("type_k", type_k),

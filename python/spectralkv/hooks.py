@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.intc]
 Scores = NDArray[np.single]
+LEAST = np.float32(-1e30)  # what -infinity, for a token that is banned, becomes: the core takes finite logits
 Shape = Callable[[Ids, Scores], Scores]  # what _core.Generation takes
 
 
@@ -83,6 +84,6 @@ def shape_of(logits_processor: Any, stopping_criteria: Any) -> Shape | None:
         made = np.ascontiguousarray(processor(input_ids, scores), dtype=np.float32)
         if made.shape != scores.shape:
             raise ValueError(f"[python] logits_processor gave an array {made.shape}, not {scores.shape}")
-        return made
+        return np.maximum(made, LEAST)  # NaN stays, and is an error
 
     return shape

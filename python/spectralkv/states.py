@@ -179,6 +179,7 @@ class LlamaDiskCache(BaseLlamaCache):
 
     @property
     def cache_size(self) -> int:
+        """Of the files that hold states."""
         total = 0
         for name in self._names():
             with contextlib.suppress(OSError):

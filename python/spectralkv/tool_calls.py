@@ -7,11 +7,12 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from spectralkv import _core
 from spectralkv.grammar import JSON_OPTIONS, LlamaGrammar
 
+Self = TypeVar("Self", bound="Tools")
 Call = tuple[str, Any]  # name, arguments
 _DECODER = json.JSONDecoder()
 _NEW_MISTRAL = re.compile(r"\s*([a-zA-Z0-9_.-]+)(?:\[CALL_ID\][a-zA-Z0-9]*)?\[ARGS\]\s*")
@@ -207,8 +208,8 @@ class Tools:
 
     @classmethod
     def of(
-        cls, tools: Sequence[Mapping[str, Any]] | None, choice: Any, template: str, parallel: bool = True
-    ) -> Tools | None:
+        cls: type[Self], tools: Sequence[Mapping[str, Any]] | None, choice: Any, template: str, parallel: bool = True
+    ) -> Self | None:
         """OpenAI's `tools` and `tool_choice`. None where there are none, or none may be called. WrongTools for a
         template that knows no tools."""
         if not tools:

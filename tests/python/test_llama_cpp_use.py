@@ -17,6 +17,7 @@ from spectralkv import (
     LogitsProcessorList,
     MinTokensLogitsProcessor,
     StoppingCriteriaList,
+    _core,
 )
 
 PROMPT = "hello the tin"
@@ -98,6 +99,59 @@ def test_pickled_it_is_its_arguments(tiny_model):
     other = pickle.loads(pickle.dumps(llama))
     assert (other.n_ctx(), other.cache_report()["k"]["codec"]) == (64, "f16")
     assert text_of(other(PROMPT)) == text_of(Llama(tiny_model, n_ctx=64, type_k="f16", seed=5, verbose=False)(PROMPT))
+
+
+SAMPLERS = [
+    {"typical_p": 0.2},
+    {"top_n_sigma": 0.5},
+    {"xtc_probability": 1.0, "xtc_threshold": 0.001},
+    {"dynatemp_range": 1.4, "dynatemp_exponent": 2.0},
+    {"dry_multiplier": 50.0, "dry_allowed_length": 1, "dry_sequence_breakers": []},
+    {"mirostat_mode": 1, "mirostat_tau": 1.0},
+    {"mirostat_mode": 2, "mirostat_tau": 1.0, "mirostat_eta": 0.5},
+    {"samplers": ["top_k"], "top_k": 1},
+    {"repeat_last_n": 2, "repeat_penalty": 5.0},
+]
+
+
+@pytest.mark.parametrize("options", SAMPLERS, ids=lambda options: next(iter(options)))
+def test_samplers_are_the_cores(llama, options):
+    """What is drawn with an option is what the core draws with it, and another text than without."""
+    plain = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 3}
+    tokens = llama.tokenize(b"the tin the tin the")
+    named = {"mirostat" if name == "mirostat_mode" else name: value for name, value in options.items()}
+
+    def ours(**more):
+        call = {**plain, **more}
+        call["temp"] = call.pop("temperature")
+        steps = llama.generate(tokens, **call)
+        return [next(steps) for _ in range(30)]
+
+    llama._read(tokens)
+    sampling = _core.SamplingOptions(**{**plain, **named})
+    generation = _core.Generation(llama._session, sampling, ignore_end_tokens=True)
+    expected = [generation.next().token for _ in range(30)]
+    assert ours(**options) == expected
+    assert expected != ours()
+    call = {**plain, **options, "max_tokens": 8}
+    chat = [{"role": "user", "content": "hello"}]
+    assert llama.create_completion(tokens, **call)["choices"] and llama.create_chat_completion(chat, **call)["choices"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"top_n_sigma": "wide"}, TypeError, "top_n_sigma"),
+        ({"dry_allowed_length": 1.5}, TypeError, "dry_allowed_length"),
+        ({"samplers": "top_k"}, TypeError, "samplers"),
+        ({"samplers": ["top_q"]}, ValueError, "top_q"),
+        ({"mirostat_mode": 3}, ValueError, "mirostat_mode"),
+        ({"xtc_probability": 2.0}, ValueError, "xtc_probability"),
+    ],
+)
+def test_samplers_that_make_no_sense(llama, options, error, said):
+    with pytest.raises(error, match=said):
+        llama(PROMPT, **options)
 
 
 # ---- processors and criteria
@@ -242,7 +296,7 @@ def test_caches_read_each_prompt_once(tiny_model, tmp_path, kind, cache_type):
     types = {"type_k": cache_type, "type_v": cache_type}
     llama = Llama(tiny_model, n_ctx=256, verbose=False, **types)
     cache = LlamaRAMCache() if kind == "memory" else LlamaDiskCache(str(tmp_path / "cache"))
-    a, b = ([(k * i) % 300 + 3 for i in range(150)] for k in (7, 11))
+    a, b = ([(k * i) % 300 + k for i in range(150)] for k in (7, 11))
     options = {"max_tokens": 4, "temperature": 0, "logit_bias": NO_END}
     expected = [text_of(llama(prompt, **options)) for prompt in (a, b)]
     llama.reset()

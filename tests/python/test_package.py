@@ -82,7 +82,8 @@ def test_commands_end_quietly_when_their_reader_is_gone(command):
     reader, writer = os.pipe()
     os.close(reader)
     words = [sys.executable, "-m", "spectralkv.cli", *command, "--help"]
-    result = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # else argparse meets the error, and passes over it
+    result = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, env=buffered)
     os.close(writer)
     assert (result.returncode, result.stderr) == (141, "")
 

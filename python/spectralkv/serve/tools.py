@@ -12,7 +12,7 @@ __all__ = ["ToolText", "Tools", "form_of", "message_for_template"]
 
 class Tools(tool_calls.Tools):
     @classmethod
-    def of_body(cls, body: ChatBody, template: str) -> tool_calls.Tools | None:
+    def of_body(cls, body: ChatBody, template: str) -> Tools | None:
         """None where there are none, or none may be called. ApiError for a template that knows no tools."""
         choice = body.tool_choice
         try:
