@@ -37,7 +37,7 @@ struct CliHooks {
   std::function<std::string(const std::string& json, const std::string& folder)> plot_fidelity;
   std::string no_plot =
       "the standalone binary draws no plots; the command of the Python package does "
-      "(pip install 'spectralkv[plot]')";
+      "(pip install '.[plot]' in its folder)";
   // A folder with calibrations of known models (engine/calibrations.h); empty: none.
   std::string calibrations;
   // Takes the array of token ids out of a NumPy archive (.npz), given its path, for messages, and its bytes;

@@ -108,7 +108,7 @@ void write_file(const std::string& path, const std::string& text) {
 int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   check_outputs(o, hooks);
-  Engine engine(model_path(o.model, hooks), engine_options(o.model, hooks, log));
+  Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
   const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = o.model.session.n_batch;
   o.measure.n_threads = o.model.engine.n_threads;
@@ -128,7 +128,8 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
   const FidelityResult result = measure_fidelity(engine, tokens, o.measure, on);
   progress.wipe();
 
-  const std::string json = fidelity_json(result, engine.description());
+  const std::filesystem::path text(o.input.file.empty() ? o.input.tokens : o.input.file);
+  const std::string json = fidelity_json(result, engine.description(), text.filename().string());
   write_out(o.json == "-" ? json : fidelity_table(result, o.heads));
   if (!o.json.empty() && o.json != "-") write_file(o.json, json);
   if (!o.plot.empty()) log.info(hooks.plot_fidelity(json, o.plot));

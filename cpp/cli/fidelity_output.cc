@@ -197,9 +197,10 @@ std::string fidelity_table(const FidelityResult& result, bool heads) {
   return out;
 }
 
-std::string fidelity_json(const FidelityResult& result, const std::string& model) {
+std::string fidelity_json(const FidelityResult& result, const std::string& model, const std::string& text) {
   JsonWriter out("{}"), layers("[]"), codecs("[]");
   out.add("model", model);
+  out.add("text", text);
   out.add("n_tokens", result.n_tokens);
   out.add("n_queries", result.n_queries);
   out.add("n_kv_heads", result.n_kv_heads);

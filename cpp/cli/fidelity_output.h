@@ -13,6 +13,6 @@ std::string fidelity_table(const FidelityResult& result, bool heads);
 
 // One object with everything: "mean", "layers" (each with "k" and "v", their means and "heads", each head
 // with its ranks and the spectrum that was kept) and "codecs" (empty unless all were measured).
-std::string fidelity_json(const FidelityResult& result, const std::string& model);
+std::string fidelity_json(const FidelityResult& result, const std::string& model, const std::string& text);
 
 }  // namespace spectralkv

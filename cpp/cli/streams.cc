@@ -2,6 +2,7 @@
 #include "cli/streams.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -66,6 +67,12 @@ std::optional<std::string> LineReader::next() {
     if (buffer_.empty()) return std::nullopt;
     return std::exchange(buffer_, {});
   }
+}
+
+bool LineReader::waiting(int ms) const {
+  if (!buffer_.empty()) return true;
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  return !ended_ && ::poll(&input, 1, ms) > 0 && (input.revents & POLLIN) != 0;
 }
 
 std::string read_whole_file(const std::string& path) {

@@ -18,6 +18,8 @@ class LineReader {
  public:
   // The next line without its end; nothing at the end of the input or when Ctrl-C was pressed.
   std::optional<std::string> next();
+  // Whether more of the input is there, or comes within so many milliseconds.
+  bool waiting(int ms) const;
 
  private:
   std::string buffer_;

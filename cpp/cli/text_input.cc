@@ -94,7 +94,8 @@ std::vector<Option> input_rows(TextInput& input) {
       {{"--tokens"},
        "PATH",
        "token ids in place of a text: .npy, .txt, or, with the Python package, .npz (array ids)",
-       set_text(input.tokens)},
+       set_text(input.tokens),
+       Peer::ours},
   };
 }
 
@@ -113,7 +114,7 @@ std::vector<Token> read_token_file(const std::string& path, const CliHooks& hook
   if (path.ends_with(".npy")) return parse_npy(data, path);
   check(static_cast<bool>(hooks.unpack_npz), "cli", "'", path,
         "' is an archive, which the standalone binary does not read: save its array as .npy (numpy.save), or "
-        "use the command of the Python package (pip install spectralkv)");
+        "use the command of the Python package (pip install . in its folder)");
   return parse_npy(hooks.unpack_npz(path, data), path);
 }
 

@@ -28,7 +28,7 @@ std::string_view finish_reason_name(FinishReason reason) {
 Completion::Completion(const Tokenizer& tokenizer, CompletionOptions options)
     : tokenizer_(tokenizer),
       options_(std::move(options)),
-      sampler_(options_.sampling, tokenizer.n_vocab()),
+      sampler_(options_.sampling, tokenizer.n_vocab(), &tokenizer),
       filter_(options_.stop) {
   check(options_.top_logprobs >= -1 && options_.top_logprobs <= tokenizer.n_vocab(), "engine",
         "top_logprobs must be -1 (none) to the size of the vocabulary, not ", options_.top_logprobs);
@@ -48,7 +48,7 @@ GeneratedToken Completion::draw(LogitsRow& logits, std::span<const Token> histor
     result.token = sampler_.sample_best(best_);
   } else {
     const std::span<const float> values = logits.all();
-    result.token = sampler_.sample(values, history, allowed);
+    result.token = sampler_.sample(logits.shaped(), history, allowed);
     if (options_.top_logprobs >= 0) {
       result.logprob = token_logprob(values, result.token);
       result.top = top_logprobs(values, options_.top_logprobs);

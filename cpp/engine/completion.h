@@ -44,6 +44,8 @@ class LogitsRow {
  public:
   virtual ~LogitsRow() = default;
   virtual std::span<const float> all() = 0;  // [n_vocab]
+  // What tokens are drawn from, where that is something else; log-probabilities are those of all().
+  virtual std::span<const float> shaped() { return all(); }
   // Fills `out` with the best logits and their ids, best first, where that is faster than all(); else false.
   virtual bool best(std::span<std::pair<float, Token>> out) = 0;
 };

@@ -28,10 +28,16 @@ std::string parameter_count(const Gguf& file) {
   return out.str();
 }
 
+Gguf open_with(const std::string& path, const std::vector<GgufEntry>& overrides) {
+  Gguf file(path);
+  for (const GgufEntry& entry : overrides) file.set(entry);
+  return file;
+}
+
 }  // namespace
 
 Engine::Engine(const std::string& path, const EngineOptions& options)
-    : file_(path),
+    : file_(open_with(path, options.overrides)),
       config_(read_config(file_)),
       tokenizer_(read_vocab(file_, options.allow_unknown_pre)),
       backend_(
@@ -179,32 +185,59 @@ void Session::eval_next(Token token) {
   timings_.eval_tokens += 1;
 }
 
+void Session::read_batches(std::span<const Token> tokens,
+                           const std::function<std::int64_t(std::int64_t)>& n_logits,
+                           const std::function<void(std::int64_t, std::int64_t)>& done,
+                           const std::function<bool()>& cancelled) {
+  const auto n = static_cast<std::int64_t>(tokens.size());
+  for (std::int64_t at = 0; at < n;) {
+    if (cancelled && cancelled())
+      fail(ErrorKind::interrupted, "engine", "interrupted after ", at, " of ", n, " tokens");
+    const std::int64_t count = std::min(options_.n_batch, n - at);
+    const auto start = std::chrono::steady_clock::now();
+    const auto first = static_cast<std::int64_t>(tokens_.size());
+    read_batch(tokens.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(count)), n_logits(count),
+               cancelled);
+    timings_.prompt_s += seconds_since(start);
+    timings_.prompt_tokens += count;
+    done(count, first);
+    at += count;
+  }
+}
+
 void Session::eval_rows(std::span<const Token> tokens, const TakeRows& take,
                         const std::function<bool()>& cancelled) {
   check_fit(tokens);
-  const auto n = static_cast<std::int64_t>(tokens.size());
   if (!work_->all_rows) {
     logits();  // out of the memory that goes
     work_ = std::make_unique<Work>(
         Work{Scratch(engine_.backend(), engine_.config(), options_.n_batch, options_.n_batch), {}, true});
   }
-  const auto vocab = static_cast<std::size_t>(engine_.config().n_vocab);
+  const std::int64_t vocab = engine_.config().n_vocab;
   std::vector<float> rows;
-  for (std::int64_t done = 0; done < n;) {
-    if (cancelled && cancelled())
-      fail(ErrorKind::interrupted, "engine", "interrupted after ", done, " of ", n, " tokens");
-    const std::int64_t count = std::min(options_.n_batch, n - done);
+  const auto give = [&](std::int64_t n, std::int64_t first) {
+    rows.resize(static_cast<std::size_t>(n * vocab));
     const auto start = std::chrono::steady_clock::now();
-    const auto first = static_cast<std::int64_t>(tokens_.size());
-    read_batch(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)), count,
-               cancelled);
-    rows.resize(static_cast<std::size_t>(count) * vocab);
-    engine_.backend().read(work_->scratch.logits.rows(count).data, rows);
+    engine_.backend().read(work_->scratch.logits.rows(n).data, rows);
     timings_.prompt_s += seconds_since(start);
-    timings_.prompt_tokens += count;
-    take(ConstMatrix(rows.data(), count, engine_.config().n_vocab), first);
-    done += count;
-  }
+    take(ConstMatrix(rows.data(), n, vocab), first);
+  };
+  read_batches(
+      tokens, [](std::int64_t n) { return n; }, give, cancelled);
+}
+
+void Session::eval_hidden(std::span<const Token> tokens, const TakeRows& take,
+                          const std::function<bool()>& cancelled) {
+  check_fit(tokens);
+  const std::int64_t width = engine_.config().n_embd;
+  std::vector<float> rows;
+  const auto give = [&](std::int64_t n, std::int64_t first) {
+    rows.resize(static_cast<std::size_t>(n * width));
+    engine_.backend().read(work_->scratch.normed.rows(n).data, rows);
+    take(ConstMatrix(rows.data(), n, width), first);
+  };
+  read_batches(
+      tokens, [this](std::int64_t n) { return options_.logits_all ? n : 1; }, give, cancelled);
 }
 
 void Session::reset() {
@@ -243,6 +276,10 @@ ConstMatrix Session::all_logits() const {
   check(options_.logits_all, "engine", "logits of all tokens need logits_all=True");
   const std::int64_t vocab = engine_.config().n_vocab;
   return {work_->all_logits.data(), static_cast<std::int64_t>(tokens_.size()), vocab};
+}
+
+void Session::copy_all_logits(const Session& other) {
+  work_->all_logits = other.work_->all_logits;
 }
 
 CacheReport Session::cache_report() const {

@@ -29,7 +29,8 @@ struct EngineOptions {
   bool allow_unknown_pre = false;
   bool f32_activations =
       false;  // quantised weights meet activations in f32, which is slow, instead of 8 bits
-  CalibrationOptions calibration{};  // for cache types that use one
+  CalibrationOptions calibration{};    // for cache types that use one
+  std::vector<GgufEntry> overrides{};  // of the file's metadata
 };
 
 class Engine {
@@ -83,9 +84,12 @@ class Session {
   void eval_next(Token token);
   // The same, and gives `take` the logits of every batch as it is read: [n, n_vocab], row 0 that of position
   // `first`; the memory is good for that call only.
-  using TakeRows = std::function<void(ConstMatrix logits, std::int64_t first)>;
+  using TakeRows = std::function<void(ConstMatrix rows, std::int64_t first)>;
   void eval_rows(std::span<const Token> tokens, const TakeRows& take,
                  const std::function<bool()>& cancelled = {});
+  // The same with hidden states instead of logits: [n, n_embd], those that the head makes logits of.
+  void eval_hidden(std::span<const Token> tokens, const TakeRows& take,
+                   const std::function<bool()>& cancelled = {});
   void reset();
   // Keeps the first n tokens. A compressed cache allows only some n; a refusal names the nearest.
   void truncate(std::int64_t n);
@@ -105,8 +109,9 @@ class Session {
   // do. For those who fill the cache by themselves.
   void calibrate(const std::function<bool()>& cancelled = {});
 
-  // Becomes what `other` is, a session of the same engine and cache types: tokens, cache and logits. Sealed
-  // blocks are shared. A value error, with nothing changed, when its tokens do not fit into n_ctx.
+  // Becomes what `other` is, a session of the same engine and cache types: tokens, cache and logits, those of
+  // all tokens where both keep them. Sealed blocks are shared. A value error, with nothing changed, when its
+  // tokens do not fit into n_ctx, or when this one keeps logits that the other has not.
   void copy_from(const Session& other);
   // Counts tokens that its cache has taken by a step of somebody else's; there are no logits of them.
   void adopt(std::span<const Token> tokens);
@@ -129,9 +134,15 @@ class Session {
  private:
   struct Work;  // activations
   std::unique_ptr<KvCache> fresh_cache();
+  void copy_all_logits(const Session& other);
   void check_fit(std::span<const Token> tokens) const;
   void read_batch(std::span<const Token> batch, std::int64_t n_logits,
                   const std::function<bool()>& cancelled);
+  // Batch by batch; n_logits: of each, given its number of tokens; then, after it, done(batch's tokens, their
+  // first position).
+  void read_batches(std::span<const Token> tokens, const std::function<std::int64_t(std::int64_t)>& n_logits,
+                    const std::function<void(std::int64_t, std::int64_t)>& done,
+                    const std::function<bool()>& cancelled);
   Engine& engine_;
   SessionOptions options_;
   std::unique_ptr<KvCache> cache_;

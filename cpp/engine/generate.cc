@@ -8,12 +8,14 @@ namespace {
 
 class SessionLogits final : public LogitsRow {
  public:
-  explicit SessionLogits(const Session& session) : session_(session) {}
+  SessionLogits(const Session& session, const ShapeLogits& shape) : session_(session), shape_(shape) {}
   std::span<const float> all() override { return session_.logits(); }
-  bool best(std::span<std::pair<float, Token>> out) override { return session_.best_logits(out); }
+  std::span<const float> shaped() override { return shape_ ? shape_(session_.tokens(), all()) : all(); }
+  bool best(std::span<std::pair<float, Token>> out) override { return !shape_ && session_.best_logits(out); }
 
  private:
   const Session& session_;
+  const ShapeLogits& shape_;
 };
 
 }  // namespace
@@ -22,6 +24,7 @@ Generation::Generation(Session& session, GenerateOptions options)
     : session_(session),
       cancelled_(std::move(options.cancelled)),
       allowed_(std::move(options.allowed)),
+      shape_(std::move(options.shape)),
       completion_(session.engine().tokenizer(), std::move(options)) {
   check(session.has_logits(), "engine",
         "nothing to generate from: the session has no logits before a token was read (or after a truncate)");
@@ -37,7 +40,7 @@ std::optional<GeneratedToken> Generation::next() {
     session_.eval_next(pending_);
     pending_ = -1;
   }
-  SessionLogits logits(session_);
+  SessionLogits logits(session_, shape_);
   const std::span<const Token> history = session_.tokens();
   GeneratedToken result = completion_.draw(logits, history, std::ssize(history) >= session_.n_ctx(),
                                            allowed_ ? allowed_(last_) : TokenMask());

@@ -14,9 +14,14 @@ namespace spectralkv {
 // returns is good until it is asked again.
 using NextTokens = std::function<TokenMask(Token last)>;
 
+// Gives the logits to draw from [n_vocab], of the model's own after `history`; good until it is asked again.
+using ShapeLogits =
+    std::function<std::span<const float>(std::span<const Token> history, std::span<const float> logits)>;
+
 struct GenerateOptions : CompletionOptions {
   std::function<bool()> cancelled;  // asked before each token
   NextTokens allowed;               // empty: all tokens may come
+  ShapeLogits shape;                // empty: they stay as they are
 };
 
 // Samples from the session's logits. The session reads a token only when the one after it is asked for, so
@@ -44,6 +49,7 @@ class Generation {
   Session& session_;
   std::function<bool()> cancelled_;
   NextTokens allowed_;
+  ShapeLogits shape_;
   Completion completion_;
   Token pending_ = -1;  // given out, not yet read by the session
   Token last_ = -1;     // drawn

@@ -1,5 +1,5 @@
-// Sampling without full sorts: the best k through a heap or nth_element, the nucleus from the few tokens that
-// can be in it.
+// The default steps without full sorts: the best k through a heap or nth_element, the nucleus from the few
+// tokens that can be in it. Other steps one by one, in their order.
 #include "engine/sampler.h"
 
 #include <algorithm>
@@ -39,35 +39,34 @@ Token best_token(std::span<const float> logits) {
 
 }  // namespace
 
-Sampler::Sampler(const SamplingOptions& options, int n_vocab) : options_(options), n_vocab_(n_vocab) {
+Sampler::Sampler(const SamplingOptions& options, int n_vocab, const Tokenizer* tokenizer)
+    : options_(options), n_vocab_(n_vocab), plain_(is_plain_sampling(options)) {
   check(n_vocab >= 1, "engine", "a vocabulary of ", n_vocab, " tokens cannot be sampled");
-  check(std::isfinite(options.temperature), "engine", "temperature must be a finite number, not ",
-        options.temperature);
-  check(options.top_p >= 0, "engine", "top_p must be at least 0, not ", options.top_p);
-  check(options.min_p <= 1, "engine", "min_p must be at most 1, not ", options.min_p);
-  check(std::isfinite(options.repeat_penalty) && options.repeat_penalty > 0, "engine",
-        "repeat_penalty must be finite and above 0, not ", options.repeat_penalty);
-  check(options.repeat_last_n >= -1, "engine", "repeat_last_n must be -1 (all tokens) or at least 0, not ",
-        options.repeat_last_n);
-  for (const auto& [name, value] : {std::pair("frequency_penalty", options.frequency_penalty),
-                                    std::pair("presence_penalty", options.presence_penalty)})
-    check(std::isfinite(value), "engine", name, " must be a finite number, not ", value);
+  check_sampling(options);
   for (const auto& [token, bias] : options.logit_bias) {
     check(token >= 0 && token < n_vocab, "engine", "logit_bias names token ", token,
           ", but the vocabulary has ids 0 to ", n_vocab - 1);
     check(!std::isnan(bias) && bias < std::numeric_limits<float>::infinity(), "engine",
           "logit_bias of token ", token, " must be finite or -infinity, not ", bias);
   }
+  const auto& steps = options.samplers;
+  const bool takes_dry = std::find(steps.begin(), steps.end(), SamplerStep::dry) != steps.end();
+  if (options.mirostat != 0) mirostat_.emplace(options, n_vocab);
+  if (options.mirostat == 0 && takes_dry && uses_dry(options)) dry_.emplace(options, tokenizer);
 }
 
-// Mask, logit bias and penalties: gives the logits themselves where none is asked for, else a changed copy.
-std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const Token> history,
-                                       TokenMask allowed) {
-  if (!changes_logits() && allowed.empty()) return logits;
+void Sampler::check_logits(std::span<const float> logits) const {
+  check(logits.size() == static_cast<std::size_t>(n_vocab_), "engine", "expected the logits of ", n_vocab_,
+        " tokens, found ", logits.size());
+  check_finite(logits);
+}
+
+// Gives the logits themselves where neither is asked for, else a changed copy.
+std::span<const float> Sampler::allow_and_bias(std::span<const float> logits, TokenMask allowed) {
+  if (options_.logit_bias.empty() && allowed.empty()) return logits;
   work_.assign(logits.begin(), logits.end());
   if (!allowed.empty()) mask(allowed);
   for (const auto& [token, bias] : options_.logit_bias) work_[static_cast<std::size_t>(token)] += bias;
-  if (penalises()) penalise(history);
   return work_;
 }
 
@@ -79,35 +78,28 @@ void Sampler::mask(TokenMask allowed) {
 }
 
 void Sampler::penalise(std::span<const Token> history) {
-  std::size_t n = history.size();
-  if (options_.repeat_last_n > 0) n = std::min(n, static_cast<std::size_t>(options_.repeat_last_n));
-  recent_.assign(history.end() - static_cast<std::ptrdiff_t>(n), history.end());
-  std::sort(recent_.begin(), recent_.end());
-  const auto penalty = static_cast<float>(options_.repeat_penalty);
-  for (auto it = recent_.begin(); it != recent_.end();) {
-    const Token token = *it;
-    check(token >= 0 && token < n_vocab_, "engine", "token ", token,
-          " of the history is not in the vocabulary");
-    const auto next = std::upper_bound(it, recent_.end(), token);
+  count_recent(history, options_.repeat_last_n, n_vocab_, recent_);
+  for (const auto& [token, count] : recent_) {
     float& value = work_[static_cast<std::size_t>(token)];
-    value = value > 0 ? value / penalty : value * penalty;
-    value -= static_cast<float>(static_cast<double>(next - it) * options_.frequency_penalty +
-                                options_.presence_penalty);
-    it = next;
+    value = penalised(value, count, options_);
   }
 }
 
 Token Sampler::sample(std::span<const float> logits, std::span<const Token> history, TokenMask allowed) {
-  check(logits.size() == static_cast<std::size_t>(n_vocab_), "engine", "expected the logits of ", n_vocab_,
-        " tokens, found ", logits.size());
-  check_finite(logits);
-  const std::span<const float> values = adjust(logits, history, allowed);
+  check_logits(logits);
+  std::span<const float> values = allow_and_bias(logits, allowed);
+  if (plain_ && penalises()) {
+    if (values.data() != work_.data()) work_.assign(values.begin(), values.end());
+    penalise(history);
+    values = work_;
+  }
   const Token top = best_token(values);
   const float best = values[static_cast<std::size_t>(top)];
   check(std::isfinite(best), "engine",
         allowed.empty() ? "logit_bias and repeat_penalty leave no token that could be sampled"
                         : "what the output must be and logit_bias leave no token that could be sampled");
 
+  if (!plain_) return draw_choice(narrow(values, history));
   if (options_.temperature <= 0 || options_.top_k == 1) return top;
   const auto weight = [&](float value) { return std::exp(relative(value, best) / options_.temperature); };
   const bool use_top_k = options_.top_k > 0 && options_.top_k < n_vocab_;
@@ -116,6 +108,72 @@ Token Sampler::sample(std::span<const float> logits, std::span<const Token> hist
   if (!use_top_k) return draw_candidate(collect_likely(values, best));
   best_k(values, static_cast<std::size_t>(options_.top_k), candidates_);
   return draw_candidate(top_total());
+}
+
+std::vector<std::pair<Token, double>> Sampler::distribution(std::span<const float> logits,
+                                                            std::span<const Token> history,
+                                                            TokenMask allowed) {
+  check_logits(logits);
+  Choices choices = narrow(allow_and_bias(logits, allowed), history);
+  choices.sort();
+  const std::vector<double> probability = choices.probabilities();
+  std::vector<std::pair<Token, double>> result;
+  for (std::size_t i = 0; i < probability.size(); ++i)
+    result.emplace_back(choices.items[i].token, probability[i]);
+  return result;
+}
+
+// What the steps, or the temperature and Mirostat, leave of the logits.
+Choices Sampler::narrow(std::span<const float> values, std::span<const Token> history) {
+  Choices choices;
+  choices.items.reserve(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i)
+    choices.items.push_back({static_cast<double>(values[i]), static_cast<Token>(i)});
+  if (mirostat_) {
+    apply_temperature(choices, options_.temperature, 0, 1);
+    mirostat_->narrow(choices);
+    return choices;
+  }
+  for (const SamplerStep step : options_.samplers) take(step, choices, history);
+  return choices;
+}
+
+void Sampler::take(SamplerStep step, Choices& choices, std::span<const Token> history) {
+  // Apart from the draws', so that options that make no difference change no draw.
+  constexpr std::uint64_t kChances = 0x5874632d6368616e;
+  const SamplingOptions& o = options_;
+  switch (step) {
+    case SamplerStep::penalties:
+      if (!penalises()) return;
+      count_recent(history, o.repeat_last_n, n_vocab_, recent_);
+      return apply_penalties(choices, recent_, o);
+    case SamplerStep::dry:
+      if (dry_) dry_->apply(choices, history);
+      return;
+    case SamplerStep::top_n_sigma:
+      return mask_beyond_sigma(choices, o.top_n_sigma);
+    case SamplerStep::top_k:
+      return keep_top_k(choices, o.top_k);
+    case SamplerStep::typical_p:
+      return keep_typical(choices, o.typical_p);
+    case SamplerStep::top_p:
+      return keep_top_p(choices, o.top_p);
+    case SamplerStep::min_p:
+      return keep_min_p(choices, o.min_p);
+    case SamplerStep::xtc:
+      if (uses_xtc(o) && random_uniform(o.seed ^ kChances, draws_) <= o.xtc_probability)
+        drop_most_probable(choices, o.xtc_threshold);
+      return;
+    case SamplerStep::temperature:
+      return apply_temperature(choices, o.temperature, o.dynatemp_range, o.dynatemp_exponent);
+  }
+}
+
+Token Sampler::draw_choice(const Choices& choices) {
+  const std::vector<double> probability = choices.probabilities();
+  const std::size_t drawn = draw(probability.size(), [&](std::size_t i) { return probability[i]; });
+  if (mirostat_) mirostat_->learn(probability[drawn]);
+  return choices.items[drawn].token;
 }
 
 bool Sampler::penalises() const {
@@ -128,7 +186,7 @@ bool Sampler::changes_logits() const {
 }
 
 int Sampler::candidates_needed() const {
-  if (changes_logits()) return 0;
+  if (changes_logits() || !plain_) return 0;
   if (options_.temperature <= 0 || options_.top_k == 1) return 1;
   return options_.top_k > 0 && options_.top_k < n_vocab_ ? options_.top_k : 0;
 }

@@ -63,8 +63,8 @@ std::int64_t Session::keep_common(std::span<const Token> prompt) {
 
 void Session::copy_from(const Session& other) {
   check(&engine_ == &other.engine_, "engine", "copy_from: the sessions have different models");
-  check(!options_.logits_all, "engine",
-        "copy_from: a session that keeps the logits of all tokens cannot take another's");
+  check(!options_.logits_all || other.options_.logits_all, "engine",
+        "copy_from: a session that keeps the logits of all tokens cannot take one that does not");
   check(options_.seal_until == other.options_.seal_until, "engine",
         "copy_from: the sessions hold back their sealing at different positions");
   check(std::ssize(other.tokens_) <= options_.n_ctx, "kv", "copy: ", other.tokens_.size(),
@@ -86,6 +86,7 @@ void Session::copy_from(const Session& other) {
   auto fork = other.cache_->fork(options_.n_ctx);
   const std::span<const float> logits = other.logits();
   std::vector<float> last(logits.begin(), logits.end());
+  if (options_.logits_all) copy_all_logits(other);
   tokens_ = other.tokens_;
   cache_ = std::move(fork);
   uncalibrated_ = other.uncalibrated_;

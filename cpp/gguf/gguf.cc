@@ -1,6 +1,7 @@
 // Opens a model: one file, or all the parts of a split one.
 #include "gguf/gguf.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <system_error>
@@ -38,6 +39,16 @@ void Gguf::take_tensors(GgufPart& part, int file, std::size_t n_bytes) {
     tensors_.push_back(std::move(tensor));
   }
   file_bytes_ += static_cast<std::int64_t>(n_bytes);
+}
+
+void Gguf::set(GgufEntry entry) {
+  const auto same = [&](const GgufEntry& other) { return other.key == entry.key; };
+  const auto at = std::find_if(metadata_.begin(), metadata_.end(), same);
+  if (at != metadata_.end())
+    *at = std::move(entry);
+  else
+    metadata_.push_back(std::move(entry));
+  key_index_ = sort_by_name(metadata_, &GgufEntry::key);
 }
 
 void Gguf::index_tensors() {

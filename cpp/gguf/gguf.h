@@ -57,6 +57,9 @@ class Gguf {
   static Gguf from_bytes(std::span<const std::byte> bytes, const std::string& name,
                          Types types = Types::ours);
 
+  // Puts an entry in the place of the file's, or beside what it has.
+  void set(GgufEntry entry);
+
   const std::string& path() const { return path_; }
   std::uint32_t version() const { return version_; }
   std::uint32_t alignment() const { return alignment_; }

@@ -7,17 +7,54 @@ if TYPE_CHECKING:
     from spectralkv.fetch.errors import PullError
     from spectralkv.fetch.pull import pull
     from spectralkv.grammar import LlamaGrammar
+    from spectralkv.hooks import (
+        LogitsProcessor,
+        LogitsProcessorList,
+        MinTokensLogitsProcessor,
+        StoppingCriteria,
+        StoppingCriteriaList,
+    )
     from spectralkv.llama import Llama
+    from spectralkv.states import BaseLlamaCache, LlamaCache, LlamaDiskCache, LlamaRAMCache, LlamaState
+    from spectralkv.tokenizers import BaseLlamaTokenizer, LlamaTokenizer
 
-__all__ = ["Llama", "LlamaGrammar", "PullError", "__version__", "pull"]
+__all__ = [
+    "BaseLlamaCache",
+    "BaseLlamaTokenizer",
+    "Llama",
+    "LlamaCache",
+    "LlamaDiskCache",
+    "LlamaGrammar",
+    "LlamaRAMCache",
+    "LlamaState",
+    "LlamaTokenizer",
+    "LogitsProcessor",
+    "LogitsProcessorList",
+    "MinTokensLogitsProcessor",
+    "PullError",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+    "__version__",
+    "pull",
+]
 
-_PLACES = {
-    "Llama": ("llama", "Llama"),
-    "LlamaGrammar": ("grammar", "LlamaGrammar"),
-    "PullError": ("fetch.errors", "PullError"),
-    "__version__": ("_core", "version"),
-    "pull": ("fetch.pull", "pull"),
+_MODULES = {
+    "fetch.errors": ("PullError",),
+    "fetch.pull": ("pull",),
+    "grammar": ("LlamaGrammar",),
+    "hooks": (
+        "LogitsProcessor",
+        "LogitsProcessorList",
+        "MinTokensLogitsProcessor",
+        "StoppingCriteria",
+        "StoppingCriteriaList",
+    ),
+    "llama": ("Llama",),
+    "states": ("BaseLlamaCache", "LlamaCache", "LlamaDiskCache", "LlamaRAMCache", "LlamaState"),
+    "tokenizers": ("BaseLlamaTokenizer", "LlamaTokenizer"),
 }
+_PLACES = {name: (module, name) for module, names in _MODULES.items() for name in names}
+_PLACES["__version__"] = ("_core", "version")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spectralkv._core import Tokenizer
 
-NO_PLOT = "it needs matplotlib, which is not installed: pip install 'spectralkv[plot]'"
 PULL_HELP = "fetch a model: the demo model, one by its address, or one of the Hugging Face Hub"
 
 
@@ -30,6 +29,12 @@ def _plot_fidelity(report: str, folder: str) -> str:
     from spectralkv.plots import draw_fidelity
 
     return "\n".join(f"wrote {path}" for path in draw_fidelity(json.loads(report), folder))
+
+
+def _no_plot() -> str:
+    from spectralkv.extras import install_hint
+
+    return f"it needs matplotlib, which is not installed: {install_hint('plot')}"
 
 
 def _unpack_npz(path: str, archive: bytes) -> bytes:
@@ -131,6 +136,8 @@ def _run(args: Sequence[str]) -> int:
     from spectralkv import _core
     from spectralkv.calibrations import SHIPPED
 
+    can_plot = importlib.util.find_spec("matplotlib") is not None
+
     if sys.stdout is not None:  # as it is when it is closed
         sys.stdout.flush()
     return _core.cli_main(
@@ -138,8 +145,8 @@ def _run(args: Sequence[str]) -> int:
         format_chat=_format_chat,
         default_model=_default_model,
         more_commands=[(name, line) for name, (_, line) in COMMANDS.items()],
-        plot_fidelity=_plot_fidelity if importlib.util.find_spec("matplotlib") else None,
-        no_plot=NO_PLOT,
+        plot_fidelity=_plot_fidelity if can_plot else None,
+        no_plot="" if can_plot else _no_plot(),
         unpack_npz=_unpack_npz,
         fetch_model=_fetch_model,
         calibrations=SHIPPED,

@@ -9,17 +9,24 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectralkv import _core
+from spectralkv import llama_options as options
 from spectralkv.arguments import INT32, string, token_ids, whole
 from spectralkv.calibrations import Path, open_engine, say
 from spectralkv.callers import callers_level
+from spectralkv.chat_formats import named
+from spectralkv.llama_options import ANY_SEED
+from spectralkv.states import LlamaState, longest_token_prefix
+from spectralkv.tokenizers import BaseLlamaTokenizer
 
 Self = TypeVar("Self", bound="Context")
 
@@ -42,51 +49,90 @@ class Context:
         model_path: Path,
         *,
         n_gpu_layers: int = 0,
-        seed: int | None = None,
+        split_mode: int = 1,
+        main_gpu: int = 0,
+        tensor_split: Sequence[float] | None = None,
+        vocab_only: bool = False,
+        use_mmap: bool = True,
+        use_mlock: bool = False,
+        kv_overrides: Mapping[str, bool | int | float | str] | None = None,
+        seed: int | None = ANY_SEED,
         n_ctx: int = 512,
         n_batch: int = 512,
+        n_ubatch: int = 512,
         n_threads: int | None = None,
+        n_threads_batch: int | None = None,
+        rope_scaling_type: int | None = -1,
+        pooling_type: int = -1,
+        attention_type: int = -1,
+        rope_freq_base: float = 0.0,
+        rope_freq_scale: float = 0.0,
+        yarn_ext_factor: float = -1.0,
+        yarn_attn_factor: float = 1.0,
+        yarn_beta_fast: float = 32.0,
+        yarn_beta_slow: float = 1.0,
+        yarn_orig_ctx: int = 0,
         logits_all: bool = False,
-        type_k: str = "default",
-        type_v: str = "default",
+        embedding: bool = False,
+        offload_kqv: bool = True,
+        flash_attn: bool = False,
+        op_offload: bool | None = None,
+        swa_full: bool | None = None,
+        no_perf: bool = False,
+        last_n_tokens_size: int = 64,
+        lora_base: Path | None = None,
+        lora_scale: float = 1.0,
+        lora_path: Path | None = None,
+        numa: bool | int = False,
+        chat_format: str | None = None,
+        chat_handler: Callable[..., Any] | None = None,
+        draft_model: Any = None,
+        tokenizer: BaseLlamaTokenizer | None = None,
+        type_k: int | str | None = None,
+        type_v: int | str | None = None,
+        spm_infill: bool = False,
+        verbose: bool = True,
         activations: str = "q8_0",
         kv_calibration: Path = "auto",
         allow_unknown_pre: bool = False,
-        vocab_only: bool = False,
-        verbose: bool = True,
     ) -> None:
+        self._given: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         self.model_path = os.fsdecode(model_path)
+        self.verbose = bool(verbose)
         self._lock = threading.RLock()
         self._closed = "closed"
-        self._seeds = random.Random(None if seed is None or seed == -1 else whole("seed", seed))
+        self.set_seed(seed)
         self._logits_all = bool(logits_all)
         self._open_session: _core.Session | None = None
         self._n_ctx = 0
+        options.refuse(self._given)
+        self._overrides = options.overrides_of(self._given, self._file_metadata)
+        self._pooling = options.pooling_of(pooling_type)
+        self.last_n_tokens_size = whole("last_n_tokens_size", last_n_tokens_size, -1, INT32)
+        self.chat_format = chat_format
+        self.chat_handler = chat_handler
+        self._chat = None if chat_format is None else named(string("chat_format", chat_format))
+        self.tokenizer_ = tokenizer
+        self.spm_infill = bool(spm_infill)
         _alive.add(self)
         if vocab_only:
             self._closed = "without weights: vocab_only=True loads the tokenizer alone"
-            self._tokenizer = _core.Tokenizer.from_file(self.model_path, allow_unknown_pre=bool(allow_unknown_pre))
+            self._tokenizer = _core.Tokenizer.from_file(
+                self.model_path, allow_unknown_pre=bool(allow_unknown_pre), overrides=self._overrides
+            )
             self._warn()
             return
-        self._engine = open_engine(
-            self.model_path,
-            n_threads=0 if n_threads is None else whole("n_threads", n_threads, -INT32, INT32),
-            n_gpu_layers=whole("n_gpu_layers", n_gpu_layers, -INT32, INT32),
-            allow_unknown_pre=bool(allow_unknown_pre),
-            activations=string("activations", activations),
-            kv_calibration=kv_calibration,
-            notice=say if verbose else None,
-        )
+        self._engine = self._open(whole("n_gpu_layers", n_gpu_layers, -INT32, INT32))
         self._tokenizer = self._engine.tokenizer
         self._warn()
-        self._open_session = _core.Session(
-            self._engine,
-            n_ctx=whole("n_ctx", n_ctx),
-            n_batch=whole("n_batch", n_batch),
-            type_k=string("type_k", type_k),
-            type_v=string("type_v", type_v),
-            logits_all=self._logits_all,
-        )
+        self._session_options: dict[str, Any] = {
+            "n_ctx": whole("n_ctx", n_ctx),
+            "n_batch": min(whole("n_batch", n_batch), whole("n_ubatch", n_ubatch)),
+            "type_k": options.cache_type("type_k", type_k),
+            "type_v": options.cache_type("type_v", type_v),
+            "logits_all": self._logits_all,
+        }
+        self._open_session = _core.Session(self._engine, **self._session_options)
         self._n_ctx = self._open_session.n_ctx
         trained = int(self._engine.config["context_length"])
         if self._n_ctx > trained:
@@ -97,7 +143,38 @@ class Context:
         if verbose:
             print(f"model: {self._engine.description}\n{self._open_session.cache_opening}", file=sys.stderr)
 
+    def _open(self, n_gpu_layers: int) -> _core.Engine:
+        """The model; on the CPU, with a warning, where there is no GPU, unless its library was named."""
+        given = self._given
+        try:
+            return open_engine(
+                self.model_path,
+                n_threads=options.n_threads_of(given),
+                n_gpu_layers=n_gpu_layers,
+                allow_unknown_pre=bool(given["allow_unknown_pre"]),
+                activations=string("activations", given["activations"]),
+                kv_calibration=given["kv_calibration"],
+                notice=say if self.verbose else None,
+                overrides=self._overrides,
+            )
+        except ValueError as error:
+            wants_cpu = n_gpu_layers != 0 and "n_gpu_layers=0" in str(error)  # the error's own way out
+            if not wants_cpu or os.environ.get("SPECTRALKV_CUDA_LIBRARY"):
+                raise
+            warnings.warn(
+                f"n_gpu_layers={n_gpu_layers}: everything runs on the CPU: {error}", stacklevel=callers_level()
+            )
+        return self._open(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The arguments: what is unpickled loads the file again, and has an empty context."""
+        return self._given
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
     def _warn(self) -> None:
+        options.warn_without_effect(self._given)
         if self._tokenizer.warning:
             warnings.warn(self._tokenizer.warning, stacklevel=callers_level())
 
@@ -156,6 +233,35 @@ class Context:
         """Id of the token that ends a text; -1: none."""
         return self._tokenizer.eos
 
+    def token_nl(self) -> int:
+        """Id of the token of a line's end; -1: none."""
+        return (self._tokenizer.encode(b"\n", False, False) or [-1])[-1]
+
+    def n_embd(self) -> int:
+        """Numbers in a hidden state, which an embedding has; 0 with vocab_only."""
+        return 0 if self._n_ctx == 0 else int(self._engine.config["n_embd"])
+
+    def pooling_type(self) -> str:
+        """What `embed` makes of a text's hidden states: "none", "mean", "cls" or "last"."""
+        return self._pooling
+
+    def _file_metadata(self) -> dict[str, Any]:
+        metadata: dict[str, Any] = _core.gguf_info(self.model_path, any_type=True)["metadata"]
+        return metadata
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The file's metadata but for arrays, as texts; numbers as C writes them."""
+        texts = {}
+        for key, value in {**self._file_metadata(), **dict(self._overrides)}.items():
+            if isinstance(value, bool):
+                texts[key] = str(value).lower()
+            elif not isinstance(value, list):
+                texts[key] = f"{value:.6f}" if isinstance(value, float) else str(value)
+        return texts
+
+    longest_token_prefix = staticmethod(longest_token_prefix)
+
     def cache_report(self) -> dict[str, Any]:
         """What the KV cache holds, in bytes and bits per entry; see _core.Session.cache_report."""
         with self._guard():
@@ -167,6 +273,8 @@ class Context:
         """Token ids of UTF-8 bytes. add_bos: BOS and EOS where the model wants them; special: parse control tokens."""
         if not isinstance(text, (bytes, bytearray)):
             raise TypeError(f"[python] text must be bytes, not {text!r}")
+        if self.tokenizer_ is not None:
+            return token_ids("tokens", self.tokenizer_.tokenize(bytes(text), bool(add_bos), bool(special)))
         return self._tokenizer.encode(bytes(text), bool(add_bos), bool(special))
 
     def detokenize(
@@ -174,6 +282,8 @@ class Context:
     ) -> bytes:
         """The bytes of tokens. prev_tokens: what came before (a text's first token may lose the space that `tokenize`
         put in front); special: give the text of control tokens too. ValueError for an id out of range."""
+        if self.tokenizer_ is not None:
+            return self.tokenizer_.detokenize(token_ids("tokens", tokens), prev_tokens, bool(special))
         first = prev_tokens is None or len(prev_tokens) == 0
         return self._tokenizer.decode(token_ids("tokens", tokens), bool(special), first)
 
@@ -209,19 +319,50 @@ class Context:
         with self._guard():
             self._session.reset()
 
-    def save_state(self, path: Path) -> None:
-        """Writes tokens, last logits and cache to a file, atomically: it is whole, old or new, at any time."""
-        with self._guard():
-            self._session.save_state(path)
+    @property
+    def eval_tokens(self) -> deque[int]:
+        """The tokens in the context."""
+        return deque(self.input_ids.tolist(), maxlen=self._n_ctx)
 
-    def load_state(self, path: Path) -> None:
-        """Goes on from a saved state, with identical logits. ValueError with the reason, and nothing changed, for a
-        file of another model, of another cache type, longer than n_ctx, damaged or edited."""
+    @property
+    def eval_logits(self) -> deque[list[float]]:
+        """The logits of all tokens with logits_all=True, else those of the last one."""
         with self._guard():
-            self._session.load_state(path)
+            rows = self._session.all_logits() if self._logits_all else self._session.logits()[None, :]
+            return deque(rows.tolist(), maxlen=self._n_ctx if self._logits_all else 1)
 
-    def _read(self, tokens: Sequence[int]) -> None:
-        """Makes the context hold exactly `tokens`; the start that it holds already is not computed again."""
+    def set_seed(self, seed: int | None) -> None:
+        """The seed of the calls that give none; None, -1 and 4294967295 draw one."""
+        self._seeds = random.Random(options.seed_of(seed))
+
+    @overload
+    def save_state(self) -> LlamaState: ...
+    @overload
+    def save_state(self, path: Path) -> None: ...
+    def save_state(self, path: Path | None = None) -> LlamaState | None:
+        """What the context holds, tokens, last logits and cache: as an object, or written to a file, atomically: that
+        is whole, old or new, at any time."""
+        with self._guard():
+            if path is not None:
+                self._session.save_state(path)
+                return None
+            seed = self._given["seed"]
+            return LlamaState.of_session(
+                self._engine, self._session, self._session_options, ANY_SEED if seed is None else seed
+            )
+
+    def load_state(self, state: LlamaState | Path) -> None:
+        """Goes on from a saved state, an object or a file, with identical logits. ValueError with the reason, and
+        nothing changed, for one of another model, of another cache type, longer than n_ctx, damaged or edited."""
+        with self._guard():
+            if isinstance(state, LlamaState):
+                state.load_into(self._engine, self._session)
+            else:
+                self._session.load_state(state)
+
+    def _read(self, tokens: Sequence[int]) -> int:
+        """Makes the context hold exactly `tokens`; the start that it holds already is not computed again. Gives the
+        number of those that were."""
         wanted = token_ids("tokens", tokens)
         if not wanted:
             raise ValueError("[python] the prompt is empty, and the model has no BOS token to begin with")
@@ -229,4 +370,6 @@ class Context:
             raise ValueError(
                 f"[python] the prompt has {len(wanted)} tokens, more than the context of {self._n_ctx} (n_ctx)"
             )
-        self._session.eval(wanted[self._session.keep_common(wanted) :])
+        rest = wanted[self._session.keep_common(wanted) :]
+        self._session.eval(rest)
+        return len(rest)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from spectralkv import _core
+from spectralkv.extras import install_hint
 
-NO_LLGUIDANCE = "[grammar] constrained output needs llguidance: pip install 'spectralkv[grammar]'"
 # One break and an indentation between the parts of JSON: with any number, small models write blanks for ever.
 JSON_OPTIONS = {"whitespace_pattern": r"[ ]|\n[ \t]{0,20}"}
 LONGEST = 1 << 20  # characters of a grammar
@@ -103,7 +103,7 @@ class Vocabulary:
         try:
             import llguidance
         except ImportError as error:
-            raise ValueError(NO_LLGUIDANCE) from error
+            raise ValueError(f"[grammar] constrained output needs llguidance: {install_hint('grammar')}") from error
         pieces = _Pieces(tokenizer)
         if not pieces.end_token_ids:
             raise ValueError("[grammar] the model has no end token, so constrained output could not end")

@@ -22,12 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from spectralkv.extras import install_hint
+
 try:
     import torch
     from transformers.cache_utils import Cache, CacheLayerMixin
 except ImportError as error:
     raise ImportError(
-        f"spectralkv.hf needs torch and transformers 4.56 or later, which pip install 'spectralkv[hf]' brings: {error}"
+        f"spectralkv.hf needs torch and transformers 4.56 or later: {install_hint('hf')} ({error})"
     ) from error
 
 from spectralkv import _core

@@ -1,8 +1,9 @@
-"""Images of what `spectralkv fidelity` measured; needs matplotlib (pip install 'spectralkv[plot]')."""
+"""Images of what `spectralkv fidelity` measured; needs matplotlib (the extra "plot")."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,17 @@ def draw_fidelity(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
         images["errors.png"] = draw_errors(report)
     paths = [Path(folder) / name for name in images]
     for path, figure in zip(paths, images.values(), strict=True):
+        figure.suptitle(_about(report), fontsize=9)
         image = BytesIO()
         figure.savefig(image, dpi=DPI)
         write_whole(path, image.getvalue())
     return paths
+
+
+def _about(report: Mapping[str, Any]) -> str:
+    """Model, text, cache and date, above every image."""
+    types = dict.fromkeys((report["type_k"], report["type_v"]))
+    return f"{report['model']}; {report['text']}; {'/'.join(types)}; {date.today().isoformat()}"
 
 
 def draw_spectra(report: Mapping[str, Any]) -> Figure:
@@ -71,7 +79,7 @@ def _draw_spectrum(ax: Axes, spectrum: Mapping[str, Any], head_dim: int) -> None
 
 def draw_ranks(report: Mapping[str, Any]) -> Figure:
     """The mean rank of each layer, and the span from its head with the least to that with the most."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     ax = figure.subplots()
     numbers = [layer["layer"] for layer in report["layers"]]
     for side, name, color in SIDES:

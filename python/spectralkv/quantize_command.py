@@ -105,6 +105,8 @@ def main(args: Sequence[str]) -> int:
             source, target or source.with_name(f"{source.stem}-{quantization}.gguf"), quantization, options
         ):
             print(path)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         return complain(error)
     return 0

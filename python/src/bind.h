@@ -10,6 +10,7 @@ void bind_gguf(nanobind::module_& m);
 void bind_weights(nanobind::module_& m);
 void bind_tokenizer(nanobind::module_& m);
 void bind_engine(nanobind::module_& m);
+void bind_sampler(nanobind::module_& m);
 void bind_generate(nanobind::module_& m);
 void bind_scheduler(nanobind::module_& m);
 void bind_spectral(nanobind::module_& m);

@@ -15,11 +15,12 @@ namespace {
 
 void make_engine(SharedEngine* self, nb::handle path, int n_threads, int n_gpu_layers, bool allow_unknown_pre,
                  const std::string& activations, nb::handle kv_calibration, nb::handle calibrations,
-                 const nb::object& notice) {
+                 const nb::object& notice, nb::handle overrides) {
   check(activations == "q8_0" || activations == "f32", "python", "activations must be 'q8_0' or 'f32', got '",
         activations, "'");
   const std::string name = to_path(path);
-  EngineOptions options{n_threads, n_gpu_layers, allow_unknown_pre, activations == "f32", {}};
+  EngineOptions options{n_threads, n_gpu_layers,           allow_unknown_pre, activations == "f32",
+                        {},        to_overrides(overrides)};
   options.calibration.source = to_path(kv_calibration);
   if (!calibrations.is_none()) options.calibration.shipped = to_path(calibrations);
   if (!notice.is_none())
@@ -65,6 +66,29 @@ Array1 logits(SharedSession& self) {
     std::copy(all.begin(), all.end(), copy.get());
   });
   return Array1(to_array(std::move(copy), {n}));
+}
+
+Array2 eval_hidden(SharedSession& self, const std::vector<Token>& tokens) {
+  SignalCheck signals;
+  const auto cols = static_cast<std::size_t>(self.shared.engine.config().n_embd);
+  auto rows = std::make_unique_for_overwrite<float[]>(tokens.size() * cols);
+  try {
+    self.shared.exclusively([&] {
+      ++self.changes;
+      std::size_t at = 0;
+      self.session.eval_hidden(
+          tokens,
+          [&](ConstMatrix batch, std::int64_t) {
+            for (std::int64_t r = 0; r < batch.rows; ++r, at += cols)
+              std::copy_n(batch.row(r), batch.cols, rows.get() + at);
+          },
+          [&signals] { return signals(); });
+    });
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::interrupted) signals.rethrow();
+    throw;
+  }
+  return Array2(to_array(std::move(rows), {tokens.size(), cols}));
 }
 
 Array2 all_logits(SharedSession& self) {
@@ -127,19 +151,21 @@ void bind_engine(nb::module_& m) {
       "model's heads: \"auto\"\n"
       "(a file that there is, or one made at the first long text and kept), \"none\", or a file; "
       "calibrations: a folder of\n"
-      "such files beside the user's own; notice(line) is told when one is made. Raises FileNotFoundError,\n"
+      "such files beside the user's own; notice(line) is told when one is made; overrides: metadata in the "
+      "place of\nthe file's. Raises FileNotFoundError,\n"
       "OSError, MemoryError, or ValueError for a file that is damaged or not supported.")
       .def("__init__", make_engine, nb::arg("path"), nb::kw_only(), nb::arg("n_threads") = 0,
            nb::arg("n_gpu_layers") = 0, nb::arg("allow_unknown_pre") = false, nb::arg("activations") = "q8_0",
            nb::arg("kv_calibration") = "none", nb::arg("calibrations") = nb::none(),
-           nb::arg("notice") = nb::none(),
+           nb::arg("notice") = nb::none(), nb::arg("overrides") = nb::make_tuple(),
            nb::sig(
                "def __init__(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
                "n_threads: int = 0, n_gpu_layers: int = 0, allow_unknown_pre: bool = False, "
                "activations: str = 'q8_0', kv_calibration: str | bytes | os.PathLike[str] | "
                "os.PathLike[bytes] = 'none', calibrations: str | bytes | os.PathLike[str] | "
                "os.PathLike[bytes] | None = None, notice: collections.abc.Callable[[str], object] | None = "
-               "None) -> None"))
+               "None, overrides: collections.abc.Iterable[tuple[str, bool | int | float | str]] = ()) -> "
+               "None"))
       .def_prop_ro(
           "tokenizer", [](const SharedEngine& self) -> const Tokenizer& { return self.engine.tokenizer(); },
           nb::rv_policy::reference_internal, "The model's tokenizer.")
@@ -176,6 +202,10 @@ void bind_engine(nb::module_& m) {
            "Appends token ids. ValueError, with nothing changed, when they do not fit or an id is out of "
            "range;\n"
            "KeyboardInterrupt leaves the batches that were done.")
+      .def(
+          "eval_hidden", eval_hidden, nb::arg("tokens"),
+          "Appends token ids as eval does, and gives their float32 [n, n_embd] hidden states behind the last "
+          "norm.")
       .def("logits", logits,
            "A copy of the float32 [n_vocab] logits after the last token; empty before the first.")
       .def("all_logits", all_logits,
@@ -219,7 +249,8 @@ void bind_engine(nb::module_& m) {
             });
           },
           nb::arg("other"),
-          "Becomes what another session of the same engine and cache types is: tokens, cache and logits. "
+          "Becomes what another session of the same engine and cache types is: tokens, cache and logits, "
+          "those of all\ntokens where both keep them. "
           "ValueError,\n"
           "with nothing changed, where they differ or its tokens do not fit.")
       .def(

@@ -1,4 +1,4 @@
-// Generation, its sampling options and the tokens that it gives.
+// Generation and the tokens that it gives.
 #include "engine/generate.h"
 
 #include <nanobind/stl/optional.h>
@@ -22,11 +22,17 @@ struct SharedGeneration {
   std::uint64_t expected = 0;
   nb::object next_tokens;  // None: all may come
   std::vector<std::uint32_t> mask;
+  nb::object shape;  // None: logits stay as they are
+  std::vector<float> shaped;
 
-  SharedGeneration(SharedSession& s, GenerateOptions options, nb::object allowed)
-      : session(s), next_tokens(std::move(allowed)) {
+  SharedGeneration(SharedSession& s, GenerateOptions options, nb::object allowed, nb::object shaper)
+      : session(s), next_tokens(std::move(allowed)), shape(std::move(shaper)) {
     options.cancelled = [this] { return signals(); };
     if (!next_tokens.is_none()) options.allowed = [this](Token last) { return call_mask(last); };
+    if (!shape.is_none())
+      options.shape = [this](std::span<const Token> history, std::span<const float> logits) {
+        return call_shape(history, logits);
+      };
     session.shared.exclusively([&] {
       expected = ++session.changes;  // a generation that was still running on this session has ended
       generation.emplace(session.session, std::move(options));
@@ -63,24 +69,25 @@ struct SharedGeneration {
     return mask;
   }
 
+  std::span<const float> call_shape(std::span<const Token> history, std::span<const float> logits) {
+    nb::gil_scoped_acquire gil;
+    const auto made = nb::cast<nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>>(
+        shape(to_array(history), to_array(logits)));
+    check(made.shape(0) == logits.size(), "python", "shape gave ", made.shape(0), " logits, not ",
+          logits.size());
+    shaped.assign(made.data(), made.data() + made.shape(0));
+    return shaped;
+  }
+
   void check_owner() const {
     if (session.changes != expected)
       throw std::runtime_error("[python] this generation has ended: another call used its session meanwhile");
   }
 };
 
-void make_sampling(SamplingOptions* self, double temperature, int top_k, double top_p, double min_p,
-                   double repeat_penalty, int repeat_last_n, std::uint64_t seed,
-                   std::vector<std::pair<Token, float>> logit_bias, double frequency_penalty,
-                   double presence_penalty) {
-  new (self) SamplingOptions{temperature,       top_k,           top_p, min_p,
-                             repeat_penalty,    repeat_last_n,   seed,  std::move(logit_bias),
-                             frequency_penalty, presence_penalty};
-}
-
 void make_generation(SharedGeneration* self, SharedSession& session, const SamplingOptions& sampling,
                      std::int64_t max_tokens, std::vector<std::string> stop, bool ignore_end_tokens,
-                     bool render_special, int top_logprobs, nb::object allowed) {
+                     bool render_special, int top_logprobs, nb::object allowed, nb::object shape) {
   GenerateOptions options;
   options.sampling = sampling;
   options.max_tokens = max_tokens;
@@ -88,26 +95,12 @@ void make_generation(SharedGeneration* self, SharedSession& session, const Sampl
   options.ignore_end_tokens = ignore_end_tokens;
   options.render_special = render_special;
   options.top_logprobs = top_logprobs;
-  new (self) SharedGeneration(session, std::move(options), std::move(allowed));
+  new (self) SharedGeneration(session, std::move(options), std::move(allowed), std::move(shape));
 }
 
 }  // namespace
 
 void bind_generate(nb::module_& m) {
-  nb::class_<SamplingOptions>(
-      m, "SamplingOptions",
-      "How a token is drawn. temperature <= 0: greedy; top_k <= 0, top_p >= 1, min_p <= 0 switch that\n"
-      "filter off; repeat_last_n: tokens the penalty looks back at, -1 for all; seed: 64 bits, the same\n"
-      "numbers on every machine; logit_bias: (token, added to its logit) pairs; frequency_penalty, "
-      "presence_penalty:\n"
-      "off a logit for each time that those last tokens have its token, and once where they do.")
-      .def("__init__", make_sampling, nb::kw_only(), nb::arg("temperature") = 0.8, nb::arg("top_k") = 40,
-           nb::arg("top_p") = 0.95, nb::arg("min_p") = 0.05, nb::arg("repeat_penalty") = 1.0,
-           nb::arg("repeat_last_n") = 64, nb::arg("seed") = 0,
-           nb::arg("logit_bias") = std::vector<std::pair<Token, float>>(), nb::arg("frequency_penalty") = 0.0,
-           nb::arg("presence_penalty") = 0.0)
-      .def_ro("seed", &SamplingOptions::seed);
-
   nb::class_<GeneratedToken>(m, "GeneratedToken", "One step of a generation.")
       .def_ro("token", &GeneratedToken::token, "Token id.")
       .def_prop_ro(
@@ -127,15 +120,21 @@ void bind_generate(nb::module_& m) {
       "may\n"
       "come, given the one drawn last (-1: none yet), as bits: that of token t is bit t % 32 of word t / 32, "
       "32-bit\n"
-      "words of this machine's byte order. ValueError for options out of range.")
-      .def("__init__", make_generation, nb::arg("session"), nb::arg("sampling"), nb::kw_only(),
-           nb::arg("max_tokens") = -1, nb::arg("stop") = std::vector<std::string>(),
-           nb::arg("ignore_end_tokens") = false, nb::arg("render_special") = false,
-           nb::arg("top_logprobs") = -1, nb::arg("allowed") = nb::none(), nb::keep_alive<1, 2>(),
-           nb::sig("def __init__(self, session: Session, sampling: SamplingOptions, *, max_tokens: int = -1, "
-                   "stop: collections.abc.Sequence[str] = [], ignore_end_tokens: bool = False, "
-                   "render_special: bool = False, top_logprobs: int = -1, allowed: "
-                   "collections.abc.Callable[[int], bytes] | None = None) -> None"))
+      "words of this machine's byte order; shape(tokens, logits): gives the float32 [n_vocab] logits to draw "
+      "from.\nValueError for options out of range.")
+      .def(
+          "__init__", make_generation, nb::arg("session"), nb::arg("sampling"), nb::kw_only(),
+          nb::arg("max_tokens") = -1, nb::arg("stop") = std::vector<std::string>(),
+          nb::arg("ignore_end_tokens") = false, nb::arg("render_special") = false,
+          nb::arg("top_logprobs") = -1, nb::arg("allowed") = nb::none(), nb::arg("shape") = nb::none(),
+          nb::keep_alive<1, 2>(),
+          nb::sig("def __init__(self, session: Session, sampling: SamplingOptions, *, max_tokens: int = -1, "
+                  "stop: collections.abc.Sequence[str] = [], ignore_end_tokens: bool = False, "
+                  "render_special: bool = False, top_logprobs: int = -1, allowed: "
+                  "collections.abc.Callable[[int], bytes] | None = None, shape: "
+                  "collections.abc.Callable[[numpy.typing.NDArray[numpy.int32], "
+                  "numpy.typing.NDArray[numpy.float32]], numpy.typing.NDArray[numpy.float32]] | None = None) "
+                  "-> None"))
       .def(
           "next", &SharedGeneration::next,
           "The next token, or None when finished. RuntimeError when another call has used the session since.")

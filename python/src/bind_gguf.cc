@@ -86,7 +86,20 @@ Array1 decode_rows(const std::string& type_name,
   return Array1(to_array(std::move(out), {static_cast<std::size_t>(n_values)}));
 }
 
+GgufEntry to_entry(const std::string& key, nb::handle value) {
+  if (PyBool_Check(value.ptr())) return {key, "bool", value.is(Py_True)};
+  if (PyLong_Check(value.ptr())) return {key, "i64", nb::cast<std::int64_t>(value)};
+  if (PyFloat_Check(value.ptr())) return {key, "f64", nb::cast<double>(value)};
+  return {key, "str", from_str(value, "a value of metadata")};
+}
+
 }  // namespace
+
+std::vector<GgufEntry> to_overrides(nb::handle pairs) {
+  std::vector<GgufEntry> entries;
+  for (const nb::handle pair : pairs) entries.push_back(to_entry(from_str(pair[0], "a key"), pair[1]));
+  return entries;
+}
 
 void bind_gguf(nb::module_& m) {
   m.def(

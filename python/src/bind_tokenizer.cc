@@ -96,14 +96,20 @@ void bind_tokenizer(nb::module_& m) {
                "allow_unknown_pre: bool = False, prepend_scheme: str = '') -> None"))
       .def_static(
           "from_file",
-          [](nb::handle path, bool allow_unknown_pre) {
+          [](nb::handle path, bool allow_unknown_pre, nb::handle overrides) {
             const std::string name = to_path(path);
+            std::vector<GgufEntry> entries = to_overrides(overrides);
             nb::gil_scoped_release released;
-            return Tokenizer(read_vocab(Gguf(name, Gguf::Types::any), allow_unknown_pre));
+            Gguf file(name, Gguf::Types::any);
+            for (GgufEntry& entry : entries) file.set(std::move(entry));
+            return Tokenizer(read_vocab(file, allow_unknown_pre));
           },
           nb::arg("path"), nb::kw_only(), nb::arg("allow_unknown_pre") = false,
-          nb::sig("def from_file(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
-                  "allow_unknown_pre: bool = False) -> Tokenizer"),
+          nb::arg("overrides") = nb::make_tuple(),
+          nb::sig(
+              "def from_file(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
+              "allow_unknown_pre: bool = False, overrides: collections.abc.Iterable[tuple[str, bool | int "
+              "| float | str]] = ()) -> Tokenizer"),
           "The vocabulary of a GGUF file, whose weights are not read and may be missing, and whose "
           "architecture "
           "may be\n"

@@ -13,6 +13,7 @@ NB_MODULE(_core, m) {
   bind_weights(m);
   bind_tokenizer(m);
   bind_engine(m);
+  bind_sampler(m);
   bind_generate(m);
   bind_scheduler(m);
   bind_spectral(m);

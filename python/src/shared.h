@@ -152,6 +152,9 @@ inline std::vector<std::uint32_t> to_mask(nb::handle bytes) {
   return words;
 }
 
+// Metadata that stands in the place of a file's, of (key, bool | int | float | str) pairs.
+std::vector<GgufEntry> to_overrides(nb::handle pairs);
+
 // What Session.cache_report describes.
 nb::dict report_dict(const CacheReport& report);
 

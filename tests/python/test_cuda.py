@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ OPTIONS = {"n_ctx": 128, "type_k": "f32", "type_v": "f32", "logits_all": True, "
 
 def gpu(tiny_model):
     """The tiny model on the GPU; skips where there is none, saying why."""
-    try:
-        return Llama(tiny_model, n_gpu_layers=-1, **OPTIONS)
-    except ValueError as error:
-        if "[cuda]" not in str(error) or "n_gpu_layers=0" not in str(error):  # the way back to the CPU
-            raise
-        pytest.skip(f"no GPU: {error}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return Llama(tiny_model, n_gpu_layers=-1, **OPTIONS)
+        except UserWarning as warning:
+            pytest.skip(f"no GPU: {warning}")
 
 
 def test_the_cpu_path_loads_nothing_of_cuda(tiny_model):
@@ -39,6 +40,17 @@ def test_the_cpu_path_loads_nothing_of_cuda(tiny_model):
 def test_a_part_of_the_layers_is_refused(tiny_model):
     with pytest.raises(ValueError, match="a part of the layers on the GPU is not supported"):
         Llama(tiny_model, n_gpu_layers=1, verbose=False)
+
+
+def test_without_a_gpu_it_runs_on_the_cpu(tiny_model, monkeypatch):
+    monkeypatch.delenv("SPECTRALKV_CUDA_LIBRARY", raising=False)
+    try:
+        with pytest.warns(UserWarning, match=r"n_gpu_layers=-1: everything runs on the CPU: \[cuda\]") as warned:
+            llama = Llama(tiny_model, n_gpu_layers=-1, **OPTIONS)
+    except pytest.fail.Exception:
+        pytest.skip("there is a GPU")
+    assert warned[0].filename == __file__
+    assert llama("hello", max_tokens=2)["choices"]
 
 
 @pytest.mark.parametrize("all_layers", [-1, -5])

@@ -57,7 +57,7 @@ def test_every_part_has_its_section_and_commands(page):
     assert all(entry["result"]["kl_mean"] == 0 for entry in data["kl"] if entry["cache"] == "f16")
     text = (page / "report.html").read_text()
     assert len(text.encode()) < 2**20
-    assert text.count("<svg") == 8 and "<script" not in text and 'src="http' not in text
+    assert text.count("<svg") == 13 and "<script" not in text and 'src="http' not in text
     plain = html.unescape(text)
     for entry in (*data["kl"], *data["prefix"], *data["fidelity"], *data["speed"], data["memory"]):
         assert entry["command"].startswith("spectralkv ") and entry["command"] in plain
@@ -122,26 +122,60 @@ def test_wrong_usage_is_named(files, args, status, said):
     assert said in evaluate("report", "-m", files[0], *args, status=status).stderr
 
 
-def test_the_page_fits_a_phone(page, tmp_path):
+MEASURE = """
+const d = document.getElementById("f").contentDocument, e = d.documentElement, w = e.clientWidth, wrong = [];
+for (const x of d.body.querySelectorAll("*")) {
+  const r = x.getBoundingClientRect(), svg = x.closest("svg");
+  if (r.width && (r.right > w + 1 || r.left < -1)) wrong.push("beyond the page: " + x.outerHTML.slice(0, 80));
+  if (!svg && x.scrollWidth > x.clientWidth + 1 && getComputedStyle(x).display != "inline")
+    wrong.push("cut: " + x.outerHTML.slice(0, 80));
+  if (x.tagName == "text") {
+    const s = svg.getBoundingClientRect();
+    if (r.left < s.left - 1 || r.right > s.right + 1 || r.top < s.top - 1 || r.bottom > s.bottom + 1)
+      wrong.push("text cut: " + x.textContent);
+  }
+  if (x.tagName == "svg" && r.width > parseFloat(x.getAttribute("width")) * 96 / 72 + 1) wrong.push("blown up");
+}
+const legends = [...d.querySelectorAll(".legend")].map(x => x.textContent);
+const widths = [...d.querySelectorAll("svg")].map(s => s.getBoundingClientRect().width);
+document.getElementById("r").textContent = JSON.stringify({
+  scroll: e.scrollWidth, width: w, wrong, legends, least: Math.min(...widths),
+  tables: d.querySelectorAll("table").length, size: getComputedStyle(d.body).fontSize,
+  paper: getComputedStyle(d.body).backgroundColor});
+"""
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (768, False), (1280, False)])
+def test_nothing_is_wider_than_the_page_and_no_text_is_cut(page, tmp_path, width, dark):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("headless Chromium is missing: apt-get install chromium")
     source = html.escape((page / "report.html").read_text())
     frame = tmp_path / "frame.html"
     frame.write_text(
-        '<!DOCTYPE html><meta charset="utf-8"><iframe id="f" width="390" height="844" style="border:0" '
-        f'srcdoc="{source}"></iframe><p id="r"></p><script>addEventListener("load",()=>{{'
-        'const d=document.getElementById("f").contentDocument,e=d.documentElement;'
-        'const w=[...d.querySelectorAll("svg")].map(s=>s.getBoundingClientRect().width);'
-        'document.getElementById("r").textContent=JSON.stringify({scroll:e.scrollWidth,width:e.clientWidth,'
-        "size:getComputedStyle(d.body).fontSize,tables:d.querySelectorAll('table').length,least:Math.min(...w)})})"
-        "</script>"
+        f'<!DOCTYPE html><meta charset="utf-8"><iframe id="f" width="{width}" height="844" style="border:0" '
+        f'srcdoc="{source}"></iframe><p id="r"></p><script>addEventListener("load",()=>{{{MEASURE}}})</script>'
     )
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    if dark:
+        command.append("--blink-settings=preferredColorScheme=0")
     result = subprocess.run(
         [*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
     seen = json.loads(html.unescape(re.search(r'<p id="r">(.*?)</p>', result.stdout)[1]))
-    assert 370 <= seen["width"] <= 390  # a scroll bar may take its share
-    assert seen["scroll"] <= seen["width"], "only tables and figures scroll sideways, in boxes of their own"
-    assert seen["size"] == "16px" and seen["tables"] > 6 and seen["least"] > 300
+    assert width - 20 <= seen["width"] <= width  # a scroll bar may take its share
+    assert seen["wrong"] == [] and seen["scroll"] <= seen["width"]
+    assert seen["size"] == "16px" and seen["tables"] > 6 and seen["least"] > 200
+    assert any("turboquant:2/eoptshrinkq:2" in text for text in seen["legends"])
+    assert seen["paper"] == ("rgb(22, 24, 27)" if dark else "rgb(255, 255, 255)")
+
+
+def test_every_plot_says_what_it_is_of(page):
+    text = html.unescape((page / "report.html").read_text())
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert len(captions) == text.count("<figure>") == 8
+    assert all(re.search(r"tiny\.gguf, \d{4}-\d\d-\d\d", caption) for caption in captions)
+    for caption in captions:
+        if caption.startswith(("Spectra", "Rank")):
+            assert "cache turboquant:2/eoptshrinkq:2, text one" in caption
+    assert re.search(r"Measured on .+, \d+ processors; threads: all processors; \d{4}.*Texts: one, two\.", text)

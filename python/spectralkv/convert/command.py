@@ -67,6 +67,8 @@ def main(args: Sequence[str]) -> int:
             return 0
         for path in convert(given.folder, given.outfile, options):
             print(path)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         return complain(error)
     return 0

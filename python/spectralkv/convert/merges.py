@@ -58,7 +58,7 @@ def first_difference(vocab: dict[str, int], pairs: list[Pair]) -> str | None:
     """Why merging by score (any two neighbours that together are a token, the best token first) can differ from the
     merges, or None: a split of a token that is no merge, or merges of one token with another's between them."""
     known = set(pairs)
-    made = {left + right for left, right in pairs}
+    made = dict.fromkeys(left + right for left, right in pairs)  # in their order: which is named is always the same
     last = ""
     closed: set[str] = set()
     for left, right in pairs:

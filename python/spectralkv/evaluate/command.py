@@ -46,5 +46,7 @@ def main(args: Sequence[str]) -> int:
     module = importlib.import_module(EVALUATIONS[args[0]][0])
     try:
         return int(module.main(args[1:]))
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, MemoryError) as error:
         return complain(error)

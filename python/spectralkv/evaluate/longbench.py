@@ -25,6 +25,7 @@ from spectralkv.evaluate.options import (
 )
 from spectralkv.evaluate.reader import Reader, chat_tokens
 from spectralkv.evaluate.store import ResultFile
+from spectralkv.extras import install_hint
 
 FOLDER = "longbench"  # in --out
 MARGIN = 64  # tokens that a prompt may gain where its middle was cut out, because its parts are read anew
@@ -117,7 +118,7 @@ def main(args: Sequence[str]) -> int:
     questions = read_questions(options.data, options.tasks, options.samples)
     if needs_rouge(options.tasks) and importlib.util.find_spec("rouge") is None:
         names = ", ".join(name for name in options.tasks if needs_rouge([name]))
-        raise ValueError(f"[eval] {names}: the score needs the package rouge (pip install 'spectralkv[eval]')")
+        raise ValueError(f"[eval] {names}: the score needs the package rouge: {install_hint('eval')}")
     engine = load_engine(options)
     if options.length is None:
         options.length = _default_length(engine, questions)

@@ -49,7 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-f", "--file", type=Path, required=True, metavar="PATH", help="the text, in UTF-8")
     contexts = [512, 1024, 2048, 4096]
-    add("--contexts", type=number_list(1, 1 << 24), default=contexts, metavar="N,...", help="tokens read")
+    add(
+        "--contexts",
+        type=number_list(1, 1 << 24),
+        default=contexts,
+        metavar="N,...",
+        help="tokens read (default: 512,1024,2048,4096)",
+    )
     add("--json", action="store_true", help="print JSON in place of the table")
     add_shared_options(parser)
     return parser

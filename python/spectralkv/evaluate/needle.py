@@ -28,6 +28,7 @@ from spectralkv.evaluate.options import (
 from spectralkv.evaluate.reader import Reader
 from spectralkv.evaluate.scoring import clean_answer, string_match_all, string_match_part
 from spectralkv.evaluate.store import ResultFile
+from spectralkv.extras import install_hint
 from spectralkv.evaluate.texts import read_text
 
 FOLDER = "needle"  # in --out
@@ -69,16 +70,30 @@ def _parser() -> argparse.ArgumentParser:
         type=number_list(64, 1 << 24),
         default=[512, 1024, 2048],
         metavar="N,...",
-        help="tokens of prompt and answer",
+        help="tokens of prompt and answer, 64 and more (default: 512,1024,2048)",
     )
-    add("--samples", type=whole_number(1), default=100, metavar="N", help="texts for each task and length")
-    add("--depths", type=whole_number(4, 1000), default=10, metavar="N", help="depths, evenly from 0 to 100 %%")
+    add(
+        "--samples",
+        type=whole_number(1),
+        default=100,
+        metavar="N",
+        help="texts for each task and length (default: 100)",
+    )
+    add(
+        "--depths",
+        type=whole_number(4, 1000),
+        default=10,
+        metavar="N",
+        help="depths of the needle, evenly from 0 to 100 %% of the text, 4 to 1000: a text may have 4 needles "
+        "(default: 10)",
+    )
     add(
         "--questions",
         type=whole_number(1, 64),
         default=1,
         metavar="N",
-        help="keys that are asked for, one after the other, about each text of a multikey task (default: 1)",
+        help="keys that are asked for, one after the other, about each text of a multikey task, 1 to 64 and no more "
+        "than depths (default: 1)",
     )
     add("--haystack", type=Path, metavar="FILE", help="UTF-8 text to hide needles in (default: repeated sentences)")
     add_shared_options(parser)
@@ -170,7 +185,7 @@ def main(args: Sequence[str]) -> int:
     try:
         from spectralkv.evaluate.heat_map import draw_heat_maps
     except ImportError:
-        print("no heat maps: they need matplotlib (pip install 'spectralkv[eval]')", file=sys.stderr)
+        print(f"no heat maps: they need matplotlib: {install_hint('eval')}", file=sys.stderr)
     else:
         for path in draw_heat_maps(records, depths, folder):
             print(f"wrote {path}", file=sys.stderr)

@@ -7,9 +7,7 @@ import random
 import uuid
 from collections.abc import Callable
 
-NO_WORDS = (
-    "[eval] keys made of words need the package wonderwords, which is not installed: pip install 'spectralkv[eval]'"
-)
+from spectralkv.extras import install_hint
 
 
 @functools.cache
@@ -18,7 +16,9 @@ def word_lists() -> tuple[list[str], list[str]]:
     try:
         from wonderwords import RandomWord
     except ImportError:
-        raise ValueError(NO_WORDS) from None
+        raise ValueError(
+            f"[eval] keys made of words need the package wonderwords, which is not installed: {install_hint('eval')}"
+        ) from None
     words = RandomWord()
     adjectives, nouns = (words.filter(include_categories=[name]) for name in ("adjectives", "nouns"))
     return sorted(set(adjectives)), sorted(set(nouns))

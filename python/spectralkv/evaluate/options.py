@@ -66,7 +66,14 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
         help="0: CPU (default), any negative number: all on the GPU",
     )
     add("--kv-calibration", default="auto", metavar="SOURCE", help=CALIBRATION_HELP)
-    add("-b", "--batch-size", type=whole_number(1, 65536), default=512, metavar="N", help="tokens in one pass, at most")
+    add(
+        "-b",
+        "--batch-size",
+        type=whole_number(1, 65536),
+        default=512,
+        metavar="N",
+        help="tokens in one pass, at most (default: 512)",
+    )
     add(
         "--cache",
         action="append",

@@ -21,8 +21,8 @@ from spectralkv.evaluate.options import (
 )
 from spectralkv.evaluate.report_data import PARTS, check_texts, gather
 from spectralkv.evaluate.report_runs import Runner, shown_command
+from spectralkv.extras import install_hint
 
-NO_PLOT = "[eval] the report needs matplotlib, which is not installed: pip install 'spectralkv[eval]'"
 ABOUT = """
 Measures a list of cache types on one model, or collects what was measured before, and writes report.html (one page
 that loads nothing), report.md and report.json into the folder of --out. The parts:
@@ -84,19 +84,25 @@ def main(args: Sequence[str]) -> int:
         from spectralkv.evaluate.report_page import to_html, to_markdown
         from spectralkv.evaluate.report_sections import make_sections
     except ImportError:
-        raise ValueError(NO_PLOT) from None
+        raise ValueError(
+            f"[eval] the report needs matplotlib, which is not installed: {install_hint('eval')}"
+        ) from None
     check_texts(options.text)
     caches, given = given_caches(options), options.model
     engine = load_engine(options)
     model, options.model = options.model, given  # commands name the model as the user did
     description = engine.description.split(",")[0]
     del engine  # the commands load their own
+    runner = Runner(options.out / "report", options.collect)
+    measured = gather(options, runner, caches)
     data: dict[str, Any] = {
         "command": shown_command(["eval", "report", *args]),
         "model": model_settings(model, options.kv_calibration),
         "description": description,
         "caches": [cache.name for cache in caches],
-        **gather(options, Runner(options.out / "report", options.collect), caches),
+        "texts": [path.stem for path in options.text],
+        "measured": runner.measured(options.threads),
+        **measured,
     }
     title = f"Cache types of {Path(model).stem}"
     sections = make_sections(data, data["caches"])

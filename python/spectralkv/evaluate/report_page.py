@@ -6,17 +6,28 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+# Below 48rem a row of a table is a card: nothing is wider than the page. Plots are black on nothing, and are turned
+# round on a dark page.
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:70rem;margin:0 auto;padding:0 1rem 3rem}
-h1{font-size:1.6rem;line-height:1.2}h1,p,caption,figcaption{overflow-wrap:anywhere}
-h2{font-size:1.25rem;margin-top:2.5rem;border-top:1px solid #ccc;padding-top:1rem}
-.wide{overflow-x:auto;margin:1rem 0}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}
-caption{text-align:left;font-size:.9rem;padding:.3rem 0;color:#444}
-figure{margin:1.5rem 0}figure svg{display:block;width:100%;height:auto;min-width:32rem}
-figcaption{font-size:.85rem;color:#444}nav a{margin-right:1rem}
-pre{overflow-x:auto;background:#f5f5f5;padding:.6rem;font-size:.8rem}summary{cursor:pointer;color:#0645ad}
+:root{color-scheme:light dark;--ink:#1a1a1a;--paper:#fff;--rule:#ddd;--soft:#444;--code:#f5f5f5;--link:#0645ad}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:76rem;margin:0 auto;
+padding:0 1rem 3rem}
+h1{font-size:1.6rem;line-height:1.2}h1,h2,p,caption,figcaption,li,td,th{overflow-wrap:anywhere}
+h2{font-size:1.25rem;margin-top:2.5rem;border-top:1px solid var(--rule);padding-top:1rem}
+a,summary{color:var(--link)}summary{cursor:pointer}nav a{margin-right:1rem;display:inline-block}
+table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;margin:1rem 0;max-width:100%}
+th,td{padding:.25rem .5rem;text-align:right;border-bottom:1px solid var(--rule);vertical-align:bottom}
+th:first-child,td:first-child{text-align:left;min-width:7rem}
+caption{text-align:left;font-size:.9rem;padding:.3rem 0;color:var(--soft)}
+figure{margin:1.5rem 0}.panels{display:flex;flex-wrap:wrap;gap:1rem}.panels svg{max-width:100%;height:auto}
+figcaption{font-size:.85rem;color:var(--soft)}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;margin:.3rem 0;padding:0;font-size:.85rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--code);padding:.6rem;font-size:.8rem}
+@media (max-width:48rem){thead{display:none}table,tbody,tr,td,caption{display:block}tr{margin:.6rem 0}
+td{display:flex;justify-content:space-between;gap:1rem}td::before{content:attr(data-label);color:var(--soft)}
+td:first-child{font-weight:600}}
+@media (prefers-color-scheme:dark){:root{--ink:#e6e6e6;--paper:#16181b;--rule:#3a3d42;--soft:#b0b3b8;--code:#22252a;
+--link:#8ab4f8}.panels svg,.legend span{filter:invert(1) hue-rotate(180deg)}}
 """
 
 
@@ -31,10 +42,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """svg: an <svg> element."""
+    """panels: <svg> elements, beside each other where there is room. legend: colour, sign and name of what all show."""
 
     caption: str
-    svg: str
+    panels: Sequence[str]
+    legend: Sequence[tuple[str, str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -54,19 +66,33 @@ class Section:
 
 def _table_html(table: Table) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in table.rows)
+
+    def row_html(row: Sequence[str]) -> str:
+        cells = zip(table.header, row, strict=True)
+        return "".join(f'<td data-label="{html.escape(name)}">{html.escape(cell)}</td>' for name, cell in cells)
+
+    rows = "".join(f"<tr>{row_html(row)}</tr>\n" for row in table.rows)
     return (
-        f'<div class="wide"><table><caption>{html.escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}</tbody></table></div>\n"
+        f"<table><caption>{html.escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{rows}</tbody></table>\n"
     )
+
+
+def _picture_html(picture: Picture) -> str:
+    signs = "".join(
+        f'<li><span style="color:{color}">{sign}</span> {html.escape(name)}</li>'
+        for color, sign, name in picture.legend
+    )
+    legend = f'<ul class="legend">{signs}</ul>' if signs else ""
+    panels = "\n".join(picture.panels)
+    caption = html.escape(picture.caption)
+    return f'<figure>{legend}<div class="panels">{panels}</div><figcaption>{caption}</figcaption></figure>\n'
 
 
 def _section_html(section: Section) -> str:
     parts = [f'<section id="{section.anchor}">\n<h2>{html.escape(section.title)}</h2>\n']
     parts += [f"<p>{html.escape(text)}</p>\n" for text in section.text]
-    for picture in section.pictures:
-        caption = html.escape(picture.caption)
-        parts.append(f'<figure><div class="wide">{picture.svg}</div><figcaption>{caption}</figcaption></figure>\n')
+    parts += map(_picture_html, section.pictures)
     parts += [_table_html(table) for table in section.tables]
     if section.commands:
         commands = html.escape("\n".join(section.commands))

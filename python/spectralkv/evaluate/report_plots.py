@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Families of caches keep their colours in every plot.
 COLORS = {
@@ -21,7 +24,8 @@ COLORS = {
     "eoptshrinkq": "tab:red",
     "kivi": "tab:purple",
 }
-MARKERS = "osD^vPX*"
+SIGNS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "*": "★"}  # of markers
+MARKERS = "".join(SIGNS)
 BIT_TICKS = (2, 3, 4, 6, 8, 16)
 # Ids that matplotlib gives to groups and nothing refers to.
 UNUSED_IDS = re.compile(
@@ -33,7 +37,7 @@ def to_svg(figure: Figure) -> str:
     """The <svg> element, text as text, without date."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spectralkv", "font.family": "sans-serif"}):
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     return UNUSED_IDS.sub("", text[text.index("<svg") :]).strip()
 
@@ -57,70 +61,89 @@ def _styles(caches: Sequence[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def _panels(n: int, width: float = 4.6, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * n, height), layout="constrained")
-    return figure, list(figure.subplots(1, n, squeeze=False)[0])
+@dataclass(frozen=True)
+class Plot:
+    """figures: a panel each. legend: colour, sign and name."""
+
+    figures: Sequence[Figure]
+    legend: Sequence[tuple[str, str, str]]
+
+    @property
+    def svgs(self) -> list[str]:
+        return [to_svg(figure) for figure in self.figures]
 
 
-def _legend(figure: Figure, ax: Axes, n: int) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(n, 3), fontsize=8)
+def _panels(titles: Iterable[str]) -> tuple[list[Figure], list[Axes]]:
+    figures = [Figure(figsize=(4.6, 3.6), layout="constrained") for _ in titles]
+    axes = [figure.subplots() for figure in figures]
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title)
+        ax.grid(alpha=0.3)
+    return figures, axes
+
+
+def _legend(styles: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(to_hex(style["color"]), SIGNS[style["marker"]], cache) for cache, style in styles.items()]
+
+
+def _log_axis(ax: Axes) -> None:
+    """Logarithmic, with more than one tick whatever the span."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1,) if high > 1000 * low else (1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.minorticks_off()
 
 
 def _bits_axis(ax: Axes) -> None:
     ax.set_xscale("log")
     ax.set_xticks(BIT_TICKS, labels=[str(bits) for bits in BIT_TICKS])
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("honest bits per entry")
-    ax.grid(alpha=0.3)
 
 
-def divergence_plot(points: Mapping[str, Sequence[tuple[str, float, float, float]]]) -> Figure:
+def divergence_plot(points: Mapping[str, Sequence[tuple[str, float, float, float]]]) -> Plot:
     """points: for each text (cache, honest bits, KL, its standard error)."""
-    figure, axes = _panels(len(points))
+    figures, axes = _panels(points)
     styles = _styles(list(dict.fromkeys(cache for some in points.values() for cache, *_ in some)))
-    for ax, (text, some) in zip(axes, points.items(), strict=True):
+    shown = {}
+    for ax, some in zip(axes, points.values(), strict=True):
         for cache, bits, kl, error in some:
             if kl > 0:
-                ax.errorbar(bits, kl, yerr=min(error, 0.9 * kl), linestyle="none", label=cache, **styles[cache])
-        ax.set(yscale="log", title=text)
+                ax.errorbar(bits, kl, yerr=min(error, 0.9 * kl), linestyle="none", **styles[cache])
+                shown[cache] = styles[cache]
+        _log_axis(ax)
         _bits_axis(ax)
-    axes[0].set_ylabel("KL divergence from f16, nats")
-    _legend(figure, axes[0], 3 * len(axes))
-    return figure
+        ax.set_ylabel("KL divergence from f16, nats")
+    return Plot(figures, _legend(shown))
 
 
-def retrieval_plot(points: Mapping[str, Sequence[tuple[str, float, Mapping[str, float]]]]) -> Figure:
+def retrieval_plot(points: Mapping[str, Sequence[tuple[str, float, Mapping[str, float]]]]) -> Plot:
     """points: for each task (cache, honest bits, accuracy as an interval with mean, low, high)."""
-    figure, axes = _panels(len(points))
+    figures, axes = _panels(points)
     styles = _styles(list(dict.fromkeys(cache for some in points.values() for cache, *_ in some)))
-    for ax, (task, some) in zip(axes, points.items(), strict=True):
+    for ax, some in zip(axes, points.values(), strict=True):
         for cache, bits, score in some:
             mean = 100 * score["mean"]
             span = [[mean - 100 * score["low"]], [100 * score["high"] - mean]]
-            ax.errorbar(bits, mean, yerr=span, linestyle="none", capsize=2, label=cache, **styles[cache])
-        ax.set(title=task, ylim=(-3, 103))
+            ax.errorbar(bits, mean, yerr=span, linestyle="none", capsize=2, **styles[cache])
+        ax.set(ylim=(-3, 103), ylabel="accuracy, %, all lengths")
         _bits_axis(ax)
-    axes[0].set_ylabel("accuracy, %, all lengths")
-    _legend(figure, axes[0], 3 * len(axes))
-    return figure
+    return Plot(figures, _legend(styles))
 
 
 def line_plot(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_label: str, y_label: str, log: bool = False
-) -> Figure:
+) -> Plot:
     """panels: by title, for each cache its (x, y)."""
-    figure, axes = _panels(len(panels))
+    figures, axes = _panels(panels)
     styles = _styles(list(dict.fromkeys(cache for lines in panels.values() for cache in lines)))
-    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+    for ax, lines in zip(axes, panels.values(), strict=True):
         for cache, line in lines.items():
-            ax.plot(*zip(*line, strict=True), linewidth=1, label=cache, **styles[cache])
-        ax.set(title=title, xlabel=x_label)
+            ax.plot(*zip(*line, strict=True), linewidth=1, **styles[cache])
+        ax.set(xlabel=x_label, ylabel=y_label)
         if log:
-            ax.set_yscale("log")
+            _log_axis(ax)
         else:
             ax.set_ylim(bottom=0)
-        ax.grid(alpha=0.3)
-    axes[0].set_ylabel(y_label)
-    _legend(figure, axes[0], 3 * len(axes))
-    return figure
+    return Plot(figures, _legend(styles))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import platform
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,15 @@ def shown_command(args: Sequence[str]) -> str:
     return shlex.join(["spectralkv", *args])
 
 
+def machine() -> str:
+    """The processor and how many of it this process may use."""
+    name = platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = found[1].strip() if found else name
+    return f"{name}, {len(os.sched_getaffinity(0))} processors"
+
+
 class Runner:
     """Runs commands and keeps their results in a folder, a file each. collect: run nothing, give what is there.
 
@@ -26,6 +39,24 @@ class Runner:
 
     def __init__(self, folder: Path, collect: bool) -> None:
         self._folder, self._collect = folder, collect
+        self._machines: set[str] = set()
+        self._dates: set[str] = set()
+
+    def measured(self, threads: int) -> dict[str, Any]:
+        """Where and when what was given out was measured."""
+        dates = sorted(self._dates) or [date.today().isoformat()]
+        return {
+            "machines": " and ".join(sorted(self._machines)) or "a machine that was not recorded",
+            "dates": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
+            "threads": threads,
+        }
+
+    def _note(self, kept: dict[str, Any], path: Path) -> Any:
+        """Results of earlier versions say neither machine nor date."""
+        if "machine" in kept:
+            self._machines.add(kept["machine"])
+        self._dates.add(kept.get("date") or date.fromtimestamp(path.stat().st_mtime).isoformat())
+        return kept["result"]
 
     def json_of(self, name: str, args: Sequence[str]) -> Any:
         """The JSON that the command prints; None when nothing may be run and it is not there. ValueError, with what
@@ -38,7 +69,7 @@ class Runner:
             except ValueError as error:
                 raise ValueError(f"[eval] {path} is no JSON ({error}): remove it") from error
             if kept.get("command") == command:
-                return kept["result"]
+                return self._note(kept, path)
         if self._collect:
             print(f"left out, not measured yet: {command}", file=sys.stderr)
             return None
@@ -48,8 +79,9 @@ class Runner:
         except ValueError as error:
             raise ValueError(f"[eval] {command}: printed no JSON ({error})") from error
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps({"command": command, "result": result}) + "\n").encode("utf-8"))
-        return result
+        kept = {"command": command, "machine": machine(), "date": date.today().isoformat(), "result": result}
+        write_whole(path, (json.dumps(kept) + "\n").encode("utf-8"))
+        return self._note(kept, path)
 
     def run(self, args: Sequence[str]) -> str:
         """The command's standard output; nothing when nothing may be run. ValueError when it fails."""

@@ -37,6 +37,11 @@ def honest_bits(data: Data) -> dict[str, float]:
     return {cache: sum(some) / len(some) for cache, some in found.items()}
 
 
+def _said(data: Data, caption: str) -> str:
+    """A caption that goes on with what was measured, and when."""
+    return f"{caption} {data['model']['model']}, {data['measured']['dates']}."
+
+
 def _number(value: float | None, digits: int) -> str:
     return DASH if value is None else f"{value:.{digits}f}"
 
@@ -82,13 +87,14 @@ def divergence_section(part: str, data: Data) -> Section:
             for entry in some
             if (bits := _bits(entry["result"], "honest")) is not None
         ]
-    figure = plots.divergence_plot(points)
+    plot = plots.divergence_plot(points)
+    caption = _said(data, "KL divergence against honest bits; lower and further left is better.")
     name = "Divergence, decoding" if part == "kl" else "Divergence, prefix"
     return Section(
         name,
         [PROTOCOLS[part], "Bits are per entry: honest ones count every byte of sealed blocks, paper ones codes alone."],
         tables,
-        [Picture("KL divergence against honest bits; lower and further left is better.", plots.to_svg(figure))],
+        [Picture(caption, plot.svgs, plot.legend)],
         [entry["command"] for entry in entries],
     )
 
@@ -130,8 +136,9 @@ def needle_section(data: Data) -> Section:
             if cache in bits and (task, lengths[-1], cache) in cells
         ]
     if any(points.values()):
-        figure = plots.retrieval_plot({task: some for task, some in points.items() if some})
-        pictures.append(Picture("Retrieval against honest bits, with 95 % intervals.", plots.to_svg(figure)))
+        plot = plots.retrieval_plot({task: some for task, some in points.items() if some})
+        caption = _said(data, "Retrieval against honest bits, with 95 % intervals.")
+        pictures.append(Picture(caption, plot.svgs, plot.legend))
     for task in points:
         chosen = {
             cache: found
@@ -141,8 +148,8 @@ def needle_section(data: Data) -> Section:
         if chosen:
             lengths = sorted({record["length"] for some in chosen.values() for record in some})
             depths = [100 * i / (part["depths"] - 1) for i in range(part["depths"])]
-            figure = draw_heat_map(task, chosen, lengths, depths)
-            pictures.append(Picture(f"{task}: accuracy by length and depth.", plots.to_svg(figure)))
+            maps = [plots.to_svg(draw_heat_map(task, {cache: some}, lengths, depths)) for cache, some in chosen.items()]
+            pictures.append(Picture(_said(data, f"{task}: accuracy by length and depth."), maps))
     text = [
         "RULER's retrieval tasks: the model's chat template, greedy answers, string match. Intervals are Wilson's at "
         "the effective number of answers; differences are paired, and questions about one text count as one cluster.",
@@ -162,10 +169,12 @@ def fidelity_section(data: Data) -> Section:
     pictures = []
     for entry in entries:
         if "spectra" in entry:
-            svg = plots.to_svg(draw_spectra(entry["spectra"]))
-            pictures.append(Picture("Spectra of blocks: bulk, edge, and the spikes that are stored apart.", svg))
-            svg = plots.to_svg(draw_ranks(entry["spectra"]))
-            pictures.append(Picture("Rank by layer.", svg))
+            spectra, where = entry["spectra"], f"cache {entry['cache']}, text {data['texts'][0]}"
+            layers = [layer for layer in spectra["layers"] if "spectrum" in layer["k"]["heads"][0]]
+            panels = [plots.to_svg(draw_spectra({**spectra, "layers": [layer]})) for layer in layers]
+            caption = "Spectra of blocks: bulk, edge, and the spikes that are stored apart"
+            pictures.append(Picture(_said(data, f"{caption}; {where}."), panels))
+            pictures.append(Picture(_said(data, f"Rank by layer; {where}."), [plots.to_svg(draw_ranks(spectra))]))
     text = ["Means over layers. Errors of keys, values, logits and attention's output; the ranks are eOptShrink's."]
     table = Table("What each cache does to keys, values and attention", header, rows)
     return Section("Fidelity", text, [table], pictures, [entry["command"] for entry in entries])
@@ -179,12 +188,11 @@ def memory_section(data: Data) -> Section:
         for entry in result
     ]
     lines = {e["cache"]: [(row["tokens"], row["bytes"] / 2**20) for row in e["rows"]] for e in result}
-    figure = plots.line_plot({"the whole cache": lines}, "tokens", "MiB", log=True)
+    plot = plots.line_plot({"the whole cache": lines}, "tokens", "MiB", log=True)
+    caption = _said(data, f"Memory against context; text {data['texts'][0]}.")
     table = Table("MiB of the whole cache (bits of all bytes, per entry)", ["cache", *map(str, contexts)], rows)
     text = ["Every byte that the cache holds once a text was read: sealed blocks, sinks and exact tail, as allocated."]
-    return Section(
-        "Memory", text, [table], [Picture("Memory against context.", plots.to_svg(figure))], _commands(data["memory"])
-    )
+    return Section("Memory", text, [table], [Picture(caption, plot.svgs, plot.legend)], _commands(data["memory"]))
 
 
 def _commands(part: Mapping[str, Any]) -> list[str]:
@@ -200,13 +208,12 @@ def speed_section(data: Data) -> Section:
         panels[title] = {
             e["cache"]: [(row["n_depth"], row["avg_ts"]) for row in e["rows"] if row[field] > 0] for e in entries
         }
-    figure = plots.line_plot(panels, "tokens in the cache before", "tokens per second")
+    plot = plots.line_plot(panels, "tokens in the cache before", "tokens per second")
+    caption = _said(data, "Speed against depth.")
     threads = int(entries[0]["rows"][0]["n_threads"])
     table = Table(f"Tokens per second, mean ± standard deviation; threads: {threads}", ["cache", *names], rows)
     text = ["Times are this machine's, and of the moment: compare them within the table."]
-    return Section(
-        "Speed", text, [table], [Picture("Speed against depth.", plots.to_svg(figure))], [e["command"] for e in entries]
-    )
+    return Section("Speed", text, [table], [Picture(caption, plot.svgs, plot.legend)], [e["command"] for e in entries])
 
 
 def overview_section(data: Data, caches: Sequence[str]) -> Section:
@@ -239,7 +246,12 @@ def overview_section(data: Data, caches: Sequence[str]) -> Section:
         header.append(f"t/s, {data['speed'][0]['rows'][-1]['test']}")
         columns.append({e["cache"]: f"{e['rows'][-1]['avg_ts']:.1f}" for e in data["speed"]})
     rows = [[cache, *(column.get(cache, DASH) for column in columns)] for cache in caches]
-    text = [f"{data['model']['model']}, {data['description']}; spectralkv {data['model']['spectralkv']}."]
+    measured = data["measured"]
+    text = [
+        f"{data['model']['model']}, {data['description']}; spectralkv {data['model']['spectralkv']}.",
+        f"Measured on {measured['machines']}; threads: {measured['threads'] or 'all processors'}; "
+        f"{measured['dates']}. Texts: {', '.join(data['texts'])}.",
+    ]
     table = Table("Every cache type; keys/values where they differ", header, rows)
     return Section("Overview", text, [table], commands=[data["command"]])
 

@@ -19,7 +19,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Fetches a model unless it is there, checks it, and prints its path.",
         epilog=f"names:\n{names}\n\n"
         "Files by name or address lie in $XDG_CACHE_HOME/spectralkv (~/.cache/spectralkv), those of the\n"
-        "Hugging Face Hub in its own cache (pip install 'spectralkv[hub]'). What broke off goes on from there.",
+        "Hugging Face Hub, which need the package huggingface_hub, in its own cache. What broke off goes\n"
+        "on from there.",
     )
     add = parser.add_argument
     add(

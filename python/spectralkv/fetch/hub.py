@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from spectralkv.extras import install_hint
 from spectralkv.fetch.errors import PullError
 from spectralkv.fetch.place import MAGIC, SPLIT, check_magic, part_names, sha256_of
 
@@ -108,8 +109,7 @@ def _hub() -> Any:
         import huggingface_hub
     except ImportError as error:
         raise PullError(
-            f"[pull] models of the Hugging Face Hub need the package huggingface_hub ({error}): "
-            "pip install 'spectralkv[hub]'"
+            f"[pull] models of the Hugging Face Hub need the package huggingface_hub ({error}): {install_hint('hub')}"
         ) from error
     return huggingface_hub
 

@@ -48,16 +48,32 @@ def part_names(name: str) -> list[str]:
 
 @contextlib.contextmanager
 def locked(path: Path, what: str) -> Iterator[bool]:
-    """Holds the lock file; gives True when it had to wait for another process. The lock goes with the process."""
-    with open(path, "a") as file:
-        waited = False
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = True
-            print(f"another process is fetching {what}: waiting for it", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield waited
+    """Holds the lock file, which is gone afterwards; gives True when it had to wait for another process. The lock goes
+    with the process."""
+    waited = False
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                print(f"another process is fetching {what}: waiting for it", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(path, file.fileno()):  # who had it before has removed it: the lock is of no file
+                continue
+            try:
+                yield waited
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from spectralkv.calibrations import CALIBRATION_HELP
+from spectralkv.extras import install_hint
 from spectralkv.terminal import complain
 
-MISSING = "the server needs packages that are not installed: pip install 'spectralkv[serve]'"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -100,7 +100,10 @@ def main(args: Sequence[str]) -> int:
         from spectralkv.serve.listen import make_server
         from spectralkv.serve.service import Service, ServiceOptions
     except ImportError as error:
-        print(f"error: {MISSING} ({error})", file=sys.stderr)
+        print(
+            f"error: the server needs packages that are not installed: {install_hint('serve')} ({error})",
+            file=sys.stderr,
+        )
         return 1
     loopback = _is_loopback(options.host)
     try:
