@@ -19,6 +19,13 @@ cmake --build "$build" --parallel "$(nproc)" --target spectralkv spectralkv_cuda
 library=$build/libspectralkv_cuda.so
 echo "nvcc: $architectures in $((SECONDS - start)) s, $(($(stat -c %s "$library") / 1024)) KiB"
 python3 "$root/tests/checks/cuda_resources.py" "$log"
+cuobjdump=$(command -v cuobjdump || ls "$(dirname "$(readlink -f "$nvcc")")/cuobjdump" 2>/dev/null || true)
+if [ -n "$cuobjdump" ]; then
+  python3 "$root/tests/checks/cuda_sass.py" "$cuobjdump" "$library" >"$build.sass.log" || exit 1
+  tail -n 1 "$build.sass.log"
+else
+  echo "nvcc: no cuobjdump (PyPI: nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm), the machine code was not looked at"
+fi
 
 exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort | tr '\n' ' ')
 [ "$exported" = "spectralkv_plugin_abi spectralkv_plugin_make " ] || { echo "nvcc: the library exports $exported" >&2; exit 1; }
