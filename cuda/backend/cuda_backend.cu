@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -221,7 +222,11 @@ class CudaBackend final : public Backend {
     return static_cast<DeviceCache&>(*part.cache);  // made by make_cache
   }
 
-  void commit(const StepPart& part) { faults_.push_back(cache_of(part).commit(part.n())); }
+  void commit(const StepPart& part) {
+    auto fault = cache_of(part).commit(part.n());
+    if (std::find(faults_.begin(), faults_.end(), fault) == faults_.end())
+      faults_.push_back(std::move(fault));
+  }
   void norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) {
     activations_.written(out);
     const NormArgs args{x.data,   y.data,   gain,       out.data, x.cols,

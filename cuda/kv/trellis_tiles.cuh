@@ -20,11 +20,12 @@ struct PathBits {
 class TrellisTiles {
  public:
   // tiles: of this lane's sixteen, `groups` in all; nothing is read unless `there`.
-  __device__ __forceinline__ TrellisTiles(const std::uint8_t* tiles, int groups, int first, bool there) {
+  __device__ __forceinline__ TrellisTiles(const std::uint8_t* tiles, int groups, int first, bool there)
+      : lane_(device::not_before(static_cast<int>(threadIdx.x) % 32)) {
     Tile<2> two[2];
     SKV_UNROLL
     for (int i = 0; i < 2; ++i) {
-      int at = first - 8 + 2 * (static_cast<int>(threadIdx.x) % 4) + i, turns = 0;
+      int at = first - 8 + 2 * (lane_ % 4) + i, turns = 0;
       for (; there && at < 0; at += groups) ++turns;  // before the first columns stand the columns one before
       two[i].load(tiles + 16 * at, there);
       SKV_UNROLL
@@ -38,7 +39,7 @@ class TrellisTiles {
   __device__ __forceinline__ void expand(const Tile<2> (&two)[2], Tile<4> (&out)[2]) {
     constexpr std::uint32_t kFirst = PathBits::kFirst, kSecond = ~kFirst;
     constexpr std::uint32_t kPairs = 0x33333333u;
-    const int lane = static_cast<int>(threadIdx.x) % 32, t = lane % 4;
+    const int t = lane_ % 4;
     PathBits path;
     path.take(two);
     SKV_UNROLL
@@ -47,7 +48,7 @@ class TrellisTiles {
       SKV_UNROLL
       for (int k = 1; k < 4; ++k)
         back[k] =
-            __shfl_sync(0xffffffffu, t + k < 4 ? path.words[w] : before_.words[w], lane - t + ((t - k) & 3));
+            __shfl_sync(0xffffffffu, t + k < 4 ? path.words[w] : before_.words[w], lane_ - t + ((t - k) & 3));
       const auto odd = [&](int k) {  // the path bits 2 k - 1 tiles back
         return (back[k] >> 1 & kFirst) | (back[k - 1] & kFirst) << 1;
       };
@@ -71,6 +72,7 @@ class TrellisTiles {
   }
 
  private:
+  int lane_;         // what follows from it need not be in registers between keys and values
   PathBits before_;  // of this lane's two tiles of the eight before
 };
 

@@ -9,6 +9,11 @@ build=${1:-$root/build/cuda}
 architectures=${2:-90-real}
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
 if [ -z "$nvcc" ]; then echo "nvcc: not found, the CUDA sources were not compiled"; exit 0; fi
+# What only the host executor reads must not be asked of a device.
+if grep -l SPECTRALKV_HOST_ "$root"/tests/cpp/cuda/*_test.cc | grep -v _host_test.cc; then
+  echo "nvcc: these tests are compiled for a device and name variables of the host executor" >&2
+  exit 1
+fi
 mkdir -p "$(dirname "$build")"
 log=$build.nvcc.log
 cmake -S "$root" -B "$build" -DSPECTRALKV_CUDA=ON -DSPECTRALKV_WERROR=ON -DSPECTRALKV_NVCC="$nvcc" \

@@ -117,7 +117,10 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
   ASSERT_EQ(x.size(), y.size());
   std::size_t differ = 0;
   for (std::size_t i = 0; i < x.size(); ++i) differ += x[i] != y[i];
-  EXPECT_LT(static_cast<double>(differ), 0.002 * static_cast<double>(x.size()) + 16)
+  // Where the last bits of a residual move a point of a search, the path is another one for some steps.
+  const bool search = std::string_view(c.k).find("trellis") != std::string_view::npos ||
+                      std::string_view(c.v).find("trellis") != std::string_view::npos;
+  EXPECT_LT(static_cast<double>(differ), (search ? 0.008 : 0.002) * static_cast<double>(x.size()) + 16)
       << "of " << x.size() << " bytes";
   Cpu again(c);
   StateReader reader(saved);
@@ -462,6 +465,16 @@ TEST(DeviceCacheRows, NamesARowThatDoesNotFit) {
           << error.what();
     }
     EXPECT_THROW(cache.report(), Error);
+    // Every step says so, once it has been waited for.
+    DeviceCache next = device_cache({1, 2, 64}, 12, c.k, c.v);
+    device::DeviceBuffer<float> rows(128);
+    const std::vector<float> bads(128, bad);
+    rows.write(bads, nullptr);
+    next.prepare(1);
+    take_rows(next, 0, {rows.data(), 1, 128}, {rows.data(), 1, 128});
+    const auto fault = next.commit(1);
+    device::synchronize(nullptr);
+    EXPECT_THROW(fault->check(), Error);
   }
 }
 
