@@ -14,13 +14,14 @@ namespace spectralkv {
 enum class KvSide { keys, values };
 
 struct CodecForm {
-  // other: one that only its own object knows. codes: eoptshrinkq and, at rank 0, turboquant.
-  enum class Kind { other, f32, f16, q8_0, q4_0, kivi, codes };
+  // other: one that only its own object knows. codes: eoptshrinkq and, at rank 0, turboquant. trellis: the
+  // same with trellis codes.
+  enum class Kind { other, f32, f16, q8_0, q4_0, kivi, codes, trellis };
   Kind kind = Kind::other;
   bool rotated = false;
   RotationKind rotation = RotationKind::haar;
-  int bits = 0;  // of kivi and codes
-  // Of codes:
+  int bits = 0;  // of kivi, codes and trellis
+  // Of codes and trellis:
   SkvCodeOrder order = kSkvCodeRows;
   int factor_bits = 0;
   bool factor = false;  // may have a low-rank part

@@ -84,7 +84,9 @@ struct TileWarp {
         int sums[kProducts][4] = {};
         const std::uint32_t levels[4] = {level_bytes[0], level_bytes[1], level_bytes[2], level_bytes[3]};
         const std::uint8_t* const codes = k.codes(n);
-        if (kc.coded.bits == 2)
+        if (kc.searches)
+          score_codes<D, 2, true>(codes, sixteen, there, levels, queries, sums);
+        else if (kc.coded.bits == 2)
           score_codes<D, 2>(codes, sixteen, there, levels, queries, sums);
         else if (kc.coded.bits == 3)
           score_codes<D, 3>(codes, sixteen, there, levels, queries, sums);
@@ -198,7 +200,9 @@ struct TileWarp {
       __syncwarp();
       const std::uint8_t* const codes = v.codes(n);
       const std::uint32_t levels[4] = {level_bytes[4], level_bytes[5], level_bytes[6], level_bytes[7]};
-      if (vc.coded.bits == 2)
+      if (vc.searches)
+        mix_codes<D, 2, true>(codes, n, begin, levels, whole, steps, out);
+      else if (vc.coded.bits == 2)
         mix_codes<D, 2>(codes, n, begin, levels, whole, steps, out);
       else if (vc.coded.bits == 3)
         mix_codes<D, 3>(codes, n, begin, levels, whole, steps, out);

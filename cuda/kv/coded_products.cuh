@@ -5,6 +5,7 @@
 #include "cuda/codecs/codes.cuh"
 #include "cuda/kv/low_rank.cuh"
 #include "cuda/kv/tiles.cuh"
+#include "cuda/kv/trellis_tiles.cuh"
 #include "cuda/kv/views.h"
 
 namespace spectralkv::device_kv {
@@ -196,30 +197,51 @@ struct ByteQueries {
   }
 };
 
+// Tiles of codes to tiles of indices of levels: codes as they are, or trellis codes in the light of those
+// before.
+template <int bits, bool trellis>
+struct CodeTiles {
+  __device__ __forceinline__ CodeTiles(const std::uint8_t*, int, int, bool) {}
+  __device__ __forceinline__ const Tile<bits> (&indices(const Tile<bits> (&codes)[2]))[2] { return codes; }
+};
+template <>
+struct CodeTiles<2, true> {
+  TrellisTiles reader;
+  Tile<4> held[2];
+  __device__ __forceinline__ CodeTiles(const std::uint8_t* row, int groups, int first, bool there)
+      : reader(row, groups, first, there) {}
+  __device__ __forceinline__ const Tile<4> (&indices(const Tile<2> (&codes)[2]))[2] {
+    reader.expand(codes, held);
+    return held;
+  }
+};
+
 // Sums of whole numbers: tokens' codes times the queries' bytes.
-template <int D, int bits>
+template <int D, int bits, bool trellis = false>
 __device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool there,
                                    const std::uint32_t (&levels)[4], const ByteQueries<D>& queries,
                                    int (&sums)[kProducts][4]) {
   constexpr int kGroups = D / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
   const std::uint8_t* const row = codes + sixteen * kGroups * 8 * bits;
+  CodeTiles<bits, trellis> reader(row, kGroups, 0, there);
   SKV_UNROLL
   for (int step = 0; step < (D + 31) / 32; ++step) {
-    Tile<bits> first, second;
+    Tile<bits> codes_of[2];
     const int at = 8 * step + 2 * t;
     const bool inside = there && at < kGroups;
     const uint2 two = queries.load(step);
     const std::uint32_t query[2] = {two.x, two.y};
-    first.load(row + at * 8 * bits, inside);
-    second.load(row + (at + 1) * 8 * bits, inside);
+    codes_of[0].load(row + at * 8 * bits, inside);
+    codes_of[1].load(row + (at + 1) * 8 * bits, inside);
+    const auto& tiles = reader.indices(codes_of);
     SKV_UNROLL
     for (int pair = 0; pair < 2; ++pair) {
       std::uint32_t a[4][4];
-      first.expand(levels, 2 * pair, a[0]);
-      first.expand(levels, 2 * pair + 1, a[1]);
-      second.expand(levels, 2 * pair, a[2]);
-      second.expand(levels, 2 * pair + 1, a[3]);
+      tiles[0].expand(levels, 2 * pair, a[0]);
+      tiles[0].expand(levels, 2 * pair + 1, a[1]);
+      tiles[1].expand(levels, 2 * pair, a[2]);
+      tiles[1].expand(levels, 2 * pair + 1, a[3]);
       SKV_UNROLL
       for (int m = 0; m < 4; ++m) {
         const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
@@ -231,7 +253,7 @@ __device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool 
 
 // out += step times the sums of whole numbers: channels' codes times probabilities. first_token: of these
 // kTokens.
-template <int D, int bits>
+template <int D, int bits, bool trellis = false>
 __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_token,
                                  const std::uint32_t (&levels)[4], const std::uint32_t* probabilities,
                                  const float (&steps)[2], float (&out)[(D + 127) / 128][kProducts][4]) {
@@ -250,7 +272,7 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
       }
     };
     // 2 bits: all loads are under way together. More would fill the registers; they are loaded twice.
-    constexpr bool kAhead = bits == 2 && D <= 128;
+    constexpr bool kAhead = bits == 2 && !trellis && D <= 128;
     Tile<bits> ahead[4][2];
     if constexpr (kAhead) {
       SKV_UNROLL
@@ -259,7 +281,9 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
     SKV_UNROLL
     for (int pair = 0; pair < 2; ++pair) {
       int high[4][4] = {}, low[4][4] = {};
-      const auto multiply = [&](int step, const Tile<bits>(&two)[2]) {
+      CodeTiles<bits, trellis> reader(row, groups, first_token / 4, 16 * sixteen < D);
+      const auto multiply = [&](int step, const Tile<bits>(&codes_of)[2]) {
+        const auto& two = reader.indices(codes_of);
         std::uint32_t a[4][4];
         two[0].expand(levels, 2 * pair, a[0]);
         two[0].expand(levels, 2 * pair + 1, a[1]);

@@ -49,6 +49,12 @@ class TrellisResidual final : public ResidualQuantiser {
     return static_cast<double>(2 * n * d_);
   }
   double distortion() const override { return kTrellisDistortion; }
+  void describe(CodecForm& form) const override {
+    form.kind = CodecForm::Kind::trellis;
+    form.bits = 2;
+    form.order = keys_ ? kSkvTokenTiles : kSkvChannelTiles;
+    form.scale = scale_;
+  }
 
   bool scores() const override { return keys_; }
   bool mixes() const override { return !keys_; }
