@@ -1,8 +1,8 @@
 """A server under misuse: clients that ask, go away, send nonsense or give too little time; every answer is compared.
 
 `python tests/checks/serve_soak.py [SECONDS] [CLIENTS]` (180 s and 64 clients). What a request gets must be what it gets
-alone; memory must not grow once the first fifth of the time has filled the caches; at the end nothing runs or waits, and
-without the server no block of a cache is left.
+alone; memory must not grow once the first fifth of the time has filled the caches; at the end nothing runs or waits,
+and without the server no block of a cache is left.
 """
 
 from __future__ import annotations

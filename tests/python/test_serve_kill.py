@@ -1,4 +1,4 @@
-"""kill -9 while the server writes a slot or spills kept sequences: the next one serves, half-written files are nothing."""
+"""kill -9 while the server writes a slot or spills kept sequences: the next one serves, and does not see half files."""
 
 import contextlib
 import os
@@ -16,8 +16,8 @@ httpx = pytest.importorskip("httpx")
 from support.serving import free_port  # noqa: E402
 from support.tiny_model import write_tiny_model  # noqa: E402
 
-TEXT = "the hello in there " * 700  # a state of some MiB, which takes a while to reach the disk
-TRIES = 8
+TEXT = "the hello in there " * 350  # a state of some MiB, which takes a while to reach the disk
+TRIES = 6
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_while_a_slot_is_saved(model, tmp_path):
             # What the killed one left is neither in the way nor in the place of what was there.
             assert client.post("/slots/restore", json={"filename": "mine"}).status_code == 200
             again, cached = complete(client)
-            assert again == text and cached > 5000
+            assert again == text and cached > 2000
 
             def save(client=client):
                 with contextlib.suppress(httpx.HTTPError):
@@ -99,20 +99,18 @@ def test_while_a_slot_is_saved(model, tmp_path):
 
 
 def test_while_kept_sequences_are_spilled(model, tmp_path):
-    texts = [f"{i} {TEXT}" for i in range(TRIES)]
-    expected, caught = {}, False
-    with server(model) as (client, _):
-        for text in texts:
-            expected[text] = complete(client, text)[0]
-    for text in texts:
+    given, caught = {}, False
+    for i in range(TRIES):
+        text = f"{i} {TEXT}"
         with server(model, "--cache-disk", str(tmp_path)) as (client, process):
             assert half_written(tmp_path) == []  # the start has removed what was left
-            assert complete(client, text)[0] == expected[text]
+            given[text] = complete(client, text)[0]
             caught = killed_while_writing(process, tmp_path)
         if caught:
             break
     assert caught, "no file was caught half written"
     with server(model, "--cache-disk", str(tmp_path)) as (client, _):
         assert half_written(tmp_path) == []
-        for text in texts[:2]:
-            assert complete(client, text)[0] == expected[text]
+        again = {text: complete(client, text)[0] for text in given}
+    with server(model) as (client, _):
+        assert given == again == {text: complete(client, text)[0] for text in given}

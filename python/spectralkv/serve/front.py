@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -202,8 +202,13 @@ def sum_of_caches(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def front_routes(handle: Any) -> list[BaseRoute]:
     """The routes of a service, answered by the replicas."""
     relay, reports = Relay(handle), Reports(handle)
-    own = {"/health": reports.health, "/metrics": reports.metrics, "/slots": reports.slots, "/cache": reports.cache}
-    own["/openapi.json"] = openapi
+    own: dict[str, Callable[[Request], Awaitable[Response]]] = {
+        "/health": reports.health,
+        "/metrics": reports.metrics,
+        "/slots": reports.slots,
+        "/cache": reports.cache,
+        "/openapi.json": openapi,
+    }
     routes: list[BaseRoute] = [*PAGES]
     for route in ROUTES:
         methods = [method for method in route.methods or () if method != "HEAD"]

@@ -13,7 +13,8 @@ MOST = 256  # links; what begins alike for so long is read by one replica, whate
 
 @dataclass(frozen=True)
 class Forward:
-    """A request on its way to a replica. prompt: what it begins with, as text; chain: of each of its blocks, the hash of
+    """A request on its way to a replica. prompt: what it begins with, as text, or the path where there is no prompt:
+    Ray's own prefix router reads it, and can do nothing with an empty one. chain: of each of its blocks, the hash of
     all up to its end."""
 
     method: str
@@ -25,7 +26,7 @@ class Forward:
 
 def forward(method: str, path: str, body: bytes) -> Forward:
     text = beginning(path, body) if method == "POST" else ""
-    return Forward(method, path, body, text, chain_of(text))
+    return Forward(method, path, body, text or path, chain_of(text))
 
 
 def chain_of(text: str) -> tuple[bytes, ...]:

@@ -159,8 +159,8 @@ class Service:
     # ---- requests
 
     def cache_line(self) -> dict[str, Any]:
-        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, sinks and exact tails
-        and all that blocks need included, with what sequences share counted once."""
+        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, with sinks, exact
+        tails and all that blocks need, and with what sequences share counted once."""
         scheduler, config = self.worker.scheduler, self.engine.config
         stats = scheduler.stats()
         entries = stats["held_tokens"] * config["n_layers"] * 2 * config["n_kv_heads"] * config["head_dim"]
