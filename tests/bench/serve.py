@@ -5,7 +5,7 @@
 Every client asks its own questions behind one system prompt of about a thousand tokens. Closed load: each client asks
 again as soon as it has its answer. Open load (--rate): requests come by a Poisson process, whether or not others have
 ended. Both servers run all the time and are asked in turns. PYTHON is an interpreter with `llama-cpp-python[server]`;
-without it only ours is measured. Before that, both must know the capital of France and count the same prompt alike, and
+without it only ours is measured. Before that, both must know the colour of the sky and count the same prompt alike, and
 ours must answer many at a time as it answers each alone. Needs httpx.
 """
 
@@ -103,10 +103,10 @@ async def verify(servers: Sequence[Server], tokens: int) -> None:
                 got = await client.post("/v1/chat/completions", json=body)
                 return dict(got.raise_for_status().json())
 
-            question = [{"role": "user", "content": "What is the capital of France?"}]
+            question = [{"role": "user", "content": "What color is the sky?"}]
             given = await answer({"model": "any", "messages": question, "max_tokens": 24, "temperature": 0})
-            if "Paris" not in (text := given["choices"][0]["message"]["content"]):
-                sys.exit(f"{server.name} says that the capital of France is: {text!r}")
+            if "blue" not in (text := given["choices"][0]["message"]["content"]):
+                sys.exit(f"{server.name} says of the sky: {text!r}")
             bodies = [request(number, tokens) for number in range(8)]
             alone = [await answer(body) for body in bodies[: 8 if server is servers[0] else 1]]
             counts[server.name] = alone[0]["usage"]["prompt_tokens"]

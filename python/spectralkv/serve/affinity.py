@@ -1,6 +1,6 @@
 """Which replica answers: one that has read what the request begins with, unless it is much busier than another one.
 
-Ray's own router of this kind comes with ray[llm], which brings an inference engine of its own; this one needs ray[serve].
+Ray's own router of this kind comes with ray[llm], which brings an inference engine of its own.
 """
 
 from __future__ import annotations

@@ -44,11 +44,11 @@ TEST(Pace, UsesMostOfThePause) {
   EXPECT_EQ(pace.alone(), 512);
 }
 
-// By the length of a prompt, say: a twentieth with each step.
+// By the length of a prompt, say: a twentieth with each step, until the least that is read takes all of it.
 TEST(Pace, FollowsWhatGrowsSlower) {
   Machine machine;
   Pace pace = started(machine);
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 45; ++i) {
     EXPECT_LE(machine.step(pace), kPause) << "step " << i;
     machine.token_s *= 1.05;
   }
