@@ -34,7 +34,8 @@ class Pace {
 
  private:
   // A prompt grows slower with its length, and a machine gets busy from one step to the next: what is slower
-  // counts at once, what is faster little by little, and a part of the pause is left for what comes unforeseen.
+  // counts at once, what is faster little by little, and a part of the pause is left for what comes
+  // unforeseen.
   static constexpr double kAim = 0.6;
   static double followed(double was, double is) { return is > was ? is : 0.9 * was + 0.1 * is; }
 
