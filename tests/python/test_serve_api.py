@@ -203,6 +203,7 @@ def test_the_prompt_is_read_once(server):
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == again["timings"]["cache_n"]
     line = httpx.get(server.url + "/cache").json()
     assert line["hit_rate"] > 0 and line["bytes"] > 0
+    assert line["type_k"].startswith("eoptshrinkq:2") and len(line["calibration"]) == 16  # not "default"
 
 
 def test_timings_and_metrics(server):

@@ -40,7 +40,7 @@ def _model(request: Request) -> dict[str, Any]:
             "n_ctx_train": config["context_length"],
             "n_vocab": service.tokenizer.n_vocab,
             "n_embd": config["n_embd"],
-            "cache": {"type_k": service.options.type_k, "type_v": service.options.type_v},
+            "cache": {name: getattr(service.worker.scheduler, name) for name in ("type_k", "type_v", "calibration")},
             "compare": getattr(request.app.state, "compare", None),
         },
     }

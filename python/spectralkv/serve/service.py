@@ -162,24 +162,42 @@ class Service:
     # ---- requests
 
     def cache_line(self) -> dict[str, Any]:
-        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, with what sequences
-        share counted once."""
-        stats, config = self.worker.scheduler.stats(), self.engine.config
+        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, with sinks, exact
+        tails and all that blocks need, and with what sequences share counted once."""
+        scheduler, config = self.worker.scheduler, self.engine.config
+        stats = scheduler.stats()
         entries = stats["held_tokens"] * config["n_layers"] * 2 * config["n_kv_heads"] * config["head_dim"]
         asked = stats["prompt_tokens"]
         return {
-            "type_k": self.options.type_k,
-            "type_v": self.options.type_v,
+            "type_k": scheduler.type_k,
+            "type_v": scheduler.type_v,
+            "calibration": scheduler.calibration,
             "tokens": stats["held_tokens"],
             "bytes": stats["cache_bytes"],
             "f16_bytes": 2 * entries,
             "bits_per_entry": 8 * stats["cache_bytes"] / entries if entries else None,
             "budget_bytes": stats["budget_bytes"],
+            "prompt_tokens": asked,
+            "cached_tokens": stats["cached_tokens"],
             "hit_rate": stats["cached_tokens"] / asked if asked else None,
             "running": stats["running"],
             "waiting": stats["waiting"],
             "kept": stats["kept"],
         }
+
+    def slots(self) -> list[dict[str, Any]]:
+        """Every request that runs or waits; nothing of what it says."""
+        now = time.time()
+        return [
+            {
+                "id": job.number,
+                "prompt_tokens": job.prompt_tokens,
+                "generated_tokens": job.decoded,
+                "is_processing": job.decoded > 0,
+                "age_s": round(now - job.started, 3),
+            }
+            for job in sorted(self.worker.jobs.copy().values(), key=lambda job: job.number)
+        ]
 
     def sampling(self, body: Sampling, number: int) -> _core.SamplingOptions:
         """How the answer of that number is drawn: a seed and its successors give n different ones."""
