@@ -58,6 +58,42 @@ const Option* find_option(const std::vector<Option>& options, const std::string&
                           nearest.empty() ? "" : concat("; did you mean '", nearest, "'?")));
 }
 
+// Whether `text` is one of the words of "[on|off]".
+bool is_word_of(const std::string& optional, const std::string& text) {
+  const std::string inner = optional.substr(1, optional.size() - 2);
+  for (std::size_t at = 0; at <= inner.size();) {
+    const std::size_t end = std::min(inner.find('|', at), inner.size());
+    if (inner.compare(at, end - at, text) == 0) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
+// What begins in the left column, and its text in the right one, both wrapped.
+std::string help_entry(std::string line, const std::string& text) {
+  constexpr std::size_t kIndent = 34, kWidth = 100;
+  std::string out;
+  if (line.size() + 2 > kIndent) {
+    out += line + "\n";
+    line.clear();
+  }
+  line.resize(kIndent, ' ');
+  bool first_word = true;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find(' ', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    if (!first_word && line.size() + 1 + word.size() > kWidth) {
+      out += line + "\n";
+      line.assign(kIndent, ' ');
+      first_word = true;
+    }
+    line += (first_word ? "" : " ") + word;
+    first_word = false;
+    begin = end + 1;
+  }
+  return out + line + "\n";
+}
+
 // Numbers, and options whose value happens to be a lone "-" (standard input), look like options but are
 // values.
 bool looks_like_option(const std::string& arg) {
@@ -153,10 +189,15 @@ std::vector<std::string> parse_args(const std::vector<Option>& options, const st
     const std::string name = arg.substr(0, equals);
     const Option* option = find_option(options, name);
     if (option == nullptr) fail_unknown(options, name);
+    if (option->peer == Peer::refused)
+      throw UsageError(concat("option '", name, "' is not supported: ", option->note));
+    const bool optional = option->value.starts_with('[');
     std::string value;
     if (equals != std::string::npos) {
       if (option->value.empty()) throw UsageError(concat("option '", name, "' takes no value"));
       value = arg.substr(equals + 1);
+    } else if (optional) {
+      if (i + 1 < args.size() && is_word_of(option->value, args[i + 1])) value = args[++i];
     } else if (!option->value.empty()) {
       const bool missing = i + 1 == args.size() || find_option(options, args[i + 1]) != nullptr;
       if (missing)
@@ -176,40 +217,24 @@ std::vector<std::string> parse_args(const std::vector<Option>& options, const st
 bool asks_for_help(const std::vector<Option>& options, const std::vector<std::string>& args) {
   for (std::size_t i = 0; i < args.size(); ++i) {
     if (args[i] == "--") return false;
-    if (args[i] == "-h" || args[i] == "--help") return true;
+    if (args[i] == "-h" || args[i] == "--help" || args[i] == "--usage") return true;
     const Option* option = find_option(options, args[i]);
-    if (option != nullptr && !option->value.empty()) ++i;
+    if (option != nullptr && !option->value.empty() && !option->value.starts_with('[')) ++i;
   }
   return false;
 }
 
 std::string options_help(const std::vector<Option>& options) {
-  constexpr std::size_t kIndent = 34, kWidth = 100;
-  std::string out;
+  std::string out, idle;
   for (const auto& option : options) {
-    std::string line = "  ";
-    for (std::size_t i = 0; i < option.names.size(); ++i) line += (i > 0 ? ", " : "") + option.names[i];
-    if (!option.value.empty()) line += " " + option.value;
-    if (line.size() + 2 > kIndent) {
-      out += line + "\n";
-      line.clear();
-    }
-    line.resize(kIndent, ' ');
-    bool first_word = true;
-    for (std::size_t begin = 0; begin < option.help.size();) {
-      const std::size_t end = std::min(option.help.find(' ', begin), option.help.size());
-      const std::string word = option.help.substr(begin, end - begin);
-      if (!first_word && line.size() + 1 + word.size() > kWidth) {
-        out += line + "\n";
-        line.assign(kIndent, ' ');
-        first_word = true;
-      }
-      line += (first_word ? "" : " ") + word;
-      first_word = false;
-      begin = end + 1;
-    }
-    out += line + "\n";
+    std::string names;
+    for (const std::string& name : option.names) names += concat(names.empty() ? "" : ", ", name);
+    if (option.peer == Peer::no_effect) idle += concat(idle.empty() ? "" : ", ", names);
+    if (option.peer == Peer::no_effect || option.peer == Peer::refused) continue;
+    if (!option.value.empty()) names += " " + option.value;
+    out += help_entry("  " + names, option.help);
   }
+  if (!idle.empty()) out += "\ntaken as llama.cpp's, without effect:\n" + help_entry("", idle);
   return out;
 }
 
@@ -217,6 +242,7 @@ std::string nearest_word(const std::string& word, const std::vector<std::string>
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   if (word.size() <= 3) best_distance = 2;
+  if (word.size() <= 2) return "";  // one letter is near to any other
   for (const auto& candidate : known) {
     const std::size_t distance = edits(word, candidate);
     if (distance < best_distance) {

@@ -16,12 +16,24 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What llama.cpp's option of the same name is here.
+enum class Peer {
+  same,
+  differs,    // note: how
+  no_effect,  // taken, and changes nothing; note: why
+  refused,    // note: why
+  ours,       // llama.cpp has none of these names
+};
+
 struct Option {
   std::vector<std::string> names;  // "-m", "--model"
-  std::string value;               // what stands for the value in the help, "PATH"; empty: a flag
-  std::string help;                // one sentence; long ones are wrapped
+  // What stands for the value in the help, "PATH"; empty: a flag; "[on|off]": one of these may follow.
+  std::string value;
+  std::string help;  // one sentence; long ones are wrapped
   std::function<void(const std::string&)>
       set;  // flags get ""; throws UsageError with what is wrong, without the name
+  Peer peer = Peer::same;
+  std::string note = {};
 };
 
 // Setters for the rows. Numbers must be written in full, be finite and lie in [min, max].
@@ -66,7 +78,8 @@ std::vector<std::string> parse_args(const std::vector<Option>& options, const st
 // True when the arguments ask for help (-h, --help) before any "--", and not as the value of an option.
 bool asks_for_help(const std::vector<Option>& options, const std::vector<std::string>& args);
 
-// One entry for each option, wrapped at 100 columns.
+// One entry for each option, wrapped at 100 columns; those without effect by their names alone, and those
+// that are refused not at all.
 std::string options_help(const std::vector<Option>& options);
 
 // The entry of `known` nearest to `word` in edits, or "" when none is near.

@@ -6,6 +6,7 @@
 #include "cli/interrupt.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
+#include "cli/peer_rows.h"
 #include "cli/streams.h"
 
 namespace spectralkv {
@@ -15,6 +16,7 @@ struct CommandOptions {
   ModelOptions model;
   std::vector<std::string> type_k, type_v;
   std::vector<std::int64_t> prompts{512}, generations{128}, depths{0}, threads{0};
+  std::vector<std::pair<std::int64_t, std::int64_t>> both;  // prompt and answer, of -pg
   int repetitions = 5;
   BenchFormat format = BenchFormat::md;
   bool profile = false;
@@ -60,24 +62,37 @@ std::vector<Option> rows_of(CommandOptions& o) {
                  "TYPE",
                  "how values are cached (default: as the keys); as often as -ctk, or once",
                  append_text(o.type_v)},
+                {{"-pg"},
+                 "PP,TG",
+                 "a test of a prompt with the generation behind it; again for another",
+                 [&o](const std::string& text) {
+                   const std::vector<std::string> parts = split_list(text);
+                   if (parts.size() != 2) throw UsageError(concat("expected two numbers, not '", text, "'"));
+                   o.both.emplace_back(parse_int(parts[0], 1, kMost), parse_int(parts[1], 1, kMost));
+                 }},
                 calibration_row(o.model.engine),
-                batch_row(o.model),
                 {{"-r", "--repetitions"},
                  "N",
                  "how often each test is run (default: 5)",
                  set_int(o.repetitions, 1, 1000)},
                 {{"-o", "--output"},
                  "FORMAT",
-                 "md (default), csv, json or jsonl",
+                 "md (default), csv, json, jsonl or sql",
                  set_choice<BenchFormat>(o.format, {{"md", BenchFormat::md},
                                                     {"csv", BenchFormat::csv},
                                                     {"json", BenchFormat::json},
-                                                    {"jsonl", BenchFormat::jsonl}})},
+                                                    {"jsonl", BenchFormat::jsonl},
+                                                    {"sql", BenchFormat::sql}}),
+                 Peer::differs,
+                 "columns of its own"},
                 {{"--profile"},
                  "",
                  "show which share of the time each part of the forward pass took (of the CPU alone)",
-                 set_flag(o.profile)},
+                 set_flag(o.profile),
+                 Peer::ours},
             });
+  append_rows(rows, batch_rows(o.model));
+  append_rows(rows, bench_peer_rows(o.model.ignored));
   return rows;
 }
 
@@ -101,8 +116,10 @@ std::vector<BenchTest> tests_of(const CommandOptions& o) {
       if (n > 0) tests.push_back({n, depth, true});
     for (const std::int64_t n : o.generations)
       if (n > 0) tests.push_back({n, depth, false});
+    for (const auto& [prompt, answer] : o.both) tests.push_back({prompt, depth, true, answer});
   }
-  if (tests.empty()) throw UsageError("-p and -n are both 0: there is nothing to measure");
+  if (tests.empty())
+    throw UsageError("-p and -n are both 0, and there is no -pg: there is nothing to measure");
   return tests;
 }
 
@@ -114,10 +131,11 @@ int run_all(CommandOptions& o, const CliHooks& hooks) {
   const std::string path = model_path(o.model, hooks);
   Progress progress(true);
   bool first = true;
+  if (const std::string note = ignored_note(o.model.ignored); !note.empty()) Log(LogLevel::info).info(note);
   write_out(bench_head(o.format, o.profile));
   for (const std::int64_t threads : o.threads) {
     o.model.engine.n_threads = static_cast<int>(threads);
-    Engine engine(path, engine_options(o.model, hooks, Log(LogLevel::info)));
+    Engine engine = open_engine(path, o.model, hooks, Log(LogLevel::info));
     BenchSetup setup;
     setup.model_filename = path;
     const std::string description = engine.description();  // "llama 135M q4_1, cpu avx512, 2 threads"
@@ -153,13 +171,19 @@ int run_all(CommandOptions& o, const CliHooks& hooks) {
 
 }  // namespace
 
+std::vector<Option> bench_options() {
+  CommandOptions options;
+  return without_setters(rows_of(options));
+}
+
 int bench_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
   if (gave_help(hooks, "bench", "[-m MODEL] [OPTIONS]",
                 "Measures tokens per second, mean and standard deviation: ppN reads a prompt of N "
                 "tokens, tgN reads N tokens\n"
-                "one by one, as generation does, both behind the tokens of the depth. GB/s counts "
+                "one by one, as generation does, ppN+tgM one after the other, all behind the tokens of the "
+                "depth. GB/s counts "
                 "the bytes of weights and\n"
                 "cache that were read; the last column compares them with the memory bandwidth, "
                 "measured in the same run.",

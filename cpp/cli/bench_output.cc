@@ -1,4 +1,4 @@
-// The four formats; columns in the order of columns().
+// The formats; columns in the order of columns().
 #include "cli/bench_output.h"
 
 #include <utility>
@@ -15,7 +15,8 @@ struct Cell {
   bool number;
 };
 
-constexpr const char* kNotMeasured = "null";  // as JSON has it; an empty field of CSV
+constexpr const char* kTable = "spectralkv_bench";  // of SQL
+constexpr const char* kNotMeasured = "null";        // as JSON has it; an empty field of CSV
 
 double gigabytes(const BenchResult& r) {
   return r.bytes / r.seconds / 1e9;
@@ -54,7 +55,7 @@ std::vector<Cell> cells(const BenchSetup& s, const BenchResult& r) {
   number("model_size", static_cast<double>(s.model_size));
   number("n_threads", s.n_threads);
   number("n_prompt", static_cast<double>(r.test.prompt ? r.test.n : 0));
-  number("n_gen", static_cast<double>(r.test.prompt ? 0 : r.test.n));
+  number("n_gen", static_cast<double>(r.test.prompt ? r.test.answer : r.test.n));
   number("n_depth", static_cast<double>(r.test.depth));
   number("avg_ts", r.mean());
   number("stddev_ts", r.deviation());
@@ -66,12 +67,17 @@ std::vector<Cell> cells(const BenchSetup& s, const BenchResult& r) {
   return out;
 }
 
+// Between quotes, those within it doubled.
+std::string quoted(const std::string& text, char quote) {
+  std::string out(1, quote);
+  for (const char c : text) out.append(c == quote ? 2 : 1, c);
+  out.push_back(quote);
+  return out;
+}
+
 std::string csv_text(const Cell& cell) {
   if (cell.number) return cell.text == kNotMeasured ? "" : cell.text;
-  std::string quoted(1, '"');
-  for (const char c : cell.text) quoted.append(c == '"' ? 2 : 1, c);
-  quoted.push_back('"');
-  return quoted;
+  return quoted(cell.text, '"');
 }
 
 std::string json_object(const BenchSetup& setup, const BenchResult& result, bool lines) {
@@ -91,7 +97,8 @@ std::string json_object(const BenchSetup& setup, const BenchResult& result, bool
 }  // namespace
 
 std::string bench_name(const BenchTest& test) {
-  return concat(test.prompt ? "pp" : "tg", test.n, test.depth > 0 ? concat(" @ d", test.depth) : "");
+  return concat(test.prompt ? "pp" : "tg", test.n, test.answer > 0 ? concat("+tg", test.answer) : "",
+                test.depth > 0 ? concat(" @ d", test.depth) : "");
 }
 
 std::string bench_head(BenchFormat format, bool profile) {
@@ -102,6 +109,11 @@ std::string bench_head(BenchFormat format, bool profile) {
     for (const Cell& cell : cells({}, {{}, {1}, {}, 1, 0}))
       names += concat(names.empty() ? "" : ",", cell.name);
     return names + "\n";
+  }
+  if (format == BenchFormat::sql) {
+    for (const Cell& cell : cells({}, {{}, {1}, {}, 1, 0}))
+      names += concat(names.empty() ? "  " : ",\n  ", cell.name, cell.number ? " REAL" : " TEXT");
+    return concat("CREATE TABLE IF NOT EXISTS ", kTable, " (\n", names, "\n);\n");
   }
   for (const auto& [name, text] : columns(profile, {}, nullptr)) {
     names += concat("| ", name, " ");
@@ -128,6 +140,14 @@ std::string bench_row(BenchFormat format, bool profile, const BenchSetup& setup,
     case BenchFormat::csv:
       for (const Cell& cell : cells(setup, result)) out += concat(out.empty() ? "" : ",", csv_text(cell));
       return out + "\n";
+    case BenchFormat::sql: {
+      std::string names;
+      for (const Cell& cell : cells(setup, result)) {
+        names += concat(names.empty() ? "" : ", ", cell.name);
+        out += concat(out.empty() ? "" : ", ", cell.number ? cell.text : quoted(cell.text, '\''));
+      }
+      return concat("INSERT INTO ", kTable, " (", names, ") VALUES (", out, ");\n");
+    }
     case BenchFormat::md:
       break;
   }

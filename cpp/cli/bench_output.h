@@ -1,4 +1,4 @@
-// Rows of `bench` as a table, CSV or JSON.
+// Rows of `bench` as a table, CSV, JSON or SQL.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace spectralkv {
 
-enum class BenchFormat { md, csv, json, jsonl };
+enum class BenchFormat { md, csv, json, jsonl, sql };
 
 // What all rows of one engine and one pair of cache types share.
 struct BenchSetup {
@@ -18,7 +18,7 @@ struct BenchSetup {
   double bandwidth = 0;  // bytes per second, measured
 };
 
-// "pp512", "tg128 @ d8192".
+// "pp512", "tg128 @ d8192", "pp512+tg128".
 std::string bench_name(const BenchTest& test);
 
 // What comes before the first row, between two rows, and after the last.

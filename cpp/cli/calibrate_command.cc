@@ -55,7 +55,7 @@ std::string destination(const CommandOptions& o, const Engine& engine) {
 int make(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   o.model.engine.calibration.source = "none";
-  Engine engine(model_path(o.model, hooks), o.model.engine);
+  Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
   const std::string path = destination(o, engine);
   { const AtomicFile trial(path, "cli"); }  // before the work, not behind it
   const bool own = !o.input.file.empty() || !o.input.tokens.empty();

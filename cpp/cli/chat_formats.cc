@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/chat_template.h"
 #include "cli/cli.h"
+#include "gguf/cursor.h"
 
 namespace spectralkv {
 namespace {
@@ -134,7 +135,7 @@ std::string mistral(const Source& source, const std::vector<ChatMessage>& messag
 std::string beginning(const std::string& source) {
   std::string text;
   for (const char c : source.substr(0, 60)) text += c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
-  return source.size() > 60 ? text + "..." : text;
+  return printable(text) + (source.size() > 60 ? "..." : "");
 }
 
 }  // namespace

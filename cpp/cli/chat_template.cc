@@ -5,6 +5,8 @@
 #include <array>
 #include <span>
 
+#include "gguf/cursor.h"
+
 namespace spectralkv {
 namespace {
 
@@ -68,7 +70,7 @@ std::string foreign_mark(std::string_view text, Words known) {
     const std::size_t end = text.find("|>", at);
     if (end == std::string_view::npos) break;
     const std::string_view mark = text.substr(at, end + 2 - at);
-    if (mark.find_first_of(" \n") == std::string_view::npos && !is_in(known, mark)) return std::string(mark);
+    if (mark.find_first_of(" \n") == std::string_view::npos && !is_in(known, mark)) return printable(mark);
   }
   return "";
 }

@@ -7,8 +7,10 @@
 #include <new>
 
 #include "base/error.h"
+#include "base/shown.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/peer_table.h"
 #include "cli/streams.h"
 
 namespace spectralkv {
@@ -42,7 +44,8 @@ std::string general_help(const CliHooks& hooks) {
   };
   for (const auto& row : kCommands) line(row.name, row.summary);
   for (const auto& [name, summary] : hooks.more_commands) line(name, summary);
-  line("help", "this help, or that of a command: " + hooks.program + " help run");
+  line("help", "this help, or that of a command: " + hooks.program +
+                   " help run; help llama.cpp: whose options are here");
   out += "\noptions:\n";
   line("-h, --help", "this help; behind a command, the command's");
   line("--version", "the version");
@@ -75,6 +78,10 @@ int dispatch(const std::vector<std::string>& args, const CliHooks& hooks) {
       write_out(general_help(hooks));
       return 0;
     }
+    if (rest[0] == "llama.cpp") {
+      write_out(peer_table());
+      return 0;
+    }
     const CommandRow* row = find_command(rest[0]);
     if (row == nullptr) fail_unknown_command(rest[0], hooks);
     return row->run({"--help"}, hooks);
@@ -85,7 +92,7 @@ int dispatch(const std::vector<std::string>& args, const CliHooks& hooks) {
 }
 
 int report_error(const std::string& message, int status) {
-  std::fputs(("error: " + message + "\n").c_str(), stderr);
+  std::fputs(("error: " + shown(message) + "\n").c_str(), stderr);  // it may quote an untrusted file
   return status;
 }
 
@@ -93,6 +100,11 @@ int report_error(const std::string& message, int status) {
 
 std::span<const CommandRow> command_table() {
   return kCommands;
+}
+
+std::vector<Option> without_setters(std::vector<Option> rows) {
+  for (Option& row : rows) row.set = nullptr;
+  return rows;
 }
 
 bool gave_help(const CliHooks& hooks, const std::string& name, const std::string& usage,

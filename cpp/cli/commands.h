@@ -26,6 +26,12 @@ int bench_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int calibrate_command(const std::vector<std::string>& args, const CliHooks& hooks);
 int tokenize_command(const std::vector<std::string>& args, const CliHooks& hooks);
 
+// The options of `run`, `bench` and `perplexity`, to be read alone: they set nothing.
+std::vector<Option> run_options();
+std::vector<Option> bench_options();
+std::vector<Option> perplexity_options();
+std::vector<Option> without_setters(std::vector<Option> rows);
+
 // Writes the help of a subcommand where its arguments ask for it, and then gives true. usage: what follows
 // its name; about: lines of text.
 bool gave_help(const CliHooks& hooks, const std::string& name, const std::string& usage,

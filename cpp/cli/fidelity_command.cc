@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
+#include <span>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/fidelity_output.h"
@@ -95,20 +96,19 @@ void check_outputs(const CommandOptions& o, const CliHooks& hooks) {
       fail(ErrorKind::os, "cli", "--plot: cannot make the folder '", o.plot,
            "': ", error ? error.message() : "there is a file of this name");
   }
-  if (!o.json.empty() && o.json != "-" && !std::ofstream(o.json, std::ios::app))
-    fail(ErrorKind::os, "cli", "--json: cannot write '", o.json, "'");
+  if (!o.json.empty() && o.json != "-") const AtomicFile trial(o.json, "cli");
 }
 
 void write_file(const std::string& path, const std::string& text) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << text;
-  if (!out.flush()) fail(ErrorKind::os, "cli", "--json: cannot write '", path, "'");
+  AtomicFile file(path, "cli");
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
   check_outputs(o, hooks);
-  Engine engine(model_path(o.model, hooks), engine_options(o.model, hooks, log));
+  Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
   const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = o.model.session.n_batch;
   o.measure.n_threads = o.model.engine.n_threads;

@@ -179,6 +179,16 @@ std::string memory_json(const FileFacts& facts) {
   return out.lines();
 }
 
+std::string tensors_text(const Gguf& file) {
+  std::size_t name_width = 0;
+  for (const auto& tensor : file.tensors()) name_width = std::max(name_width, printable(tensor.name).size());
+  std::string out = "\ntensors (row length first):\n";
+  for (const auto& tensor : file.tensors())
+    out += "  " + column(printable(tensor.name), name_width) + column(std::string(tensor.type_name()), 5) +
+           column(dims_text(tensor), 16) + human_bytes(tensor.bytes) + "\n";
+  return out;
+}
+
 std::string as_text(const Gguf& file, const FileFacts& facts, bool with_tensors) {
   std::string out =
       concat("file: ", file.path(), "\nformat: GGUF version ", file.version(), ", alignment ",
@@ -192,7 +202,6 @@ std::string as_text(const Gguf& file, const FileFacts& facts, bool with_tensors)
                   right_column(concat(sum.tensors, sum.tensors == 1 ? " tensor " : " tensors"), 13),
                   right_column(concat(sum.values, " values"), 20), human_bytes(sum.bytes), "\n");
   out += memory_text(facts);
-  if (!facts.checked.empty()) out += "\ncheck: " + facts.checked + "\n";
   out += concat("\nmetadata (", file.metadata().size(), " entries):\n");
   std::size_t key_width = 0;
   for (const auto& entry : file.metadata()) key_width = std::max(key_width, printable(entry.key).size());
@@ -200,14 +209,9 @@ std::string as_text(const Gguf& file, const FileFacts& facts, bool with_tensors)
   for (const auto& entry : file.metadata())
     out += "  " + column(printable(entry.key), key_width) + column(entry.type_name, 8) +
            std::visit(ValueText{}, entry.value) + "\n";
-  if (!with_tensors) return out;
-  std::size_t name_width = 0;
-  for (const auto& tensor : file.tensors()) name_width = std::max(name_width, printable(tensor.name).size());
-  out += "\ntensors (row length first):\n";
-  for (const auto& tensor : file.tensors())
-    out += "  " + column(printable(tensor.name), name_width) + column(std::string(tensor.type_name()), 5) +
-           column(dims_text(tensor), 16) + human_bytes(tensor.bytes) + "\n";
-  return out;
+  if (with_tensors) out += tensors_text(file);
+  // Last, where who waited for it looks.
+  return facts.checked.empty() ? out : concat(out, "\ncheck: ", facts.checked, "\n");
 }
 
 // Without what is not known.

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/shown.h"
 #include "tokenizer/tokenizer.h"
 
 namespace spectralkv {
@@ -14,7 +15,8 @@ std::string json_string(std::string_view text) {
   std::string clean = utf8.put(text);
   clean += utf8.finish();
   std::string out = "\"";
-  for (const char c : clean) {
+  for (std::size_t at = 0; at < clean.size(); ++at) {
+    const char c = clean[at];
     switch (c) {
       case '"':
         out += "\\\"";
@@ -32,10 +34,11 @@ std::string json_string(std::string_view text) {
         out += "\\t";
         break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+        if (const Obeyed obeyed = obeyed_at_start(std::string_view(clean).substr(at)); obeyed.length > 0) {
           char escape[8];
-          std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(c));
+          std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(obeyed.code & 0xffffu));
           out += escape;
+          at += obeyed.length - 1;
         } else {
           out += c;
         }

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/shown.h"
+
 namespace spectralkv {
 namespace {
 
@@ -23,7 +25,7 @@ void overwrite(const std::string& text) {
 }  // namespace
 
 void Log::line(const std::string& text) {
-  std::fputs((text + "\n").c_str(), stderr);
+  std::fputs((shown(text) + "\n").c_str(), stderr);  // it may quote an untrusted file
 }
 
 void Log::progress(const char* what, std::int64_t done, std::int64_t total) const {

@@ -2,15 +2,40 @@
 #include "cli/model_options.h"
 
 #include <algorithm>
+#include <cctype>
 #include <iterator>
 #include <limits>
 #include <memory>
 
+#include "backend/cuda_library.h"
 #include "base/error.h"
 #include "base/threads.h"
 #include "kv/codecs.h"
 
 namespace spectralkv {
+namespace {
+
+void set_gpu_layers(EngineOptions& options, const std::string& text) {
+  if (text == "all")
+    options.n_gpu_layers = -1;
+  else if (text == "auto")  // where a GPU can be used at all
+    options.n_gpu_layers = has_cuda_library() ? -1 : 0;
+  else
+    options.n_gpu_layers =
+        static_cast<int>(parse_int(text, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()));
+}
+
+void set_device(ModelOptions& options, const std::string& text) {
+  std::string name = text;
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (name != "cpu" && name != "none" && name != "cuda" && name != "cuda0")
+    fail_choice({"cpu", "none", "cuda"}, text);
+  options.needs_gpu = name.starts_with("cuda");
+  options.engine.n_gpu_layers = options.needs_gpu ? -1 : 0;
+}
+
+}  // namespace
 
 std::vector<Option> source_rows(ModelOptions& options, const char* help) {
   return {
@@ -33,15 +58,24 @@ std::vector<Option> model_rows(ModelOptions& options) {
                          set_int(options.engine.n_threads, 0, 1024)},
                         {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
                          "N",
-                         "layers on the GPU: 0 none (default), any negative number all",
-                         set_int(options.engine.n_gpu_layers, std::numeric_limits<int>::min(),
-                                 std::numeric_limits<int>::max())},
+                         "layers on the GPU: 0 none (default), all or any negative number: all; without a "
+                         "GPU they are on the CPU, with a warning",
+                         [&options](const std::string& text) { set_gpu_layers(options.engine, text); },
+                         Peer::differs,
+                         "default: 0, llama.cpp's is auto; all layers or none"},
+                        {{"-dev", "--device"},
+                         "NAME",
+                         "cpu (or none): no layers on the GPU; cuda: all of them, and an error without a GPU",
+                         [&options](const std::string& text) { set_device(options, text); },
+                         Peer::differs,
+                         "one device, cpu or cuda; cuda insists on it"},
                         {{"--activations"},
                          "TYPE",
                          "what quantised weights are multiplied with: q8_0, activations in 8 bits (default), "
                          "or f32, exact and "
                          "slow",
-                         set_choice<bool>(options.engine.f32_activations, {{"q8_0", false}, {"f32", true}})},
+                         set_choice<bool>(options.engine.f32_activations, {{"q8_0", false}, {"f32", true}}),
+                         Peer::ours},
                         unknown_pre_row(options.engine),
                     });
   return rows;
@@ -49,7 +83,7 @@ std::vector<Option> model_rows(ModelOptions& options) {
 
 std::vector<Option> session_rows(ModelOptions& options) {
   const auto set_context = set_int(options.session.n_ctx, 0, std::int64_t{1} << 31);
-  return {
+  std::vector<Option> rows = {
       {{"-c", "--ctx-size"},
        "N",
        concat("tokens of context; 0: the model's own (default: ", kDefaultContext,
@@ -57,26 +91,40 @@ std::vector<Option> session_rows(ModelOptions& options) {
        [&options, set_context](const std::string& text) {
          set_context(text);
          options.context_given = true;
-       }},
-      batch_row(options),
+       },
+       Peer::differs,
+       concat("default: ", kDefaultContext, " at most, llama.cpp's is the model's own")},
       {{"-ctk", "--cache-type-k"},
        "TYPE",
        concat("how keys are cached (default: ", options.session.type_k, "), with options as in ",
               "turboquant:3,sink=4, and by layer as in \"q8_0;layers 0-1=f16\". ", codec_help()),
-       set_text(options.session.type_k)},
+       [&options](const std::string& type) {
+         options.session.type_k = type;
+         if (!options.type_v_given) options.session.type_v = type;
+       },
+       Peer::differs,
+       "default: a compressed cache; more types; alone it sets the values' type too"},
       {{"-ctv", "--cache-type-v"},
        "TYPE",
-       concat("how values are cached (default: ", options.session.type_v, ")"),
-       set_text(options.session.type_v)},
+       concat("how values are cached (default: as the keys; without -ctk ", options.session.type_v, ")"),
+       [&options](const std::string& type) {
+         options.session.type_v = type;
+         options.type_v_given = true;
+       },
+       Peer::differs,
+       "default: as the keys; more types"},
       calibration_row(options.engine),
   };
+  append_rows(rows, batch_rows(options));
+  return rows;
 }
 
 Option unknown_pre_row(EngineOptions& options) {
   return {{"--allow-unknown-pre"},
           "",
           "go on with gpt-2's pre-tokenizer when the file names one that is not known",
-          set_flag(options.allow_unknown_pre)};
+          set_flag(options.allow_unknown_pre),
+          Peer::ours};
 }
 
 Option calibration_row(EngineOptions& options) {
@@ -85,15 +133,27 @@ Option calibration_row(EngineOptions& options) {
           "what eoptshrinkq knows of the model's heads: auto, a file that `calibrate` wrote or one that is "
           "made at "
           "the first long text and kept (default); none; or the path of such a file",
-          set_text(options.calibration.source)};
+          set_text(options.calibration.source),
+          Peer::ours};
 }
 
-Option batch_row(ModelOptions& options) {
-  return {
-      {"-b", "--batch-size"},
-      "N",
-      concat("tokens of the prompt in one forward pass, at most (default: ", options.session.n_batch, ")"),
-      set_int(options.session.n_batch, 1, 65536)};
+// A batch is a forward pass here, which is llama.cpp's micro-batch: the smaller of both counts.
+std::vector<Option> batch_rows(ModelOptions& options) {
+  const std::int64_t usual = options.session.n_batch;
+  const auto row = [&options, usual](std::vector<std::string> names, std::int64_t& given, std::string help) {
+    const auto set = [&options, &given](const std::string& text) {
+      given = parse_int(text, 1, 65536);
+      const std::int64_t b = options.n_batch, ub = options.n_ubatch;
+      options.session.n_batch = b == 0 ? ub : ub == 0 ? b : std::min(b, ub);
+    };
+    return Option{
+        std::move(names), "N",
+        std::move(help),  set,
+        Peer::differs,    concat("a batch is a forward pass: the smaller of both (default: ", usual, ")")};
+  };
+  return {row({"-b", "--batch-size"}, options.n_batch,
+              concat("tokens of the prompt in one forward pass, at most (default: ", usual, ")")),
+          row({"-ub", "--ubatch-size"}, options.n_ubatch, "the same; the smaller of both counts")};
 }
 
 Option quiet_row(LogLevel& level) {
@@ -129,6 +189,23 @@ EngineOptions engine_options(const ModelOptions& options, const CliHooks& hooks,
     log.info(line);
   };
   return engine;
+}
+
+Engine open_engine(const std::string& path, const ModelOptions& options, const CliHooks& hooks,
+                   const Log& log) {
+  EngineOptions engine = engine_options(options, hooks, log);
+  engine.overrides = settled_overrides(options.overrides, path);
+  if (engine.n_gpu_layers == 0 || options.needs_gpu) return Engine(path, engine);
+  if (!has_cuda_library()) engine.n_gpu_layers = -1;  // for the reason, whatever the number
+  try {
+    return Engine(path, engine);
+  } catch (const Error& e) {
+    // What is wrong with the file is no reason to try it elsewhere.
+    if (e.kind() != ErrorKind::value || !std::string_view(e.what()).starts_with("[cuda]")) throw;
+    log.info("warning: the model runs on the CPU, as without -ngl: ", e.what());
+  }
+  engine.n_gpu_layers = 0;
+  return Engine(path, engine);
 }
 
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config) {

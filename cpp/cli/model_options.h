@@ -7,6 +7,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/log.h"
+#include "cli/override_rows.h"
 #include "engine/engine.h"
 
 namespace spectralkv {
@@ -16,7 +17,12 @@ struct ModelOptions {
   EngineOptions engine;
   SessionOptions session;
   ModelOptions() { engine.calibration.source = "auto"; }
-  bool context_given = false;  // else: kDefaultContext, or the model's own where that is smaller
+  bool context_given = false;              // else: kDefaultContext, or the model's own where that is smaller
+  bool type_v_given = false;               // else values follow the keys' type
+  bool needs_gpu = false;                  // --device asks for one: there is no going on without
+  std::int64_t n_batch = 0, n_ubatch = 0;  // -b and -ub; 0: not given
+  Overrides overrides;                     // of the file's metadata
+  std::vector<std::string> ignored;        // options of llama.cpp that were given and have no effect
 };
 
 constexpr std::int64_t kDefaultContext = 4096;
@@ -30,7 +36,7 @@ std::vector<Option> session_rows(ModelOptions& options);
 
 // Rows that some commands have without the others of theirs.
 Option unknown_pre_row(EngineOptions& options);
-Option batch_row(ModelOptions& options);
+std::vector<Option> batch_rows(ModelOptions& options);
 Option calibration_row(EngineOptions& options);
 Option quiet_row(LogLevel& level);
 
@@ -39,6 +45,10 @@ Option quiet_row(LogLevel& level);
 std::string model_path(const ModelOptions& options, const CliHooks& hooks);
 // The engine's options; what it says of a calibration that it makes goes to the log.
 EngineOptions engine_options(const ModelOptions& options, const CliHooks& hooks, const Log& log);
+// The model of the options. Where the layers should be on a GPU and none can be used, it is on the CPU, with
+// a warning on the log, unless --device asked for the GPU.
+Engine open_engine(const std::string& path, const ModelOptions& options, const CliHooks& hooks,
+                   const Log& log);
 // The session's options with the context settled.
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);
 

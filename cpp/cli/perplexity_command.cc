@@ -1,28 +1,34 @@
 // The command `perplexity`: how well a text is predicted through a cache, and how far the cache bends the
 // model.
 #include <algorithm>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/log.h"
 #include "cli/model_options.h"
+#include "cli/peer_rows.h"
 #include "cli/streams.h"
 #include "cli/summary.h"
 #include "cli/text_input.h"
+#include "measure/peer_logits.h"
 #include "measure/perplexity.h"
 
 namespace spectralkv {
 namespace {
 
-constexpr std::int64_t kDefaultChunk = 2048;
+constexpr std::int64_t kDefaultChunk = 512;  // as llama-perplexity has it
+
+constexpr const char* kTasks =
+    "such tasks are shorter than the exact tail of a cache; `spectralkv eval` has long ones";
 
 struct CommandOptions {
   ModelOptions model;
   PerplexityOptions measure;
   CacheTypes base;
   TextInput input;
-  std::string base_file;
+  std::string base_file, peer_file;  // of logits: ours, llama.cpp's
   bool kl = false, json = false;
   LogLevel log = LogLevel::info;
 };
@@ -33,44 +39,74 @@ std::vector<Option> rows_of(CommandOptions& o) {
   append_rows(rows, {
                         {{"--chunks"},
                          "N",
-                         "chunks of the text to read, at most all (default)",
-                         set_int(o.measure.n_chunks, 1, 1 << 30)},
+                         "chunks of the text to read, at most all of it; -1: all (default)",
+                         [&o](const std::string& text) {
+                           o.measure.n_chunks = std::max<std::int64_t>(parse_int(text, -1, 1 << 30), 0);
+                         }},
                     });
   append_rows(rows, session_rows(o.model));
+  append_rows(
+      rows,
+      {
+          {{"--protocol"},
+           "NAME",
+           "decode: read every token through the cache, in order (default); prefix: read a prefix "
+           "exactly, compress all "
+           "of it, then read the rest with its own keys and values exact",
+           set_choice<Protocol>(o.measure.protocol,
+                                {{"decode", Protocol::decode}, {"prefix", Protocol::prefix}}),
+           Peer::ours},
+          {{"--prefix"},
+           "N",
+           "tokens at the start of a chunk that are not scored (default: half of it; --protocol "
+           "prefix needs it)",
+           set_int(o.measure.prefix, 0, std::int64_t{1} << 31),
+           Peer::ours},
+          {{"--kl-divergence"},
+           "",
+           "compare with the same model over the base cache, side by side, or with a file",
+           set_flag(o.kl),
+           Peer::differs,
+           "without a file, a base cache is read side by side"},
+          {{"--kl-divergence-base", "--save-all-logits"},
+           "PATH",
+           "write the distributions of all scored positions to this file, in llama-perplexity's format; with "
+           "--kl-divergence: compare with those of such a file in place of a base cache",
+           set_path(o.peer_file)},
+          {{"--kl-base"},
+           "PATH",
+           "the same in a format of its own, which holds the logits exactly and may have another --prefix",
+           set_path(o.base_file),
+           Peer::ours},
+          {{"--base-ctk"}, "TYPE", "how the base caches keys (default: f16)", set_text(o.base.k), Peer::ours},
+          {{"--base-ctv"},
+           "TYPE",
+           "how the base caches values (default: f16)",
+           set_text(o.base.v),
+           Peer::ours},
+          {{"--json"}, "", "print one JSON object", set_flag(o.json), Peer::ours},
+          quiet_row(o.log),
+      });
+  append_rows(rows, override_rows(o.model.overrides));
+  append_rows(rows, common_peer_rows(o.model.ignored));
   append_rows(rows,
               {
-                  {{"--protocol"},
-                   "NAME",
-                   "decode: read every token through the cache, in order (default); prefix: read a prefix "
-                   "exactly, compress all "
-                   "of it, then read the rest with its own keys and values exact",
-                   set_choice<Protocol>(o.measure.protocol,
-                                        {{"decode", Protocol::decode}, {"prefix", Protocol::prefix}})},
-                  {{"--prefix"},
-                   "N",
-                   "tokens at the start of a chunk that are not scored (default: half of it; --protocol "
-                   "prefix needs it)",
-                   set_int(o.measure.prefix, 0, std::int64_t{1} << 31)},
-                  {{"--kl-divergence"},
-                   "",
-                   "compare with the same model over the base cache, side by side",
-                   set_flag(o.kl)},
-                  {{"--kl-divergence-base"},
-                   "PATH",
-                   "write the logits of all scored positions to this file; with --kl-divergence: compare "
-                   "with those of such a file in place of a base cache",
-                   set_text(o.base_file)},
-                  {{"--base-ctk"}, "TYPE", "how the base caches keys (default: f16)", set_text(o.base.k)},
-                  {{"--base-ctv"}, "TYPE", "how the base caches values (default: f16)", set_text(o.base.v)},
-                  {{"--json"}, "", "print one JSON object", set_flag(o.json)},
-                  quiet_row(o.log),
+                  refused({"--ppl-stride"}, "chunks do not overlap"),
+                  no_effect(o.model.ignored, {"--ppl-output-type"}, "N", "a chunk's line is of one kind"),
+                  refused({"--hellaswag", "--hellaswag-tasks"}, kTasks),
+                  refused({"--winogrande", "--winogrande-tasks"}, kTasks),
+                  refused({"--multiple-choice", "--multiple-choice-tasks"}, kTasks),
               });
   return rows;
 }
 
 // The tokens, and the length of a chunk where none was given.
 std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const CliHooks& hooks) {
-  std::vector<Token> tokens = read_input(o.input, engine.tokenizer(), hooks);
+  // llama.cpp's file has the text that it was made of.
+  const bool from_base = o.input.file.empty() && o.input.tokens.empty();
+  std::optional<PeerLogitsReader> base;
+  if (from_base) base.emplace(o.peer_file);
+  std::vector<Token> tokens = base ? base->tokens() : read_input(o.input, engine.tokenizer(), hooks);
   const bool from_ids = !o.input.tokens.empty();
   if (const Vocab& vocab = engine.tokenizer().vocab(); vocab.add_bos && !from_ids)
     o.measure.chunk_start = vocab.bos;
@@ -78,7 +114,8 @@ std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const Cli
   o.measure.n_ctx = o.model.session.n_ctx;
   const auto n = static_cast<std::int64_t>(tokens.size());
   if (!o.model.context_given)
-    o.measure.n_ctx = std::min({whole ? n : kDefaultChunk, n, engine.config().context_length});
+    o.measure.n_ctx =
+        base ? base->shape().n_ctx : std::min({whole ? n : kDefaultChunk, n, engine.config().context_length});
   else if (o.measure.n_ctx == 0)
     o.measure.n_ctx = engine.config().context_length;
   return tokens;
@@ -147,13 +184,15 @@ std::string result_json(const PerplexityResult& r, Protocol protocol) {
 
 int measure(CommandOptions& o, const CliHooks& hooks) {
   const Log log(o.log);
-  Engine engine(model_path(o.model, hooks), engine_options(o.model, hooks, log));
+  Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
   const std::vector<Token> tokens = take_input(o, engine, hooks);
   o.measure.n_batch = std::min<std::int64_t>(o.model.session.n_batch, 128);
   o.measure.n_threads = o.model.engine.n_threads;
   o.measure.types = {o.model.session.type_k, o.model.session.type_v};
-  if (!o.base_file.empty())
-    (o.kl ? o.measure.base_logits : o.measure.save_logits) = o.base_file;
+  const std::string& file = o.base_file.empty() ? o.peer_file : o.base_file;
+  o.measure.peer_logits = !o.peer_file.empty();
+  if (!file.empty())
+    (o.kl ? o.measure.base_logits : o.measure.save_logits) = file;
   else if (o.kl)
     o.measure.base = o.base;
   log.info("model: ", engine.description());
@@ -163,9 +202,10 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
     log.info("warning: ", warning);
   log.info("perplexity: ", tokens.size(), " tokens, chunks of ", o.measure.n_ctx, ", K ", o.measure.types.k,
            ", V ", o.measure.types.v,
-           !o.kl                 ? ""
-           : o.base_file.empty() ? concat(", against K ", o.base.k, ", V ", o.base.v)
-                                 : concat(", against '", o.base_file, "'"));
+           !o.kl          ? ""
+           : file.empty() ? concat(", against K ", o.base.k, ", V ", o.base.v)
+                          : concat(", against '", file, "'"));
+  if (const std::string note = ignored_note(o.model.ignored); !note.empty()) log.info(note);
 
   Progress progress(o.log != LogLevel::off);
   PerplexityHooks on;
@@ -190,6 +230,11 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 
 }  // namespace
 
+std::vector<Option> perplexity_options() {
+  CommandOptions options;
+  return without_setters(rows_of(options));
+}
+
 int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   CommandOptions options;
   const std::vector<Option> rows = rows_of(options);
@@ -205,11 +250,16 @@ int perplexity_command(const std::vector<std::string>& args, const CliHooks& hoo
                 rows, args))
     return 0;
   parse_args(rows, args);
-  check_input(options.input);
+  const bool has_text = options.kl && !options.peer_file.empty() && options.input.file.empty() &&
+                        options.input.tokens.empty();  // the file's own
+  if (!has_text) check_input(options.input);
   if (options.measure.protocol == Protocol::prefix && options.measure.prefix < 1)
     throw UsageError(
         "--protocol prefix needs --prefix N, the tokens that are read exactly and then compressed");
-  if ((!options.kl || !options.base_file.empty()) && (options.base.k != "f16" || options.base.v != "f16"))
+  const bool file = !options.base_file.empty() || !options.peer_file.empty();
+  if (!options.base_file.empty() && !options.peer_file.empty())
+    throw UsageError("--kl-base and --kl-divergence-base each name a file of logits");
+  if ((!options.kl || file) && (options.base.k != "f16" || options.base.v != "f16"))
     throw UsageError("--base-ctk and --base-ctv belong to --kl-divergence without a file");
   return measure(options, hooks);
 }

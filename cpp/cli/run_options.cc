@@ -1,18 +1,19 @@
 // The options of `run` as a table.
 #include "cli/run_options.h"
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <random>
 
 #include "base/error.h"
 #include "cli/chat_template.h"
+#include "cli/peer_rows.h"
+#include "cli/sampling_rows.h"
 #include "cli/streams.h"
 
 namespace spectralkv {
 namespace {
-
-constexpr double kAnyNumber = std::numeric_limits<double>::max();
 
 void set_prompt(RunOptions& options, const std::function<std::string()>& text) {
   if (options.prompt_given) throw UsageError("there is a prompt already");
@@ -38,80 +39,110 @@ std::vector<Option> text_rows(RunOptions& o) {
       {{"-p", "--prompt"},
        "TEXT",
        "the text to continue, or the first message of a chat",
-       [&o](const std::string& text) { set_prompt(o, [&] { return text; }); }},
+       [&o](const std::string& text) {
+         set_prompt(o, [&] { return text; });
+         o.prompt_typed = true;
+       },
+       Peer::differs,
+       "where the model has a chat template, -p without -cnv is one message and its answer"},
       {{"-f", "--file"},
        "PATH",
        "a file with the prompt, \"-\" for standard input; a line break at its end is left out",
-       [&o](const std::string& path) { set_prompt(o, [&] { return read_prompt_file(path); }); }},
+       [&o](const std::string& path) { set_prompt(o, [&] { return read_prompt_file(path); }); },
+       Peer::differs,
+       "escapes in the file stay as they are"},
+      {{"-bf", "--binary-file"},
+       "PATH",
+       "the same, every byte of the file",
+       [&o](const std::string& path) { set_prompt(o, [&] { return read_text_file(path); }); }},
+      {{"-e", "--escape"},
+       "",
+       "read \\n, \\r, \\t, \\', \\\", \\\\ and \\xHH in -p, -r, --in-prefix, --in-suffix and "
+       "--dry-sequence-breaker (default)",
+       set_flag(o.escape)},
+      {{"--no-escape"}, "", "take those texts as they are", set_flag(o.escape, false)},
       {{"-n", "--predict", "--n-predict"},
        "N",
-       "tokens to generate at most; -1: until the model ends or the context is full (default)",
-       set_int(o.n_predict, -1, std::numeric_limits<std::int64_t>::max())},
-  };
-}
-
-std::vector<Option> sampling_rows(RunOptions& o) {
-  SamplingOptions& s = o.sampling;
-  return {
+       "tokens to generate at most; -1 or -2: until the model ends or the context is full (default)",
+       [&o](const std::string& text) {
+         o.n_predict =
+             std::max<std::int64_t>(parse_int(text, -2, std::numeric_limits<std::int64_t>::max()), -1);
+       }},
+      {{"--keep"},
+       "N",
+       "tokens of the prompt that stay when --context-shift drops others; -1: all (default: 0)",
+       set_int(o.keep, -1, std::int64_t{1} << 31)},
+      {{"--context-shift"},
+       "",
+       "when the context is full, drop half of the tokens behind those of --keep and go on; the rest is read "
+       "again",
+       [&o](const std::string&) { o.context_shift = ContextShift::on; },
+       Peer::differs,
+       "what stays is read again at its new places: a compressed cache cannot be moved; a chat drops its "
+       "oldest "
+       "turns, and does so by default"},
+      {{"--no-context-shift"},
+       "",
+       "end when the context is full, also in a chat, whose oldest turns go by default",
+       [&o](const std::string&) { o.context_shift = ContextShift::off; }},
       {{"-s", "--seed"},
        "N",
        "seed of the draws; -1: a random one (default)",
-       set_int(o.seed, -1, std::numeric_limits<std::int64_t>::max())},
-      {{"--temp"},
-       "T",
-       concat("temperature; 0: always the most probable token (default: ", s.temperature, ")"),
-       set_number(s.temperature, 0, kAnyNumber)},
-      {{"--top-k"},
-       "K",
-       concat("draw from the K most probable tokens; 0: all (default: ", s.top_k, ")"),
-       set_int(s.top_k, 0, std::numeric_limits<int>::max())},
-      {{"--top-p"},
-       "P",
-       concat("draw from the fewest tokens that hold the probability P; 1: off (default: ", s.top_p, ")"),
-       set_number(s.top_p, 0, 1)},
-      {{"--min-p"},
-       "P",
-       concat("drop tokens under P times the best one's probability; 0: off (default: ", s.min_p, ")"),
-       set_number(s.min_p, 0, 1)},
-      {{"--repeat-penalty"},
-       "X",
-       concat("make recent tokens less likely; 1: off (default: ", s.repeat_penalty, ")"),
-       set_number(s.repeat_penalty, 0.01, 100)},
-      {{"--repeat-last-n"},
-       "N",
-       concat("tokens the penalty looks back at; 0: off, -1: all (default: ", s.repeat_last_n, ")"),
-       set_int(s.repeat_last_n, -1, std::numeric_limits<int>::max())},
-      {{"--logit-bias"},
-       "TOKEN(+/-)BIAS",
-       "add to a token's logit: 15043+1.5, 15043-inf; may be given several times",
-       [&s](const std::string& text) { s.logit_bias.push_back(parse_logit_bias(text)); }},
+       set_int(o.seed, -1, std::numeric_limits<std::int64_t>::max()),
+       Peer::differs,
+       "other numbers come of a seed than llama.cpp's"},
+  };
+}
+
+std::vector<Option> answer_rows(RunOptions& o) {
+  return {
       {{"-r", "--reverse-prompt", "--stop"},
        "TEXT",
        "end where this text would come; may be given several times",
-       append_text(o.stop)},
+       append_text(o.stop),
+       Peer::differs,
+       "the text itself is not shown"},
       {{"--ignore-eos"}, "", "go on after an end-of-generation token", set_flag(o.ignore_eos)},
-      {{"--special"}, "", "show control tokens", set_flag(o.special)},
+      {{"-sp", "--special"}, "", "show control tokens", set_flag(o.special)},
   };
 }
+
+constexpr const char* kOfPython = "the Python package alone";
 
 std::vector<Option> grammar_rows(RunOptions& o) {
   return {
       {{"--grammar"},
        "TEXT",
        "the answer follows this grammar, in GBNF or Lark (docs/constrained.md)",
-       [&o](const std::string& text) { set_grammar(o, "--grammar", text); }},
+       [&o](const std::string& text) { set_grammar(o, "--grammar", text); },
+       Peer::differs,
+       kOfPython},
       {{"--grammar-file"},
        "PATH",
        "the same, of a file",
-       [&o](const std::string& path) { set_grammar(o, "--grammar", read_text_file(path)); }},
+       [&o](const std::string& path) { set_grammar(o, "--grammar", read_text_file(path)); },
+       Peer::differs,
+       kOfPython},
       {{"-j", "--json-schema"},
        "JSON",
        "the answer is JSON that follows this schema; {}: any",
-       [&o](const std::string& text) { set_grammar(o, "--json-schema", text); }},
+       [&o](const std::string& text) { set_grammar(o, "--json-schema", text); },
+       Peer::differs,
+       kOfPython},
+      {{"-jf", "--json-schema-file"},
+       "PATH",
+       "the same, of a file",
+       [&o](const std::string& path) { set_grammar(o, "--json-schema", read_text_file(path)); },
+       Peer::differs,
+       kOfPython},
   };
 }
 
 std::vector<Option> chat_rows(RunOptions& o) {
+  const auto set_system = [&o](const std::string& text) {
+    o.system_prompt = text;
+    o.system_given = true;
+  };
   return {
       {{"-cnv", "--conversation"},
        "",
@@ -122,43 +153,126 @@ std::vector<Option> chat_rows(RunOptions& o) {
        "",
        "no chat template: continue the prompt as it is",
        [&o](const std::string&) { o.chat = ChatMode::off; }},
-      {{"-sys", "--system-prompt"},
-       "TEXT",
-       "the system message of a chat",
-       [&o](const std::string& text) {
-         o.system_prompt = text;
-         o.system_given = true;
-       }},
+      {{"-st", "--single-turn"}, "", "one message and its answer", set_flag(o.single_turn)},
+      {{"-sys", "--system-prompt"}, "TEXT", "the system message of a chat", set_system},
+      {{"-sysf", "--system-prompt-file"},
+       "PATH",
+       "the same, of a file",
+       [set_system](const std::string& path) { set_system(read_prompt_file(path)); }},
       {{"--chat-template"},
        "NAME|JINJA",
        "chatml, llama3, mistral or a template's source, in place of the model's",
-       [&o](const std::string& text) { o.chat_template = template_source(text); }},
+       [&o](const std::string& text) { o.chat_template = template_source(text); },
+       Peer::differs,
+       "three names; the binary knows sources of those families, the Python package all"},
+      {{"--chat-template-file"},
+       "PATH",
+       "the same, of a file",
+       [&o](const std::string& path) { o.chat_template = template_source(read_text_file(path)); },
+       Peer::differs,
+       "as --chat-template"},
+      {{"-mli", "--multiline-input"},
+       "",
+       "a message has several lines and ends with one that ends in \\; without this, such a line goes on",
+       set_flag(o.multiline)},
+      {{"-i", "--interactive"},
+       "",
+       "without a chat template: read more text, a line at a time, when a text of -r has come or the model "
+       "ends",
+       set_flag(o.interactive)},
+      {{"-if", "--interactive-first"},
+       "",
+       "the same, and read a line before anything else",
+       [&o](const std::string&) { o.interactive = o.interactive_first = true; }},
+      {{"--in-prefix"},
+       "TEXT",
+       "what comes before each text that is read; there is no chat template then",
+       [&o](const std::string& text) {
+         o.in_prefix = text;
+         o.chat = ChatMode::off;
+       }},
+      {{"--in-suffix"},
+       "TEXT",
+       "what comes behind it; there is no chat template then",
+       [&o](const std::string& text) {
+         o.in_suffix = text;
+         o.chat = ChatMode::off;
+       }},
+      {{"--in-prefix-bos"}, "", "BOS before --in-prefix", set_flag(o.in_prefix_bos)},
+      {{"--parse-special"},
+       "",
+       "control tokens that are written in messages count as such (default: they are plain text)",
+       set_flag(o.parse_special)},
       {{"--prompt-cache"},
        "PATH",
        "a state file: what it has in common with the prompt is not read again; saved when the prompt was "
        "read",
        set_path(o.prompt_cache)},
+      {{"--prompt-cache-all"},
+       "",
+       "save it at the end, with what was generated",
+       set_flag(o.prompt_cache_all)},
+      {{"--prompt-cache-ro"}, "", "do not save it", set_flag(o.prompt_cache_ro)},
+      {{"--display-prompt"},
+       "",
+       "print the prompt before its continuation (default)",
+       set_flag(o.display_prompt)},
       {{"--no-display-prompt"},
        "",
        "do not print the prompt before its continuation",
        set_flag(o.display_prompt, false)},
-      {{"-v", "--verbose"}, "", "log more", [&o](const std::string&) { o.log = LogLevel::detail; }},
+      {{"-v", "--verbose", "--log-verbose", "--verbose-prompt"},
+       "",
+       "log more, among it the tokens that are read",
+       [&o](const std::string&) { o.log = LogLevel::detail; }},
+      {{"-lv", "--verbosity", "--log-verbosity"},
+       "N",
+       "0 and 1: log nothing but errors, 2 and 3: the usual, more: all",
+       [&o](const std::string& text) {
+         const std::int64_t level = parse_int(text, 0, 100);
+         o.log = level < 2 ? LogLevel::off : level < 4 ? LogLevel::info : LogLevel::detail;
+       }},
       quiet_row(o.log),
   };
 }
 
-}  // namespace
-
-std::pair<Token, float> parse_logit_bias(const std::string& text) {
-  const std::size_t sign = text.find_first_of("+-");
-  if (sign == std::string::npos || sign == 0)
-    throw UsageError(concat("expected TOKEN+BIAS or TOKEN-BIAS, not '", text, "'"));
-  const auto token =
-      static_cast<Token>(parse_int(text.substr(0, sign), 0, std::numeric_limits<Token>::max()));
-  const std::string bias = text.substr(sign);
-  if (bias == "-inf") return {token, -std::numeric_limits<float>::infinity()};
-  return {token, static_cast<float>(parse_number(bias, -1e30, 1e30))};
+// What \n and the like in a text stand for; any other backslash stays.
+std::string unescaped(const std::string& text) {
+  constexpr std::string_view kLetters = "nrt'\"\\", kMeanings = "\n\r\t'\"\\";
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\' || i + 1 == text.size()) {
+      out += text[i];
+      continue;
+    }
+    const char letter = text[++i];
+    if (const std::size_t known = kLetters.find(letter); known != std::string_view::npos) {
+      out += kMeanings[known];
+    } else if (letter == 'x' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
+      out += static_cast<char>(16 * digit(text[i + 1]) + digit(text[i + 2]));
+      i += 2;
+    } else {
+      out += {'\\', letter};
+    }
+  }
+  return out;
 }
+
+void process_escapes(RunOptions& o) {
+  if (o.prompt_typed) o.prompt = unescaped(o.prompt);
+  o.in_prefix = unescaped(o.in_prefix);
+  o.in_suffix = unescaped(o.in_suffix);
+  for (std::string& text : o.stop) text = unescaped(text);
+  for (std::string& text : o.sampling.dry_sequence_breakers) text = unescaped(text);
+}
+
+}  // namespace
 
 std::string read_prompt_file(const std::string& path) {
   std::string text = read_text_file(path);
@@ -170,20 +284,32 @@ std::vector<Option> run_rows(RunOptions& options) {
   std::vector<Option> rows = model_rows(options.model);
   append_rows(rows, text_rows(options));
   append_rows(rows, session_rows(options.model));
-  append_rows(rows, sampling_rows(options));
+  append_rows(rows, sampling_rows(options.sampling));
+  append_rows(rows, answer_rows(options));
   append_rows(rows, grammar_rows(options));
   append_rows(rows, chat_rows(options));
+  append_rows(rows, override_rows(options.model.overrides));
+  append_rows(rows, common_peer_rows(options.model.ignored));
+  append_rows(rows, run_peer_rows(options.model.ignored));
   return rows;
 }
 
 void parse_run(const std::vector<std::string>& args, RunOptions& options) {
   parse_args(run_rows(options), args);
+  if (options.escape) process_escapes(options);
   if (options.chat == ChatMode::off && options.system_given)
-    throw UsageError("-sys needs a chat, but -no-cnv asks for none");
+    throw UsageError("-sys needs a chat, but -no-cnv, --in-prefix or --in-suffix ask for none");
   if (options.chat == ChatMode::off && !options.chat_template.empty())
-    throw UsageError("--chat-template needs a chat, but -no-cnv asks for none");
+    throw UsageError("--chat-template needs a chat, but -no-cnv, --in-prefix or --in-suffix ask for none");
   for (const auto& text : options.stop)
     if (text.empty()) throw UsageError("option '-r': the text is empty");
+  for (const bool all : {options.prompt_cache_all, options.prompt_cache_ro})
+    if (all && options.prompt_cache.empty()) throw UsageError("there is no --prompt-cache to keep");
+  try {
+    check_sampling(options.sampling);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
   if (options.seed >= 0) {
     options.sampling.seed = static_cast<std::uint64_t>(options.seed);
   } else {

@@ -2,6 +2,7 @@
 #include "cli/streams.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,6 +12,8 @@
 
 #include "base/error.h"
 #include "cli/interrupt.h"
+#include "cli/log.h"
+#include "cli/text_encoding.h"
 
 namespace spectralkv {
 namespace {
@@ -66,7 +69,13 @@ std::optional<std::string> LineReader::next() {
   }
 }
 
-std::string read_text_file(const std::string& path) {
+bool LineReader::waiting(int ms) const {
+  if (!buffer_.empty()) return true;
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  return !ended_ && ::poll(&input, 1, ms) > 0 && (input.revents & POLLIN) != 0;
+}
+
+std::string read_whole_file(const std::string& path) {
   if (path == "-") return read_all(STDIN_FILENO, "standard input");
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0)
@@ -80,6 +89,14 @@ std::string read_text_file(const std::string& path) {
     ::close(file);
     throw;
   }
+}
+
+std::string read_text_file(const std::string& path) {
+  std::string warning;
+  std::string text =
+      plain_text(read_whole_file(path), path == "-" ? "standard input" : "'" + path + "'", warning);
+  if (!warning.empty()) Log(LogLevel::info).info("warning: ", warning);
+  return text;
 }
 
 bool stdin_is_terminal() {

@@ -17,7 +17,25 @@ std::string label(const std::string& text) {
   return right(text, std::string_view("prompt eval time").size()) + " = ";
 }
 
+double mebibytes(std::int64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+
+// Of n tokens in f16.
+std::int64_t f16_bytes(const Session& session, std::int64_t n_tokens) {
+  return estimate_cache(CacheFormat(session.cache().format().shape(), "f16", "f16"), n_tokens).least;
+}
+
 }  // namespace
+
+std::string lossy_opening(const Session& session) {
+  if (!session.cache().format().seals(session.n_ctx())) return "";
+  const CacheEstimate full = estimate_cache(session.cache().format(), session.n_ctx());
+  return concat("kv cache: lossy, ", fixed((full.k.bits + full.v.bits) / 2, 2), " bits per entry and ",
+                full.at_least() ? "at least " : "", fixed(mebibytes(full.least), 2),
+                " MiB in place of 16 and ", fixed(mebibytes(f16_bytes(session, session.n_ctx())), 2),
+                " MiB of f16; exact: -ctk f16");
+}
 
 std::string cache_opening(const Session& session) {
   const CacheReport report = session.cache_report();
@@ -50,9 +68,14 @@ std::string timing_line(const std::string& name, double seconds, std::int64_t n_
                 " ms per token, ", fixed(seconds > 0 ? n / seconds : 0, 2), " tokens per second)");
 }
 
-std::string run_summary(const CacheReport& cache, const Timings& timings, double load_s, double total_s) {
+std::string run_summary(const Session& session, double load_s, double total_s) {
+  const CacheReport cache = session.cache_report();
+  const Timings& timings = session.timings();
   const std::int64_t n_tokens = timings.prompt_tokens + timings.eval_tokens;
   std::string text = cache_line(cache) + "\n";
+  if (session.cache().format().seals(cache.n_tokens))
+    text += concat("kv cache: lossy behind its exact tail; f16 would take ",
+                   fixed(mebibytes(f16_bytes(session, cache.n_tokens)), 2), " MiB (-ctk f16)\n");
   text += label("load time") + fixed(load_s * 1000, 2) + " ms\n";
   text += timing_line("prompt eval time", timings.prompt_s, timings.prompt_tokens) + "\n";
   text += timing_line("eval time", timings.eval_s, timings.eval_tokens) + "\n";

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "cli/streams.h"
+#include "gguf/cursor.h"
 
 namespace spectralkv {
 namespace {
@@ -77,7 +78,8 @@ std::vector<Token> parse_text(std::string_view data, const std::string& path) {
     std::int64_t value = 0;
     const auto [stop, error] = std::from_chars(data.data() + at, data.data() + end, value);
     check(error == std::errc() && stop == data.data() + end, "cli", "'", path,
-          "': expected token ids, found '", data.substr(at, std::min<std::size_t>(end - at, 40)), "'");
+          "': expected token ids, found '", printable(data.substr(at, std::min<std::size_t>(end - at, 40))),
+          "'");
     tokens.push_back(to_token(value, path));
     at = end;
   }
@@ -92,7 +94,8 @@ std::vector<Option> input_rows(TextInput& input) {
       {{"--tokens"},
        "PATH",
        "token ids in place of a text: .npy, .txt, or, with the Python package, .npz (array ids)",
-       set_text(input.tokens)},
+       set_text(input.tokens),
+       Peer::ours},
   };
 }
 
@@ -106,9 +109,9 @@ std::vector<Token> read_input(const TextInput& input, const Tokenizer& tokenizer
 }
 
 std::vector<Token> read_token_file(const std::string& path, const CliHooks& hooks) {
-  const std::string data = read_text_file(path);
+  if (!path.ends_with(".npy") && !path.ends_with(".npz")) return parse_text(read_text_file(path), path);
+  const std::string data = read_whole_file(path);
   if (path.ends_with(".npy")) return parse_npy(data, path);
-  if (!path.ends_with(".npz")) return parse_text(data, path);
   check(static_cast<bool>(hooks.unpack_npz), "cli", "'", path,
         "' is an archive, which the standalone binary does not read: save its array as .npy (numpy.save), or "
         "use the command of the Python package (pip install . in its folder)");

@@ -1,6 +1,8 @@
 // A token of an answer: drawn, told from an end token, made to text, counted.
 #include "engine/completion.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace spectralkv {
@@ -31,6 +33,10 @@ Completion::Completion(const Tokenizer& tokenizer, CompletionOptions options)
   check(options_.top_logprobs >= -1 && options_.top_logprobs <= tokenizer.n_vocab(), "engine",
         "top_logprobs must be -1 (none) to the size of the vocabulary, not ", options_.top_logprobs);
   if (options_.max_tokens == 0) reason_ = FinishReason::length;
+  for (const std::string& text : options_.stop) {
+    const std::vector<Token> tokens = tokenizer.encode(text, false, true);
+    if (tokens.size() == 1 && tokenizer.is_control(tokens[0])) stop_tokens_.push_back(tokens[0]);
+  }
 }
 
 GeneratedToken Completion::draw(LogitsRow& logits, std::span<const Token> history, bool at_end,
@@ -56,7 +62,8 @@ GeneratedToken Completion::draw(LogitsRow& logits, std::span<const Token> histor
   ++n_generated_;
   result.bytes = tokenizer_.piece(result.token, options_.render_special);
   result.text = filter_.put(result.bytes);
-  if (filter_.stopped()) {
+  if (filter_.stopped() ||
+      std::find(stop_tokens_.begin(), stop_tokens_.end(), result.token) != stop_tokens_.end()) {
     reason_ = FinishReason::stop;
   } else if (options_.max_tokens >= 0 && n_generated_ >= options_.max_tokens) {
     reason_ = FinishReason::length;

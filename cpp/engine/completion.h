@@ -17,8 +17,10 @@ namespace spectralkv {
 
 struct CompletionOptions {
   SamplingOptions sampling;
-  std::int64_t max_tokens = -1;    // < 0: until the end token or the context's end
-  std::vector<std::string> stop;   // text that ends the answer and is not given out; none of them empty
+  std::int64_t max_tokens = -1;  // < 0: until the end token or the context's end
+  // Text that ends the answer and is not given out; none of them empty. The text of a control token means the
+  // token, which gives out no text.
+  std::vector<std::string> stop;
   bool ignore_end_tokens = false;  // go on past end-of-generation tokens
   bool render_special = false;     // give out the text of control tokens (but never of the one that ends)
   int top_logprobs = -1;           // >= 0: give log-probabilities, and that many alternatives
@@ -71,6 +73,7 @@ class Completion {
   CompletionOptions options_;
   Sampler sampler_;
   TextFilter filter_;
+  std::vector<Token> stop_tokens_;             // control tokens whose text is a stop string
   std::vector<std::pair<float, Token>> best_;  // of the logits, from the backend
   std::int64_t n_generated_ = 0;
   FinishReason reason_ = FinishReason::none;

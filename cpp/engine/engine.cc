@@ -13,6 +13,14 @@
 namespace spectralkv {
 namespace {
 
+// For an error that is under way: what a device that has failed says to this is not the fault.
+void forget_all(Session& session) {
+  try {
+    session.reset();
+  } catch (const Error&) {
+  }
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -108,7 +116,7 @@ void Session::calibrate(const std::function<bool()>& cancelled) {
     }
     engine_.backend().finish();
   } catch (...) {
-    reset();
+    forget_all(*this);
     throw;
   }
 }
@@ -134,7 +142,7 @@ void Session::read_batch(std::span<const Token> batch, std::int64_t n_logits,
     engine_.model().forward(engine_.backend(), work_->scratch, {&step, 1});
     engine_.backend().finish();  // a device's errors come here
   } catch (...) {
-    reset();  // some layers have taken the batch and others not
+    forget_all(*this);  // some layers have taken the batch and others not
     throw;
   }
   tokens_.insert(tokens_.end(), batch.begin(), batch.end());

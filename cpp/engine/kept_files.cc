@@ -2,14 +2,13 @@
 // them.
 #include "engine/kept_files.h"
 
-#include <signal.h>
-
 #include <algorithm>
-#include <cerrno>
+#include <array>
 #include <cstdio>
 #include <filesystem>
 
 #include "backend/backend.h"
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "engine/fingerprint.h"
 #include "engine/state_head.h"
@@ -21,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kEnd = ".state";
-constexpr std::string_view kTemporary = ".state.tmp-";  // and a process
 
 std::string hex(std::uint64_t value) {
   std::array<char, 17> text{};
@@ -38,14 +36,6 @@ std::uint64_t hash_of(const Engine& engine, const CacheFormat& format) {
   for (const std::string& name : {format.name_k(), format.name_v()})
     hash.add(std::as_bytes(std::span(name.c_str(), name.size() + 1)));
   return hash.value();
-}
-
-// Whether a temporary file is of a process that has ended.
-bool is_left_over(const std::string& name) {
-  const std::size_t at = name.find(kTemporary);
-  if (at == std::string::npos) return false;
-  const long process = std::strtol(name.c_str() + at + kTemporary.size(), nullptr, 10);
-  return process > 0 && ::kill(static_cast<pid_t>(process), 0) != 0 && errno == ESRCH;
 }
 
 }  // namespace
@@ -85,11 +75,11 @@ KeptFiles::KeptFiles(Engine& engine, std::shared_ptr<const CacheFormat> format, 
 
 std::vector<KeptFiles::File> KeptFiles::found() const {
   std::vector<std::pair<fs::file_time_type, File>> all;
+  remove_left_over(folder_, prefix_);
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with(prefix_)) continue;
-    if (is_left_over(name)) fs::remove(entry.path(), error);
     if (!name.ends_with(kEnd)) continue;
     const auto used = entry.last_write_time(error);
     const auto bytes = static_cast<std::int64_t>(entry.file_size(error));

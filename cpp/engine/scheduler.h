@@ -69,6 +69,7 @@ class Scheduler {
   std::vector<Token> load(const std::string& path);
 
   const SchedulerOptions& options() const { return options_; }
+  const CacheFormat& format() const { return *format_; }
 
  private:
   struct Inbox;

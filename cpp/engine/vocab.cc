@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "gguf/cursor.h"
 #include "tokenizer/pretokenizers.h"
 #include "tokenizer/spm.h"
 
@@ -14,15 +15,18 @@ namespace {
 
 constexpr std::string_view kPrefix = "tokenizer.ggml.";
 
-// Tokens that are control tokens whatever their type: older files have it wrong, so that such a token in a
-// prompt would be read as plain text. Where a file has one of the keys, it names its tokens for that use
-// itself, and the types stand.
+// Tokens that are control tokens whatever their type: files have it wrong, so that such a token in a prompt
+// would be read as plain text, and in an answer be printed. Where a file has one of the keys, it names its
+// tokens for that use itself, and the types stand. ends: an answer ends with such a token, as it does for
+// llama.cpp.
 struct ControlTexts {
+  bool ends;
   std::array<std::string_view, 2> keys;
   std::array<std::string_view, 24> texts;
 };
 constexpr ControlTexts kControlTexts[] = {
-    {{},
+    {true,
+     {},
      {"<|eot_id|>",
       "<|im_end|>",
       "<|end|>",
@@ -45,18 +49,21 @@ constexpr ControlTexts kControlTexts[] = {
       "<end_of_utterance>",
       "[e~[",
       "<\uff5cend\u2581of\u2581sentence\uff5c>"}},
-    {{"fim_pre_token_id", "prefix_token_id"},
+    {false,
+     {"fim_pre_token_id", "prefix_token_id"},
      {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\uff5cfim\u2581begin\uff5c>", "<PRE>",
       "\u2581<PRE>", "<|code_prefix|>", "<|prefix|>"}},
-    {{"fim_suf_token_id", "suffix_token_id"},
+    {false,
+     {"fim_suf_token_id", "suffix_token_id"},
      {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<\uff5cfim\u2581hole\uff5c>", "<SUF>", "\u2581<SUF>",
       "<|code_suffix|>", "<|suffix|>"}},
-    {{"fim_mid_token_id", "middle_token_id"},
+    {false,
+     {"fim_mid_token_id", "middle_token_id"},
      {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<\uff5cfim\u2581end\uff5c>", "<MID>", "\u2581<MID>",
       "<|code_middle|>", "<|middle|>"}},
-    {{"fim_pad_token_id", ""}, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
-    {{"fim_rep_token_id", ""}, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
-    {{"fim_sep_token_id", ""}, {"<|file_sep|>"}},
+    {true, {"fim_pad_token_id", ""}, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+    {true, {"fim_rep_token_id", ""}, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {true, {"fim_sep_token_id", ""}, {"<|file_sep|>"}},
 };
 
 void mark_control_tokens(const Gguf& file, Vocab& v) {
@@ -77,6 +84,44 @@ void mark_control_tokens(const Gguf& file, Vocab& v) {
         std::binary_search(texts.begin(), texts.end(), std::string_view(v.tokens[t])))
       v.types[t] = TokenType::control;
   }
+}
+
+// Chat formats end a turn with tokens that files do not name.
+void add_turn_ends(const Gguf& file, Vocab& v) {
+  if (v.types.size() != v.tokens.size()) return;
+  std::vector<std::string_view> texts;
+  for (const ControlTexts& group : kControlTexts) {
+    if (!group.ends) continue;
+    for (const std::string_view text : group.texts)
+      if (!text.empty()) texts.push_back(text);
+    for (const std::string_view key : group.keys)
+      if (!key.empty() && file.has(concat(kPrefix, key)))
+        v.more_eog.push_back(static_cast<Token>(
+            file.get_int(concat(kPrefix, key), -1, static_cast<std::int64_t>(v.tokens.size()) - 1)));
+  }
+  std::sort(texts.begin(), texts.end());
+  // Of formats with a token for the end of all, <|end|> ends a part of an answer.
+  constexpr std::array<std::string_view, 2> kOfParts = {"<|return|>", "<|call|>"};
+  const bool in_parts = std::all_of(kOfParts.begin(), kOfParts.end(), [&](std::string_view text) {
+    return std::find(v.tokens.begin(), v.tokens.end(), text) != v.tokens.end();
+  });
+  for (std::size_t t = 0; t < v.tokens.size(); ++t)
+    if (v.types[t] == TokenType::control && !v.tokens[t].empty() &&
+        std::binary_search(texts.begin(), texts.end(), std::string_view(v.tokens[t])) &&
+        !(in_parts && v.tokens[t] == "<|end|>"))
+      v.more_eog.push_back(static_cast<Token>(t));
+}
+
+// GGUF can say that there is a space in front; a key of ours says where Hugging Face's Metaspace puts it.
+SpacePrefix space_prefix_of(const Gguf& file) {
+  constexpr std::string_view kScheme = "spectralkv.tokenizer.prepend_scheme";
+  if (!file.get_bool(concat(kPrefix, "add_space_prefix"), true)) return SpacePrefix::none;
+  const std::string scheme = file.get_string(std::string(kScheme), "");
+  if (scheme.empty()) return SpacePrefix::each;
+  if (scheme == "always") return SpacePrefix::each_without;
+  check(scheme == "first", "engine", "'", file.path(), "': '", kScheme, "' is '", printable(scheme),
+        "', expected always or first");
+  return SpacePrefix::first_without;
 }
 
 }  // namespace
@@ -125,17 +170,11 @@ Vocab read_vocab(const Gguf& file, bool allow_unknown_pre) {
             " is not in the vocabulary");
       v.more_eog.push_back(static_cast<Token>(token));
     }
-  // Chat formats end a turn with tokens that older files do not name.
-  constexpr std::array<std::string_view, 6> kTurnEnds = {"<|im_end|>", "<|eot_id|>",      "<|eom_id|>",
-                                                         "<|end|>",    "<|end_of_text|>", "<|endoftext|>"};
-  for (std::size_t t = 0; t < v.tokens.size(); ++t)
-    if (t < v.types.size() && v.types[t] == TokenType::control &&
-        std::find(kTurnEnds.begin(), kTurnEnds.end(), v.tokens[t]) != kTurnEnds.end())
-      v.more_eog.push_back(static_cast<Token>(t));
+  add_turn_ends(file, v);
   const PreTokenizer* rules = bpe ? find_pretokenizer(v.pre) : nullptr;
   v.add_bos = file.get_bool(prefix + "add_bos_token", rules != nullptr ? rules->add_bos : !bpe);
   v.add_eos = file.get_bool(prefix + "add_eos_token", false);
-  v.add_space_prefix = file.get_bool(prefix + "add_space_prefix", true);
+  v.space_prefix = space_prefix_of(file);
   // Falcon's end of text, which llama.cpp takes for BOS where a file of this kind names none.
   constexpr Token kFalconEnd = 11;
   if (v.bos < 0 && v.add_bos && rules != nullptr && rules->add_bos && kFalconEnd < n) v.bos = kFalconEnd;

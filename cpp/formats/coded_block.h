@@ -84,9 +84,21 @@ typedef struct {
   enum SkvCodeOrder order;
 } SkvScalarFormat;
 
-// A residual of n tokens in scalar codes: a norm (f16) a token, then the codes.
-SKV_HD static inline size_t skv_norm_bytes(size_t n) {
-  return 2 * n;
+// A residual of n tokens: the scales of its rows, none below 0, then the codes. Scales are f16 [n]; or, where
+// the first two bytes have kSkvByteScales set, the largest of them (f16, without that bit), a byte c a token,
+// which stands for largest (c / 255)^2, and a byte more if n is odd.
+enum { kSkvByteScales = 0x8000, kSkvScaleSteps = 255 };
+SKV_HD static inline int skv_has_byte_scales(const uint8_t* residual) {
+  return residual[1] >> 7;
+}
+SKV_HD static inline size_t skv_byte_scales_bytes(size_t n) {
+  return 2 + (n + 1) / 2 * 2;
+}
+SKV_HD static inline int skv_byte_scales_pay(size_t n) {
+  return skv_byte_scales_bytes(n) < 2 * n;
+}
+SKV_HD static inline size_t skv_scale_bytes(const uint8_t* residual, size_t n) {
+  return skv_has_byte_scales(residual) ? skv_byte_scales_bytes(n) : 2 * n;
 }
 SKV_HD static inline size_t skv_code_bytes(SkvScalarFormat f, size_t n) {
   if (f.order == kSkvTokenTiles) return skv_tiled_bytes(n, (size_t)f.d, f.bits);

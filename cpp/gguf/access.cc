@@ -153,7 +153,8 @@ const GgufTensor& Gguf::need_tensor(std::string_view name, std::size_t most_dims
   check(tensor->dims.size() <= most_dims, "gguf", "'", path_, "': tensor '", printable(name), "' has ",
         tensor->dims.size(), " dimensions, expected ", expected);
   check(tensor->foreign_type.empty(), "gguf", "'", path_, "': tensor '", printable(name),
-        "' has weight type ", tensor->foreign_type, ", which is not supported");
+        "' has weight type ", tensor->foreign_type, ", which is not supported",
+        tensor->foreign_type == "F64" ? ": convert the model anew in f32" : "");
   return *tensor;
 }
 

@@ -38,11 +38,12 @@ class Pages {
     most_used_ = 0;
   }
 
-  // A page behind the others that takes at least two times `most` bytes.
+  // A page behind the others: as many times `most` bytes as make kPageBytes, so that blocks of one size fill
+  // it, and at least two.
   template <class... Args>
   void add(std::uint64_t most, const Args&... args) {
-    pages_.push_back(
-        std::make_shared<Page>(static_cast<std::size_t>(std::max(kPageBytes, 2 * most)), args...));
+    const std::uint64_t blocks = std::max<std::uint64_t>(2, (kPageBytes + most - 1) / most);
+    pages_.push_back(std::make_shared<Page>(static_cast<std::size_t>(blocks * most), args...));
     most_used_ = 0;
   }
 

@@ -49,7 +49,8 @@ std::uint64_t StateHash::value() const {
   return mix(hash_, last.data());
 }
 
-StateWriter::StateWriter(const std::string& path, const CheckedFormat& format) : file_(path, "kv") {
+StateWriter::StateWriter(const std::string& path, const CheckedFormat& format)
+    : file_(path, "kv", FileAccess::owner) {
   bytes(std::as_bytes(std::span(format.magic)));
   number(format.version);
 }

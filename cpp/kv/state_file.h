@@ -56,7 +56,7 @@ class StateHash {
   std::size_t held_ = 0;
 };
 
-// Writes as an AtomicFile does.
+// Writes as an AtomicFile does; a new file is its owner's alone, because it holds text.
 class StateWriter {
  public:
   explicit StateWriter(const std::string& path, const CheckedFormat& format = {});

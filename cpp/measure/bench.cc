@@ -104,7 +104,9 @@ double read(Session& session, std::span<const Token> tokens, bool at_once,
 BenchResult measure(Session& session, const BenchTest& test, int repetitions, std::span<const Token> tokens,
                     const BenchHooks& hooks) {
   BenchResult result{test, {}, {}, 0, 0};
-  const auto part = tokens.subspan(static_cast<std::size_t>(test.depth), static_cast<std::size_t>(test.n));
+  const auto behind = tokens.subspan(static_cast<std::size_t>(test.depth));
+  const auto part = behind.first(static_cast<std::size_t>(test.n));
+  const auto answer = behind.subspan(part.size(), static_cast<std::size_t>(test.answer));
   Hold hold(session);
   read(session, part.first(std::min<std::size_t>(part.size(), test.prompt ? part.size() : 4)), test.prompt,
        hooks.cancelled);  // warm
@@ -115,9 +117,10 @@ BenchResult measure(Session& session, const BenchTest& test, int repetitions, st
     hold.back();
     if (hooks.before) hooks.before(test, r);
     before = backend.stages();
-    const double seconds = read(session, part, test.prompt, hooks.cancelled);
+    double seconds = read(session, part, test.prompt, hooks.cancelled);
+    if (!answer.empty()) seconds += read(session, answer, false, hooks.cancelled);
     after = backend.stages();
-    result.samples.push_back(static_cast<double>(test.n) / seconds);
+    result.samples.push_back(static_cast<double>(test.total()) / seconds);
     result.seconds += seconds / repetitions;
     for (std::size_t s = 0; s < after.seconds.size(); ++s)
       result.stages.seconds[s] += (after.seconds[s] - before.seconds[s]) / repetitions;
@@ -125,7 +128,7 @@ BenchResult measure(Session& session, const BenchTest& test, int repetitions, st
   }
   result.stages.weight_bytes = after.weight_bytes - before.weight_bytes;
   const auto batch = test.prompt ? session.options().n_batch : 1;
-  const auto passes = static_cast<double>((test.n + batch - 1) / batch);
+  const auto passes = static_cast<double>((test.n + batch - 1) / batch + test.answer);
   result.bytes = static_cast<double>(result.stages.weight_bytes) + passes * cache_bytes;
   hold.back();
   return result;
@@ -149,7 +152,7 @@ void run_bench(Engine& engine, const BenchOptions& options, const BenchHooks& ho
   std::stable_sort(tests.begin(), tests.end(),
                    [](const BenchTest& a, const BenchTest& b) { return a.depth < b.depth; });
   std::int64_t most = 32;
-  for (const BenchTest& test : tests) most = std::max(most, test.depth + test.n);
+  for (const BenchTest& test : tests) most = std::max(most, test.depth + test.total());
   SessionOptions session_options = options.session;
   session_options.n_ctx = most;
   Session session(engine, session_options);

@@ -10,10 +10,14 @@
 
 namespace spectralkv {
 
-// Reads n tokens, at once (a prompt) or one by one, behind `depth` tokens.
+// Reads n tokens, at once (a prompt) or one by one, behind `depth` tokens; behind a prompt `answer` more, one
+// by one.
 struct BenchTest {
   std::int64_t n = 0, depth = 0;
   bool prompt = true;
+  std::int64_t answer = 0;
+
+  std::int64_t total() const { return n + answer; }
 };
 
 struct BenchResult {

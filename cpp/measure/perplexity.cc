@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "kv/cache.h"
 #include "measure/logits_file.h"
+#include "measure/peer_logits.h"
 #include "measure/perplexity_stats.h"
 #include "measure/tap.h"
 #include "model/model.h"
@@ -36,12 +37,13 @@ class Measurement {
       if (hooks_.chunk) hooks_.chunk(c + 1, perplexity_of(logprobs_).value);
     }
     if (writer_) writer_->commit();
+    if (peer_writer_) peer_writer_->commit();
     PerplexityResult result;
     result.n_tokens = options_.n_chunks * options_.n_ctx;
     result.n_predicted = static_cast<std::int64_t>(logprobs_.size());
     result.ppl = perplexity_of(logprobs_);
     result.cache = test_->cache_report();
-    if (base_ || reader_) {
+    if (base_ || reader_ || peer_reader_) {
       result.n_compared = static_cast<std::int64_t>(scores_.size());
       result.comparison = compare(scores_);
     }
@@ -69,9 +71,7 @@ class Measurement {
     check(options_.prefix <= options_.n_ctx - 2, "measure", "perplexity: a prefix of ", options_.prefix,
           " tokens leaves nothing to predict in a chunk of ", options_.n_ctx);
     const std::int64_t fit = n / options_.n_ctx;
-    check(options_.n_chunks <= fit, "measure", "perplexity: ", options_.n_chunks, " chunks of ",
-          options_.n_ctx, " tokens were asked for, the text has ", n, " tokens");
-    if (options_.n_chunks <= 0) options_.n_chunks = fit;
+    options_.n_chunks = options_.n_chunks <= 0 ? fit : std::min(options_.n_chunks, fit);
     const std::int64_t trained = engine_.config().context_length;
     check(options_.n_ctx <= trained, "measure", "perplexity: a chunk of ", options_.n_ctx,
           " tokens is longer than the model's context of ", trained, "; give a smaller -c");
@@ -81,6 +81,7 @@ class Measurement {
   void open_files() {
     check(options_.base_logits.empty() || !options_.base, "measure",
           "perplexity: there is one base, a cache or a file of logits");
+    if (options_.peer_logits) return open_peer_files();
     const LogitsShape shape{engine_.config().n_vocab, options_.n_ctx, options_.n_chunks, options_.prefix};
     std::vector<Token> read;
     for (std::int64_t c = 0; c < shape.n_chunks; ++c) {
@@ -91,6 +92,25 @@ class Measurement {
       writer_ = std::make_unique<LogitsWriter>(options_.save_logits, shape, read);
     if (!options_.base_logits.empty())
       reader_ = std::make_unique<LogitsReader>(options_.base_logits, shape, read);
+  }
+
+  void open_peer_files() {
+    const PeerLogitsShape shape{engine_.config().n_vocab, options_.n_ctx, options_.n_chunks};
+    check(options_.prefix == shape.first() && options_.protocol == Protocol::decode, "measure",
+          "perplexity: llama-perplexity's file holds the second half of each chunk, read through the cache; ",
+          "other positions take --kl-base");
+    const auto text = tokens_.first(static_cast<std::size_t>(shape.n_chunks * shape.n_ctx));
+    if (!options_.save_logits.empty())
+      peer_writer_ = std::make_unique<PeerLogitsWriter>(options_.save_logits, shape, text);
+    if (options_.base_logits.empty()) return;
+    peer_reader_ = std::make_unique<PeerLogitsReader>(options_.base_logits);
+    const PeerLogitsShape& held = peer_reader_->shape();
+    check(held.n_vocab == shape.n_vocab && held.n_ctx == shape.n_ctx && held.n_chunks >= shape.n_chunks,
+          "measure", "'", options_.base_logits, "' has ", held.n_chunks, " chunks of ", held.n_ctx,
+          " tokens of a vocabulary of ", held.n_vocab, ", this run ", shape.n_chunks, " of ", shape.n_ctx,
+          ", vocabulary ", shape.n_vocab);
+    check(std::equal(text.begin(), text.end(), peer_reader_->tokens().begin()), "measure", "'",
+          options_.base_logits, "' was made of another text");
   }
 
   std::vector<Token> tokens_of(std::int64_t chunk) const {
@@ -186,15 +206,22 @@ class Measurement {
 
   void score_batch(std::span<const Token> batch, std::span<const Token> next) {
     const std::size_t first = scores_.size();
-    scores_.resize(first + batch.size());
+    // llama.cpp's files leave out the position that predicts nothing.
+    const bool all = !peer_reader_ && !peer_writer_;
+    const std::size_t n = batch.size() - (all || next.back() >= 0 ? 0 : 1);
+    scores_.resize(first + n);
     const auto out = std::span(scores_).subspan(first);
     test_->eval_rows(
         batch,
         [&](ConstMatrix logits, std::int64_t) {
           count(static_cast<std::int64_t>(batch.size()));
+          logits.rows = static_cast<std::int64_t>(n);
+          if (peer_writer_) peer_writer_->add(logits);
+          if (peer_reader_)
+            return score_rows(pool_, logits, peer_reader_->next(logits.rows), next.first(n), out);
           if (writer_) writer_->add(logits);
           if (reader_) return score_rows(pool_, logits, reader_->next(logits.rows), next, out);
-          if (!base_) return score_rows(pool_, logits, {}, next, out);
+          if (!base_) return score_rows(pool_, logits, {}, next.first(n), out);
           base_->eval_rows(
               batch,
               [&](ConstMatrix base, std::int64_t) {
@@ -216,6 +243,8 @@ class Measurement {
   std::unique_ptr<Session> test_, base_;
   std::unique_ptr<LogitsWriter> writer_;
   std::unique_ptr<LogitsReader> reader_;
+  std::unique_ptr<PeerLogitsWriter> peer_writer_;
+  std::unique_ptr<PeerLogitsReader> peer_reader_;
   std::vector<PositionScore> scores_;
   std::vector<double> logprobs_;
   std::int64_t readings_ = 1, done_ = 0, total_ = 0;

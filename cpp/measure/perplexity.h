@@ -33,7 +33,10 @@ struct PerplexityOptions {
   std::optional<CacheTypes> base;  // compare with this cache
   std::string save_logits;         // write the logits of all scored positions to this file
   std::string base_logits;         // compare with such a file, in place of a base cache
-  Token chunk_start = -1;          // replaces the first token of a chunk; -1: none does
+  // Those files are in llama-perplexity's format: half of a chunk is scored, and its last position is left
+  // out.
+  bool peer_logits = false;
+  Token chunk_start = -1;  // replaces the first token of a chunk; -1: none does
 };
 
 struct Estimate {

@@ -118,6 +118,13 @@ void from_f16(const uint16_t* x, float factor, float* out, int64_t n) {
   for (; i < n; ++i) out[i] = skv_f16_to_f32(x[i]) * factor;
 }
 
+void from_square_bytes(const uint8_t* x, float factor, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const auto c = static_cast<int>(x[i]);  // squares stay whole numbers: every instruction set rounds once
+    out[i] = static_cast<float>(c * c) * factor;
+  }
+}
+
 void hadamard(float* x, int64_t n) {
   if (n < 16) {
     for (int64_t half = 1; half < n; half *= 2)

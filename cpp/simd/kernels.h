@@ -140,6 +140,8 @@ struct Kernels {
   void (*to_f16)(const float* x, uint16_t* out, int64_t n);
   // out[i] = factor * x[i], x f16 bits.
   void (*from_f16)(const uint16_t* x, float factor, float* out, int64_t n);
+  // out[i] = factor * x[i]^2.
+  void (*from_square_bytes)(const uint8_t* x, float factor, float* out, int64_t n);
   // x = H x, n a power of two, H[i][j] = 1, or -1 where i and j have an odd number of ones in common.
   void (*hadamard)(float* x, int64_t n);
 

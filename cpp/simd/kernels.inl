@@ -81,6 +81,7 @@ constexpr Kernels kTable = {
     exp_sum,
     to_f16,
     from_f16,
+    from_square_bytes,
     hadamard,
     {
 #define X(name, ...) panel_matmul_of<skv_block_##name>(),

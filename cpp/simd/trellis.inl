@@ -2,8 +2,6 @@
 
 namespace {
 
-constexpr int64_t kTrellisSeam = 32;  // steps on either side by which the state is found where a ring closes
-
 // state[row], at the end of `from` steps, becomes what the search had at the start of step `to`; codes,
 // unless it is null: [from][16] out, from step `to` on.
 inline void trace_trellis(const TrellisStep* path, int64_t from, int64_t to, uint8_t* state, uint8_t* codes) {

@@ -10,6 +10,7 @@
 namespace {
 
 constexpr int kTrellisStates = 1 << kSkvTrellisMemory;
+constexpr int64_t kTrellisSeam = 32;  // steps on either side by which the state is found where a ring closes
 
 // The three sums of each window.
 struct TrellisSums {

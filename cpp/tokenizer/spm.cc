@@ -39,6 +39,21 @@ int hex_digit(char c) {
   return -1;
 }
 
+bool gets_space(SpacePrefix prefix, std::string_view text, bool at_start) {
+  const bool has_space = text.starts_with(' ') || text.starts_with("\u2581");
+  switch (prefix) {
+    case SpacePrefix::none:
+      return false;
+    case SpacePrefix::each:
+      return true;
+    case SpacePrefix::each_without:
+      return !has_space;
+    case SpacePrefix::first_without:
+      return at_start && !has_space;
+  }
+  return false;
+}
+
 // Spaces as U+2581.
 std::string visible_spaces(std::string_view text, bool prefix) {
   std::string out;
@@ -81,9 +96,9 @@ Spm::Spm(const Vocab& vocab)
   merges_ = read_merges(vocab, ids_);
 }
 
-void Spm::encode(std::string_view text, std::vector<Token>& out) const {
+void Spm::encode(std::string_view text, bool at_start, std::vector<Token>& out) const {
   if (text.empty()) return;
-  const std::string spelled = visible_spaces(text, vocab_.add_space_prefix);
+  const std::string spelled = visible_spaces(text, gets_space(vocab_.space_prefix, text, at_start));
   const auto part = [&](std::size_t start, std::size_t length) {
     return std::string_view(spelled).substr(start, length);
   };

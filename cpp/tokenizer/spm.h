@@ -19,8 +19,8 @@ class Spm {
   explicit Spm(const Vocab& vocab);
 
   // Appends the tokens of a text without special tokens. A text that is not empty gets the space in front
-  // that vocab.add_space_prefix asks for, wherever it stands: see Tokenizer::encode.
-  void encode(std::string_view text, std::vector<Token>& out) const;
+  // that vocab.space_prefix asks for; at_start: nothing stands before it.
+  void encode(std::string_view text, bool at_start, std::vector<Token>& out) const;
 
   // The byte of a byte token; -1: another token.
   int byte_value(Token id) const { return byte_values_[static_cast<std::size_t>(id)]; }

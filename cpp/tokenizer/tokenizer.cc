@@ -34,6 +34,25 @@ const PreTokenizer& rules_of(const Vocab& vocab) {
   return *find_pretokenizer("gpt-2");
 }
 
+// The tokens of a prompt with BOS in front where it is wanted and not there yet.
+std::vector<Token> with_bos(const Vocab& vocab, std::vector<Token> tokens) {
+  const bool wanted = tokens.empty() ? vocab.bos >= 0 : vocab.add_bos && tokens[0] != vocab.bos;
+  if (wanted) tokens.insert(tokens.begin(), vocab.bos);
+  return tokens;
+}
+
+// The text without its marks, and where they stood in what is left.
+std::string take_marks(std::string_view text, std::vector<std::size_t>& places) {
+  std::string out;
+  for (;;) {
+    const std::size_t end = text.find(kPlainMark);
+    out.append(text.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    places.push_back(out.size());
+    text.remove_prefix(end + kPlainMark.size());
+  }
+}
+
 // A token of "llama" without U+2581.
 std::string with_spaces(std::string_view token) {
   constexpr std::string_view kSpaceMark = "\u2581";
@@ -59,13 +78,17 @@ struct Tokenizer::Impl {
   Impl(const Impl&) = delete;  // the models refer to vocab
   Impl& operator=(const Impl&) = delete;
 
-  void encode_text(std::string_view text, std::vector<Token>& out) const {
+  void encode_text(std::string_view text, bool at_start, std::vector<Token>& out) const {
     if (bpe) {
       bpe->encode(text, out);
     } else {
-      spm->encode(text, out);
+      spm->encode(text, at_start, out);
     }
   }
+
+  // plain: where no control token begins, rising.
+  void encode(std::string_view text, bool parse_special, std::span<const std::size_t> plain,
+              std::vector<Token>& out) const;
 
   void check_id(Token token) const {
     check(token >= 0 && static_cast<std::size_t>(token) < vocab.tokens.size(), "tokenizer", vocab.source,
@@ -90,38 +113,67 @@ int Tokenizer::n_vocab() const {
   return static_cast<int>(impl_->vocab.tokens.size());
 }
 
-// Each text between special tokens is encoded on its own. For "llama" each of them gets the prefix space, not
-// only the first: llama.cpp does so, and so does Hugging Face's tokenizers where the space is the
-// normalizer's Prepend (its Metaspace with prepend_scheme "first" would not).
-std::vector<Token> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
+// Each text between special tokens is encoded on its own.
+void Tokenizer::Impl::encode(std::string_view text, bool parse_special, std::span<const std::size_t> plain,
+                             std::vector<Token>& out) const {
   check(text.size() <= kMostText, "tokenizer", "a text of ", text.size(), " bytes is too long, ", kMostText,
         " are possible");
-  const Vocab& vocab = impl_->vocab;
-  std::vector<Token> out;
-  if (add_special && vocab.add_bos) out.push_back(vocab.bos);
   std::size_t begin = 0;  // of the text that is not encoded yet
   for (std::size_t at = 0; at < text.size();) {
-    const SpecialTokens::Match special = impl_->specials.longest(text.substr(at), parse_special);
+    while (!plain.empty() && plain[0] < at) plain = plain.subspan(1);
+    const bool may_begin = parse_special && (plain.empty() || plain[0] != at);
+    const SpecialTokens::Match special = specials.longest(text.substr(at), may_begin);
     if (special.id < 0) {
       ++at;
       continue;
     }
-    impl_->encode_text(text.substr(begin, at - begin), out);
+    encode_text(text.substr(begin, at - begin), begin == 0, out);
     out.push_back(special.id);
     at += special.length;
     begin = at;
   }
-  impl_->encode_text(text.substr(begin), out);
+  encode_text(text.substr(begin), begin == 0, out);
+}
+
+std::vector<Token> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
+  const Vocab& vocab = impl_->vocab;
+  std::vector<Token> out;
+  if (add_special && vocab.add_bos) out.push_back(vocab.bos);
+  impl_->encode(text, parse_special, {}, out);
   if (add_special && vocab.add_eos) out.push_back(vocab.eos);
   return out;
 }
 
 std::vector<Token> Tokenizer::encode_prompt(std::string_view text, bool parse_special) const {
-  const Vocab& vocab = impl_->vocab;
-  std::vector<Token> tokens = encode(text, false, parse_special);
-  const bool wanted = tokens.empty() ? vocab.bos >= 0 : vocab.add_bos && tokens[0] != vocab.bos;
-  if (wanted) tokens.insert(tokens.begin(), vocab.bos);
-  return tokens;
+  return with_bos(impl_->vocab, encode(text, false, parse_special));
+}
+
+std::string Tokenizer::mark_plain(std::string_view text) const {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const SpecialTokens::Match special = impl_->specials.longest(text.substr(at), true);
+    if (special.id >= 0 && is_control(special.id)) out += kPlainMark;
+    out.push_back(text[at]);
+  }
+  return out;
+}
+
+std::string Tokenizer::without_marks(std::string_view text) {
+  std::vector<std::size_t> places;
+  return take_marks(text, places);
+}
+
+std::vector<Token> Tokenizer::encode_marked(std::string_view text) const {
+  std::vector<std::size_t> plain;
+  const std::string unmarked = take_marks(text, plain);
+  std::vector<Token> out;
+  impl_->encode(unmarked, true, plain, out);
+  return out;
+}
+
+std::vector<Token> Tokenizer::encode_marked_prompt(std::string_view text) const {
+  return with_bos(impl_->vocab, encode_marked(text));
 }
 
 std::string Tokenizer::piece(Token token, bool render_special) const {
@@ -138,7 +190,7 @@ std::string Tokenizer::piece(Token token, bool render_special) const {
 std::string Tokenizer::decode(std::span<const Token> tokens, bool render_special,
                               bool strip_leading_space) const {
   const Vocab& vocab = impl_->vocab;
-  bool strip = strip_leading_space && impl_->spm && vocab.add_space_prefix;
+  bool strip = strip_leading_space && impl_->spm && vocab.space_prefix != SpacePrefix::none;
   std::string out;
   for (const Token token : tokens) {
     const std::string text = piece(token, render_special);

@@ -22,6 +22,14 @@ enum class TokenType : std::uint8_t {
   byte = 6
 };
 
+// Where "llama" puts a space in front. each: of each text between special tokens, as llama.cpp and Hugging
+// Face's Prepend do; each_without and first_without are Metaspace's schemes "always" and "first": of each
+// such text, or of one that begins what is encoded, unless it has a space there.
+enum class SpacePrefix : std::uint8_t { none, each, each_without, first_without };
+
+// Where this stands in a text that `encode_marked` takes, no control token begins: U+FDD0, which no text has.
+inline constexpr std::string_view kPlainMark = "\xef\xb7\x90";
+
 // What a file says of its vocabulary; filled from GGUF metadata by engine/vocab, checked by the Tokenizer.
 struct Vocab {
   std::string source;              // the file's path, for messages
@@ -41,7 +49,7 @@ struct Vocab {
   Token bos = -1, eos = -1, eot = -1, eom = -1, unk = -1, pad = -1;  // -1: none
   std::vector<Token> more_eog;                                       // further end-of-generation ids
   bool add_bos = false, add_eos = false;
-  bool add_space_prefix = true;  // llama only
+  SpacePrefix space_prefix = SpacePrefix::each;  // llama only
 };
 
 class Tokenizer {
@@ -66,6 +74,15 @@ class Tokenizer {
   // vocabulary asks for, because a model that has read it starts another text. An empty text is BOS alone
   // where there is one.
   std::vector<Token> encode_prompt(std::string_view text, bool parse_special) const;
+
+  // The text with kPlainMark wherever a control or unknown token is written in it, so that it stays plain
+  // text in a larger one whose tokens are parsed: a message in a chat.
+  std::string mark_plain(std::string_view text) const;
+  static std::string without_marks(std::string_view text);
+  // As encode without BOS and EOS and with parse_special, and as encode_prompt with it, of a text with such
+  // marks, which go.
+  std::vector<Token> encode_marked(std::string_view text) const;
+  std::vector<Token> encode_marked_prompt(std::string_view text) const;
 
   // The bytes of tokens: any bytes, a character may be cut. Control tokens give text only with
   // render_special. strip_leading_space: for "llama", the space that encode put in front is taken off a text

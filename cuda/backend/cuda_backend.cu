@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -29,7 +30,7 @@ dim3 blocks_for(std::int64_t threads) {
 
 class OwnStream {
  public:
-  OwnStream() : stream_(device::make_stream()) {}
+  OwnStream() : stream_(device::make_stream(device::Urgency::urgent)) {}
   ~OwnStream() { device::destroy_stream(stream_); }
   OwnStream(const OwnStream&) = delete;
   operator device::Stream() const { return stream_; }  // NOLINT(google-explicit-constructor)
@@ -163,19 +164,23 @@ class CudaBackend final : public Backend {
         spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out));
       else
         take_rows(cache, layer, of_part(k), of_part(v));
-      if (!in_pass_ && layer + 1 == cache.format().shape().n_layers) cache.commit(part.n());
+      if (!in_pass_ && layer + 1 == cache.format().shape().n_layers) commit(part);
       first += part.n();
     }
     if (out.rows > 0) activations_.written(out);
   }
 
   void pass(const void* scratch, Step step, const std::function<void()>& operations) override;
-  void finish() override { device::synchronize(stream_); }
+  void finish() override {
+    const auto faults = std::exchange(faults_, {});
+    device::synchronize(stream_);
+    for (const auto& fault : faults) fault->check();
+  }
   bool best(const float* values, std::int64_t n, std::span<Ranked> out) override {
     return best_.find(values, n, out, stream_);
   }
 
-  std::int64_t sealed_bytes() const override { return *work_.page_bytes; }
+  std::int64_t sealed_bytes() const override { return work_.pages->in_use(); }
   std::int64_t work_bytes() const override {
     return activations_.bytes() + products_.work_bytes() + work_.bytes() +
            static_cast<std::int64_t>(routes_.bytes());
@@ -217,6 +222,11 @@ class CudaBackend final : public Backend {
     return static_cast<DeviceCache&>(*part.cache);  // made by make_cache
   }
 
+  void commit(const StepPart& part) {
+    auto fault = cache_of(part).commit(part.n());
+    if (std::find(faults_.begin(), faults_.end(), fault) == faults_.end())
+      faults_.push_back(std::move(fault));
+  }
   void norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) {
     activations_.written(out);
     const NormArgs args{x.data,   y.data,   gain,       out.data, x.cols,
@@ -252,6 +262,7 @@ class CudaBackend final : public Backend {
   device::DeviceBuffer<Route> routes_;  // of the rows of a mixture of experts
   std::deque<Recorded> graphs_;
   bool in_pass_ = false;
+  std::vector<std::shared_ptr<const RowFault>> faults_;  // of what has been read since `finish`
   std::int64_t weight_bytes_ = 0;
 };
 
@@ -291,7 +302,7 @@ void CudaBackend::pass(const void* scratch, Step step, const std::function<void(
     }
   }
   activations_.forget();
-  for (const StepPart& part : step) cache_of(part).commit(part.n());
+  for (const StepPart& part : step) commit(part);
 }
 
 }  // namespace

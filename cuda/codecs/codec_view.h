@@ -23,8 +23,10 @@ struct CodecView {
   int window;             // of the bulk edge: edge_window(d), the largest rank; 0: no factors
   Loss loss;
   RowScale scale;
+  bool byte_scales;
   bool closed_loop;
   bool own_widths;  // components of low-rank parts may have their own
+  bool searches;    // codes of a row are chosen together, before `encode`
   double distortion;
   const float *levels, *boundaries;  // [2^bits], [2^bits - 1]
   // The Gaussian codebooks of 1 to 8 bits one behind the other (factor_book); of b bits 2^b levels, and 2^b -

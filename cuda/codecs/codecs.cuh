@@ -6,6 +6,7 @@
 #include "cuda/codecs/exact.cuh"
 #include "cuda/codecs/groups.cuh"
 #include "cuda/codecs/kivi.cuh"
+#include "cuda/codecs/trellis.cuh"
 
 namespace spectralkv::device_kv {
 
@@ -24,6 +25,22 @@ SKV_HD inline bool takes_scaled_rows(const CodecView& codec) {
   if (codec.kind == CodecForm::Kind::name) return Policy::kScaled;
 #include "cuda/codecs/list.def"
   __builtin_unreachable();
+}
+
+// Before the search: an item's rows become what is searched for, and its slot what stands before. All
+// threads.
+__device__ inline void prepare_block(const SealArgs& args, int item, std::uint8_t* slot) {
+  const CodecForm::Kind kind = args.codec_of(item).kind;
+#define SKV_DEVICE_CODEC(name, Policy) \
+  if (kind == CodecForm::Kind::name) Policy::prepare(args, item, slot);
+#include "cuda/codecs/list.def"
+}
+// One row of codes. path: [search_bytes] in shared memory. A warp.
+__device__ inline void search_row(const SealArgs& args, int item, int row, std::uint8_t* path) {
+  const CodecForm::Kind kind = args.codec_of(item).kind;
+#define SKV_DEVICE_CODEC(name, Policy) \
+  if (kind == CodecForm::Kind::name) Policy::search(args, item, row, path);
+#include "cuda/codecs/list.def"
 }
 
 // An item's rows into its slot; returns the bytes. All threads of a block call.

@@ -5,14 +5,15 @@
 
 #include "cuda/codecs/policy.cuh"
 #include "cuda/device/reduce.cuh"
+#include "formats/row_scales.h"
 #include "quant/code_math.h"
 #include "quant/factor_math.h"
 
 namespace spectralkv::device_kv {
 
-// Where the codes of the residual begin, behind a norm a token.
-SKV_HD inline std::size_t codes_at(const SkvLowRankPart& parts, int n) {
-  return parts.residual + skv_norm_bytes(static_cast<std::size_t>(n));
+// Where the codes of the residual of a stored block begin, behind a scale a token.
+SKV_HD inline std::size_t codes_at(const SkvLowRankPart& parts, const std::uint8_t* block, int n) {
+  return parts.residual + skv_scale_bytes(block + parts.residual, static_cast<std::size_t>(n));
 }
 
 // Number j of a block's rows with a second stage.
@@ -97,8 +98,8 @@ struct CodedComponent {
 __device__ inline CodedComponent encode_component(const SealArgs& args, int item, int r,
                                                   const CodecView& codec, double* scratch) {
   const int n = args.n, d = args.layer.d, wide = (n + 15) / 16 * 16;
-  const std::int64_t at = (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * args.longer,
-                     other = at + kMostRank * args.longer;
+  const std::int64_t at = (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * args.column,
+                     other = at + kMostRank * args.column;
   const float *const left = args.factors + at, *const right = args.factors + other;
   const double size = args.phi[item * kMostRank + r], energy = size * size, allowed = args.allowed[item];
   CodedComponent coded{codec.plain_width, false, 0};
@@ -140,7 +141,18 @@ __device__ inline RowBook second_book(const CodecView& codec) {
   return {codec.second_levels, codec.second_boundaries, kSkvSecondBits, RowScale::least_squares, 0};
 }
 
-// A warp's row [d]: codes, and its scale in f16 (quant/turboquant.h).
+// The scale of a row in f16, by its length and the sums of its levels (quant/turboquant.h). A warp's sums are
+// still its lanes'.
+__device__ inline std::uint16_t scale_of(RowScale scale, double distortion, double norm, double row_levels,
+                                         double levels) {
+  if (scale == RowScale::norm) return saturating_f16(norm);
+  if (scale == RowScale::unbiased) return saturating_f16(norm / (1.0 - distortion));
+  const double levels_levels = device::warp_sum(levels);
+  if (scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
+  return saturating_f16(device::warp_sum(row_levels) / levels_levels);
+}
+
+// A warp's row [d]: codes, and its scale in f16.
 __device__ inline std::uint16_t encode_row(const float* row, int d, const RowBook& book,
                                            std::uint8_t* codes) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -155,12 +167,38 @@ __device__ inline std::uint16_t encode_row(const float* row, int d, const RowBoo
     row_levels += static_cast<double>(row[c]) * level;
     levels += level * level;
   }
-  if (book.scale == RowScale::norm) return saturating_f16(norm);
-  if (book.scale == RowScale::unbiased) return saturating_f16(norm / (1.0 - book.distortion));
-  const double levels_levels = device::warp_sum(levels);
-  if (book.scale == RowScale::length) return saturating_f16(norm / sqrt(levels_levels));
-  return saturating_f16(device::warp_sum(row_levels) / levels_levels);
+  return scale_of(book.scale, book.distortion, norm, row_levels, levels);
 }
+
+// The scales of a block's rows on their way into its slot: until all are known, f16 where the packed codes
+// will stand (formats/coded_block.h).
+struct RowScaleSlot {
+  std::uint8_t *residual, *halves;
+  __device__ RowScaleSlot(const CodecView& codec, std::uint8_t* at, int n) : residual(at), halves(at) {
+    const auto tokens = static_cast<std::size_t>(n);
+    if (codec.byte_scales && skv_byte_scales_pay(tokens)) halves += skv_byte_scales_bytes(tokens);
+  }
+  __device__ void set(int t, std::uint16_t scale) const { store_f16(halves + 2 * t, scale); }
+  // All threads, behind a barrier; at the end there is another one. scratch: doubles [kWarps], shared.
+  __device__ void settle(int n, double* scratch) const {
+    if (halves == residual) return;
+    const auto scale = [this](int t) {
+      return skv_f16_to_f32(static_cast<std::uint16_t>(halves[2 * t] | halves[2 * t + 1] << 8));
+    };
+    const int thread = static_cast<int>(threadIdx.x);
+    double largest = 0;
+    for (int t = thread; t < n; t += kThreads)
+      largest = device::larger(largest, static_cast<double>(scale(t)));
+    largest = device::block_max(largest, scratch);
+    for (int t = thread; t < n; t += kThreads)
+      residual[2 + t] = skv_scale_byte(scale(t), static_cast<float>(largest));
+    if (thread == 0) {
+      store_f16(residual, static_cast<std::uint16_t>(saturating_f16(largest) | kSkvByteScales));
+      if (n % 2 == 1) residual[2 + n] = 0;
+    }
+    __syncthreads();
+  }
+};
 
 // The components of a block of codes into its slot, and what stands before them; `components` [rank] in
 // shared memory gets how they are to be read. second: rows with a second stage. Returns where the parts are.
@@ -201,7 +239,7 @@ __device__ inline SkvLowRankPart encode_components(const SealArgs& args, int ite
     for (int i = 0; i < r; ++i) before += static_cast<std::size_t>(components[i].width);
     const std::int64_t column = (static_cast<std::int64_t>(item) * 2 + (is_left ? 0 : 1)) * kMostRank + r;
     skv_pack_codes(
-        args.factor_codes + column * args.longer, is_left ? (n + 15) / 16 * 16 : d, components[r].width,
+        args.factor_codes + column * args.column, is_left ? (n + 15) / 16 * 16 : d, components[r].width,
         slot + (is_left ? parts.left + before * parts.left_bit : parts.right + before * parts.right_bit));
   }
   return parts;
@@ -231,10 +269,56 @@ struct SecondStage {
   }
 };
 
-struct CodesPolicy {
+// A row of a block: adds its components as they are coded to it, times sign.
+__device__ inline void add_components(const SealArgs& args, int item, const CodecView& codec,
+                                      const CodedComponent* components, int t, float sign, float* row) {
+  const int d = args.layer.d, lane = static_cast<int>(threadIdx.x) % 32;
+  const std::int64_t first = static_cast<std::int64_t>(item) * 2 * kMostRank * args.column,
+                     other = kMostRank * args.column;
+  for (int r = 0; r < args.ranks[item]; ++r) {
+    const std::int64_t at = first + r * args.column;
+    const FactorLevels levels(codec, components[r].width, components[r].whole);
+    const float left = sign * skv_f16_to_f32(components[r].share) * levels.at(args.factor_codes[at + t]);
+    for (int c = lane; c < d; c += 32) row[c] += left * levels.at(args.factor_codes[at + other + c]);
+  }
+}
+// Takes its components away, in an open loop the exact ones.
+__device__ inline void take_components(const SealArgs& args, int item, const CodecView& codec,
+                                       const CodedComponent* components, int t, float* row) {
+  if (codec.closed_loop) return add_components(args, item, codec, components, t, -1, row);
+  const int d = args.layer.d, lane = static_cast<int>(threadIdx.x) % 32;
+  const std::int64_t first = static_cast<std::int64_t>(item) * 2 * kMostRank * args.column,
+                     other = kMostRank * args.column;
+  for (int r = 0; r < args.ranks[item]; ++r) {
+    const std::int64_t at = first + r * args.column;
+    const auto left =
+        static_cast<float>(args.phi[item * kMostRank + r] * static_cast<double>(args.factors[at + t]));
+    for (int c = lane; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
+  }
+}
+
+// The codes of a residual, code_at(row, column), into tiles. Columns up to a multiple of 4 are asked for. All
+// threads of a block.
+template <class CodeAt>
+__device__ inline void pack_tiles(int rows, int depth, int bits, const CodeAt& code_at,
+                                  std::uint8_t* packed) {
+  const int groups = (depth + 3) / 4, tiles = (rows + 15) / 16 * groups;
+  for (int i = static_cast<int>(threadIdx.x); i < tiles; i += kThreads) {
+    std::uint8_t tile[kSkvTileCodes];
+    for (int q = 0; q < kSkvTileCodes; ++q) {
+      const int row = i / groups * 16 + q / 4;
+      tile[q] = row < rows ? code_at(row, i % groups * 4 + q % 4) : std::uint8_t{0};
+    }
+    skv_pack_tile(tile, bits, packed + static_cast<std::size_t>(i) * skv_tile_bytes(bits));
+  }
+}
+
+// What codecs with low-rank parts have in common.
+struct FactoredPolicy : EntryByEntry {
   static constexpr bool kScaled = true;
-  static void fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables& tables,
-                   device::Stream stream);  // codes_view.cu
+  // Tables of components and of the second stage. codes_view.cu
+  static void fill_factors(CodecView& view, int d, const CodecForm& form, CodecTables& tables,
+                           device::Stream stream);
 
   __device__ static void open(RowReader& reader) {
     const CodecView& codec = *reader.codec;
@@ -244,18 +328,14 @@ struct CodesPolicy {
         skv_low_rank_part(reader.d, static_cast<std::size_t>(reader.n), reader.factors);
     reader.left_at = static_cast<int>(parts.left);
     reader.right_at = static_cast<int>(parts.right);
-    reader.norms_at = static_cast<int>(parts.residual);
-    reader.codes_at = static_cast<int>(codes_at(parts, reader.n));
+    reader.scales_at = static_cast<int>(parts.residual);
+    reader.codes_at = static_cast<int>(codes_at(parts, reader.base, reader.n));
     reader.second_at = static_cast<int>(parts.second);
   }
 
-  __device__ static void load8(const RowReader& reader, int row, int channel, float (&x)[8]) {
+  // What the components and the second stage add to channels [channel, channel + 8) of a row.
+  __device__ static void add_factors(const RowReader& reader, int row, int channel, float (&x)[8]) {
     const CodecView& c = *reader.codec;
-    const auto n = static_cast<std::size_t>(reader.n), t = static_cast<std::size_t>(row);
-    const float norm = f16_at(reader, reader.norms_at + 2 * row) * reader.unit;
-    for (int i = 0; i < 8; ++i)
-      x[i] = norm * c.levels[skv_scalar_code(c.coded, reader.base + reader.codes_at, n, t,
-                                             static_cast<std::size_t>(channel + i))];
     const std::uint8_t *left_codes = reader.base + reader.left_at,
                        *right_codes = reader.base + reader.right_at;
     const int padded = (reader.n + 15) / 16 * 16;
@@ -277,94 +357,33 @@ struct CodesPolicy {
                 c.second_levels[skv_packed_code(second.codes, reader.d, kSkvSecondBits, channel + i)];
     }
   }
+  // What 1 stands for in the residual of a row.
+  __device__ static float scale_at(const RowReader& reader, int row) {
+    return skv_row_scale(reader.base + reader.scales_at, static_cast<std::size_t>(row)) * reader.unit;
+  }
 
-  // Shared: doubles [kWarps], CodedComponents [kMostRank].
-  __device__ static std::uint32_t encode(const SealArgs& args, int item, std::uint8_t* slot) {
-    const CodecView& codec = args.codec_of(item);
-    const int n = args.n, d = args.layer.d, rank = args.ranks[item], thread = static_cast<int>(threadIdx.x);
-    double* const scratch = device::dynamic_shared<double>();
-    auto* const components = reinterpret_cast<CodedComponent*>(scratch + kWarps);
-    const SecondStage second(args, item, codec);
-    const SkvLowRankPart parts =
-        encode_components(args, item, codec, second.count, slot, components, scratch);
-    const int longer = args.longer;
-    const std::int64_t first = static_cast<std::int64_t>(item) * 2 * kMostRank * longer,
-                       other = kMostRank * longer;
-    float* const rows = args.rows_of(item);
-    std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
-    // A warp's row: what the components leave of it, and of one with a second stage, what all of that misses.
-    for (int t = thread / 32; t < n; t += kWarps) {
-      float* const row = rows + t * d;
-      const int drawn = second.place_of(t);
-      std::uint16_t scale = 0;
-      SKV_UNROLL_NOT
-      for (int stage = 0; stage < (drawn < 0 ? 1 : 2); ++stage) {
-        for (int c = thread % 32; drawn >= 0 && c < d; c += 32) {
-          if (stage == 0)
-            second.kept[drawn * d + c] = row[c];
-          else
-            row[c] = skv_f16_to_f32(scale) * codec.levels[codes[t * d + c]];
-        }
-        for (int r = 0; r < rank; ++r) {
-          const std::int64_t at = first + r * longer;
-          if (stage == 1 || codec.closed_loop) {
-            const FactorLevels levels(codec, components[r].width, components[r].whole);
-            const float left = (stage == 0 ? -1.0f : 1.0f) * skv_f16_to_f32(components[r].share) *
-                               levels.at(args.factor_codes[at + t]);
-            for (int c = thread % 32; c < d; c += 32)
-              row[c] += left * levels.at(args.factor_codes[at + other + c]);
-          } else {
-            const auto left = static_cast<float>(args.phi[item * kMostRank + r] *
-                                                 static_cast<double>(args.factors[at + t]));
-            for (int c = thread % 32; c < d; c += 32) row[c] -= left * args.factors[at + other + c];
-          }
-        }
-        for (int c = thread % 32; stage == 1 && c < d; c += 32) row[c] = second.kept[drawn * d + c] - row[c];
-        scale = encode_row(row, d, stage == 0 ? residual_book(codec) : second_book(codec),
-                           stage == 0 ? codes + t * d : second.codes + drawn * d);
-        if (thread % 32 == 0)
-          store_f16(slot + (stage == 0 ? parts.residual + 2 * static_cast<std::size_t>(t)
-                                       : parts.second + 2 * static_cast<std::size_t>(second.count + drawn)),
-                    scale);
-      }
-    }
-    __syncthreads();
-
-    if (thread < second.count) {
-      store_f16(slot + parts.second + 2 * thread, second.tokens[thread]);
-      skv_pack_codes(second.codes + thread * d, d, kSkvSecondBits,
-                     slot + parts.second + 4 * second.count + thread * (d * kSkvSecondBits / 8));
-    }
-    const auto bytes = static_cast<std::uint32_t>(codes_at(parts, n) +
-                                                  skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
-    std::uint8_t* const packed = slot + codes_at(parts, n);
-    if (codec.coded.order == kSkvCodeRows) {
-      for (int t = thread; t < n; t += kThreads)
-        skv_pack_codes(codes + t * d, d, codec.coded.bits,
-                       packed + t * skv_packed_bytes(d, codec.coded.bits));
-      return bytes;
-    }
-    const bool keys = codec.coded.order == kSkvTokenTiles;
-    const int tile_rows = keys ? n : d, depth = keys ? d : n, groups = (depth + 3) / 4;
-    const int row_step = keys ? d : 1, depth_step = keys ? 1 : d;
-    const int tiles = (tile_rows + 15) / 16 * groups;
-    for (int i = thread; i < tiles; i += kThreads) {
-      std::uint8_t tile[kSkvTileCodes];
-      for (int q = 0; q < kSkvTileCodes; ++q) {
-        const int row = i / groups * 16 + q / 4, column = i % groups * 4 + q % 4;
-        tile[q] =
-            row < tile_rows && column < depth ? codes[row * row_step + column * depth_step] : std::uint8_t{0};
-      }
-      skv_pack_tile(tile, codec.coded.bits,
-                    packed + static_cast<std::size_t>(i) * skv_tile_bytes(codec.coded.bits));
-    }
-    return bytes;
+  // What a row with a second stage misses, in f16 steps of it: kept - row, which has been read back.
+  __device__ static void encode_second(const SecondStage& second, const CodecView& codec, int drawn, int d,
+                                       float* row, const SkvLowRankPart& parts, std::uint8_t* slot) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    for (int c = lane; c < d; c += 32) row[c] = second.kept[drawn * d + c] - row[c];
+    const std::uint16_t scale = encode_row(row, d, second_book(codec), second.codes + drawn * d);
+    if (lane == 0) store_f16(slot + parts.second + 2 * static_cast<std::size_t>(second.count + drawn), scale);
+  }
+  // Tokens and codes of the second stage, which all threads have waited for.
+  __device__ static void pack_second(const SecondStage& second, int d, const SkvLowRankPart& parts,
+                                     std::uint8_t* slot) {
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread >= second.count) return;
+    store_f16(slot + parts.second + 2 * thread, second.tokens[thread]);
+    skv_pack_codes(second.codes + thread * d, d, kSkvSecondBits,
+                   slot + parts.second + 4 * second.count + thread * (d * kSkvSecondBits / 8));
   }
 
   // Its codes.
   SKV_HD static std::uint64_t aligned_at(const CodecView& view, int n, const std::uint8_t* block) {
     const SkvFactors factors = skv_factors(view.plain_width, block);
-    return codes_at(skv_low_rank_part(view.coded.d, static_cast<std::size_t>(n), factors), n);
+    return codes_at(skv_low_rank_part(view.coded.d, static_cast<std::size_t>(n), factors), block, n);
   }
   SKV_HD static std::uint64_t paper_bits(const CodecView& view, int d, int n, const std::uint8_t* block,
                                          std::uint32_t) {
@@ -377,6 +396,74 @@ struct CodesPolicy {
  private:
   __device__ static float f16_at(const RowReader& reader, int offset) {
     return device::f16_to_f32(*reinterpret_cast<const std::uint16_t*>(reader.base + offset));
+  }
+};
+
+struct CodesPolicy : FactoredPolicy {
+  static void fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables& tables,
+                   device::Stream stream);  // codes_view.cu
+
+  __device__ static void load8(const RowReader& reader, int row, int channel, float (&x)[8]) {
+    const CodecView& c = *reader.codec;
+    const auto n = static_cast<std::size_t>(reader.n), t = static_cast<std::size_t>(row);
+    const float scale = scale_at(reader, row);
+    for (int i = 0; i < 8; ++i)
+      x[i] = scale * c.levels[skv_scalar_code(c.coded, reader.base + reader.codes_at, n, t,
+                                              static_cast<std::size_t>(channel + i))];
+    add_factors(reader, row, channel, x);
+  }
+
+  // Shared: doubles [kWarps], CodedComponents [kMostRank].
+  __device__ static std::uint32_t encode(const SealArgs& args, int item, std::uint8_t* slot) {
+    const CodecView& codec = args.codec_of(item);
+    const int n = args.n, d = args.layer.d, thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+    double* const scratch = device::dynamic_shared<double>();
+    auto* const components = reinterpret_cast<CodedComponent*>(scratch + kWarps);
+    const SecondStage second(args, item, codec);
+    const SkvLowRankPart parts =
+        encode_components(args, item, codec, second.count, slot, components, scratch);
+    std::uint8_t* const codes = args.codes_of(item);
+    const RowScaleSlot scales(codec, slot + parts.residual, n);
+    for (int t = thread / 32; t < n; t += kWarps) {  // a warp's row: what the components leave of it
+      float* const row = args.rows_of(item) + t * d;
+      const int drawn = second.place_of(t);
+      for (int c = lane; drawn >= 0 && c < d; c += 32) second.kept[drawn * d + c] = row[c];
+      take_components(args, item, codec, components, t, row);
+      const std::uint16_t scale = encode_row(row, d, residual_book(codec), codes + t * d);
+      if (lane == 0) scales.set(t, scale);
+    }
+    __syncthreads();
+    scales.settle(n, scratch);
+    for (int j = thread / 32; j < second.count; j += kWarps) {  // what all of that misses
+      const int t = second.tokens[j];
+      float* const row = args.rows_of(item) + t * d;
+      const float scale = skv_row_scale(scales.residual, static_cast<std::size_t>(t));
+      for (int c = lane; c < d; c += 32) row[c] = scale * codec.levels[codes[t * d + c]];
+      add_components(args, item, codec, components, t, 1, row);
+      encode_second(second, codec, j, d, row, parts, slot);
+    }
+    __syncthreads();
+
+    pack_second(second, d, parts, slot);
+    const std::size_t packed_at = codes_at(parts, slot, n);
+    std::uint8_t* const packed = slot + packed_at;
+    const auto bytes =
+        static_cast<std::uint32_t>(packed_at + skv_code_bytes(codec.coded, static_cast<std::size_t>(n)));
+    if (codec.coded.order == kSkvCodeRows) {
+      for (int t = thread; t < n; t += kThreads)
+        skv_pack_codes(codes + t * d, d, codec.coded.bits,
+                       packed + t * skv_packed_bytes(d, codec.coded.bits));
+      return bytes;
+    }
+    const bool keys = codec.coded.order == kSkvTokenTiles;
+    const int depth = keys ? d : n, row_step = keys ? d : 1, depth_step = keys ? 1 : d;
+    pack_tiles(
+        keys ? n : d, depth, codec.coded.bits,
+        [&](int row, int column) {
+          return column < depth ? codes[row * row_step + column * depth_step] : std::uint8_t{0};
+        },
+        packed);
+    return bytes;
   }
 };
 

@@ -1,4 +1,4 @@
-// The tables of codes with low-rank parts: codebooks, and pairs of levels for the tensor cores.
+// The tables of codecs with low-rank parts: codebooks, and pairs of levels for the tensor cores.
 #include <cassert>
 #include <cstring>
 #include <vector>
@@ -6,9 +6,11 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "cuda/codecs/codes.cuh"
+#include "cuda/codecs/trellis.cuh"
 #include "kv/codecs/factor_codes.h"
 #include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
+#include "kv/codecs/trellis_residual.h"
 #include "kv/drawn_rows.h"
 #include "spectral/edge.h"
 
@@ -45,8 +47,8 @@ std::vector<std::uint32_t> factor_pairs(int plain) {
 
 }  // namespace
 
-void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, CodecTables& tables,
-                       device::Stream stream) {
+void FactoredPolicy::fill_factors(CodecView& view, int d, const CodecForm& form, CodecTables& tables,
+                                  device::Stream stream) {
   const FactorCodes factors(form.factor_bits);
   view.coded = {d, form.bits, form.order};
   view.plain_width = factors.plain_width();
@@ -54,14 +56,10 @@ void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, Co
   assert(view.window <= kMostRank);
   view.loss = form.loss;
   view.scale = form.scale;
+  view.byte_scales = form.byte_scales;
   view.closed_loop = form.closed_loop;
   view.own_widths = factors.own_widths();
-  const Codebook& codebook = shared_unit_codebook(d, form.bits);
   const FactorBooks books;
-  view.distortion = codebook.distortion;
-  view.levels = tables.keep<float>(concat("levels ", form.bits, " of ", d), codebook.levels, stream);
-  view.boundaries =
-      tables.keep<float>(concat("boundaries ", form.bits, " of ", d), codebook.boundaries, stream);
   view.factor_levels = tables.keep<float>("factor levels", books.levels, stream);
   view.factor_boundaries = tables.keep<float>("factor boundaries", books.boundaries, stream);
   view.second_rows = form.second_rows;
@@ -71,14 +69,35 @@ void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, Co
       tables.keep<float>(concat("levels ", kSkvSecondBits, " of ", d), second.levels, stream);
   view.second_boundaries =
       tables.keep<float>(concat("boundaries ", kSkvSecondBits, " of ", d), second.boundaries, stream);
+  view.factor_pairs = tables.keep<std::uint32_t>(concat("factor pairs ", view.plain_width),
+                                                 factor_pairs(view.plain_width), stream);
+}
+
+void CodesPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, CodecTables& tables,
+                       device::Stream stream) {
+  fill_factors(view, d, form, tables, stream);
+  const Codebook& codebook = shared_unit_codebook(d, form.bits);
+  view.distortion = codebook.distortion;
+  view.levels = tables.keep<float>(concat("levels ", form.bits, " of ", d), codebook.levels, stream);
+  view.boundaries =
+      tables.keep<float>(concat("boundaries ", form.bits, " of ", d), codebook.boundaries, stream);
   view.tiles =
       view.coded.order != kSkvCodeRows && form.bits > 1;  // the tensor cores' table has none of 1 bit
   if (!view.tiles) return;
-  view.factor_pairs = tables.keep<std::uint32_t>(concat("factor pairs ", view.plain_width),
-                                                 factor_pairs(view.plain_width), stream);
   const ByteLevels bytes = byte_levels(codebook);
   std::memcpy(view.level_bytes, bytes.bytes, sizeof view.level_bytes);
   view.level_unit = bytes.unit;
+}
+
+void TrellisPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, CodecTables& tables,
+                         device::Stream stream) {
+  fill_factors(view, d, form, tables, stream);
+  view.distortion = kTrellisDistortion;
+  view.searches = view.tiles = true;
+  std::int8_t levels[kSkvTrellisLevels];
+  for (unsigned i = 0; i < kSkvTrellisLevels; ++i) levels[i] = static_cast<std::int8_t>(skv_trellis_level(i));
+  std::memcpy(view.level_bytes, levels, sizeof view.level_bytes);
+  view.level_unit = static_cast<float>(trellis_unit(d));
 }
 
 }  // namespace spectralkv::device_kv

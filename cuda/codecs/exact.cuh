@@ -9,7 +9,7 @@ namespace spectralkv::device_kv {
 
 // T: std::uint16_t for f16, float.
 template <class T>
-struct ExactPolicy {
+struct ExactPolicy : EntryByEntry {
   static constexpr bool kScaled = false;
   static constexpr int kValueBytes = sizeof(T);
   static void fill(CodecView&, int, const CodecForm&, KvSide, CodecTables&, device::Stream) {}

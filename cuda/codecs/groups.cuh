@@ -7,7 +7,7 @@
 namespace spectralkv::device_kv {
 
 template <class Group>
-struct GroupPolicy {
+struct GroupPolicy : EntryByEntry {
   static constexpr bool kScaled = false;
   static void fill(CodecView&, int, const CodecForm&, KvSide, CodecTables&, device::Stream) {}
   __device__ static void open(RowReader&) {}

@@ -6,7 +6,7 @@
 
 namespace spectralkv::device_kv {
 
-struct KiviPolicy {
+struct KiviPolicy : EntryByEntry {
   static constexpr bool kScaled = false;
   static void fill(CodecView& view, int d, const CodecForm& form, KvSide side, CodecTables&, device::Stream) {
     view.kivi = kivi_format(d, form.bits, side);
@@ -24,7 +24,7 @@ struct KiviPolicy {
     std::uint8_t* const groups = slot + n * format.row_bytes();
     for (int g = thread; g < format.groups(n); g += kThreads) format.take_range(rows, d, n, g, groups);
     __syncthreads();
-    std::uint8_t* const codes = args.codes + static_cast<std::int64_t>(item) * n * d;
+    std::uint8_t* const codes = args.codes_of(item);
     for (int t = thread; t < n; t += kThreads) {
       for (int c = 0; c < d; ++c)
         codes[t * d + c] = format.code(format.range_of(groups, format.group_of(t, c)), rows[t * d + c]);

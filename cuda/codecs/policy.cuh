@@ -2,6 +2,9 @@
 // of list.def. Kernels call codecs.cuh, which finds the row of a kind.
 //
 //   struct SomePolicy {
+//     // Where CodecView::searches: before `encode`, prepare_block and search_row of codecs.cuh.
+//     __device__ static void prepare(const SealArgs& args, int item, std::uint8_t* slot);
+//     __device__ static void search(const SealArgs& args, int item, int row, std::uint8_t* path);
 //     // Rows come scaled by a power of two (SealArgs::exponents), so that the longest is in [2^12, 2^13).
 //     static constexpr bool kScaled;
 //     // Fills what is the codec's own in a view. On the host.
@@ -27,6 +30,12 @@
 
 namespace spectralkv::device_kv {
 
+// A policy that searches for nothing: its `encode` is all.
+struct EntryByEntry {
+  __device__ static void prepare(const SealArgs&, int, std::uint8_t*) {}
+  __device__ static void search(const SealArgs&, int, int, std::uint8_t*) {}
+};
+
 // n rows of d values: a stored block, or exact rows.
 struct RowReader {
   CodecForm::Kind kind;
@@ -35,7 +44,7 @@ struct RowReader {
   const CodecView* codec = nullptr;  // of a stored block
   // Of codes:
   SkvFactors factors{};
-  int left_at = 0, right_at = 0, second_at = 0, norms_at = 0, codes_at = 0;  // bytes from base
+  int left_at = 0, right_at = 0, second_at = 0, scales_at = 0, codes_at = 0;  // bytes from base
   float unit = 1;
 };
 

@@ -58,4 +58,33 @@ class DeviceBuffer {
   std::size_t size_ = 0;
 };
 
+// n values of plain type on the host, zeros at first, that copies to and from a device need not be waited
+// for.
+template <class T>
+class PinnedBuffer {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  explicit PinnedBuffer(std::size_t n) : data_(static_cast<T*>(allocate_pinned(n * sizeof(T)))), size_(n) {
+    for (std::size_t i = 0; i < n; ++i) data_[i] = T{};
+  }
+  PinnedBuffer(PinnedBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~PinnedBuffer() {
+    if (data_ != nullptr) release_pinned(data_);
+  }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
+  std::span<T> first(std::size_t n) const { return {data_, n}; }
+
+ private:
+  T* data_;
+  std::size_t size_;
+};
+
 }  // namespace spectralkv::device

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -38,6 +39,19 @@ inline void release(void* memory) {
   static_cast<void>(cudaFree(memory));
 }
 
+inline constexpr std::size_t kPagesAtOnce = 16;  // that PagePool asks the driver for
+
+// Memory of the host that the device copies from and to on its own; what the host has elsewhere goes through
+// memory of the driver, and the caller waits.
+inline void* allocate_pinned(std::size_t bytes) {
+  void* memory = nullptr;
+  cuda_check(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault), "allocating pinned memory");
+  return memory;
+}
+inline void release_pinned(void* memory) {
+  static_cast<void>(cudaFreeHost(memory));
+}
+
 inline void copy_to_device(void* device, const void* host, std::size_t bytes, Stream stream) {
   cuda_check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream), "copying to the device");
 }
@@ -54,9 +68,15 @@ inline void synchronize(Stream stream) {
   cuda_check(cudaStreamSynchronize(stream), "waiting for the device");
 }
 
-inline Stream make_stream() {
+// Of two streams that have work the urgent one's thread blocks go first.
+enum class Urgency { ordinary, urgent };
+inline Stream make_stream(Urgency urgency) {
+  int least = 0, greatest = 0;
+  cuda_check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for stream priorities");
   Stream stream = nullptr;
-  cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+  cuda_check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking,
+                                          urgency == Urgency::urgent ? greatest : least),
+             "making a stream");
   return stream;
 }
 inline void destroy_stream(Stream stream) {
@@ -110,9 +130,11 @@ class Graph {
       throw;
     }
     cuda_check(cudaStreamEndCapture(stream, &graph), "recording a graph");
-    const cudaError_t status = cudaGraphInstantiate(&exec_, graph, 0);
+    Graph recorded;  // takes the one before along when it goes
+    const cudaError_t status = cudaGraphInstantiate(&recorded.exec_, graph, 0);
     static_cast<void>(cudaGraphDestroy(graph));
     cuda_check(status, "making a graph");
+    *this = std::move(recorded);
   }
   void launch(Stream stream) const { cuda_check(cudaGraphLaunch(exec_, stream), "launching a graph"); }
 
@@ -135,8 +157,15 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
     cuda_check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
                "raising a kernel's shared memory");
-  kernel<<<grid, block, shared, stream>>>(static_cast<Parameters>(args)...);
-  cuda_check(cudaGetLastError(), "launching a kernel");
+  std::tuple<Parameters...> values(static_cast<Parameters>(args)...);
+  std::apply(
+      [&](auto&... value) {
+        void* places[] = {&value...};
+        cuda_check(
+            cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, places, shared, stream),
+            "launching a kernel");
+      },
+      values);
 }
 
 }  // namespace spectralkv::device

@@ -61,9 +61,10 @@ device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstM
   const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
   device_kv::LayerView view = s.layers[l].view;
   view.position = s.positions.data() + at / device_kv::kChunk;
+  if (k.rows > 1) s.wait_for_sealing(l);
   device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
                  view, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
-  s.seal_until(l, s.sealed_for(l, s.n_tokens + at + count - 1), stream);
+  s.seal_until(l, s.sealed_for(l, s.n_tokens + at + count - 1), false);
   return view;
 }
 

@@ -83,23 +83,25 @@ struct TileWarp {
       {
         int sums[kProducts][4] = {};
         const std::uint32_t levels[4] = {level_bytes[0], level_bytes[1], level_bytes[2], level_bytes[3]};
-        const std::uint8_t* const codes = k.base + k.codes_at;
-        if (kc.coded.bits == 2)
+        const std::uint8_t* const codes = k.codes(n);
+        if (kc.searches)
+          score_codes<D, 2, true>(codes, sixteen, there, levels, queries, sums);
+        else if (kc.coded.bits == 2)
           score_codes<D, 2>(codes, sixteen, there, levels, queries, sums);
         else if (kc.coded.bits == 3)
           score_codes<D, 3>(codes, sixteen, there, levels, queries, sums);
         else
           score_codes<D, 4>(codes, sixteen, there, levels, queries, sums);
-        std::uint32_t norms[8];
-        k.norms(sixteen, n, norms);
-        const float unit = k.unit * kc.level_unit;
+        std::uint32_t scales[8];
+        k.row_scales(sixteen, n, scales);
+        const float unit = k.row_unit() * kc.level_unit;
         const float steps[2] = {unit * query_steps[2 * t], unit * query_steps[2 * t + 1]};
         SKV_UNROLL
         for (int p = 0; p < kProducts; ++p) {
-          const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
+          const float2 scale = device::f16x2_to_f32x2(scales[tile_row(p, 0) / 2]);
           SKV_UNROLL
           for (int i = 0; i < 4; ++i)
-            s[p][i] = static_cast<float>(sums[p][i]) * ((i < 2 ? norm.x : norm.y) * steps[i % 2]);
+            s[p][i] = static_cast<float>(sums[p][i]) * ((i < 2 ? scale.x : scale.y) * steps[i % 2]);
         }
       }
       add_scores(k, n, sixteen, s);
@@ -137,7 +139,7 @@ struct TileWarp {
           for (int p = 0; p < kProducts; ++p)
             for (int i = 0; i < 4; ++i) out[part][p][i] *= shrink[i % 2];
       }
-      // Probabilities, four tokens of a query at a time; then the same times the values' norms, in whole
+      // Probabilities, four tokens of a query at a time; then the same times the values' scales, in whole
       // numbers.
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) sum[i] *= shrink[i];
@@ -159,14 +161,14 @@ struct TileWarp {
       add_wide_values(v, vc, n, begin, s);
       float largest[2] = {0, 0};
       {
-        std::uint32_t norms[8];
-        v.norms(sixteen, n, norms);
+        std::uint32_t scales[8];
+        v.row_scales(sixteen, n, scales);
         SKV_UNROLL
         for (int p = 0; p < kProducts; ++p) {
-          const float2 norm = device::f16x2_to_f32x2(norms[tile_row(p, 0) / 2]);
+          const float2 scale = device::f16x2_to_f32x2(scales[tile_row(p, 0) / 2]);
           SKV_UNROLL
           for (int i = 0; i < 4; ++i) {
-            s[p][i] *= i < 2 ? norm.x : norm.y;
+            s[p][i] *= i < 2 ? scale.x : scale.y;
             largest[i % 2] = fmaxf(largest[i % 2], fabsf(s[p][i]));
           }
         }
@@ -175,7 +177,7 @@ struct TileWarp {
       SKV_UNROLL
       for (int i = 0; i < 2; ++i) {
         largest[i] = fmaxf(over_tokens(largest[i], [](float a, float b) { return fmaxf(a, b); }), 1e-30f);
-        steps[i] = largest[i] * (v.unit * vc.level_unit / 32512.0f);
+        steps[i] = largest[i] * (v.row_unit() * vc.level_unit / 32512.0f);
         inverse[i] = 32512.0f / largest[i];
       }
       SKV_UNROLL
@@ -196,9 +198,11 @@ struct TileWarp {
         }
       }
       __syncwarp();
-      const std::uint8_t* const codes = v.base + v.codes_at;
+      const std::uint8_t* const codes = v.codes(n);
       const std::uint32_t levels[4] = {level_bytes[4], level_bytes[5], level_bytes[6], level_bytes[7]};
-      if (vc.coded.bits == 2)
+      if (vc.searches)
+        mix_codes<D, 2, true>(codes, n, begin, levels, whole, steps, out);
+      else if (vc.coded.bits == 2)
         mix_codes<D, 2>(codes, n, begin, levels, whole, steps, out);
       else if (vc.coded.bits == 3)
         mix_codes<D, 3>(codes, n, begin, levels, whole, steps, out);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda/kv/device_cache.h"
+#include "cuda/kv/page_pool.h"
 #include "cuda/kv/views.h"
 
 namespace spectralkv {
@@ -13,27 +14,15 @@ namespace device_kv {
 
 constexpr std::int64_t kChunk = 256;  // tokens that go through a layer together
 
-// Memory of sealed blocks, counted in the sum of its backend.
-class CountedPage : public device::DeviceBuffer<std::uint8_t> {
- public:
-  CountedPage(std::size_t n, const std::shared_ptr<std::int64_t>& sum) : DeviceBuffer(n), sum_(sum) {
-    *sum_ += static_cast<std::int64_t>(n);
-  }
-  ~CountedPage() { *sum_ -= static_cast<std::int64_t>(size()); }
-  CountedPage(const CountedPage&) = delete;
-  CountedPage& operator=(const CountedPage&) = delete;
-
- private:
-  std::shared_ptr<std::int64_t> sum_;
-};
-
 // K or V of a layer.
 struct DeviceSide {
   device::DeviceBuffer<std::uint8_t> ring, sinks;
   device::DeviceBuffer<std::uint8_t*> blocks;
   device::DeviceBuffer<std::uint32_t> sizes;
   device::DeviceBuffer<PageCursor> cursor;
-  Pages<CountedPage> pages;
+  // The cursor as the newest sealing left it, and as the host gives it to the device.
+  device::PinnedBuffer<PageCursor> seen_cursor{1}, next_cursor{1};
+  Pages<PooledPage> pages;
   std::int64_t row_bytes = 0;          // of an exact row
   std::vector<std::uint8_t> codec_of;  // as SideView has it, on the host
 
@@ -44,8 +33,11 @@ struct DeviceLayer {
   LayerView view{};
   DeviceSide side[2];
   std::int64_t sealed = 0;  // blocks that have been encoded, those included that no query reads as sealed yet
+  device::Event newest;     // sealing of it
+  bool pending = false;     // which `main` has not waited for
   // Whether some heads are codes in tiles on both sides, and whether some are not.
   bool some_tiles = false, some_plain = false;
+  bool searches = false;  // some codec looks for the codes of a row together
 
   const CodecView& codec(std::size_t which, std::size_t head) const {
     const auto& of = side[which].codec_of;
@@ -65,23 +57,28 @@ struct DeviceCache::State {
   std::vector<device_kv::DeviceLayer> layers;
   device::DeviceBuffer<std::int64_t> positions;  // of each chunk of a step
   device::DeviceBuffer<unsigned long long> fault;
+  std::shared_ptr<RowFault> seen_fault;
 
   const LayerFormat& type(std::size_t l) const { return format.layer(static_cast<std::int64_t>(l)); }
   const SideFormat& type_side(std::size_t l, int side) const { return side == 0 ? type(l).k : type(l).v; }
   std::int64_t sealed_for(std::size_t l, std::int64_t t) const { return type(l).layout.sealed_for(t); }
 
   // Encodes blocks of a layer until `count` are.
-  void seal_until(std::size_t l, std::int64_t count, device::Stream stream);
-  // Encodes all complete blocks, beside what else runs.
+  void seal_until(std::size_t l, std::int64_t count, bool beside);
+  // Encodes complete blocks beside what else runs: all that the next query reads as sealed, and of the others
+  // those of one layer after the other, so that they are spread over the tokens until a query does.
   void seal_complete();
+  // Lets `main` wait for what was sealed beside it: of a layer, of all.
+  void wait_for_sealing(std::size_t l);
+  void wait_for_sealing();
   void drop_blocks(std::size_t l, std::int64_t keep);
   void restore_rows(std::size_t l, std::int64_t b, std::int64_t rows);
   void reset();
   // Becomes what `from` is, of the same format; its pages are shared from here on.
-  void become(const State& from);
+  void become(State& from);
 
   // A layer as the CPU holds it, and back.
-  LayerStore to_host(std::size_t l) const;
+  LayerStore to_host(std::size_t l);
   void from_host(std::size_t l, const LayerStore& host);
 
  private:

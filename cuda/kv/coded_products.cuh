@@ -5,6 +5,7 @@
 #include "cuda/codecs/codes.cuh"
 #include "cuda/kv/low_rank.cuh"
 #include "cuda/kv/tiles.cuh"
+#include "cuda/kv/trellis_tiles.cuh"
 #include "cuda/kv/views.h"
 
 namespace spectralkv::device_kv {
@@ -33,7 +34,8 @@ constexpr int kHeadLane = 31;
 // A stored block. All lanes of a warp make one together.
 struct CodedReader {
   const std::uint8_t* base;
-  int left_at, right_at, codes_at;  // bytes from base: half the registers of SkvLowRankPart
+  int left_at, right_at, residual_at;  // bytes from base: half the registers of SkvLowRankPart
+  bool byte_scales;
   int component;             // lane i knows number i; the last one, 256 second rows + bytes before shares
   unsigned narrow_and_wide;  // a bit a component, the wide ones from bit 16 on
   float unit;
@@ -63,7 +65,8 @@ struct CodedReader {
                              static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
     left_at = static_cast<int>(parts.left);
     right_at = static_cast<int>(parts.right);
-    codes_at = static_cast<int>(device_kv::codes_at(parts, n));
+    residual_at = static_cast<int>(parts.residual);
+    byte_scales = skv_has_byte_scales(base + residual_at) != 0;
   }
   // All lanes call what follows. A bit a component:
   __device__ __forceinline__ unsigned narrow() const { return narrow_and_wide & 0xffffu; }
@@ -75,9 +78,27 @@ struct CodedReader {
     return __shfl_sync(0xffffffffu, component, kHeadLane) >> 8;
   }
   __device__ __forceinline__ float share(int i) const { return device::f16_to_f32(shares()[i]) * unit; }
-  // Norms (f16, times unit) of sixteen tokens in pairs, zeros from token n on.
-  __device__ __forceinline__ void norms(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
-    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + codes_at) - n + 16 * sixteen;
+  __device__ __forceinline__ const std::uint8_t* codes(int n) const {
+    const auto tokens = static_cast<std::size_t>(n);
+    return base + residual_at + (byte_scales ? skv_byte_scales_bytes(tokens) : 2 * tokens);
+  }
+  // Scales (f16, times row_unit) of sixteen tokens in pairs, zeros from token n on. Squares of bytes are
+  // rounded to f16.
+  __device__ __forceinline__ void row_scales(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
+    if (byte_scales) {
+      const std::uint8_t* const bytes = base + residual_at + 2;
+      SKV_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        const int token = 16 * sixteen + 2 * i;
+        // A pair is aligned, and of an odd n the byte behind the last is 0.
+        const unsigned two =
+            token < n ? __ldg(reinterpret_cast<const std::uint16_t*>(bytes + token)) : std::uint16_t{0};
+        const auto first = static_cast<float>(two & 0xffu), other = static_cast<float>(two >> 8);
+        pairs[i] = device::f32x2_to_f16x2(first * first, other * other);
+      }
+      return;
+    }
+    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + residual_at) + 16 * sixteen;
     if (16 * sixteen + 16 <= n && reinterpret_cast<std::uintptr_t>(at) % 8 == 0) {
       SKV_UNROLL
       for (int i = 0; i < 4; ++i) {
@@ -98,12 +119,14 @@ struct CodedReader {
     return reinterpret_cast<const std::uint16_t*>(base +
                                                   (__shfl_sync(0xffffffffu, component, kHeadLane) & 0xff));
   }
-  // Number j of the rows with a second stage, in a block of n tokens: it stands before the residual.
-  __device__ __forceinline__ SecondRow second_row(int j, int n, int d) const {
+  // What 1 stands for among row_scales.
+  __device__ __forceinline__ float row_unit() const {
+    return byte_scales ? unit * skv_byte_scale_unit(base + residual_at) : unit;
+  }
+  // Number j of the rows with a second stage: it stands before the residual.
+  __device__ __forceinline__ SecondRow second_row(int j, int d) const {
     const int rows = second_rows();
-    return SecondRow(base + codes_at - skv_norm_bytes(static_cast<std::size_t>(n)) -
-                         skv_second_bytes(d, static_cast<std::size_t>(rows)),
-                     rows, j, d);
+    return SecondRow(base + residual_at - skv_second_bytes(d, static_cast<std::size_t>(rows)), rows, j, d);
   }
   __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
     return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
@@ -119,7 +142,7 @@ struct CodedReader {
 __device__ inline float stage_component(const CodecView& codec, const CodedReader& block, int i, int n,
                                         int begin, int d, float* right, float* left) {
   if (i >= kMostRank) {
-    const SecondRow row = block.second_row(i - kMostRank, n, d);
+    const SecondRow row = block.second_row(i - kMostRank, d);
     for (int at = 4 * (static_cast<int>(threadIdx.x) % 32); at < d; at += 128) {
       unsigned code[4];
       four_codes(row.codes, d, kSkvSecondBits, at, code);
@@ -174,30 +197,51 @@ struct ByteQueries {
   }
 };
 
+// Tiles of codes to tiles of indices of levels: codes as they are, or trellis codes in the light of those
+// before.
+template <int bits, bool trellis>
+struct CodeTiles {
+  __device__ __forceinline__ CodeTiles(const std::uint8_t*, int, int, bool) {}
+  __device__ __forceinline__ const Tile<bits> (&indices(const Tile<bits> (&codes)[2]))[2] { return codes; }
+};
+template <>
+struct CodeTiles<2, true> {
+  TrellisTiles reader;
+  Tile<4> held[2];
+  __device__ __forceinline__ CodeTiles(const std::uint8_t* row, int groups, int first, bool there)
+      : reader(row, groups, first, there) {}
+  __device__ __forceinline__ const Tile<4> (&indices(const Tile<2> (&codes)[2]))[2] {
+    reader.expand(codes, held);
+    return held;
+  }
+};
+
 // Sums of whole numbers: tokens' codes times the queries' bytes.
-template <int D, int bits>
+template <int D, int bits, bool trellis = false>
 __device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool there,
                                    const std::uint32_t (&levels)[4], const ByteQueries<D>& queries,
                                    int (&sums)[kProducts][4]) {
   constexpr int kGroups = D / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
   const std::uint8_t* const row = codes + sixteen * kGroups * 8 * bits;
+  CodeTiles<bits, trellis> reader(row, kGroups, 0, there);
   SKV_UNROLL
   for (int step = 0; step < (D + 31) / 32; ++step) {
-    Tile<bits> first, second;
+    Tile<bits> codes_of[2];
     const int at = 8 * step + 2 * t;
     const bool inside = there && at < kGroups;
     const uint2 two = queries.load(step);
     const std::uint32_t query[2] = {two.x, two.y};
-    first.load(row + at * 8 * bits, inside);
-    second.load(row + (at + 1) * 8 * bits, inside);
+    codes_of[0].load(row + at * 8 * bits, inside);
+    codes_of[1].load(row + (at + 1) * 8 * bits, inside);
+    const auto& tiles = reader.indices(codes_of);
     SKV_UNROLL
     for (int pair = 0; pair < 2; ++pair) {
       std::uint32_t a[4][4];
-      first.expand(levels, 2 * pair, a[0]);
-      first.expand(levels, 2 * pair + 1, a[1]);
-      second.expand(levels, 2 * pair, a[2]);
-      second.expand(levels, 2 * pair + 1, a[3]);
+      tiles[0].expand(levels, 2 * pair, a[0]);
+      tiles[0].expand(levels, 2 * pair + 1, a[1]);
+      tiles[1].expand(levels, 2 * pair, a[2]);
+      tiles[1].expand(levels, 2 * pair + 1, a[3]);
       SKV_UNROLL
       for (int m = 0; m < 4; ++m) {
         const std::uint32_t operand[4] = {a[0][m], a[1][m], a[2][m], a[3][m]};
@@ -209,7 +253,7 @@ __device__ inline void score_codes(const std::uint8_t* codes, int sixteen, bool 
 
 // out += step times the sums of whole numbers: channels' codes times probabilities. first_token: of these
 // kTokens.
-template <int D, int bits>
+template <int D, int bits, bool trellis = false>
 __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_token,
                                  const std::uint32_t (&levels)[4], const std::uint32_t* probabilities,
                                  const float (&steps)[2], float (&out)[(D + 127) / 128][kProducts][4]) {
@@ -228,7 +272,7 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
       }
     };
     // 2 bits: all loads are under way together. More would fill the registers; they are loaded twice.
-    constexpr bool kAhead = bits == 2 && D <= 128;
+    constexpr bool kAhead = bits == 2 && !trellis && D <= 128;
     Tile<bits> ahead[4][2];
     if constexpr (kAhead) {
       SKV_UNROLL
@@ -237,7 +281,9 @@ __device__ inline void mix_codes(const std::uint8_t* codes, int n, int first_tok
     SKV_UNROLL
     for (int pair = 0; pair < 2; ++pair) {
       int high[4][4] = {}, low[4][4] = {};
-      const auto multiply = [&](int step, const Tile<bits>(&two)[2]) {
+      CodeTiles<bits, trellis> reader(row, groups, first_token / 4, 16 * sixteen < D);
+      const auto multiply = [&](int step, const Tile<bits>(&codes_of)[2]) {
+        const auto& two = reader.indices(codes_of);
         std::uint32_t a[4][4];
         two[0].expand(levels, 2 * pair, a[0]);
         two[0].expand(levels, 2 * pair + 1, a[1]);

@@ -36,7 +36,9 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       work(shared),
       layers(size_of(f.shape().n_layers)),
       positions(size_of(context / device_kv::kChunk + 2)),
-      fault(1) {
+      fault(1),
+      seen_fault(std::make_shared<RowFault>()) {
+  seen_fault->n_kv_heads = format.shape().n_kv_heads;
   const std::int64_t d = format.shape().head_dim, heads = format.shape().n_kv_heads;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     DeviceLayer& layer = layers[l];
@@ -78,28 +80,30 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
     for (std::size_t h = 0; h < size_of(heads); ++h) {
       const bool tiles = layer.codec(0, h).tiles && layer.codec(1, h).tiles;
       (tiles ? layer.some_tiles : layer.some_plain) = true;
+      layer.searches |= layer.codec(0, h).searches || layer.codec(1, h).searches;
     }
   }
   reset();
 }
 
 DeviceCache::State::~State() {
-  if (!work.seal_pending) return;
-  try {
-    device::synchronize(work.sealing);  // it may still write here
-  } catch (const Error&) {              // a device that has failed says so elsewhere
+  try {  // either may still write here
+    device::synchronize(work.sealing);
+    device::synchronize(work.main);
+  } catch (const Error&) {  // a device that has failed says so elsewhere
   }
 }
 
 void DeviceCache::State::reset() {
-  work.wait_for_sealing(work.main);
   n_tokens = 0;
+  wait_for_sealing();
   device::fill_bytes(fault.data(), 0, fault.bytes(), work.main);
   for (std::size_t l = 0; l < layers.size(); ++l) drop_blocks(l, 0);
 }
 
-void DeviceCache::State::become(const State& from) {
-  work.wait_for_sealing(work.main);
+void DeviceCache::State::become(State& from) {
+  wait_for_sealing();
+  from.wait_for_sealing();
   n_tokens = from.n_tokens;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     DeviceLayer& layer = layers[l];
@@ -126,15 +130,21 @@ void DeviceCache::State::become(const State& from) {
   }
 }
 
-void device_kv::DeviceWork::wait_for_sealing(device::Stream stream) {
-  if (!seal_pending) return;
-  sealed.make_wait(stream);
-  seal_pending = false;
+void DeviceCache::State::wait_for_sealing(std::size_t l) {
+  if (!layers[l].pending) return;
+  layers[l].newest.make_wait(work.main);
+  layers[l].pending = false;
 }
 
+void DeviceCache::State::wait_for_sealing() {
+  for (std::size_t l = 0; l < layers.size(); ++l) wait_for_sealing(l);
+}
+
+// stream: one that has waited for the sealing of the layer.
 void DeviceSide::write_cursor(const PageCursor& to, device::Stream stream) {
-  cursor.write({&to, 1}, stream);
   device::synchronize(stream);
+  seen_cursor[0] = next_cursor[0] = to;
+  cursor.write(next_cursor.first(1), stream);
 }
 
 // Keeps the first `keep` blocks of a layer, and the pages that they are in.
@@ -188,20 +198,23 @@ void DeviceCache::prepare(std::int64_t n) {
   std::vector<std::int64_t> positions;
   for (std::int64_t at = 0; at < n; at += device_kv::kChunk) positions.push_back(s.n_tokens + at);
   s.positions.write(positions, s.work.main);
-  bool needed = n > 1;  // longer steps may seal blocks themselves, in the same memory
-  for (std::size_t l = 0; l < s.layers.size(); ++l)
-    needed |= s.sealed_for(l, s.n_tokens + n - 1) > s.sealed_for(l, s.n_tokens - 1);
-  if (needed) s.work.wait_for_sealing(s.work.main);
+  // A step of one token may be recorded, so what it reads is waited for here; longer ones wait layer by
+  // layer.
+  for (std::size_t l = 0; n == 1 && l < s.layers.size(); ++l)
+    if (s.sealed_for(l, s.n_tokens) > s.sealed_for(l, s.n_tokens - 1)) s.wait_for_sealing(l);
 }
 
-void DeviceCache::commit(std::int64_t n) {
-  state_->n_tokens += n;
-  state_->seal_complete();
+std::shared_ptr<const RowFault> DeviceCache::commit(std::int64_t n) {
+  State& s = *state_;
+  s.n_tokens += n;
+  s.fault.read(s.seen_fault->code.first(1), s.work.main);
+  s.seal_complete();
+  return s.seen_fault;
 }
 
 void DeviceCache::cut(std::int64_t n) {
   State& s = *state_;
-  s.work.wait_for_sealing(s.work.main);
+  s.wait_for_sealing();
   for (std::size_t l = 0; l < s.layers.size(); ++l) {
     const std::int64_t keep = std::min(s.layers[l].sealed, n / s.type(l).layout.block);
     if (!s.type(l).lossy && s.layers[l].sealed > keep)
@@ -218,30 +231,34 @@ std::unique_ptr<KvCache> DeviceCache::twin(std::int64_t n_ctx) const {
   return twin;
 }
 
-void DeviceCache::check_rows() const {
-  const State& s = *state_;
-  const unsigned long long code = s.fault.read_one(0, s.work.main);
-  if (code == 0) return;
-  const auto heads = static_cast<unsigned long long>(s.format.shape().n_kv_heads), at = code - 1,
-             rest = at / heads;
+void RowFault::check() const {
+  if (code[0] == 0) return;
+  const auto heads = static_cast<unsigned long long>(n_kv_heads), at = code[0] - 1, rest = at / heads;
   fail(ErrorKind::value, "kv", "layer ", rest % 65536, ", KV head ", at % heads, ": the ",
        rest / 65536 % 2 == 0 ? "key" : "value", " of token ", rest / 65536 / 2,
        " is not finite, or beyond f16 (the cache type f32 can hold it)");
 }
 
+void DeviceCache::check_rows() const {
+  const State& s = *state_;
+  s.fault.read(s.seen_fault->code.first(1), s.work.main);
+  device::synchronize(s.work.main);
+  s.seen_fault->check();
+}
+
 std::int64_t device_kv::SealMemory::bytes() const {
-  return static_cast<std::int64_t>(rows.bytes() + factors.bytes() + exponents.bytes() + ranks.bytes() +
-                                   gram.bytes() + eigenvalues.bytes() + phi.bytes() + allowed.bytes() +
-                                   long_vectors.bytes() + factor_codes.bytes() + codes.bytes() +
-                                   slots.bytes() + used.bytes() + drawn.bytes() + logits.bytes() +
-                                   kept.bytes() + second_codes.bytes());
+  return static_cast<std::int64_t>(
+      rows.bytes() + factors.bytes() + exponents.bytes() + ranks.bytes() + gram.bytes() +
+      eigenvalues.bytes() + tridiagonal.bytes() + eigen_work.bytes() + vectors.bytes() + phi.bytes() +
+      allowed.bytes() + long_vectors.bytes() + factor_codes.bytes() + codes.bytes() + to_points.bytes() +
+      slots.bytes() + used.bytes() + drawn.bytes() + logits.bytes() + kept.bytes() + second_codes.bytes());
 }
 
 std::int64_t device_kv::DeviceWork::bytes() const {
   const AttendMemory& a = attention;
   return static_cast<std::int64_t>(a.plain.bytes() + a.entered.bytes() + a.steps.bytes() + a.states.bytes() +
                                    a.bytes.bytes()) +
-         seal.bytes() + tables.bytes();
+         seal_main.bytes() + seal_beside.bytes() + tables.bytes();
 }
 
 std::int64_t DeviceCache::exact_bytes() const {
@@ -255,7 +272,7 @@ std::int64_t DeviceCache::exact_bytes() const {
 CacheReport DeviceCache::report() const {
   State& s = *state_;
   const device::Stream main = s.work.main;
-  s.work.wait_for_sealing(main);
+  s.wait_for_sealing();
   check_rows();
   CacheReport report = empty_report(format(), n_ctx(), s.n_tokens);
   for (int which = 0; which < 2; ++which) {

@@ -20,6 +20,13 @@
 
 namespace spectralkv {
 
+// Where a row that a cache took was not finite, or beyond f16 where the cache is f16; written by the device.
+struct RowFault {
+  device::PinnedBuffer<unsigned long long> code{1};  // of fault_code; 0: none
+  std::int64_t n_kv_heads = 0;
+  void check() const;  // a value error that names the row
+};
+
 class DeviceCache final : public KvCache {
  public:
   // A codec, head dim or option that the device does not take is a value error that names it. work: that of
@@ -35,8 +42,7 @@ class DeviceCache final : public KvCache {
   void save(StateWriter& out) const override;
   void load(StateReader& in, std::int64_t n_tokens) override;
 
-  // A value error when a row that attend took was not finite, or beyond f16 where the cache is f16. Waits for
-  // the device.
+  // A value error when a row that attend took is a fault. Waits for the device.
   void check_rows() const;
 
   // Another number for every cache of a program, so that what was recorded for one is never taken for another
@@ -45,8 +51,9 @@ class DeviceCache final : public KvCache {
 
   // Makes room for n more tokens and lets the stream wait for the sealing that their queries need.
   void prepare(std::int64_t n);
-  // Counts n more tokens, which every layer has taken, and seals what they complete.
-  void commit(std::int64_t n);
+  // Counts n more tokens, which every layer has taken, and seals what they complete. The fault among all
+  // rows, once the device has been waited for.
+  std::shared_ptr<const RowFault> commit(std::int64_t n);
 
  private:
   void cut(std::int64_t n) override;

@@ -6,16 +6,17 @@
 #include <memory>
 
 #include "cuda/device/memory.h"
-#include "cuda/kv/eigen.h"
+#include "cuda/kv/page_pool.h"
 #include "cuda/kv/tables.h"
 
 namespace spectralkv::device_kv {
 
 // Memory of the sealing kernels.
 struct SealMemory {
-  device::DeviceBuffer<float> rows, factors, kept;
+  device::DeviceBuffer<float> rows, factors, kept, to_points;
   device::DeviceBuffer<int> exponents, ranks;
-  device::DeviceBuffer<double> gram, eigenvalues, phi, allowed, long_vectors, logits;
+  device::DeviceBuffer<double> gram, eigenvalues, tridiagonal, eigen_work, vectors, phi, allowed,
+      long_vectors, logits;
   device::DeviceBuffer<std::uint16_t> factor_codes, drawn;
   device::DeviceBuffer<std::uint8_t> codes, second_codes, slots;
   device::DeviceBuffer<std::uint32_t> used;
@@ -30,21 +31,19 @@ struct AttendMemory {
 
 struct DeviceWork {
   // stream: where attention will run.
-  explicit DeviceWork(device::Stream stream) : main(stream), sealing(device::make_stream()) {}
+  explicit DeviceWork(device::Stream stream)
+      : main(stream), sealing(device::make_stream(device::Urgency::ordinary)) {}
   ~DeviceWork() { device::destroy_stream(sealing); }
   DeviceWork(const DeviceWork&) = delete;
   DeviceWork& operator=(const DeviceWork&) = delete;
 
   device::Stream main, sealing;
-  device::Event appended, sealed;
-  bool seal_pending = false;  // work on `sealing` that `main` has not waited for
+  device::Event appended;
   CodecTables tables;
-  SealMemory seal;
-  BatchedEigen eigen;
+  SealMemory seal_main, seal_beside;  // of what seals on either stream: neither waits for the other
   AttendMemory attention;
-  std::shared_ptr<std::int64_t> page_bytes = std::make_shared<std::int64_t>(0);  // of all pages of its caches
+  std::shared_ptr<PagePool> pages = std::make_shared<PagePool>();  // of its caches
 
-  void wait_for_sealing(device::Stream stream);
   std::int64_t bytes() const;
 };
 

@@ -1,24 +1,27 @@
-// Many symmetric eigenproblems of one size. Two forms: cuSOLVER (eigen_cusolver.cu), and Eigen under the host
-// executor (tests/cuda/host/eigen_host.cc).
+// Many symmetric eigenproblems of one size: all eigenvalues, and vectors of the largest (eigen.cuh).
 #pragma once
 
-#include <memory>
-
-#include "cuda/device/device.h"
+#include <cstdint>
 
 namespace spectralkv::device_kv {
 
-class BatchedEigen {
- public:
-  BatchedEigen();
-  ~BatchedEigen();
-  // matrices [count, p, p], symmetric, become eigenvectors, one a row; values [count, p] rising. All in
-  // device memory. An iteration that does not converge leaves NaN in its values.
-  void solve(double* matrices, double* values, int count, int p, device::Stream stream);
+struct EigenArgs {
+  int p;                // at most kMostHeadDim
+  double* matrices;     // [count, p, p], symmetric; lost
+  double* values;       // [count, p], rising
+  double* tridiagonal;  // [count, 3, p]: diagonal, what stands beside it, and the reflectors' sizes
+  double* work;         // [count, p, 3, kMostRank]
+  double* vectors;      // [count, kMostRank, p], of the largest eigenvalues, the largest first
 
- private:
-  struct State;
-  std::unique_ptr<State> state_;
+  // From matrix number `first` on.
+  EigenArgs from(std::int64_t first, int most_rank) const {
+    return {p,
+            matrices + first * p * p,
+            values + first * p,
+            tridiagonal + first * 3 * p,
+            work + first * 3 * p * most_rank,
+            vectors + first * most_rank * p};
+  }
 };
 
 }  // namespace spectralkv::device_kv

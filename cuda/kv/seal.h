@@ -14,20 +14,24 @@ struct SealArgs {
   std::int64_t index;  // of the block
   int n;               // its tokens
   int p, longer;       // the shorter and the longer side of [n, d]
+  int column;          // of factors, a multiple of 16: codes behind the last token are 0
   std::int64_t slot_bytes;
-  float* rows;                  // [items, n, d]: scaled, in codec space
-  int* exponents;               // [items]
-  double* gram;                 // [items, p, p]; then eigenvectors, one a row, eigenvalues rising
-  double* eigenvalues;          // [items, p]
-  int* ranks;                   // [items]
-  double* phi;                  // [items, kMostRank], in the unit of rows
-  double* allowed;              // [items]: what the columns of a component may miss (quant/factor_math.h)
-  double* long_vectors;         // [items, kMostRank, longer]
-  float* factors;               // [items, 2, kMostRank, longer]: left and right
+  float* rows;           // [items, n, d]: scaled, in codec space
+  int* exponents;        // [items]
+  double* gram;          // [items, p, p]
+  double* eigenvalues;   // [items, p], rising
+  double* vectors;       // [items, kMostRank, p]: eigenvectors of the largest, as many as the rank says
+  int* ranks;            // [items]
+  double* phi;           // [items, kMostRank], in the unit of rows
+  double* allowed;       // [items]: what the columns of a component may miss (quant/factor_math.h)
+  double* long_vectors;  // [items, kMostRank, longer]
+  float* factors;        // [items, 2, kMostRank, column]: left and right
   std::uint16_t* factor_codes;  // the same shape
-  std::uint8_t* codes;          // [items, n, d]
-  std::uint8_t* slots;          // [items, slot_bytes]: blocks before they have a place
-  std::uint32_t* used;          // [items], bytes
+  std::uint8_t* codes;          // [items, codes_apart], which takes [n, d] with n rounded up to 16
+  std::int64_t codes_apart;
+  float* to_points;     // [items, n], of a search: what brings a token's entries into its units
+  std::uint8_t* slots;  // [items, slot_bytes]: blocks before they have a place
+  std::uint32_t* used;  // [items], bytes
   // Rows with a second stage: of each head how many, and their tokens, rising.
   std::uint16_t* drawn;        // [heads, 1 + DrawnRows::kMost]
   double* logits;              // [heads, 2, block]
@@ -41,6 +45,7 @@ struct SealArgs {
     return side_of(item).codec(item % layer.heads);
   }
   SKV_HD std::uint16_t* drawn_of(int head) const { return drawn + head * (1 + DrawnRows::kMost); }
+  SKV_HD std::uint8_t* codes_of(int item) const { return codes + item * codes_apart; }
   SKV_HD float* rows_of(int item) const { return rows + static_cast<std::int64_t>(item) * n * layer.d; }
 };
 

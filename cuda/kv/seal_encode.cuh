@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads) seal_vectors(const SKV_GRID_CONSTANT
   double* const scratch = device::dynamic_shared<double>();
   double* const vectors = args.long_vectors + static_cast<std::int64_t>(item) * kMostRank * longer;
   for (int r = 0; r < rank; ++r) {
-    const double* const a = args.gram + (static_cast<std::int64_t>(item) * p + p - 1 - r) * p;
+    const double* const a = args.vectors + (static_cast<std::int64_t>(item) * kMostRank + r) * p;
     double* const b = vectors + static_cast<std::int64_t>(r) * longer;
     double squares = 0;
     for (int i = thread; i < longer; i += kThreads) {
@@ -63,14 +63,30 @@ __global__ void __launch_bounds__(kThreads) seal_vectors(const SKV_GRID_CONSTANT
       if (fabs(right[i]) == top) first = device::larger(first, right_length - i);
     first = device::block_max(first, scratch);
     const double sign = right[right_length - static_cast<int>(first)] < 0 ? -1.0 : 1.0;
-    float* const left_out = args.factors + (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * longer;
-    float* const right_out = left_out + static_cast<std::int64_t>(kMostRank) * longer;
+    float* const left_out =
+        args.factors + (static_cast<std::int64_t>(item) * 2 * kMostRank + r) * args.column;
+    float* const right_out = left_out + static_cast<std::int64_t>(kMostRank) * args.column;
     float* const long_out = transposed ? right_out : left_out;
     float* const short_out = transposed ? left_out : right_out;
     for (int i = thread; i < longer; i += kThreads) long_out[i] = static_cast<float>(sign * b[i]);
     for (int i = thread; i < p; i += kThreads) short_out[i] = static_cast<float>(sign * a[i]);
     __syncthreads();
   }
+}
+
+// Of codecs that search: what `encode` does before the search. Grid: items. Shared: as seal_encode.
+template <int kUnused>
+__global__ void __launch_bounds__(kThreads) seal_prepare(const SKV_GRID_CONSTANT SealArgs args) {
+  const int item = static_cast<int>(blockIdx.x);
+  prepare_block(args, item, args.slots + item * args.slot_bytes);
+}
+
+// The search, a warp a row of codes. Grid: items, rows by warps. Shared: search_bytes a warp.
+template <int kUnused>
+__global__ void __launch_bounds__(kThreads) seal_search(const SKV_GRID_CONSTANT SealArgs args) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, warps = static_cast<int>(blockDim.x) / 32;
+  search_row(args, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y) * warps + warp,
+             device::dynamic_shared<std::uint8_t>() + warp * search_bytes(args));
 }
 
 // Blocks into the slots. Grid: items. Shared: doubles [kWarps], CodedComponents [kMostRank].

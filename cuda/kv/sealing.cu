@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/kv/cache_state.h"
+#include "cuda/kv/eigen.cuh"
 #include "cuda/kv/seal_drawn.cuh"
 #include "cuda/kv/seal_encode.cuh"
 #include "cuda/kv/seal_rows.cuh"
@@ -30,6 +31,8 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   args.n = layer.view.block_tokens(b);
   args.p = std::min(args.n, layer.view.d);
   args.longer = std::max(args.n, layer.view.d);
+  args.column = (args.longer + 15) / 16 * 16;
+  args.codes_apart = layer.view.d * ((args.n + 15) / 16 * 16);
   args.slot_bytes = slot_bytes;
   const std::int64_t items = 2 * layer.view.heads, block = layer.view.block, d = layer.view.d;
   const std::int64_t shorter = std::min(block, d), longer = std::max(block, d);
@@ -37,13 +40,17 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   m.exponents.reserve(size_of(items));
   m.gram.reserve(size_of(items * shorter * shorter));
   m.eigenvalues.reserve(size_of(items * shorter));
+  m.tridiagonal.reserve(size_of(items * 3 * shorter));
+  m.eigen_work.reserve(size_of(items * 3 * shorter * kMostRank));
+  m.vectors.reserve(size_of(items * kMostRank * shorter));
   m.ranks.reserve(size_of(items));
   m.phi.reserve(size_of(items * kMostRank));
   m.allowed.reserve(size_of(items));
   m.long_vectors.reserve(size_of(items * kMostRank * longer));
   m.factors.reserve(size_of(items * 2 * kMostRank * (longer + 16)));
   m.factor_codes.reserve(size_of(items * 2 * kMostRank * (longer + 16)));
-  m.codes.reserve(size_of(items * block * d));
+  m.codes.reserve(size_of(items * (block + 16) * d));
+  m.to_points.reserve(size_of(items * block));
   m.slots.reserve(size_of(items * slot_bytes));
   m.used.reserve(size_of(items));
   m.drawn.reserve(size_of(layer.view.heads * (1 + DrawnRows::kMost)));
@@ -54,6 +61,7 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   args.exponents = m.exponents.data();
   args.gram = m.gram.data();
   args.eigenvalues = m.eigenvalues.data();
+  args.vectors = m.vectors.data();
   args.ranks = m.ranks.data();
   args.phi = m.phi.data();
   args.allowed = m.allowed.data();
@@ -61,6 +69,7 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   args.factors = m.factors.data();
   args.factor_codes = m.factor_codes.data();
   args.codes = m.codes.data();
+  args.to_points = m.to_points.data();
   args.slots = m.slots.data();
   args.used = m.used.data();
   args.drawn = m.drawn.data();
@@ -74,22 +83,28 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
 
 }  // namespace
 
-void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::Stream stream) {
+void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, bool beside) {
   DeviceLayer& layer = layers[l];
-  // Another sequence of the step may have begun since `prepare`: the memory is that of all.
-  if (layer.sealed < count && stream != work.sealing) work.wait_for_sealing(stream);
+  if (layer.sealed >= count) return;
+  if (!beside) wait_for_sealing(l);
+  const device::Stream stream = beside ? work.sealing : work.main;
+  device_kv::SealMemory& memory = beside ? work.seal_beside : work.seal_main;
   for (; layer.sealed < count; ++layer.sealed) {
     std::int64_t slot_bytes = 0;
     for (int which = 0; which < 2; ++which) {
       const std::int64_t most = type_side(l, which).max_bytes(layer.view.block);
       slot_bytes = std::max(slot_bytes, (most + 15) / 16 * 16);
       DeviceSide& side = layer.side[which];
+      // While decoding, the sealing before was long ago: nobody waits here then.
       const auto moved = side.pages.make_room(
           static_cast<std::uint64_t>(layer.view.heads * (most + 16)),
-          [&] { return side.cursor.read_one(0, stream); }, work.page_bytes);
-      if (moved) side.write_cursor(*moved, stream);
+          [&] { return layer.newest.synchronize(), side.seen_cursor[0]; }, work.pages);
+      if (!moved) continue;
+      layer.newest.synchronize();  // the cursor that the device got before has been copied
+      side.next_cursor[0] = *moved;
+      side.cursor.write(side.next_cursor.first(1), stream);
     }
-    const device_kv::SealArgs args = make_args(work.seal, layer, layer.sealed, slot_bytes);
+    const device_kv::SealArgs args = make_args(memory, layer, layer.sealed, slot_bytes);
     const auto heads = static_cast<unsigned>(layer.view.heads), items = 2 * heads,
                d = static_cast<unsigned>(args.layer.d);
     const std::size_t doubles = kWarps * sizeof(double);
@@ -100,33 +115,56 @@ void DeviceCache::State::seal_until(std::size_t l, std::int64_t count, device::S
     if (layer.view.queries != nullptr && (k->second_rows > 0 || v->second_rows > 0))
       device::launch(device_kv::seal_drawn<0>, dim3(heads), dim3(kThreads), doubles, stream, args);
     const bool factor[2] = {k->window > 0, v->window > 0};
+    // Where one side alone has low-rank parts, its items are half of all.
+    const unsigned first = factor[0] ? 0 : heads, some = factor[0] && factor[1] ? items : heads;
+    const auto eigen =
+        device_kv::EigenArgs{
+            args.p,      args.gram, args.eigenvalues, memory.tridiagonal.data(), memory.eigen_work.data(),
+            args.vectors}
+            .from(first, kMostRank);
     if (factor[0] || factor[1]) {
       device::launch(device_kv::seal_gram<0>, dim3(items), dim3(device_kv::kGramThreads), 0, stream, args);
-      const unsigned first = factor[0] ? 0 : heads, some = factor[0] && factor[1] ? items : heads;
-      work.eigen.solve(args.gram + size_of(std::int64_t{first} * args.p * args.p),
-                       args.eigenvalues + first * static_cast<unsigned>(args.p), static_cast<int>(some),
-                       args.p, stream);
+      device::launch(device_kv::eigen_values<0>, dim3(some), dim3(device_kv::kEigenThreads),
+                     size_of(device_kv::eigen_values_shared(args.p)) * sizeof(double), stream, eigen);
     }
     device::launch(device_kv::seal_spectrum<0>, dim3(items), dim3(kThreads),
                    doubles + static_cast<std::size_t>(args.p) * sizeof(double), stream, args);
-    if (factor[0] || factor[1])
+    if (factor[0] || factor[1]) {
+      device::launch(device_kv::eigen_vectors<0>, dim3(some), dim3(device_kv::kEigenThreads),
+                     size_of(device_kv::eigen_vectors_shared(args.p)) * sizeof(double), stream, eigen,
+                     args.ranks + first);
       device::launch(device_kv::seal_vectors<0>, dim3(items), dim3(kThreads), doubles, stream, args);
-    device::launch(device_kv::seal_encode<0>, dim3(items), dim3(kThreads),
-                   doubles + kMostRank * sizeof(device_kv::CodedComponent), stream, args);
+    }
+    const std::size_t encoding = doubles + kMostRank * sizeof(device_kv::CodedComponent);
+    if (layer.searches) {
+      const auto rows = static_cast<unsigned>(args.longer), bytes = static_cast<unsigned>(search_bytes(args));
+      const unsigned warps = bytes * kWarps > 48 * 1024 ? 1 : kWarps;
+      device::launch(device_kv::seal_prepare<0>, dim3(items), dim3(kThreads), encoding, stream, args);
+      device::launch(device_kv::seal_search<0>, dim3(items, (rows + warps - 1) / warps), dim3(32 * warps),
+                     warps * bytes, stream, args);
+    }
+    device::launch(device_kv::seal_encode<0>, dim3(items), dim3(kThreads), encoding, stream, args);
     device::launch(device_kv::seal_place<0>, dim3(2), dim3(kThreads), 0, stream, args);
+    for (DeviceSide& side : layer.side) side.cursor.read(side.seen_cursor.first(1), stream);
+    layer.newest.record(stream);
   }
+  layer.pending = beside;
 }
 
 void DeviceCache::State::seal_complete() {
-  const auto complete = [this](std::size_t l) { return type(l).layout.complete_blocks(n_tokens); };
+  // Layer by layer within three quarters of the tokens that a complete block waits for its first reader.
+  const auto due = [this](std::size_t l) {
+    const CacheLayout& layout = type(l).layout;
+    const std::int64_t spread = 3 * std::min(layout.window, layout.block) / 4,
+                       after = spread * static_cast<std::int64_t>(l) / std::ssize(layers);
+    return layout.complete_blocks(std::max<std::int64_t>(0, n_tokens - after));
+  };
   bool any = false;
-  for (std::size_t l = 0; l < layers.size(); ++l) any |= layers[l].sealed < complete(l);
+  for (std::size_t l = 0; l < layers.size(); ++l) any |= layers[l].sealed < due(l);
   if (!any) return;
   work.appended.record(work.main);
   work.appended.make_wait(work.sealing);
-  for (std::size_t l = 0; l < layers.size(); ++l) seal_until(l, complete(l), work.sealing);
-  work.sealed.record(work.sealing);
-  work.seal_pending = true;
+  for (std::size_t l = 0; l < layers.size(); ++l) seal_until(l, due(l), true);
 }
 
 }  // namespace spectralkv

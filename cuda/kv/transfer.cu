@@ -31,7 +31,7 @@ std::vector<SealedBlock> DeviceCache::State::read_blocks(std::size_t l, int whic
   std::vector<Buffer<std::uint8_t>> images;  // of the pages
   for (const auto& page : side.pages) {
     images.emplace_back(page->size());
-    page->read(images.back().span(), work.main);
+    device::copy_to_host(images.back().data(), page->data(), page->size(), work.main);
   }
   device::synchronize(work.main);
   const BlockPool pool;
@@ -68,7 +68,7 @@ void DeviceCache::State::write_blocks(std::size_t l, int which, std::span<const 
     const std::uint64_t most = static_cast<std::uint64_t>(blocks[b].bytes()) + 16 * heads;
     if (side.pages.empty() || used + most > side.pages.last_bytes()) {
       flush();
-      side.pages.add(most, work.page_bytes);
+      side.pages.add(most, work.pages);
       image = Buffer<std::uint8_t>::zeros(side.pages.last_bytes());
       used = 0;
     }
@@ -119,8 +119,8 @@ void DeviceCache::State::write_exact_rows(std::size_t l, int which, std::int64_t
   device::synchronize(work.main);
 }
 
-LayerStore DeviceCache::State::to_host(std::size_t l) const {
-  work.wait_for_sealing(work.main);
+LayerStore DeviceCache::State::to_host(std::size_t l) {
+  wait_for_sealing(l);
   LayerStore host(type(l), n_ctx);
   host.n_tokens = n_tokens;
   for (int which = 0; which < 2; ++which) {

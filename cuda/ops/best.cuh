@@ -9,7 +9,6 @@
 namespace spectralkv::cuda {
 
 inline constexpr int kBestThreads = 512, kBestStretch = 2048;  // a block sorts 16 KiB
-inline constexpr int kMostBest = 256;                          // k; each round leaves an eighth at most
 
 // A value and its place as one number: the larger the better, equal values by the lower place. No value
 // gives 0, which stands for nothing.

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jinja2
 
-from spectralkv.sandbox import Sandbox
+from spectralkv.sandbox import PLAIN_MARK, Sandbox
+
+if TYPE_CHECKING:
+    from spectralkv import _core
 
 Message = Mapping[str, Any]
+
+
+class Marked(str):
+    """A prompt with U+FDD0 wherever a control token is written in a message: encode makes plain text of it."""
+
+    def plain(self) -> str:
+        """The prompt without its marks, for who reads it."""
+        return self.replace(PLAIN_MARK, "")
+
+
+def encode(tokenizer: _core.Tokenizer, prompt: str) -> list[int]:
+    """Token ids of a prompt: control tokens in it count, but for those of a Marked one's messages."""
+    data = prompt.encode("utf-8", "surrogateescape")
+    return tokenizer.encode_marked_prompt(data) if isinstance(prompt, Marked) else tokenizer.encode_prompt(data)
+
+
+def _marked(value: Any, tokenizer: _core.Tokenizer) -> Any:
+    """The same with marks in all its texts."""
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogateescape")
+        return tokenizer.mark_plain(data).decode("utf-8", "surrogateescape")
+    if isinstance(value, Mapping):
+        return {_marked(key, tokenizer): _marked(item, tokenizer) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_marked(item, tokenizer) for item in value]
+    return value
 
 
 def _raise_exception(message: str) -> NoReturn:
@@ -23,15 +51,9 @@ def _strftime_now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
 @lru_cache(maxsize=1)
 def _sandbox() -> Sandbox:
-    sandbox = Sandbox(
-        filters={"tojson": _tojson}, trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    sandbox = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     sandbox.globals["raise_exception"] = _raise_exception
     sandbox.globals["strftime_now"] = _strftime_now
     return sandbox
@@ -39,7 +61,7 @@ def _sandbox() -> Sandbox:
 
 @lru_cache(maxsize=8)
 def _compile(source: str) -> jinja2.Template:
-    return _sandbox().from_string(source)
+    return _sandbox().compile_bounded(source)
 
 
 def _content_text(content: Any, place: str) -> str:
@@ -78,17 +100,24 @@ def format_chat(
     bos_token: str,
     eos_token: str,
     variables: Mapping[str, Any] | None = None,
+    tokenizer: _core.Tokenizer | None = None,
 ) -> str:
     """Renders messages with a chat template.
 
     `source` is the template's Jinja text, run in a sandbox; `add_generation_prompt` opens the assistant's turn;
-    `variables` are further ones of the template: tools, enable_thinking.
+    `variables` are further ones of the template: tools, enable_thinking. With a tokenizer the prompt is Marked:
+    control tokens that messages and variables write out are plain text for `encode`.
     Raises ValueError for messages of the wrong form, for a template that is damaged or missing, and when the template
     itself refuses the messages (its words are in the message).
     """
     if not source:
         raise ValueError("[chat] the model has no chat template (tokenizer.chat_template)")
-    checked = check_messages(messages)
+    checked: Any = check_messages(messages)
+    if tokenizer is not None:
+        try:
+            checked, variables = _marked(checked, tokenizer), _marked(dict(variables or {}), tokenizer)
+        except RecursionError:
+            raise ValueError("[chat] the messages are nested too deep") from None
     try:
         ours = {
             "messages": checked,
@@ -96,9 +125,10 @@ def format_chat(
             "bos_token": bos_token,
             "eos_token": eos_token,
         }
-        text = _sandbox().render_bounded(_compile(source), **{**(variables or {}), **ours})
+        given = {"tools": None, "documents": None, **(variables or {}), **ours}  # as transformers has them
+        text = _sandbox().render_bounded(_compile(source), **given)
         text.encode("utf-8", "surrogateescape")  # surrogates that stand for no byte are no text
-        return text
+        return text if tokenizer is None else Marked(text)
     except jinja2.TemplateError as error:
         raise ValueError(f"[chat] the model's chat template: {error}") from error
     except Exception as error:  # whatever an untrusted template comes upon

@@ -155,20 +155,15 @@ def _run(args: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 when what
-    read its output went away."""
+    """Runs the command line; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 nobody
+    reads stdout any more."""
     try:
-        try:
-            return _run(list(sys.argv[1:] if argv is None else argv))
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except BrokenPipeError:
-        # Neither does what is still held back go out, at the end of the program.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        from spectralkv.terminal import with_output
+
+        args = list(sys.argv[1:] if argv is None else argv)
+        return with_output(lambda: _run(args))
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

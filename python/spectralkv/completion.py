@@ -40,6 +40,7 @@ class Run:
     recorder: Recorder | None = None  # when log-probabilities are asked for
     prefix: str = ""  # the prompt, when it is echoed
     ended: Callable[[], None] = lambda: None
+    strip: bool = False  # the first text loses the space that a tokenizer puts in front
     n_generated: int = field(default=0, init=False)
 
     def pieces(self) -> Iterator[Piece]:
@@ -65,6 +66,8 @@ class Run:
                     if self.recorder:
                         self.recorder.add(step.bytes, step.logprob, step.top)
                 given += len(step.text)
+            if text and self.strip:
+                self.strip, text = False, text.removeprefix(" ")
             if reason:
                 break
             if text:

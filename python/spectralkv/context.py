@@ -134,6 +134,12 @@ class Context:
         }
         self._open_session = _core.Session(self._engine, **self._session_options)
         self._n_ctx = self._open_session.n_ctx
+        trained = int(self._engine.config["context_length"])
+        if self._n_ctx > trained:
+            message = f"the model was trained for {trained} tokens of context, n_ctx is {self._n_ctx}"
+            warnings.warn(message, stacklevel=callers_level())
+        if warning := self._engine.cache_warning(string("type_k", type_k), string("type_v", type_v)):
+            warnings.warn(warning, stacklevel=callers_level())
         if verbose:
             print(f"model: {self._engine.description}\n{self._open_session.cache_opening}", file=sys.stderr)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralkv.arguments import stops, string, token_ids, whole
-from spectralkv.chat import Message, format_chat
+from spectralkv.chat import Message, encode, format_chat
 from spectralkv.completion import Calls, Result, complete, complete_chat, stream_chat
 from spectralkv.completion import stream as stream_text
 from spectralkv.generating import Generating, Stop
@@ -174,14 +174,19 @@ class Llama(Generating):
 
     # ---- chats
 
-    def _chat_prompt(self, messages: Sequence[Message], tools: Tools | None, template: str) -> list[int]:
+    def _chat_prompt(
+        self, messages: Sequence[Message], tools: Tools | None, template: str, parse_special: bool
+    ) -> list[int]:
         variables: dict[str, Any] | None = None
         if tools is not None:
             variables = {"tools": tools.for_template()}
         if isinstance(messages, Sequence) and not isinstance(messages, (str, bytes)):
             messages = plain_messages(messages)
         bos, eos = self._piece(self.token_bos()), self._piece(self.token_eos())
-        return self._encode_prompt(format_chat(template, messages, True, bos, eos, variables))
+        if parse_special or self.tokenizer_ is not None:
+            return self._encode_prompt(format_chat(template, messages, True, bos, eos, variables))
+        marked = format_chat(template, messages, True, bos, eos, variables, tokenizer=self._tokenizer)
+        return encode(self._tokenizer, marked)
 
     def create_chat_completion(
         self,
@@ -213,6 +218,9 @@ class Llama(Generating):
         logit_bias: Mapping[int, float] | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
+        *,
+        parse_special: bool = False,
+        chat_template: str | None = None,
         **more: Unpack[Samplers],
     ) -> Result | Iterator[Result]:
         """Answers a chat, [{"role": ..., "content": ...}, ...], through the model's own template, the format that
@@ -221,16 +229,20 @@ class Llama(Generating):
         alternatives; response_format: {"type": "json_object"}, with "schema" where there is one, or OpenAI's
         "json_schema"; tools: what the model may call, tool_choice: "auto", "none", "required" or
         {"type": "function", "function": {"name": ...}} (functions and function_call: the same in its older form). A
-        call that must come needs the extra "grammar". ValueError for messages that the template refuses, and for tools
+        call that must come needs the extra "grammar". parse_special: control tokens that messages write out count; by
+        default they are plain text. chat_template: a Jinja source in place of the model's. ValueError for messages that the template refuses, and for tools
         where it knows none."""
         scope = dict(locals())
         if self.chat_handler is not None:
-            given = {name: value for name, value in scope.items() if name not in ("self", "more")}
+            ours = ("parse_special", "chat_template")  # which handlers of others do not know
+            given = {name: value for name, value in scope.items() if name not in ("self", "more", *ours)}
             answer: Result | Iterator[Result] = self.chat_handler(llama=self, **given, **more)
             return answer
         sampling = self._sampling(locals())
         with self._guard():
             template = self._engine.chat_template if self._chat is None else self._chat.template
+        if chat_template is not None:
+            template = chat_template
         if functions is not None and tools is not None:
             raise ValueError("[python] tools and functions are the same: give one of them")
         if functions is not None:
@@ -240,7 +252,7 @@ class Llama(Generating):
         elif function_call is not None:
             tool_choice = function_call
         offered = Tools.of(tools, tool_choice, template)
-        tokens = self._chat_prompt(messages, offered, template)
+        tokens = self._chat_prompt(messages, offered, template, parse_special)
         name = model or self.model_path
         forced = None if offered is None else offered.grammar(self._tokenizer)
         rules = forced or as_grammar(grammar) or of_response_format(response_format)
@@ -257,6 +269,7 @@ class Llama(Generating):
                 shape=shape_of(logits_processor, None),
                 render_special=offered is not None and offered.form.renders_special,
             )
+            run.strip = self._tokenizer.strips_answers
             return stream_chat(run, name, calls) if stream else complete_chat(run, name, calls)
 
     def create_chat_completion_openai_v1(self, *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from spectralkv import _core
+from spectralkv.atomic import destination, part_folder, take_place
 from spectralkv.mapped import Bytes
 
 if TYPE_CHECKING:
@@ -130,27 +130,26 @@ def write_gguf(
     What was there before stays whole until the new files are complete. FileExistsError without options.force;
     OutputError when the disk is full or the folder cannot be written.
     """
-    targets = shard_names(path, tensors, options.split_max_size)
-    check_target(targets, options.force, options.sources)
+    names = shard_names(path, tensors, options.split_max_size)
+    check_target(names, options.force, options.sources)
     total = sum(tensor.nbytes for tensor in tensors)
-    folder = path.parent
     try:
+        targets = [destination(name) for name in names]
+        folder = targets[0].parent
+        if any(target.parent != folder for target in targets):
+            raise OutputError(f"the parts of {path} are links into different folders")
         free = shutil.disk_usage(folder).free
         if free < total:  # sooner than after an hour of work
             raise OutputError(f"{path} needs {human_bytes(total)}, the disk of {folder} has {human_bytes(free)} free")
-        part = folder / f".{path.name}.{secrets.token_hex(4)}.part"
-        try:  # a signal may come as soon as the folder is there: tempfile's own would stay
-            part.mkdir(mode=0o700)
+        with part_folder(targets[0]) as part:
             written = _write(part / "model.gguf", architecture, fill, tensors, options, label)
             for source, target in zip(written, targets, strict=True):
-                os.replace(source, target)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+                take_place(source, target)
     except OutputError:
         raise
     except OSError as error:
         raise OutputError(f"{path} could not be written: {error.strerror or error}") from error
-    return targets
+    return names
 
 
 def _write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from spectralkv.atomic import write_whole
 
 BULK, SPIKE, EDGE, THRESHOLD = "tab:gray", "tab:red", "tab:blue", "tab:green"
 SIDES = (("k", "keys", "tab:blue"), ("v", "values", "tab:orange"))
@@ -29,7 +32,9 @@ def draw_fidelity(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
     paths = [Path(folder) / name for name in images]
     for path, figure in zip(paths, images.values(), strict=True):
         figure.suptitle(_about(report), fontsize=9)
-        figure.savefig(path, dpi=DPI)
+        image = BytesIO()
+        figure.savefig(image, dpi=DPI)
+        write_whole(path, image.getvalue())
     return paths
 
 

@@ -16,6 +16,7 @@ from spectralkv.importance import Importance, read_importance
 from spectralkv.mapped import Bytes, MappedFile
 from spectralkv.mixtures import FLOATS, QUANTIZATIONS, READ_ONLY, Model, TypeRules, chosen_type, quantization_named
 from spectralkv.output import OutputOptions, OutputTensor, human_bytes, printable, write_gguf
+from spectralkv.terminal import for_terminal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +116,7 @@ def quantize(
     options = options or QuantizeOptions()
     plan = plan_quantization(source, quantization, options)
     if not options.quiet:
-        print(plan.summary(), file=sys.stderr)
+        print(for_terminal(plan.summary()), file=sys.stderr)
     output = OutputOptions(options.force, options.split_max_size, options.quiet, plan.sources)
     tensors = [tensor.output for tensor in plan.tensors]
     return write_gguf(Path(outfile), plan.architecture, plan.fill, tensors, output, "quantizing")

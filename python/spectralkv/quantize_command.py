@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from spectralkv.mixtures import ALIASES, QUANTIZATIONS, READ_ONLY
 from spectralkv.output import parse_size
 from spectralkv.quantize import QuantizeOptions, plan_quantization, quantize
+from spectralkv.terminal import complain, for_terminal
 
 
 def _size(text: str) -> int:
@@ -98,8 +98,8 @@ def main(args: Sequence[str]) -> int:
     try:
         if given.dry_run:
             plan = plan_quantization(source, quantization, options)
-            print(plan.table())
-            print(plan.summary())
+            print(for_terminal(plan.table()))
+            print(for_terminal(plan.summary()))
             return 0
         for path in quantize(
             source, target or source.with_name(f"{source.stem}-{quantization}.gguf"), quantization, options
@@ -108,6 +108,5 @@ def main(args: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return complain(error)
     return 0

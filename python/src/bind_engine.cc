@@ -6,6 +6,8 @@
 
 #include "bind.h"
 #include "cli/summary.h"
+#include "engine/cache_check.h"
+#include "engine/calibrations.h"
 #include "shared.h"
 
 namespace spectralkv::python {
@@ -173,6 +175,15 @@ void bind_engine(nb::module_& m) {
       .def_prop_ro(
           "description", [](const SharedEngine& self) { return to_str(self.engine.description()); },
           nb::sig("def description(self) -> str"), "Model, weight type, backend and threads in one line.")
+      .def(
+          "cache_warning",
+          [](SharedEngine& self, const std::string& type_k, const std::string& type_v) {
+            nb::gil_scoped_release released;
+            const auto format = cache_format(self.engine, type_k, type_v, CacheLayout::kNowhere, false);
+            return cache_warning(self.engine, *format);
+          },
+          nb::arg("type_k"), nb::arg("type_v"),
+          "A line for the user when caches of these types are known to lose the model; else an empty text.")
       .def_prop_ro(
           "config", config_dict, nb::sig("def config(self) -> dict[str, typing.Any]"),
           "Shape of the model: arch, name, n_layers, n_embd, n_ff, n_vocab, n_heads, n_kv_heads, head_dim,\n"

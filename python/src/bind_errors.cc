@@ -1,5 +1,6 @@
 // spectralkv::Error becomes the Python exception of its kind.
 #include "base/error.h"
+#include "base/shown.h"
 #include "bind.h"
 #include "shared.h"
 
@@ -26,7 +27,7 @@ void translate(const std::exception_ptr& thrown, void*) {
   try {
     std::rethrow_exception(thrown);
   } catch (const Error& error) {
-    const nb::object message = to_str(error.what());  // it may quote a file's name that is no UTF-8
+    const nb::object message = to_str(shown(error.what()));  // it may quote a file's name that is no UTF-8
     PyErr_SetObject(exception_class(error.kind()), message.ptr());
   }
 }

@@ -5,7 +5,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
+#include <cstdio>
+
 #include "bind.h"
+#include "kv/cache_format.h"
 #include "shared.h"
 
 namespace spectralkv::python {
@@ -239,6 +243,23 @@ void bind_scheduler(nb::module_& m) {
           "Keeps what a state file holds, for requests that begin so; its tokens. ValueError with the reason "
           "for a\n"
           "file that does not fit. By the thread of the steps.")
+      .def_prop_ro(
+          "type_k", [](const SharedScheduler& self) { return self.held->format().name_k(); },
+          "How keys are cached, in full: \"default\" is none of these names.")
+      .def_prop_ro(
+          "type_v", [](const SharedScheduler& self) { return self.held->format().name_v(); },
+          "How values are cached, in full.")
+      .def_prop_ro(
+          "calibration",
+          [](const SharedScheduler& self) -> std::optional<std::string> {
+            const auto& calibration = self.held->format().calibration();
+            if (!calibration) return std::nullopt;
+            std::array<char, 17> hex{};
+            std::snprintf(hex.data(), hex.size(), "%016llx",
+                          static_cast<unsigned long long>(calibration->fingerprint()));
+            return hex.data();
+          },
+          "The fingerprint of the calibration that its caches use; None: they use none.")
       .def(
           "stats", stats_dict, nb::sig("def stats(self) -> dict[str, typing.Any]"),
           "As of the last step: waiting, running, reading (requests); requests, finished, cancelled, "

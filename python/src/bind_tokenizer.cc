@@ -26,7 +26,7 @@ std::vector<std::string> to_texts(const nb::list& items) {
 void make_tokenizer(Tokenizer* self, const std::string& model, const nb::list& tokens,
                     std::vector<float> scores, const std::vector<int>& types, const nb::list& merges,
                     const std::string& pre, Token bos, Token eos, Token unk, bool add_bos, bool add_eos,
-                    bool add_space_prefix, bool allow_unknown_pre) {
+                    bool add_space_prefix, bool allow_unknown_pre, const std::string& prepend_scheme) {
   Vocab vocab;
   vocab.source = "Tokenizer()";
   vocab.model = model;
@@ -44,7 +44,12 @@ void make_tokenizer(Tokenizer* self, const std::string& model, const nb::list& t
   vocab.unk = unk;
   vocab.add_bos = add_bos;
   vocab.add_eos = add_eos;
-  vocab.add_space_prefix = add_space_prefix;
+  check(prepend_scheme.empty() || prepend_scheme == "always" || prepend_scheme == "first", "tokenizer",
+        "prepend_scheme must be 'always' or 'first', not '", prepend_scheme, "'");
+  vocab.space_prefix = !add_space_prefix            ? SpacePrefix::none
+                       : prepend_scheme == "always" ? SpacePrefix::each_without
+                       : prepend_scheme == "first"  ? SpacePrefix::first_without
+                                                    : SpacePrefix::each;
   new (self) Tokenizer(std::move(vocab));
 }
 
@@ -61,6 +66,12 @@ std::vector<Token> encode_prompt(const Tokenizer& self, const nb::bytes& text, b
   return self.encode_prompt(bytes, parse_special);
 }
 
+std::vector<Token> encode_marked_prompt(const Tokenizer& self, const nb::bytes& text) {
+  const std::string_view bytes = view(text);
+  nb::gil_scoped_release released;
+  return self.encode_marked_prompt(bytes);
+}
+
 }  // namespace
 
 void bind_tokenizer(nb::module_& m) {
@@ -68,11 +79,13 @@ void bind_tokenizer(nb::module_& m) {
       m, "Tokenizer",
       "Text to token ids and back. model: \"gpt2\" (byte-level BPE) or \"llama\" (merging by score);\n"
       "the other arguments are GGUF's tokenizer.ggml.* of the same name, -1 for an id that is absent.\n"
+      "prepend_scheme: Metaspace's \"always\" or \"first\" in place of GGUF's space in front.\n"
       "Immutable, so threads may share it. Raises ValueError for a vocabulary that makes no sense.")
       .def("__init__", make_tokenizer, nb::arg("model"), nb::arg("tokens"), nb::arg("scores"),
            nb::arg("types"), nb::arg("merges"), nb::arg("pre"), nb::arg("bos") = -1, nb::arg("eos") = -1,
            nb::arg("unk") = -1, nb::arg("add_bos") = false, nb::arg("add_eos") = false,
            nb::arg("add_space_prefix") = true, nb::arg("allow_unknown_pre") = false,
+           nb::arg("prepend_scheme") = "",
            nb::sig(
                "def __init__(self, model: str, tokens: list[str] | list[bytes], scores: "
                "collections.abc.Sequence[float], "
@@ -80,7 +93,7 @@ void bind_tokenizer(nb::module_& m) {
                "-1, eos: int = "
                "-1, "
                "unk: int = -1, add_bos: bool = False, add_eos: bool = False, add_space_prefix: bool = True, "
-               "allow_unknown_pre: bool = False) -> None"))
+               "allow_unknown_pre: bool = False, prepend_scheme: str = '') -> None"))
       .def_static(
           "from_file",
           [](nb::handle path, bool allow_unknown_pre, nb::handle overrides) {
@@ -110,6 +123,14 @@ void bind_tokenizer(nb::module_& m) {
            "text\n"
            "does not begin with it, never EOS. An empty text is BOS alone where there is one.")
       .def(
+          "mark_plain",
+          [](const Tokenizer& self, const nb::bytes& text) { return to_bytes(self.mark_plain(view(text))); },
+          nb::arg("text"),
+          "The text with U+FDD0 wherever a control token is written in it, which keeps it plain text in a "
+          "chat.")
+      .def("encode_marked_prompt", encode_marked_prompt, nb::arg("text"),
+           "As encode_prompt, of a text with such marks, which go: behind one no control token begins.")
+      .def(
           "decode",
           [](const Tokenizer& self, const std::vector<Token>& tokens, bool render_special,
              bool strip_leading_space) {
@@ -134,6 +155,12 @@ void bind_tokenizer(nb::module_& m) {
       .def_prop_ro(
           "add_bos", [](const Tokenizer& self) { return self.vocab().add_bos; },
           "Whether add_special puts BOS in front.")
+      .def_prop_ro(
+          "strips_answers",
+          [](const Tokenizer& self) {
+            return self.vocab().model == "llama" && self.vocab().space_prefix != SpacePrefix::none;
+          },
+          "Whether an answer begins with a space that belongs to the tokenizer, not to the text.")
       .def_prop_ro(
           "warning", [](const Tokenizer& self) { return self.vocab().warning; },
           "What the file leaves open about its vocabulary, for the user; empty: nothing.");

@@ -5,7 +5,8 @@
 Every client asks its own questions behind one system prompt of about a thousand tokens. Closed load: each client asks
 again as soon as it has its answer. Open load (--rate): requests come by a Poisson process, whether or not others have
 ended. Both servers run all the time and are asked in turns. PYTHON is an interpreter with `llama-cpp-python[server]`;
-without it only ours is measured. Needs httpx.
+without it only ours is measured. Before that, both must know the colour of the sky and count the same prompt alike, and
+ours must answer many at a time as it answers each alone. Needs httpx.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def start(name: str, command: Sequence[str], port: int, log: IO[bytes]) -> Serve
     sys.exit(f"{name} does not answer: see {log.name}")
 
 
-async def ask(client: httpx.AsyncClient, number: int, tokens: int, load: Load) -> None:
-    body = {
+def request(number: int, tokens: int) -> dict[str, Any]:
+    return {
         "model": "any",
         "messages": [
             {"role": "system", "content": RULES},
@@ -89,8 +90,37 @@ async def ask(client: httpx.AsyncClient, number: int, tokens: int, load: Load) -
         "max_tokens": tokens,
         "temperature": 0.7,
         "seed": number,
-        "stream": True,
     }
+
+
+async def verify(servers: Sequence[Server], tokens: int) -> None:
+    """Exits where a server does not do what is to be measured."""
+    counts = {}
+    for server in servers:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=600) as client:
+
+            async def answer(body: dict[str, Any], client: httpx.AsyncClient = client) -> dict[str, Any]:
+                got = await client.post("/v1/chat/completions", json=body)
+                return dict(got.raise_for_status().json())
+
+            question = [{"role": "user", "content": "What color is the sky?"}]
+            given = await answer({"model": "any", "messages": question, "max_tokens": 24, "temperature": 0})
+            if "blue" not in (text := given["choices"][0]["message"]["content"]):
+                sys.exit(f"{server.name} says of the sky: {text!r}")
+            bodies = [request(number, tokens) for number in range(8)]
+            alone = [await answer(body) for body in bodies[: 8 if server is servers[0] else 1]]
+            counts[server.name] = alone[0]["usage"]["prompt_tokens"]
+            if server is servers[0]:
+                together = await asyncio.gather(*map(answer, bodies))
+                if [a["choices"] for a in together] != [a["choices"] for a in alone]:
+                    sys.exit(f"{server.name} answers many at a time otherwise than each alone")
+    if len(set(counts.values())) != 1:
+        sys.exit(f"the servers count the same prompt differently: {counts}")
+    print(f"verified; a prompt has {min(counts.values())} tokens\n")
+
+
+async def ask(client: httpx.AsyncClient, number: int, tokens: int, load: Load) -> None:
+    body = {**request(number, tokens), "stream": True}
     begun = last = time.perf_counter()
     n = 0
     try:
@@ -175,6 +205,7 @@ def main() -> None:
             theirs += ["--n_threads", threads, "--flash_attn", "true", "--interrupt_requests", "false"]
             servers.append(start("llama_cpp.server", theirs, free_port(), log))
         try:
+            asyncio.run(verify(servers, args.tokens))
             print("| server | load | tokens per s | first token p50 / p95, s | between p95, ms | peak MiB | failed |")
             print("|---|---|---|---|---|---|---|")
             for clients in map(int, args.clients.split(",")):

@@ -9,6 +9,11 @@ build=${1:-$root/build/cuda}
 architectures=${2:-90-real}
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
 if [ -z "$nvcc" ]; then echo "nvcc: not found, the CUDA sources were not compiled"; exit 0; fi
+# What only the host executor reads must not be asked of a device.
+if grep -l SPECTRALKV_HOST_ "$root"/tests/cpp/cuda/*_test.cc | grep -v _host_test.cc; then
+  echo "nvcc: these tests are compiled for a device and name variables of the host executor" >&2
+  exit 1
+fi
 mkdir -p "$(dirname "$build")"
 log=$build.nvcc.log
 cmake -S "$root" -B "$build" -DSPECTRALKV_CUDA=ON -DSPECTRALKV_WERROR=ON -DSPECTRALKV_NVCC="$nvcc" \
@@ -19,6 +24,13 @@ cmake --build "$build" --parallel "$(nproc)" --target spectralkv spectralkv_cuda
 library=$build/libspectralkv_cuda.so
 echo "nvcc: $architectures in $((SECONDS - start)) s, $(($(stat -c %s "$library") / 1024)) KiB"
 python3 "$root/tests/checks/cuda_resources.py" "$log"
+cuobjdump=$(command -v cuobjdump || ls "$(dirname "$(readlink -f "$nvcc")")/cuobjdump" 2>/dev/null || true)
+if [ -n "$cuobjdump" ]; then
+  python3 "$root/tests/checks/cuda_sass.py" "$cuobjdump" "$library" >"$build.sass.log" || exit 1
+  tail -n 1 "$build.sass.log"
+else
+  echo "nvcc: no cuobjdump (PyPI: nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm), the machine code was not looked at"
+fi
 
 exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort | tr '\n' ' ')
 [ "$exported" = "spectralkv_plugin_abi spectralkv_plugin_make " ] || { echo "nvcc: the library exports $exported" >&2; exit 1; }

@@ -3,7 +3,7 @@
 #
 #   tests/cuda/check.sh [OUTPUT FOLDER]
 #
-# Needs a CUDA toolkit (nvcc 12 or newer, cuBLAS, cuSOLVER), a C++20 compiler and CMake 3.25; no network. What such a
+# Needs a CUDA toolkit (nvcc 12 or newer, cuBLAS), a C++20 compiler and CMake 3.25; no network. What such a
 # machine may lack is brought along and named by variables:
 #   EIGEN   a folder that holds Eigen/Eigenvalues, or PyPI's wheel cmeel_eigen-*.whl
 #   GTEST   a copy of GoogleTest's sources (Debian's libgtest-dev has them in /usr/src/googletest)

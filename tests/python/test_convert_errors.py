@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -261,3 +262,45 @@ def test_adapters_and_other_files(tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text("{}")
     refuse(folder, "is an adapter .LoRA., not a model: merge it")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("base_model.model.", "saved inside of peft's; merge it"),
+        ("_orig_mod.", "saved inside of torch.compile's"),
+        ("module.", "saved inside of DistributedDataParallel"),
+    ],
+)
+def test_names_of_wrappers(prefix: str, words: str, tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "m")
+    tensors = {prefix + name: value for name, value in hf_tensors(HfModel()).items()}
+    write_safetensors(folder / "model.safetensors", tensors)
+    refuse(folder, f"tensor '{prefix}.* begins with {prefix}: the model was {words}")
+
+
+def test_double_precision_gets_a_hint_that_fits(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "m")
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    for entry in header.values():
+        entry["dtype"] = "F64"
+        entry["data_offsets"] = [2 * offset for offset in entry["data_offsets"]]
+    text = json.dumps(header).encode()
+    size = max(entry["data_offsets"][1] for entry in header.values())
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
+    refuse(folder, "has type F64; f32, f16 and bf16 are supported, save the checkpoint in one of them")
+
+
+def test_metas_own_files(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "consolidated.00.pth")
+    refuse(folder, "Meta's own files .*convert_llama_weights_to_hf --input_dir")
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "m")
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    refuse(folder, "config.json is no regular file")

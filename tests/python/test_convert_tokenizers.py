@@ -270,6 +270,29 @@ def test_merges_that_scores_can_say_stay_scores(tmp_path: Path) -> None:
     assert "tokenizer.ggml.merges" not in _core.gguf_info(str(path))["metadata"]
 
 
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_the_spaces_of_metaspace(scheme: str, tmp_path: Path) -> None:
+    """As transformers 5 saves SentencePiece's tokenizers: chats with special tokens, texts with spaces of their own."""
+    merges = [("\u2581", "a"), ("\u2581", "b"), ("a", "b"), ("\u2581", "\u2581")]
+    vocab = ["a", "b", "\u2581", *("".join(pair) for pair in merges)]
+    tokenizer = byte_fallback(vocab, merges)
+    tokenizer.normalizer = normalizers.Sequence([])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    tokenizer.add_tokens([AddedToken("<think>", special=False)])
+    path, notes = convert_json(tokenizer, tmp_path)
+    key = "spectralkv.tokenizer.prepend_scheme"
+    assert _core.gguf_info(str(path))["metadata"].get(key, "never") == scheme
+    assert any(repr(scheme) in note for note in notes) == (scheme != "never")
+    own = _core.Tokenizer.from_file(str(path))
+    parts = ["", "a", "ab", " a", "  b", " ", "\u2581a", "a b", "<s>", "<|im_start|>", "<|im_end|>", "<think>", "\n"]
+    for text in map("".join, itertools.product(parts, repeat=3)):
+        expected = tokenizer.encode(text, add_special_tokens=False).ids
+        assert own.encode(text.encode(), False, True) == expected, text
+    chat = "<s><|im_start|>a\nb b<|im_end|>\n<|im_start|> a<|im_end|>\n<|im_start|>a\n"
+    assert own.encode(chat.encode(), False, True) == tokenizer.encode(chat, add_special_tokens=False).ids
+
+
 def test_whole_words_before_merges_are_refused(tmp_path: Path) -> None:
     """GGUF cannot say it of this kind of tokenizer."""
     tokenizer = byte_fallback(["a", "b", "ab"], [], ignore_merges=True)

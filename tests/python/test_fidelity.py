@@ -139,12 +139,12 @@ def test_errors(source, tiny_model, tokens, tmp_path):
     assert "--layers" in refusal(*source, "--layers", "1-", status=2)
     assert "layer 7 is not within 0 to 1" in refusal(*source, "--layers", "0,7")
     assert "there is no 'q9'" in refusal(*source, "-ctk", "q9")
-    assert "they must agree" in refusal(*source, "-ctk", "turboquant:2,block=64")
+    assert "they must agree" in refusal(*source, "-ctk", "turboquant:2,block=64", "-ctv", "default")
     assert "it takes at least 384" in refusal("-m", tiny_model, "--tokens", tokens)
     assert "(-c), the text has 200" in refusal(*source, "-c", "201")
     (tmp_path / "file").touch()
     assert "--plot: cannot make the folder" in refusal(*source, "--plot", tmp_path / "file")
-    assert "--json: cannot write" in refusal(*source, "--json", tmp_path / "no" / "report.json")
+    assert "cannot write" in refusal(*source, "--json", tmp_path / "no" / "report.json")
 
 
 def test_known_figures(demo_model, shared_reference):

@@ -59,16 +59,62 @@ def test_text_in_chunks(source):
 
 def test_a_file_of_logits_serves_as_base(source, tmp_path):
     path = tmp_path / "logits"
-    perplexity(*source[:4], "-ctk", "f16", "-ctv", "f16", "--kl-divergence-base", path)
+    perplexity(*source[:4], "-ctk", "f16", "-ctv", "f16", "--kl-base", path)
     from_file, from_cache = (
-        json.loads(perplexity(*source, "--kl-divergence", "--json", *base).stdout)
-        for base in (["--kl-divergence-base", path], [])
+        json.loads(perplexity(*source, "--kl-divergence", "--json", *base).stdout) for base in (["--kl-base", path], [])
     )
     assert from_file == from_cache
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
-    assert "damaged" in perplexity(*source, "--kl-divergence", "--kl-divergence-base", path, status=1).stderr
+    assert "damaged" in perplexity(*source, "--kl-divergence", "--kl-base", path, status=1).stderr
+
+
+def read_peer_file(path):
+    """llama-perplexity's file: the tokens, [chunks, n_ctx], and the log-probabilities, [chunks, rows, n_vocab]."""
+    data = path.read_bytes()
+    assert data[:8] == b"_logits_"
+    n_ctx, n_vocab, n_chunks = np.frombuffer(data, np.int32, 3, 8)
+    tokens = np.frombuffer(data, np.int32, n_chunks * n_ctx, 20)
+    n_rows = n_ctx - 1 - n_ctx // 2
+    words = np.frombuffer(data, np.uint16, -1, 20 + 4 * tokens.size).reshape(n_chunks, n_rows, -1)
+    assert words.shape[2] == 4 + n_vocab + n_vocab % 2
+    head = words[:, :, :4].copy().view(np.float32)
+    return tokens.reshape(n_chunks, n_ctx), head[..., 1:] + head[..., :1] * words[:, :, 4 : 4 + n_vocab]
+
+
+def test_a_file_of_llama_perplexity(source, tmp_path):
+    from spectralkv import Llama
+
+    path, exact = tmp_path / "base", [*source[:4], "-ctk", "f16", "-c", 50]
+    perplexity(*exact, "--kl-divergence-base", path)
+    tokens, logprobs = read_peer_file(path)
+    assert tokens.shape == (4, 50)
+    with Llama(source[1], n_ctx=50, logits_all=True, type_k="f16", type_v="f16", verbose=False) as llama:
+        for chunk, rows in zip(tokens, logprobs, strict=True):
+            llama.reset()
+            llama.eval(chunk.tolist())
+            want = np.array(llama.scores, dtype=np.float64)[25:49]
+            want -= np.log(np.exp(want).sum(axis=1, keepdims=True))
+            step = (rows.max(axis=1) - rows.min(axis=1)) / 65535
+            assert np.all(np.abs(rows - want).max(axis=1) < step + 1e-5)
+    # Of the file's own text, and beside the text; the last position of a chunk is not in the file.
+    with_file = ["--kl-divergence", "--kl-divergence-base", path, "--json"]
+    from_file = json.loads(perplexity(*source[:2], *SPEC, *with_file).stdout)
+    assert from_file == json.loads(perplexity(*source, "-c", 50, *with_file).stdout)
+    beside = json.loads(perplexity(*source, "-c", 50, "--kl-divergence", "--json").stdout)
+    assert from_file["n_compared"] == 4 * 24
+    assert from_file["ppl"] == beside["ppl"]
+    assert from_file["ppl_base"] == pytest.approx(beside["ppl_base"], rel=1e-3)
+    assert from_file["kl_mean"] == pytest.approx(beside["kl_mean"], rel=0.1)
+    same = json.loads(perplexity(*exact, *with_file).stdout)
+    assert same["kl_mean"] == pytest.approx(0, abs=1e-6)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "is cut off" in perplexity(*source[:2], *with_file, status=1).stderr
+    assert (
+        "other positions take --kl-base"
+        in perplexity(*exact, "--prefix", 9, "--kl-divergence-base", path, status=1).stderr
+    )
 
 
 def test_errors(source, tiny_model, tmp_path):
@@ -77,7 +123,7 @@ def test_errors(source, tiny_model, tmp_path):
     assert "give one of" in perplexity("-m", tiny_model, status=2).stderr
     assert "belong to --kl-divergence" in perplexity(*source, "--base-ctk", "f32", status=2).stderr
     assert "there is no 'f17'" in perplexity(*source[:4], "-ctk", "f17", status=1).stderr
-    assert "nowhere" in perplexity(*source, "--kl-divergence-base", tmp_path / "nowhere" / "x", status=1).stderr
+    assert "nowhere" in perplexity(*source, "--kl-base", tmp_path / "nowhere" / "x", status=1).stderr
 
 
 def test_archives_of_tokens(source, tokens, tmp_path):

@@ -1,6 +1,6 @@
 """llama.cpp's samplers for the tests, in an interpreter that has llama-cpp-python: `python llama_cpp_samplers.py`.
 
-Reads one JSON object: vocabulary (path of a GGUF file), cases, each with logits, history (ids that the samplers are
+Reads one JSON object: vocabulary (path of a GGUF file), cases, each with logits (or the number of so many zeros), history (ids that the samplers are
 told first) and steps, pairs of what follows llama_sampler_init_ and its arguments. Writes a list: for each case the
 pairs of id and logit that are left. "vocab" as an argument stands for the vocabulary, a list of texts for C strings.
 """
@@ -33,9 +33,11 @@ def remaining(case: dict[str, Any], vocabulary: Any) -> list[tuple[int, float]]:
         llama_cpp.llama_sampler_chain_add(chain, made(name, arguments, vocabulary))
     for token in case["history"]:
         llama_cpp.llama_sampler_accept(chain, token)
-    n = len(case["logits"])
+    given = case["logits"]
+    logits = [0.0] * given if isinstance(given, int) else given
+    n = len(logits)
     data = (llama_cpp.llama_token_data * n)()
-    for token, logit in enumerate(case["logits"]):
+    for token, logit in enumerate(logits):
         data[token].id, data[token].logit = token, logit
     array = llama_cpp.llama_token_data_array(data=data, size=n, selected=-1, sorted=False)
     llama_cpp.llama_sampler_apply(chain, ctypes.byref(array))

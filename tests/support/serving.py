@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from spectralkv.serve.app import make_app
 from spectralkv.serve.guard import GuardOptions
 from spectralkv.serve.listen import make_server
 from spectralkv.serve.service import Service, ServiceOptions
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @dataclass

@@ -12,7 +12,7 @@ std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRo
                                                std::string& text) {
   std::array<std::string_view, kAllQuantisers.size()> names;
   for (std::size_t i = 0; i < names.size(); ++i) names[i] = quantiser_name(kAllQuantisers[i]);
-  const RowScale scale = take_row_scale(spec, wish, text);
+  const RowScales scales = take_row_scales(spec, wish, text);
   const std::string name = spec.take_choice("quantiser", quantiser_name(Quantiser::scalar), names);
   Quantiser quantiser = Quantiser::scalar;
   for (const Quantiser one : kAllQuantisers)
@@ -24,7 +24,7 @@ std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRo
     spec.refuse(concat("quantiser=", name, " has ", widths, " bits per entry, not ", wish.bits));
   }
   if (quantiser != Quantiser::scalar) text += concat(",quantiser=", name);
-  return make_residual(quantiser, wish.head_dim, wish.bits, scale, wish.side, wish.given_width);
+  return make_residual(quantiser, wish.head_dim, wish.bits, scales, wish.side, wish.given_width);
 }
 
 }  // namespace
@@ -38,13 +38,12 @@ bool has_width(Quantiser quantiser, int bits) {
 }
 
 std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std::int64_t head_dim, int bits,
-                                                       RowScale scale, KvSide side, bool given_width) {
+                                                       RowScales scales, KvSide side, bool given_width) {
   if (quantiser == Quantiser::trellis && has_width(quantiser, bits))
-    return make_trellis_residual(head_dim, scale, side);
-  return make_scalar_residual(head_dim, bits, scale, side, given_width);
+    return make_trellis_residual(head_dim, scales, side);
+  return make_scalar_residual(head_dim, bits, scales, side, given_width);
 }
 
-const ResidualRow kChosenResidual = {"scale=norm|least_squares|unbiased|length, quantiser=scalar|trellis",
-                                     build};
+const ResidualRow kChosenResidual = {SKV_ROW_SCALE_OPTIONS ", quantiser=scalar|trellis", build};
 
 }  // namespace spectralkv

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string_view>
 
-#include "kv/codecs/residual_quantiser.h"
+#include "kv/codecs/row_scales.h"
 
 namespace spectralkv {
 
@@ -19,10 +19,11 @@ std::string_view quantiser_name(Quantiser quantiser);
 bool has_width(Quantiser quantiser, int bits);
 // `quantiser` at `bits` bits an entry, or scalar codes of that width where it does not have it.
 std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std::int64_t head_dim, int bits,
-                                                       RowScale scale, KvSide side, bool given_width = false);
+                                                       RowScales scales, KvSide side,
+                                                       bool given_width = false);
 
-// Options scale= and quantiser=; a width that the quantiser does not have is refused, or, where it is a
-// head's own, given to scalar codes.
+// Options scale=, scale_bits= and quantiser=; a width that the quantiser does not have is refused, or, where
+// it is a head's own, given to scalar codes.
 extern const ResidualRow kChosenResidual;
 
 }  // namespace spectralkv

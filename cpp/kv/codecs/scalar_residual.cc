@@ -1,5 +1,4 @@
-// A residual of n tokens is a norm (f16) a token, then its codes in one of the orders of
-// formats/coded_block.h.
+// A residual of n tokens is its rows' scales, then its codes in one of the orders of formats/coded_block.h.
 #include "kv/codecs/scalar_residual.h"
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "base/error.h"
 #include "formats/bitpack.h"
 #include "formats/codetiles.h"
+#include "kv/codecs/row_scales.h"
 #include "kv/codecs/shared_tables.h"
 #include "kv/codecs/tile_products.h"
 #include "quant/turboquant.h"
@@ -22,20 +22,24 @@ namespace {
 // What both layouts share: norms, and codes chosen entry by entry.
 class ScalarResidual : public ResidualQuantiser {
  public:
-  ScalarResidual(std::int64_t head_dim, int bits, RowScale scale, SkvCodeOrder order)
+  ScalarResidual(std::int64_t head_dim, int bits, RowScales scales, SkvCodeOrder order)
       : codebook_(shared_unit_codebook(static_cast<int>(head_dim), bits)),
-        scale_(scale),
+        scales_(scales),
         format_{static_cast<int>(head_dim), bits, order} {}
 
-  std::int64_t max_bytes(std::int64_t n) const final { return norm_bytes(n) + code_bytes(n); }
+  std::int64_t max_bytes(std::int64_t n) const final { return most_row_scale_bytes(n) + code_bytes(n); }
+  bool valid(const std::byte* in, std::int64_t n, std::int64_t bytes) const final {
+    return holds_row_scales(in, n, code_bytes(n), bytes);
+  }
   std::int64_t encode(ConstMatrix rows, const SealContext&, std::byte* out, CodecWork& work) const final {
     const std::int64_t n = rows.rows, d = format_.d;
     auto* const codes = reinterpret_cast<std::uint8_t*>(work.bytes(0, n * d));
-    auto* const norms = reinterpret_cast<std::uint16_t*>(out);
+    auto* const scales = reinterpret_cast<std::uint16_t*>(work.bytes(1, 2 * n));
     for (std::int64_t t = 0; t < n; ++t)
-      norms[t] = quantize_row(rows.row(t), format_.d, codebook_, scale_, codes + t * d);
-    store(codes, n, reinterpret_cast<std::uint8_t*>(out + norm_bytes(n)));
-    return max_bytes(n);
+      scales[t] = quantize_row(rows.row(t), format_.d, codebook_, scales_.kind, codes + t * d);
+    const std::int64_t used = store_row_scales({scales, static_cast<std::size_t>(n)}, scales_.in_bytes, out);
+    store(codes, n, reinterpret_cast<std::uint8_t*>(out + used));
+    return used + code_bytes(n);
   }
   double paper_bits(const std::byte*, std::int64_t n, std::int64_t) const final {
     return static_cast<double>(n * format_.d * format_.bits);
@@ -45,30 +49,23 @@ class ScalarResidual : public ResidualQuantiser {
     form.kind = CodecForm::Kind::codes;
     form.bits = format_.bits;
     form.order = format_.order;
-    form.scale = scale_;
+    form.scale = scales_.kind;
+    form.byte_scales = scales_.in_bytes;
   }
 
  protected:
   // codes: [n, head_dim]; out: [code_bytes(n)].
   virtual void store(const std::uint8_t* codes, std::int64_t n, std::uint8_t* out) const = 0;
 
-  static std::int64_t norm_bytes(std::int64_t n) {
-    return static_cast<std::int64_t>(skv_norm_bytes(static_cast<std::size_t>(n)));
-  }
   std::int64_t code_bytes(std::int64_t n) const {
     return static_cast<std::int64_t>(skv_code_bytes(format_, static_cast<std::size_t>(n)));
   }
   static const std::uint8_t* codes(const std::byte* in, std::int64_t n) {
-    return reinterpret_cast<const std::uint8_t*>(in + norm_bytes(n));
-  }
-  // Times unit, into out [n].
-  static const float* norms(const std::byte* in, std::int64_t n, float unit, float* out) {
-    kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, out, n);
-    return out;
+    return reinterpret_cast<const std::uint8_t*>(in + row_scale_bytes(in, n));
   }
 
   const Codebook& codebook_;
-  RowScale scale_;
+  RowScales scales_;
   SkvScalarFormat format_;
 };
 
@@ -77,35 +74,37 @@ class RowCodes final : public ScalarResidual {
   using ScalarResidual::ScalarResidual;
 
   void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override {
-    std::vector<float> norm(static_cast<std::size_t>(n));
-    norms(in, n, unit, norm.data());
+    std::vector<float> scale(static_cast<std::size_t>(n));
+    read_row_scales(in, n, unit, scale.data());
     for (std::int64_t t = 0; t < n; ++t)
       kernels().decode_codes[kernel()](codes(in, n) + t * row_bytes(), format_.d, codebook_.levels.data(),
-                                       norm[static_cast<std::size_t>(t)], out.row(t));
+                                       scale[static_cast<std::size_t>(t)], out.row(t));
   }
 
   bool scores() const override { return true; }
   bool mixes() const override { return true; }
   void add_score(const std::byte* in, std::int64_t n, float unit, const Queries& q, Matrix s,
                  CodecWork& work) const override {
-    const float* const norm = norms(in, n, unit, work.floats(2, n));
+    float* const scale = work.floats(2, n);
+    read_row_scales(in, n, unit, scale);
     const Matrix dots(work.floats(0, s.rows * n), s.rows, n);
     kernels().score_codes[kernel()](codes(in, n), n, format_.d, codebook_.levels.data(), q.rows.data,
                                     q.rows.stride, s.rows, dots.data, n);
     for (std::int64_t i = 0; i < s.rows; ++i) {
       float* __restrict row = s.row(i);
       const float* dot = dots.row(i);
-      for (std::int64_t t = 0; t < n; ++t) row[t] += dot[t] * norm[t];
+      for (std::int64_t t = 0; t < n; ++t) row[t] += dot[t] * scale[t];
     }
   }
   void add_mix(const std::byte* in, std::int64_t n, float unit, ConstMatrix p, Matrix acc,
                CodecWork& work) const override {
-    const float* const norm = norms(in, n, unit, work.floats(2, n));
+    float* const scale = work.floats(2, n);
+    read_row_scales(in, n, unit, scale);
     const Matrix shares(work.floats(0, p.rows * n), p.rows, n);
     for (std::int64_t i = 0; i < p.rows; ++i) {
       float* __restrict row = shares.row(i);
       const float* from = p.row(i);
-      for (std::int64_t t = 0; t < n; ++t) row[t] = from[t] * norm[t];
+      for (std::int64_t t = 0; t < n; ++t) row[t] = from[t] * scale[t];
     }
     kernels().mix_codes[kernel()](shares.data, n, p.rows, codes(in, n), n, format_.d, codebook_.levels.data(),
                                   acc.data, acc.stride);
@@ -122,21 +121,21 @@ class RowCodes final : public ScalarResidual {
 
 class TileCodes final : public ScalarResidual {
  public:
-  TileCodes(std::int64_t head_dim, int bits, RowScale scale, SkvCodeOrder order)
-      : ScalarResidual(head_dim, bits, scale, order),
+  TileCodes(std::int64_t head_dim, int bits, RowScales scales, SkvCodeOrder order)
+      : ScalarResidual(head_dim, bits, scales, order),
         levels_(byte_levels(codebook_)),
         d_(head_dim),
         keys_(order == kSkvTokenTiles) {}
 
   void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override {
-    std::vector<float> norm(static_cast<std::size_t>(n));
-    norms(in, n, unit, norm.data());
+    std::vector<float> scale(static_cast<std::size_t>(n));
+    read_row_scales(in, n, unit, scale.data());
     for (std::int64_t t = 0; t < n; ++t)
       for (std::int64_t c = 0; c < d_; ++c) {
         const unsigned code =
             skv_tiled_code(codes(in, n), depth(n), format_.bits, static_cast<std::size_t>(keys_ ? t : c),
                            static_cast<std::size_t>(keys_ ? c : t));
-        out(t, c) = norm[static_cast<std::size_t>(t)] * codebook_.levels[code];
+        out(t, c) = scale[static_cast<std::size_t>(t)] * codebook_.levels[code];
       }
   }
 
@@ -174,8 +173,8 @@ class TileCodes final : public ScalarResidual {
 
 std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRow::Wish& wish,
                                                std::string& text) {
-  const RowScale scale = take_row_scale(spec, wish, text);
-  return make_scalar_residual(wish.head_dim, wish.bits, scale, wish.side, wish.given_width);
+  const RowScales scales = take_row_scales(spec, wish, text);
+  return make_scalar_residual(wish.head_dim, wish.bits, scales, wish.side, wish.given_width);
 }
 
 }  // namespace
@@ -208,22 +207,14 @@ SkvCodeOrder code_order(int bits, KvSide side, bool given_width) {
   return side == KvSide::keys ? kSkvTokenTiles : kSkvChannelTiles;
 }
 
-RowScale take_row_scale(CodecSpec& spec, const ResidualRow::Wish& wish, std::string& text) {
-  std::array<std::string_view, kAllRowScales.size()> names;
-  std::transform(kAllRowScales.begin(), kAllRowScales.end(), names.begin(), row_scale_name);
-  const RowScale usual = wish.factored && !wish.paper ? RowScale::length : RowScale::norm;
-  const RowScale scale = row_scale_from_name(spec.take_choice("scale", row_scale_name(usual), names));
-  if (scale != usual) text += concat(",scale=", row_scale_name(scale));
-  return scale;
-}
-
-std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits, RowScale scale,
-                                                              KvSide side, bool given_width) {
+std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits,
+                                                              RowScales scales, KvSide side,
+                                                              bool given_width) {
   const SkvCodeOrder order = code_order(bits, side, given_width);
-  if (order != kSkvCodeRows) return std::make_unique<TileCodes>(head_dim, bits, scale, order);
-  return std::make_unique<RowCodes>(head_dim, bits, scale, order);
+  if (order != kSkvCodeRows) return std::make_unique<TileCodes>(head_dim, bits, scales, order);
+  return std::make_unique<RowCodes>(head_dim, bits, scales, order);
 }
 
-const ResidualRow kScalarResidual = {"scale=norm|least_squares|unbiased|length", build};
+const ResidualRow kScalarResidual = {SKV_ROW_SCALE_OPTIONS, build};
 
 }  // namespace spectralkv

@@ -1,21 +1,20 @@
 // The residual as TurboQuant has it ([T], arXiv 2504.19874): each entry of a rotated row by itself as one of
-// the levels of a Lloyd-Max codebook, each row times one number, its norm.
+// the levels of a Lloyd-Max codebook, each row times one number, its scale.
 #pragma once
 
 #include <cstdint>
 
 #include "formats/coded_block.h"
-#include "kv/codecs/residual_quantiser.h"
+#include "kv/codecs/row_scales.h"
 #include "quant/lloyd_max.h"
 
 namespace spectralkv {
 
 extern const ResidualRow kScalarResidual;
 
-std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits, RowScale scale,
-                                                              KvSide side, bool given_width = false);
-// Takes the option scale= out of a spec and adds it to `text` where it differs from the default.
-RowScale take_row_scale(CodecSpec& spec, const ResidualRow::Wish& wish, std::string& text);
+std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_dim, int bits,
+                                                              RowScales scales, KvSide side,
+                                                              bool given_width = false);
 
 // Codes of 2, 3 and 4 bits lie in tiles (formats/codetiles.h), keys with tokens as rows and values with
 // channels as rows, and are multiplied as whole numbers: levels rounded to bytes, queries to bytes,

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "formats/codetiles.h"
+#include "kv/codecs/row_scales.h"
 #include "simd/dispatch.h"
 
 namespace spectralkv {
@@ -16,7 +17,7 @@ constexpr std::int64_t kRoundGroups = 32;
 // scales [n] times unit, with room for `more` numbers behind them.
 float* unpack_scales(const TiledResidual& r, float unit, std::int64_t more, CodecWork& work) {
   float* const out = work.floats(2, r.n + more);
-  kernels().from_f16(reinterpret_cast<const std::uint16_t*>(r.scales), unit, out, r.n);
+  read_row_scales(r.scales, r.n, unit, out);
   return out;
 }
 

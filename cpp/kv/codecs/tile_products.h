@@ -11,7 +11,7 @@
 namespace spectralkv {
 
 struct TiledResidual {
-  const std::byte* scales;    // f16 [n], one a token
+  const std::byte* scales;    // of n rows, times the unit of their block (row_scales.h)
   const std::uint8_t* tiles;  // of `bits` bits: keys with tokens as rows, values with channels
   std::int64_t n, d;
   int bits;

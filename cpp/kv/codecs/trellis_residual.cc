@@ -1,4 +1,4 @@
-// A residual of n tokens is a scale (f16) a token, then trellis codes in tiles: keys with tokens as rows,
+// A residual of n tokens is its rows' scales, then trellis codes in tiles: keys with tokens as rows,
 // values with channels as rows, as scalar codes of 2 bits lie.
 #include "kv/codecs/trellis_residual.h"
 
@@ -8,6 +8,7 @@
 
 #include "formats/coded_block.h"
 #include "formats/trellis.h"
+#include "kv/codecs/row_scales.h"
 #include "kv/codecs/tile_products.h"
 #include "quant/row_math.h"
 #include "quant/turboquant.h"
@@ -31,13 +32,16 @@ constexpr IndexLevels kLevels = index_levels();
 
 class TrellisResidual final : public ResidualQuantiser {
  public:
-  TrellisResidual(std::int64_t head_dim, RowScale scale, KvSide side)
+  TrellisResidual(std::int64_t head_dim, RowScales scales, KvSide side)
       : d_(head_dim),
         unit_(static_cast<float>(trellis_unit(head_dim))),
-        scale_(scale),
+        scales_(scales),
         keys_(side == KvSide::keys) {}
 
-  std::int64_t max_bytes(std::int64_t n) const override { return scale_bytes(n) + code_bytes(n); }
+  std::int64_t max_bytes(std::int64_t n) const override { return most_row_scale_bytes(n) + code_bytes(n); }
+  bool valid(const std::byte* in, std::int64_t n, std::int64_t bytes) const override {
+    return holds_row_scales(in, n, code_bytes(n), bytes);
+  }
   std::int64_t encode(ConstMatrix rows, const SealContext& context, std::byte* out,
                       CodecWork& work) const override;
   void decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const override;
@@ -45,6 +49,12 @@ class TrellisResidual final : public ResidualQuantiser {
     return static_cast<double>(2 * n * d_);
   }
   double distortion() const override { return kTrellisDistortion; }
+  void describe(CodecForm& form) const override {
+    form.kind = CodecForm::Kind::trellis;
+    form.bits = 2;
+    form.order = keys_ ? kSkvTokenTiles : kSkvChannelTiles;
+    form.scale = scale_;
+  }
 
   bool scores() const override { return keys_; }
   bool mixes() const override { return !keys_; }
@@ -63,11 +73,8 @@ class TrellisResidual final : public ResidualQuantiser {
   std::int64_t sixteens(std::int64_t n) const { return (rows(n) + 15) / 16; }
   std::int64_t groups(std::int64_t n) const { return (depth(n) + 3) / 4; }
   std::int64_t code_bytes(std::int64_t n) const { return 16 * sixteens(n) * groups(n); }
-  static std::int64_t scale_bytes(std::int64_t n) {
-    return static_cast<std::int64_t>(skv_norm_bytes(static_cast<std::size_t>(n)));
-  }
   static const std::uint8_t* codes(const std::byte* in, std::int64_t n) {
-    return reinterpret_cast<const std::uint8_t*>(in + scale_bytes(n));
+    return reinterpret_cast<const std::uint8_t*>(in + row_scale_bytes(in, n));
   }
   // The indices of all codes, in tiles of 4 bits. Codes are the last part of a block.
   const std::uint8_t* indices(const std::byte* in, std::int64_t n, int slot, CodecWork& work) const {
@@ -85,7 +92,7 @@ class TrellisResidual final : public ResidualQuantiser {
 
   std::int64_t d_;
   float unit_;
-  RowScale scale_;
+  RowScales scales_;
   bool keys_;
 };
 
@@ -133,17 +140,18 @@ std::int64_t TrellisResidual::encode(ConstMatrix in, const SealContext&, std::by
       }
     }
   }
-  auto* const scales = reinterpret_cast<std::uint16_t*>(out);
-  for (std::int64_t t = 0; t < n; ++t)
-    scales[t] = row_scale(scale_, sums[static_cast<std::size_t>(t)], kTrellisDistortion);
+  std::vector<std::uint16_t> scales(static_cast<std::size_t>(n));
+  for (std::size_t t = 0; t < scales.size(); ++t)
+    scales[t] = row_scale(scales_.kind, sums[t], kTrellisDistortion);
+  const std::int64_t used = store_row_scales(scales, scales_.in_bytes, out);
   skv_pack_tiles(bytes, static_cast<std::size_t>(16 * sixteens(n)), static_cast<std::size_t>(ring),
-                 static_cast<std::size_t>(ring), 1, 2, reinterpret_cast<std::uint8_t*>(out + scale_bytes(n)));
-  return max_bytes(n);
+                 static_cast<std::size_t>(ring), 1, 2, reinterpret_cast<std::uint8_t*>(out + used));
+  return used + code_bytes(n);
 }
 
 void TrellisResidual::decode(const std::byte* in, std::int64_t n, float unit, Matrix out) const {
   std::vector<float> scale(static_cast<std::size_t>(n));
-  kernels().from_f16(reinterpret_cast<const std::uint16_t*>(in), unit, scale.data(), n);
+  read_row_scales(in, n, unit, scale.data());
   CodecWork work;
   const std::uint8_t* const tiles = indices(in, n, 0, work);
   for (std::int64_t t = 0; t < n; ++t)
@@ -157,9 +165,9 @@ void TrellisResidual::decode(const std::byte* in, std::int64_t n, float unit, Ma
 
 }  // namespace
 
-std::unique_ptr<const ResidualQuantiser> make_trellis_residual(std::int64_t head_dim, RowScale scale,
+std::unique_ptr<const ResidualQuantiser> make_trellis_residual(std::int64_t head_dim, RowScales scales,
                                                                KvSide side) {
-  return std::make_unique<TrellisResidual>(head_dim, scale, side);
+  return std::make_unique<TrellisResidual>(head_dim, scales, side);
 }
 
 double trellis_unit(std::int64_t head_dim) {

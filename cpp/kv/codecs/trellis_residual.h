@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "kv/codecs/residual_quantiser.h"
+#include "kv/codecs/row_scales.h"
 
 namespace spectralkv {
 
@@ -14,7 +14,7 @@ constexpr bool trellis_has(int bits) {
   return bits == 2;
 }
 
-std::unique_ptr<const ResidualQuantiser> make_trellis_residual(std::int64_t head_dim, RowScale scale,
+std::unique_ptr<const ResidualQuantiser> make_trellis_residual(std::int64_t head_dim, RowScales scales,
                                                                KvSide side);
 
 // What of a residual's energy is lost, about.

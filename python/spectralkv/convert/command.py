@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from spectralkv.convert.conversion import OUT_TYPES, ConvertOptions, convert, plan_conversion
 from spectralkv.output import check_target, parse_size, shard_names
+from spectralkv.terminal import complain, for_terminal
 
 
 def _size(text: str) -> int:
@@ -60,9 +60,9 @@ def main(args: Sequence[str]) -> int:
     try:
         if given.dry_run:
             plan = plan_conversion(given.folder, given.outfile, options)
-            print(plan.text(options.split_max_size))
+            print(for_terminal(plan.text(options.split_max_size)))
             for note in plan.notes:
-                print(f"note: {note}")
+                print(for_terminal(f"note: {note}"))
             check_target(shard_names(plan.outfile, plan.tensors, options.split_max_size), options.force, plan.sources)
             return 0
         for path in convert(given.folder, given.outfile, options):
@@ -70,6 +70,5 @@ def main(args: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return complain(error)
     return 0

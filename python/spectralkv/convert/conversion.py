@@ -20,6 +20,7 @@ from spectralkv.convert.tokenizer import read_tokenizer
 from spectralkv.convert.vocabulary import Vocabulary
 from spectralkv.convert.weights import Part, find_parts, output_tensor
 from spectralkv.output import OutputOptions, OutputTensor, human_bytes, shard_names, write_gguf
+from spectralkv.terminal import for_terminal
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter, Metadata
@@ -97,9 +98,9 @@ def convert(folder: str | Path, outfile: str | Path | None = None, options: Conv
     options = options or ConvertOptions()
     plan = plan_conversion(folder, outfile, options)
     if not options.quiet:
-        print(plan.text(options.split_max_size), file=sys.stderr)
+        print(for_terminal(plan.text(options.split_max_size)), file=sys.stderr)
         for note in plan.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(for_terminal(f"note: {note}"), file=sys.stderr)
     output = OutputOptions(options.force, options.split_max_size, options.quiet, plan.sources)
     try:
         return write_gguf(

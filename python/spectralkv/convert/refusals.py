@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ PICKLE_REASON = (
     "PyTorch's pickle files are not read, since whoever wrote one decides what code runs when it is opened; make "
     "safetensors of it with a current transformers, which opens them without running any:"
 )
+META = re.compile(r"consolidated\.\d+\.pth")
 METHODS = {  # quant_method of config.json, and how its makers write it
     "gptq": "GPTQ",
     "awq": "AWQ",
@@ -46,6 +48,15 @@ def check_folder(source: Path, vocab_only: bool) -> None:
         raise ConvertError(
             f"{source} holds GGUF files already: run one with -m {shlex.quote(str(source / ggufs[0]))}, or write it in "
             "another type with `spectralkv quantize`"
+        )
+    odd = [n for n in names if not (source / n).is_file() and not (source / n).is_dir() and (source / n).exists()]
+    if odd:  # reading a pipe would wait for ever
+        raise ConvertError(f"{source / odd[0]} is no regular file")
+    if not weights and not vocab_only and any(META.fullmatch(n) for n in names):
+        raise ConvertError(
+            f"{source} has Meta's own files (consolidated.00.pth): make a checkpoint of transformers' form of them, "
+            "`python -m transformers.models.llama.convert_llama_weights_to_hf --input_dir DIR --model_size SIZE "
+            "--llama_version VERSION --output_dir FOLDER` (it opens them with weights_only), and convert that folder"
         )
     pickles = [n for n in names if Path(n).suffix in PICKLES and n not in ("training_args.bin", "optimizer.pt")]
     if pickles and not weights and not vocab_only:

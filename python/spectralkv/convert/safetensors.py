@@ -30,9 +30,13 @@ class TensorEntry:
     def type_name(self) -> str:
         """Our name of the type; ConvertError when it is none of f32, f16 and bf16."""
         if self.dtype not in WEIGHT_TYPES:
+            hint = (
+                "save the checkpoint in one of them (model.to(torch.float32).save_pretrained(FOLDER))"
+                if self.dtype == "F64"
+                else "quantised checkpoints are not"
+            )
             raise ConvertError(
-                f"{self.file.path}: tensor '{self.name}' has type {self.dtype}; f32, f16 and bf16 are supported, "
-                "quantised checkpoints are not"
+                f"{self.file.path}: tensor '{self.name}' has type {self.dtype}; f32, f16 and bf16 are supported, {hint}"
             )
         return WEIGHT_TYPES[self.dtype][0]
 

@@ -151,7 +151,7 @@ def _check_ignore_merges(given: bool, expected: bool, who: str, plain: set[str],
 
 
 def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path) -> Vocabulary:
-    prefix = _space_prefix(data, path)
+    prefix, scheme = _space_prefix(data, path)
     vocab, pairs = model["vocab"], read_merges(model, path)
     added = added_tokens(data, path)
     texts, types = _lay_out(vocab, added, path)
@@ -166,6 +166,11 @@ def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path
         types[unknown] = TokenType.UNKNOWN
     scores = _scores(vocab, pairs, texts, types)
     notes = space_notes(data)
+    if scheme:
+        notes.append(
+            f"spaces in front are those of Metaspace's {scheme!r}; a key of spectralkv's says so, which llama.cpp does "
+            "not read: there a space more stands behind special tokens, or before a text's own"
+        )
     difference = first_difference(vocab, pairs)
     if difference:
         notes.append(
@@ -182,6 +187,7 @@ def _sentence_piece_like(data: dict[str, Any], model: dict[str, Any], path: Path
         merges=_listed(vocab, pairs, types, path) if difference else (),
         unknown=unknown,
         add_space_prefix=prefix,
+        prepend_scheme=scheme,
         notes=tuple(notes),
     )
 
@@ -208,20 +214,21 @@ def _listed(vocab: dict[str, int], pairs: list[Pair], types: list[TokenType], pa
     return tuple(f"{left} {right}" for left, right in pairs)
 
 
-def _space_prefix(data: dict[str, Any], path: Path) -> bool:
-    """Whether a space is put in front of a text; ConvertError for any other treatment of spaces than U+2581."""
+def _space_prefix(data: dict[str, Any], path: Path) -> tuple[bool, str]:
+    """Whether a space is put in front of a text, and Metaspace's scheme where that says of which; ConvertError for any
+    other treatment of spaces than U+2581."""
     steps = flat_steps(data.get("normalizer"), "normalizers")
     before = flat_steps(data.get("pre_tokenizer"), "pretokenizers")
     replaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     prepends = {"type": "Prepend", "prepend": SPACE}
     if not before and steps in ([prepends, replaces], [replaces]):
-        return prepends in steps
+        return prepends in steps, ""
     if not steps and len(before) == 1 and before[0].get("type") == "Metaspace":
         space = before[0]
         scheme = space.get("prepend_scheme", "always" if space.get("add_prefix_space", True) else "never")
         known = scheme in ("always", "first", "never") and space.get("replacement") == SPACE
         if known and space.get("split") is False:
-            return bool(scheme != "never")
+            return scheme != "never", scheme if scheme != "never" else ""
     shown = {key: data.get(key) for key in ("normalizer", "pre_tokenizer")}
     raise ConvertError(
         f"{path}: this treatment of spaces is not understood: {json.dumps(shown, ensure_ascii=False)}; understood are "

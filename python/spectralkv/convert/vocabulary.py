@@ -45,6 +45,7 @@ class Vocabulary:
     add_bos: bool = False
     add_eos: bool = False
     add_space_prefix: bool = True
+    prepend_scheme: str = ""  # of Metaspace, "always" or "first", where that puts the space
     chat_templates: dict[str, str] = field(default_factory=dict)  # by name; "default" is the one
     notes: tuple[str, ...] = ()  # what differs, for the user
 
@@ -93,6 +94,8 @@ class Vocabulary:
         writer.add_add_eos_token(self.add_eos)
         if self.model == BY_SCORE:
             writer.add_add_space_prefix(self.add_space_prefix)
+        if self.prepend_scheme:  # GGUF has no key for it
+            writer.add_string("spectralkv.tokenizer.prepend_scheme", self.prepend_scheme)
         self._write_templates(writer)
 
     def _write_templates(self, writer: GGUFWriter) -> None:

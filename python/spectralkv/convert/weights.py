@@ -20,6 +20,12 @@ from spectralkv.output import OutputTensor, printable
 IMAGES = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\..*")
 COMPUTED = re.compile(r".*rotary_emb\.inv_freq")  # saved by old versions; follows from the configuration
 
+WRAPPERS = {  # what names begin with that were saved from around a model
+    "base_model.model.": "the model was saved inside of peft's; merge it (merge_and_unload()), and save the result",
+    "_orig_mod.": "the model was saved inside of torch.compile's; save model._orig_mod",
+    "module.": "the model was saved inside of DistributedDataParallel; save model.module",
+}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -41,6 +47,7 @@ class Part:
 
 def find_parts(tensors: dict[str, TensorEntry], shape: Shape, family: Family) -> list[Part]:
     """Every tensor of the model, in GGUF's usual order. ConvertError names a missing, unknown or misshapen one."""
+    _check_names(tensors)
     if family.multimodal:
         tensors = _of_the_text(tensors)
     parts = list(_walk(tensors, shape, family))
@@ -58,6 +65,15 @@ def find_parts(tensors: dict[str, TensorEntry], shape: Shape, family: Family) ->
             f"{shape.n_layers} layers"
         )
     return parts
+
+
+def _check_names(tensors: dict[str, TensorEntry]) -> None:
+    """ConvertError with the cause where a wrapper's names are in front of the model's own."""
+    for prefix, cause in WRAPPERS.items():
+        if name := next((name for name in tensors if name.startswith(prefix)), None):
+            raise ConvertError(
+                f"{tensors[name].file.path}: tensor '{name}' has a name that begins with {prefix}: {cause}"
+            )
 
 
 def _of_the_text(tensors: dict[str, TensorEntry]) -> dict[str, TensorEntry]:

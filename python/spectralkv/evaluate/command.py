@@ -6,6 +6,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from spectralkv.terminal import complain
+
 # Name: module, and its line of help.
 EVALUATIONS: dict[str, tuple[str, str]] = {
     "needle": ("spectralkv.evaluate.needle", "find needles in long texts: RULER's retrieval tasks"),
@@ -47,5 +49,4 @@ def main(args: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError, MemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return complain(error)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from spectralkv.atomic import write_whole
 from spectralkv.evaluate.store import Record
 
 COLUMNS = 3
@@ -63,6 +65,8 @@ def draw_heat_maps(records: Mapping[str, Sequence[Record]], depths: Sequence[flo
         if not chosen:
             continue
         path = folder / f"heat-{task}.png"
-        draw_heat_map(task, chosen, lengths, depths).savefig(path, dpi=DPI, metadata={"Software": None})
+        image = BytesIO()
+        draw_heat_map(task, chosen, lengths, depths).savefig(image, dpi=DPI, metadata={"Software": None})
+        write_whole(path, image.getvalue())
         paths.append(path)
     return paths

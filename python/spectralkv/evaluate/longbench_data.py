@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spectralkv.evaluate.texts import read_text
+
 PROMPTS, LENGTHS = "dataset2prompt.json", "dataset2maxlen.json"
 
 
@@ -66,8 +68,8 @@ def find_files(folder: Path, tasks: Sequence[str]) -> dict[str, Path]:
 def _config(path: Path, tasks: Sequence[str], kind: type) -> dict[str, Any]:
     """A JSON object that has a value of this kind for each task. ValueError names the file and the task."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        values = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
         raise ValueError(f"[eval] {path} is no JSON: {error}") from error
     for task in tasks:
         value = values.get(task) if isinstance(values, dict) else None
@@ -113,16 +115,12 @@ def read_questions(folder: Path, tasks: Sequence[str], samples: int | None) -> d
     for task in tasks:
         path = files[f"{task}.jsonl"]
         chosen: list[Question] = []
-        with open(path, encoding="utf-8") as lines:
-            try:
-                for number, line in enumerate(lines):
-                    if samples is not None and len(chosen) >= samples:
-                        break
-                    if line.strip():
-                        where = f"{path}:{number + 1}"
-                        chosen.append(_question(line.strip(), where, task, number, prompts[task], lengths[task]))
-            except UnicodeDecodeError as error:
-                raise ValueError(f"[eval] {path} is no UTF-8 text: {error}") from error
+        for number, line in enumerate(read_text(path).split("\n")):
+            if samples is not None and len(chosen) >= samples:
+                break
+            if line.strip():
+                where = f"{path}:{number + 1}"
+                chosen.append(_question(line.strip(), where, task, number, prompts[task], lengths[task]))
         if not chosen:
             raise ValueError(f"[eval] {path} holds no question")
         questions[task] = chosen

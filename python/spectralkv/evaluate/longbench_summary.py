@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from spectralkv.atomic import write_whole
 from spectralkv.evaluate.intervals import Interval, paired_difference, score_interval
 from spectralkv.evaluate.needle_summary import percent
 from spectralkv.evaluate.store import Record
@@ -80,7 +80,5 @@ def write_summary(summary: Summary, settings: Mapping[str, Any], folder: Path) -
         ("summary.json", json.dumps({"settings": dict(settings), **summary}, indent=1) + "\n"),
         ("summary.md", text),
     ):
-        part = folder / f".{name}.{os.getpid()}"
-        part.write_text(content, encoding="utf-8")
-        os.replace(part, folder / name)
+        write_whole(folder / name, content.encode("utf-8"))
     return text

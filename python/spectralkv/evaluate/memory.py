@@ -11,6 +11,7 @@ from typing import Any
 from spectralkv import _core
 from spectralkv.evaluate.cache_types import CacheType
 from spectralkv.evaluate.options import add_shared_options, given_caches, load_engine, number_list
+from spectralkv.evaluate.texts import read_text
 
 ABOUT = """
 Reads a text through each cache and shows what the cache holds at each context: MiB, everything counted (sealed blocks,
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(args: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     options = _parser().parse_args(args)
-    text = options.file.read_bytes()
+    text = read_text(options.file).encode()
     engine = load_engine(options)
     tokens = engine.tokenizer.encode_prompt(text, False)
     limit = min(len(tokens), engine.config["context_length"])

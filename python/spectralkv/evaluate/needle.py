@@ -29,6 +29,7 @@ from spectralkv.evaluate.reader import Reader
 from spectralkv.evaluate.scoring import clean_answer, string_match_all, string_match_part
 from spectralkv.evaluate.store import ResultFile
 from spectralkv.extras import install_hint
+from spectralkv.evaluate.texts import read_text
 
 FOLDER = "needle"  # in --out
 ABOUT = """
@@ -104,12 +105,7 @@ def _read_haystack(path: Path | None) -> tuple[list[str], str]:
     """Sentences, and the text's SHA-256; nothing for no text."""
     if path is None:
         return [], ""
-    data = path.read_bytes()
-    try:
-        sentences = split_sentences(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"[eval] {path} is no UTF-8 text: {error}") from error
-    return sentences, hashlib.sha256(data).hexdigest()
+    return split_sentences(read_text(path)), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _check(options: argparse.Namespace, context_length: int) -> None:

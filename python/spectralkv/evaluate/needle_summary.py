@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from spectralkv.atomic import write_whole
 from spectralkv.evaluate.intervals import Interval, paired_difference, score_interval
 from spectralkv.evaluate.store import Record
 
@@ -135,7 +135,5 @@ def write_summary(summary: Summary, settings: Mapping[str, Any], folder: Path) -
     text = markdown(summary)
     data = {"settings": dict(settings), **summary}
     for name, content in (("summary.json", json.dumps(data, indent=1) + "\n"), ("summary.md", text)):
-        part = folder / f".{name}.{os.getpid()}"
-        part.write_text(content, encoding="utf-8")
-        os.replace(part, folder / name)
+        write_whole(folder / name, content.encode("utf-8"))
     return text

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spectralkv import _core
-from spectralkv.chat import format_chat
+from spectralkv.chat import Marked, encode, format_chat
 from spectralkv.evaluate.cache_types import CacheType
 
 LEAST_SAVED = 64  # tokens that a saved state must spare, or it is not worth its writing
@@ -24,8 +24,9 @@ def chat_tokens(engine: _core.Engine, user: str, answer: str = "") -> list[int]:
     if not engine.chat_template:
         return list(tokenizer.encode_prompt((user + answer).encode(), False))
     messages = [{"role": "user", "content": user}]
-    prompt = format_chat(engine.chat_template, messages, True, piece(tokenizer.bos), piece(tokenizer.eos))
-    return list(tokenizer.encode_prompt((prompt + answer).encode()))
+    bos, eos = piece(tokenizer.bos), piece(tokenizer.eos)
+    prompt = format_chat(engine.chat_template, messages, True, bos, eos, tokenizer=tokenizer)
+    return list(encode(tokenizer, Marked(prompt + answer)))
 
 
 def common_length(a: Sequence[int], b: Sequence[int]) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spectralkv.atomic import write_whole
 from spectralkv.evaluate.options import (
     add_result_options,
     add_shared_options,
@@ -73,9 +73,7 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     """Each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        part = folder / f".{name}.{os.getpid()}"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, folder / name)
+        write_whole(folder / name, text.encode("utf-8"))
         print(f"wrote {folder / name}")
 
 

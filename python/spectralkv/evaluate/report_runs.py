@@ -15,6 +15,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from spectralkv.atomic import write_whole
+
 
 def shown_command(args: Sequence[str]) -> str:
     """As a user types it."""
@@ -77,10 +79,8 @@ class Runner:
         except ValueError as error:
             raise ValueError(f"[eval] {command}: printed no JSON ({error})") from error
         self._folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
         kept = {"command": command, "machine": machine(), "date": date.today().isoformat(), "result": result}
-        part.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, (json.dumps(kept) + "\n").encode("utf-8"))
         return self._note(kept, path)
 
     def run(self, args: Sequence[str]) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from spectralkv.atomic import destination, whole_file
+
 Record = dict[str, Any]
 
 
@@ -52,10 +54,10 @@ class ResultFile:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        self.path = path
-        self.records: dict[str, Record] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = open(path, "ab")  # noqa: SIM115 - closed by __exit__
+        self.path = destination(path)
+        self.records: dict[str, Record] = {}
+        self._file: IO[bytes] = open(self.path, "ab")  # noqa: SIM115 - closed by __exit__
         try:
             self._open(settings)
         except BaseException:
@@ -97,21 +99,18 @@ class ResultFile:
         keys = sorted(self.records, key=_order)
         if keys == list(self.records):
             return
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        file = open(part, "wb")  # noqa: SIM115 - takes the old one's place
-        fcntl.flock(file, fcntl.LOCK_EX)
+        kept: IO[bytes] | None = None  # locked as the file that is written: nobody comes between
         try:
-            for value in (self._settings, *(self.records[key] for key in keys)):
-                file.write(_line(value))
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(part, self.path)
+            with whole_file(self.path) as file:
+                for value in (self._settings, *(self.records[key] for key in keys)):
+                    file.write(_line(value))
+                kept = os.fdopen(os.dup(file.fileno()), "wb")
         except BaseException:
-            file.close()
-            part.unlink(missing_ok=True)
+            if kept is not None:
+                kept.close()
             raise
         self._file.close()
-        self._file = file
+        self._file = kept
         self.records = {key: self.records[key] for key in keys}
 
     def __enter__(self) -> ResultFile:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from spectralkv.fetch.errors import PullError
 from spectralkv.fetch.named import MODELS
 from spectralkv.fetch.pull import pull
+from spectralkv.terminal import complain
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +51,5 @@ def main(args: Sequence[str]) -> int:
         else:
             print(pull("demo" if options.what is None else options.what, options.force))
     except PullError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return complain(error)
     return 0

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from spectralkv.atomic import take_place
 from spectralkv.fetch.errors import PullError
 
 CHUNK = 1 << 20
@@ -51,7 +52,7 @@ def locked(path: Path, what: str) -> Iterator[bool]:
     with the process."""
     waited = False
     while True:
-        with open(path, "w") as file:
+        with open(path, "a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -111,10 +112,8 @@ def check_magic(head: bytes, source: str) -> None:
 
 
 def finish(part: Path, path: Path) -> None:
-    """The partial file is whole: it reaches the disk and gets its name."""
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    """The partial file is whole: it reaches the disk and gets its name, a destination."""
+    take_place(part, path)
 
 
 def on_terminal() -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tqdm import tqdm
 
+from spectralkv.atomic import destination
 from spectralkv.fetch.errors import PullError
 from spectralkv.fetch.http import Answer, BadRange, Interrupted, ask, check_url, shown
 from spectralkv.fetch.place import (
@@ -168,6 +169,7 @@ def receive(answer: Answer, most: int, whole: bool) -> bytes:
 def _fetch(url: str, path: Path, alone: bool) -> None:
     """One file, with as many tries as bring something. alone: it is no part of a split model, and is checked before it
     takes the place of what is there."""
+    path = destination(path)
     part = Partial(path, url)
     print(f"fetching {shown(url)}{f' from byte {part.start} on' if part.start else ''}", file=sys.stderr, flush=True)
     vain = 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from spectralkv.atomic import destination
 from spectralkv.fetch.errors import PullError
 from spectralkv.fetch.named import NamedModel
 from spectralkv.fetch.place import CHUNK, finish, locked, need_space, on_terminal, part_of, sha256_of, storing
@@ -30,8 +31,9 @@ def fetch_named(name: str, model: NamedModel, force: bool) -> str:
                 return str(path)  # another process has just fetched it
             for left in path.parent.glob("pull-*"):  # of a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            _put_together(name, model, part_of(path))
-            finish(part_of(path), path)
+            target = destination(path)
+            _put_together(name, model, part_of(target))
+            finish(part_of(target), target)
     return str(path)
 
 

@@ -36,6 +36,7 @@ class Choice:
     ) -> None:
         self.index, self.prefix = index, prefix
         self.n_generated = 0
+        self.strip = False  # the first text loses the space that a tokenizer puts in front
         self.timings: dict[str, Any] = {}
         self._tokenizer = tokenizer
         self._recorder = Recorder(tokenizer, len(prefix)) if records else None
@@ -57,6 +58,8 @@ class Choice:
         all_text = step.reason and not cut
         records = self._recorder.take(None if all_text else self._given) if self._recorder else []
         piece = Piece(step.text, records)
+        if piece.text and self.strip:
+            self.strip, piece.text = False, piece.text.removeprefix(" ")
         if step.reason:
             piece.reason = "length" if step.reason == "deadline" else step.reason
         if self._tools:

@@ -9,9 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectralkv.calibrations import CALIBRATION_HELP
 from spectralkv.extras import install_hint
+from spectralkv.terminal import complain
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from spectralkv.serve.guard import GuardOptions
+    from spectralkv.serve.service import ServiceOptions
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -45,6 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--slot-save-path", metavar="FOLDER", help="where requests may save and restore slots")
     cache.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds of a request, queue and answer")
     cache.add_argument("--compare", metavar="SPEC", help="a second cache type, which answers under /compare")
+    marks = "control tokens that messages write out count as such (default: they are plain text)"
+    cache.add_argument("--parse-special", action="store_true", help=marks)
+    replicas = parser.add_argument_group("replicas behind Ray Serve")
+    replicas.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", help="run replicas on a cluster; without ADDRESS one here"
+    )
+    replicas.add_argument("--replicas", type=int, default=1, metavar="N", help="each with the caches and -t of its own")
+    replicas.add_argument(
+        "--ray-options", metavar="JSON", help="of the deployment, such as autoscaling_config; or @ and a file's path"
+    )
     network = parser.add_argument_group("network")
     network.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     network.add_argument("--port", type=int, default=8080, help="0: one that is free")
@@ -89,64 +107,98 @@ def read_keys(given: Sequence[str], path: str | None) -> list[str]:
     return keys
 
 
+def _settings(options: argparse.Namespace) -> ServiceOptions:
+    from spectralkv.serve.service import ServiceOptions
+
+    if options.cache_ram < 1 or options.max_body < 1 or options.max_requests < 1 or not options.timeout > 0:
+        raise ValueError("--cache-ram, --max-body, --max-requests and --timeout must be above 0")
+    if options.slot_save_path is not None and not os.path.isdir(options.slot_save_path):
+        raise ValueError(f"--slot-save-path: '{options.slot_save_path}' is no folder")
+    threads = options.threads
+    if options.ray is None:
+        for name in ("replicas", "ray_options"):
+            if getattr(options, name) != _parser().get_default(name):
+                raise ValueError(f"--{name.replace('_', '-')} needs --ray")
+    else:
+        for name in ("compare", "cache_disk", "slot_save_path"):  # of one process, or one machine
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} cannot be together with --ray")
+        if options.replicas < 1:
+            raise ValueError("--replicas must be at least 1")
+        threads = threads or max(len(os.sched_getaffinity(0)) // options.replicas, 1)
+    return ServiceOptions(
+        model=_model_path(options),
+        alias=options.alias,
+        n_threads=threads,
+        n_gpu_layers=options.n_gpu_layers,
+        n_ctx=options.ctx_size,
+        n_batch=options.batch_size,
+        n_parallel=options.parallel,
+        type_k=options.cache_type_k,
+        type_v=options.cache_type_v,
+        kv_calibration=options.kv_calibration,
+        cache_bytes=options.cache_ram << 20,
+        max_requests=options.max_requests,
+        timeout=options.timeout,
+        slot_folder=options.slot_save_path,
+        kept_folder=options.cache_disk,
+        kept_bytes=options.cache_disk_size << 20,
+        parse_special=options.parse_special,
+    )
+
+
+def _guard(options: argparse.Namespace) -> GuardOptions:
+    from spectralkv.serve.guard import GuardOptions
+
+    keys = read_keys(options.api_key, options.api_key_file)
+    # A page elsewhere could make its own name lead here; the names of this machine are all that a browser needs.
+    hosts = [name.lower() for name in options.allowed_host]
+    if _is_loopback(options.host):
+        hosts += [*LOOPBACK_HOSTS, options.host]
+    elif not keys:
+        print(f"warning: whoever reaches {options.host} may use the server: no --api-key is set", file=sys.stderr)
+    return GuardOptions(keys=keys, hosts=hosts, body_bytes=options.max_body << 20)
+
+
+def _one_service(options: argparse.Namespace, settings: ServiceOptions, guard: GuardOptions) -> Starlette:
+    from spectralkv.serve.app import make_app
+    from spectralkv.serve.service import Service
+
+    service = Service(settings)
+    compare = None
+    if options.compare is not None:
+        other = replace(settings, type_k=options.compare, type_v=options.compare, kept_folder=None, slot_folder=None)
+        compare = Service(other, service)
+    print(f"model: {service.engine.description}", file=sys.stderr)
+    if warning := service.engine.cache_warning(settings.type_k, settings.type_v):
+        print(f"warning: {warning}", file=sys.stderr)
+    return make_app(service, guard, options.cors_origin, compare)
+
+
+def _replicas(options: argparse.Namespace, settings: ServiceOptions, guard: GuardOptions) -> Starlette:
+    from spectralkv.serve.cluster import ClusterOptions, make_front, read_options, start_replicas
+
+    cluster = ClusterOptions(options.ray, options.replicas, read_options(options.ray_options))
+    handle, end = start_replicas(cluster, settings)
+    return make_front(handle, guard, options.cors_origin, end)
+
+
 def main(args: Sequence[str]) -> int:
     options = _parser().parse_args(args)
     try:
-        from spectralkv.serve.app import make_app
-        from spectralkv.serve.guard import GuardOptions
         from spectralkv.serve.listen import make_server
-        from spectralkv.serve.service import Service, ServiceOptions
+
+        guard = _guard(options)
+        make = _one_service if options.ray is None else _replicas
+        app = make(options, _settings(options), guard)
     except ImportError as error:
-        print(
-            f"error: the server needs packages that are not installed: {install_hint('serve')} ({error})",
-            file=sys.stderr,
-        )
+        hint = install_hint("serve" if options.ray is None else "ray")
+        print(f"error: the server needs packages that are not installed: {hint} ({error})", file=sys.stderr)
         return 1
-    loopback = _is_loopback(options.host)
-    try:
-        keys = read_keys(options.api_key, options.api_key_file)
-        if options.cache_ram < 1 or options.max_body < 1 or options.max_requests < 1 or not options.timeout > 0:
-            raise ValueError("--cache-ram, --max-body, --max-requests and --timeout must be above 0")
-        if options.slot_save_path is not None and not os.path.isdir(options.slot_save_path):
-            raise ValueError(f"--slot-save-path: '{options.slot_save_path}' is no folder")
-        settings = ServiceOptions(
-            model=_model_path(options),
-            alias=options.alias,
-            n_threads=options.threads,
-            n_gpu_layers=options.n_gpu_layers,
-            n_ctx=options.ctx_size,
-            n_batch=options.batch_size,
-            n_parallel=options.parallel,
-            type_k=options.cache_type_k,
-            type_v=options.cache_type_v,
-            kv_calibration=options.kv_calibration,
-            cache_bytes=options.cache_ram << 20,
-            max_requests=options.max_requests,
-            timeout=options.timeout,
-            slot_folder=options.slot_save_path,
-            kept_folder=options.cache_disk,
-            kept_bytes=options.cache_disk_size << 20,
-        )
-        service = Service(settings)
-        compare = None
-        if options.compare is not None:
-            other = replace(
-                settings, type_k=options.compare, type_v=options.compare, kept_folder=None, slot_folder=None
-            )
-            compare = Service(other, service)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if not loopback and not keys:
-        print(f"warning: whoever reaches {options.host} may use the server: no --api-key is set", file=sys.stderr)
-    # A page elsewhere could make its own name lead here; the names of this machine are all that a browser needs.
-    hosts = [name.lower() for name in options.allowed_host]
-    if loopback:
-        hosts += [*LOOPBACK_HOSTS, options.host]
-    guard = GuardOptions(keys=keys, hosts=hosts, body_bytes=options.max_body << 20)
-    print(f"model: {service.engine.description}", file=sys.stderr)
+        return complain(error)
     server = make_server(
-        make_app(service, guard, options.cors_origin, compare),
+        app,
         connections=options.max_requests + 64,
         host=options.host,
         port=options.port,

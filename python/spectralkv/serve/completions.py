@@ -59,6 +59,8 @@ async def chat_completions(request: Request) -> Response:
         _cancel(service, jobs)
         raise
     choices = [Choice(index, service.tokenizer, n_top is not None, tools) for index in range(n)]
+    for choice in choices:
+        choice.strip = service.tokenizer.strips_answers
     answers = Answers(service.name, choices, jobs, inbox, len(tokens))
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     if body.stream:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from spectralkv.chat import Marked
 from spectralkv.serve.bodies import Conversation, DetokenizeBody, TokenizeBody
 from spectralkv.serve.completions import chat_completions, completions, read_body, service_of
 from spectralkv.serve.errors import ApiError
@@ -39,7 +40,7 @@ def _model(request: Request) -> dict[str, Any]:
             "n_ctx_train": config["context_length"],
             "n_vocab": service.tokenizer.n_vocab,
             "n_embd": config["n_embd"],
-            "cache": {"type_k": service.options.type_k, "type_v": service.options.type_v},
+            "cache": {name: getattr(service.worker.scheduler, name) for name in ("type_k", "type_v", "calibration")},
             "compare": getattr(request.app.state, "compare", None),
         },
     }
@@ -73,7 +74,8 @@ async def detokenize(request: Request) -> Response:
 
 async def apply_template(request: Request) -> Response:
     body = await read_body(request, Conversation)
-    return JSONResponse({"prompt": await service_of(request).render(body, None)})
+    prompt = await service_of(request).render(body, None)
+    return JSONResponse({"prompt": prompt.plain() if isinstance(prompt, Marked) else prompt})
 
 
 async def metrics(request: Request) -> Response:

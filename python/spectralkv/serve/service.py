@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from spectralkv import _core
 from spectralkv.calibrations import open_engine
-from spectralkv.chat import format_chat
+from spectralkv.chat import encode, format_chat
 from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
 from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling, SaveBody
 from spectralkv.serve.errors import ApiError, bare
@@ -27,7 +27,8 @@ from spectralkv.serve.worker import Busy, Inbox, Job, Worker
 class ServiceOptions:
     """model: a path. n_ctx: tokens of a request, 0 for the model's own. cache_bytes: of all sequences together.
     max_requests: that run or wait at a time. timeout: seconds of a request, queue and answer. slot_folder: where slots
-    may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them."""
+    may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them. parse_special:
+    control tokens that messages write out count."""
 
     model: str
     alias: str = ""
@@ -45,6 +46,7 @@ class ServiceOptions:
     slot_folder: str | None = None
     kept_folder: str | None = None
     kept_bytes: int = 10 << 30
+    parse_special: bool = False
 
 
 class Service:
@@ -102,18 +104,19 @@ class Service:
             variables["tools"] = tools.for_template()
         bos, eos = self.piece(self.tokenizer.bos), self.piece(self.tokenizer.eos)
         try:
-            return format_chat(self.template, messages, True, bos, eos, variables)
+            marks = None if self.options.parse_special else self.tokenizer
+            return format_chat(self.template, messages, True, bos, eos, variables, marks)
         except ValueError as error:
             raise ApiError(400, bare(error), "messages") from None
 
     async def render(self, body: Conversation | SaveBody, tools: Tools | None) -> str:
-        """The prompt of a chat."""
+        """The prompt of a chat, Marked where its messages are to stay plain text."""
         return await run_in_threadpool(self._render, body, tools)
 
     async def encode(self, prompt: str | Sequence[int], param: str) -> list[int]:
         """Token ids of a text, or those given."""
         if isinstance(prompt, str):
-            tokens = await run_in_threadpool(self.tokenizer.encode_prompt, prompt.encode("utf-8"))
+            tokens = await run_in_threadpool(encode, self.tokenizer, prompt)
         else:
             tokens = list(prompt)
             if (largest := max(tokens, default=0)) >= self.tokenizer.n_vocab:
@@ -159,24 +162,42 @@ class Service:
     # ---- requests
 
     def cache_line(self) -> dict[str, Any]:
-        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, with what sequences
-        share counted once."""
-        stats, config = self.worker.scheduler.stats(), self.engine.config
+        """What the caches hold, and what each sequence apart would take in f16; bits: of an entry, with sinks, exact
+        tails and all that blocks need, and with what sequences share counted once."""
+        scheduler, config = self.worker.scheduler, self.engine.config
+        stats = scheduler.stats()
         entries = stats["held_tokens"] * config["n_layers"] * 2 * config["n_kv_heads"] * config["head_dim"]
         asked = stats["prompt_tokens"]
         return {
-            "type_k": self.options.type_k,
-            "type_v": self.options.type_v,
+            "type_k": scheduler.type_k,
+            "type_v": scheduler.type_v,
+            "calibration": scheduler.calibration,
             "tokens": stats["held_tokens"],
             "bytes": stats["cache_bytes"],
             "f16_bytes": 2 * entries,
             "bits_per_entry": 8 * stats["cache_bytes"] / entries if entries else None,
             "budget_bytes": stats["budget_bytes"],
+            "prompt_tokens": asked,
+            "cached_tokens": stats["cached_tokens"],
             "hit_rate": stats["cached_tokens"] / asked if asked else None,
             "running": stats["running"],
             "waiting": stats["waiting"],
             "kept": stats["kept"],
         }
+
+    def slots(self) -> list[dict[str, Any]]:
+        """Every request that runs or waits; nothing of what it says."""
+        now = time.time()
+        return [
+            {
+                "id": job.number,
+                "prompt_tokens": job.prompt_tokens,
+                "generated_tokens": job.decoded,
+                "is_processing": job.decoded > 0,
+                "age_s": round(now - job.started, 3),
+            }
+            for job in sorted(self.worker.jobs.copy().values(), key=lambda job: job.number)
+        ]
 
     def sampling(self, body: Sampling, number: int) -> _core.SamplingOptions:
         """How the answer of that number is drawn: a seed and its successors give n different ones."""

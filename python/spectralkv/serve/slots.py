@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,21 +15,7 @@ from spectralkv.serve.worker import Busy
 
 
 async def slots(request: Request) -> Response:
-    """Every request that runs or waits; nothing of what it says."""
-    now = time.time()
-    jobs = sorted(service_of(request).worker.jobs.copy().values(), key=lambda job: job.number)
-    return JSONResponse(
-        [
-            {
-                "id": job.number,
-                "prompt_tokens": job.prompt_tokens,
-                "generated_tokens": job.decoded,
-                "is_processing": job.decoded > 0,
-                "age_s": round(now - job.started, 3),
-            }
-            for job in jobs
-        ]
-    )
+    return JSONResponse(service_of(request).slots())
 
 
 def _path(service: Service, name: str) -> str:

@@ -18,6 +18,7 @@ from spectralkv import _core
 from spectralkv.mapped import Bytes
 from spectralkv.mixtures import fitting
 from spectralkv.output import OutputError, OutputOptions, OutputTensor, human_bytes, write_gguf
+from spectralkv.terminal import complain
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -129,8 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         written = write_synthetic(args.path, shape, args.shape, args.type.lower(), OutputOptions(force=args.force))
     except (OutputError, FileExistsError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return complain(error)
     print(f"{args.path}: {shape.n_layers} layers, {human_bytes(written)}")
     return 0
 

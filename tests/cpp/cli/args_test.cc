@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cli/run_options.h"
+#include "cli/sampling_rows.h"
 
 namespace spectralkv {
 namespace {
@@ -72,6 +73,19 @@ TEST(Args, Complaints) {
               std::string("option '--temp': expected a number from 0 to 2, not '") + bad + "'");
 }
 
+TEST(Args, WhatIsTakenWithoutEffectAndWhatIsRefused) {
+  RunOptions options;
+  parse_run({"--mlock", "-fa", "-tb", "4", "-fa", "off", "--mlock", "-p", "x"}, options);
+  EXPECT_EQ(options.model.ignored, (std::vector<std::string>{"--mlock", "-fa", "-tb"}));
+  EXPECT_EQ(options.prompt, "x");
+  EXPECT_THROW(parse_run({"--lora", "x"}, options), UsageError);
+  EXPECT_THROW(parse_run({"--lora=x"}, options), UsageError);
+}
+
+TEST(Args, ShortWordsAreNearToNone) {
+  EXPECT_EQ(complaint({"-q"}), "unknown option '-q'");
+}
+
 TEST(Args, NearestWord) {
   const std::vector<std::string> known{"run", "inspect", "tokenize"};
   EXPECT_EQ(nearest_word("rum", known), "run");
@@ -84,7 +98,8 @@ TEST(Args, HelpNamesEveryOption) {
   const auto rows = run_rows(options);
   const std::string help = options_help(rows);
   for (const auto& row : rows) {
-    EXPECT_FALSE(row.help.empty());
+    if (row.peer == Peer::refused) continue;
+    EXPECT_NE(row.help.empty(), row.peer != Peer::no_effect);
     for (const auto& name : row.names) EXPECT_NE(help.find(name), std::string::npos) << name;
   }
   for (std::size_t begin = 0; begin < help.size();) {
@@ -105,6 +120,58 @@ TEST(Args, EveryNameIsGivenOnce) {
   for (const auto& row : run_rows(options)) names.insert(names.end(), row.names.begin(), row.names.end());
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+}
+
+TEST(RunOptions, EscapesAreRead) {
+  RunOptions typed;
+  parse_run({"-p", R"(a\nb\t\\n\"\'\x41\xZZ\q\)", "-r", R"(\n\n)", "--in-suffix", R"(\t)"}, typed);
+  EXPECT_EQ(typed.prompt, "a\nb\t\\n\"'A\\xZZ\\q\\");
+  EXPECT_EQ(typed.stop, std::vector<std::string>{"\n\n"});
+  EXPECT_EQ(typed.in_suffix, "\t");
+  RunOptions raw;
+  parse_run({"--no-escape", "-p", R"(a\nb)"}, raw);
+  EXPECT_EQ(raw.prompt, R"(a\nb)");
+}
+
+TEST(RunOptions, KeysAloneSetBothTypes) {
+  const auto types = [](const std::vector<std::string>& args) {
+    RunOptions options;
+    parse_run(args, options);
+    return std::pair(options.model.session.type_k, options.model.session.type_v);
+  };
+  using Pair = std::pair<std::string, std::string>;
+  EXPECT_EQ(types({}), Pair("default", "default"));
+  EXPECT_EQ(types({"-ctk", "f16"}), Pair("f16", "f16"));
+  EXPECT_EQ(types({"-ctv", "q8_0"}), Pair("default", "q8_0"));
+  EXPECT_EQ(types({"-ctv", "default", "-ctk", "f16"}), Pair("f16", "default"));
+  EXPECT_EQ(types({"-ctk", "f16", "-ctv", "default"}), Pair("f16", "default"));
+}
+
+TEST(RunOptions, ABatchIsTheSmallerOfBoth) {
+  const auto batch = [](const std::vector<std::string>& args) {
+    RunOptions options;
+    parse_run(args, options);
+    return options.model.session.n_batch;
+  };
+  EXPECT_EQ(batch({}), 512);
+  EXPECT_EQ(batch({"-b", "2048"}), 2048);
+  EXPECT_EQ(batch({"-b", "2048", "-ub", "256"}), 256);
+  EXPECT_EQ(batch({"-ub", "1024"}), 1024);
+}
+
+TEST(RunOptions, SamplersByNameAndLetter) {
+  RunOptions options;
+  parse_run({"--samplers", "top-k;temp", "--dry-sequence-breaker", "\\n", "--dry-sequence-breaker", "x"},
+            options);
+  EXPECT_EQ(options.sampling.samplers, (std::vector{SamplerStep::top_k, SamplerStep::temperature}));
+  EXPECT_EQ(options.sampling.dry_sequence_breakers, (std::vector<std::string>{"\n", "x"}));
+  parse_run({"--sampling-seq", "mt", "--dry-sequence-breaker", "none"}, options);
+  EXPECT_EQ(options.sampling.samplers, (std::vector{SamplerStep::min_p, SamplerStep::temperature}));
+  EXPECT_TRUE(options.sampling.dry_sequence_breakers.empty());
+  // One place says which values make sense, the same as for Python.
+  parse_run({"--temp", "-1", "--top-p", "2", "--min-p", "-1"}, options);
+  EXPECT_THROW(parse_run({"--top-p", "-1"}, options), UsageError);
+  EXPECT_THROW(parse_run({"--samplers", "top_q"}, options), UsageError);
 }
 
 TEST(RunOptions, ComplaintsNameWhatFits) {
@@ -151,7 +218,7 @@ TEST(RunOptions, ParsesTheUsualLine) {
   EXPECT_EQ(o.sampling.temperature, 0);
   EXPECT_EQ(o.stop, (std::vector<std::string>{"A", "B"}));
   EXPECT_EQ(o.model.session.type_k, "q8_0");
-  EXPECT_EQ(o.model.session.type_v, "default");
+  EXPECT_EQ(o.model.session.type_v, "q8_0");
   EXPECT_EQ(o.chat, ChatMode::off);
   EXPECT_FALSE(o.display_prompt);
   EXPECT_EQ(o.model.engine.n_gpu_layers, -1);

@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "cpp/cuda/cache_cases.h"
-#include "formats/coded_block.h"
+#include "formats/row_scales.h"
+#include "formats/trellis.h"
 #include "kv/codecs/factor_codes.h"
 #include "kv/codecs/scalar_residual.h"
 #include "kv/codecs/shared_tables.h"
+#include "kv/codecs/trellis_residual.h"
 
 namespace spectralkv::cache_cases {
 
@@ -23,13 +25,15 @@ struct TokenParts {
 inline std::vector<TokenParts> parts_of(const Codec& codec, const std::byte* bytes, std::int64_t n) {
   std::vector<TokenParts> parts(static_cast<std::size_t>(n));
   const CodecForm form = codec.form();
-  if (form.kind != CodecForm::Kind::codes) return parts;
+  const bool trellis = form.kind == CodecForm::Kind::trellis;
+  if (form.kind != CodecForm::Kind::codes && !trellis) return parts;
   const auto d = static_cast<int>(codec.head_dim());
   const auto* const block = reinterpret_cast<const std::uint8_t*>(bytes);
   const SkvScalarFormat format{d, form.bits, form.order};
   const SkvFactors factors = skv_factors(FactorCodes(form.factor_bits).plain_width(), block);
   const SkvLowRankPart at = skv_low_rank_part(d, parts.size(), factors);
-  const std::size_t norms_at = at.residual, codes_at = norms_at + skv_norm_bytes(parts.size());
+  const std::uint8_t* const residual = block + at.residual;
+  const std::uint8_t* const codes = residual + skv_scale_bytes(residual, parts.size());
   const double unit = std::ldexp(1.0, static_cast<std::int8_t>(block[1]));
   const auto half = [&](std::size_t offset) {
     return unit * static_cast<double>(
@@ -52,12 +56,17 @@ inline std::vector<TokenParts> parts_of(const Codec& codec, const std::byte* byt
                                                    static_cast<int>(at.left_bit) * 8, static_cast<int>(t))));
   }
   const auto& levels = shared_unit_codebook(d, form.bits).levels;
+  const auto level_at = [&](std::size_t t, std::size_t j) {
+    if (!trellis) return static_cast<double>(levels[skv_scalar_code(format, codes, parts.size(), t, j)]);
+    const bool keys = form.order == kSkvTokenTiles;
+    return trellis_unit(d) *
+           skv_trellis_level(skv_trellis_index(codes, keys ? static_cast<std::size_t>(d) : parts.size(),
+                                               keys ? t : j, keys ? j : t));
+  };
   for (std::size_t t = 0; t < parts.size(); ++t) {
     double squares = 0;
-    for (std::size_t j = 0; j < static_cast<std::size_t>(d); ++j)
-      squares += std::pow(
-          static_cast<double>(levels[skv_scalar_code(format, block + codes_at, parts.size(), t, j)]), 2);
-    parts[t].residual = std::sqrt(squares) * std::fabs(half(norms_at + 2 * t));
+    for (std::size_t j = 0; j < static_cast<std::size_t>(d); ++j) squares += std::pow(level_at(t, j), 2);
+    parts[t].residual = std::sqrt(squares) * unit * static_cast<double>(skv_row_scale(residual, t));
   }
   return parts;
 }

@@ -9,6 +9,7 @@
 #include "cpp/cuda/cache_reference.h"
 #include "formats/coded_block.h"
 #include "kv/codecs.h"
+#include "kv/codecs/factor_codes.h"
 
 namespace spectralkv {
 namespace {
@@ -56,6 +57,33 @@ TEST_P(DeviceCacheTest, ReadsTheCpusState) {
   }
 }
 
+// Codes of left columns behind the last token, of which a block's bytes have some.
+void expect_zeros_behind_factors(const LayerStore& layer) {
+  for (const bool keys : {true, false}) {
+    const SideFormat& format = keys ? layer.format->k : layer.format->v;
+    const auto& blocks = (keys ? layer.k : layer.v).blocks;
+    for (std::size_t b = 0; b < blocks.size(); ++b)
+      for (std::int64_t h = 0; h < layer.format->n_kv_heads; ++h) {
+        const Codec& codec = format.codec(h);
+        const CodecForm form = codec.form();
+        if (!form.factor) continue;
+        const auto n = static_cast<int>(layer.format->layout.block_tokens(static_cast<std::int64_t>(b)));
+        const auto* const block =
+            reinterpret_cast<const std::uint8_t*>(blocks[b].head(static_cast<std::size_t>(h)).data());
+        const SkvFactors factors = skv_factors(FactorCodes(form.factor_bits).plain_width(), block);
+        const SkvLowRankPart at =
+            skv_low_rank_part(static_cast<int>(codec.head_dim()), static_cast<std::size_t>(n), factors);
+        for (int i = 0; i < factors.rank; ++i) {
+          const std::uint8_t* const column =
+              block + at.left + at.left_bit * skv_factor_bits_before(factors, i);
+          for (int t = n; t < (n + 15) / 16 * 16; ++t)
+            ASSERT_EQ(skv_packed_code(column, (n + 15) / 16 * 16, skv_factor_width(factors, i), t), 0U)
+                << "component " << i << " of block " << b;
+        }
+      }
+  }
+}
+
 // What the device seals is what the CPU seals, but for values that lie at a boundary between two codes.
 TEST_P(DeviceCacheTest, SealsAsTheCpu) {
   const Case& c = GetParam();
@@ -84,12 +112,20 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
     EXPECT_GT((a.k.paper_bits - bits) / each, 8) << "the case has no more than eight ranks";
   }
   const test::TempFolder folder;
-  const std::string x = contents(save(cpu.cache, folder, "cpu")), y = contents(save(cache, folder, "device"));
+  const std::string saved = save(cache, folder, "device"), x = contents(save(cpu.cache, folder, "cpu")),
+                    y = contents(saved);
   ASSERT_EQ(x.size(), y.size());
   std::size_t differ = 0;
   for (std::size_t i = 0; i < x.size(); ++i) differ += x[i] != y[i];
-  EXPECT_LT(static_cast<double>(differ), 0.002 * static_cast<double>(x.size()) + 16)
+  // Where the last bits of a residual move a point of a search, the path is another one for some steps.
+  const bool search = std::string_view(c.k).find("trellis") != std::string_view::npos ||
+                      std::string_view(c.v).find("trellis") != std::string_view::npos;
+  EXPECT_LT(static_cast<double>(differ), (search ? 0.008 : 0.002) * static_cast<double>(x.size()) + 16)
       << "of " << x.size() << " bytes";
+  Cpu again(c);
+  StateReader reader(saved);
+  again.cache.load(reader, c.n);
+  expect_zeros_behind_factors(again.cache.layer(0));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -124,6 +160,31 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{1, 1, 256, 270, "eoptshrinkq:7", "eoptshrinkq:1"},
                     Case{2, 1, 64, 290, "eoptshrinkq:5", "turboquant:6"}));
 
+constexpr const char* kTrellis = "eoptshrinkq:2,quantiser=trellis";
+
+INSTANTIATE_TEST_SUITE_P(
+    Trellis, DeviceCacheTest,
+    testing::Values(Case{4, 1, 128, 420, kTrellis, kTrellis}, Case{3, 3, 64, 300, kTrellis, kTrellis},
+                    Case{2, 1, 80, 290, kTrellis, "turboquant:2"},
+                    Case{2, 1, 112, 290, "eoptshrinkq:3", kTrellis}, Case{4, 2, 256, 280, kTrellis, kTrellis},
+                    Case{3, 1, 96, 310, "eoptshrinkq:2,block=48,quantiser=trellis",
+                         "eoptshrinkq:2,block=48,window=10,sink=3,quantiser=trellis"},
+                    Case{11, 1, 96, 600, "eoptshrinkq:2,block=256,quantiser=trellis",
+                         "eoptshrinkq:2,block=256,quantiser=trellis", 60},
+                    Case{5, 1, 64, 200, "eoptshrinkq:2,block=16,sink=15,window=1,quantiser=trellis",
+                         "eoptshrinkq:2,block=16,sink=15,window=1,quantiser=trellis"},
+                    Case{3, 1, 64, 280, "eoptshrinkq:2,factor_bits=3,sink=3,quantiser=trellis,scale=norm",
+                         "eoptshrinkq:2,factor_bits=2,sink=3,quantiser=trellis,scale=least_squares"},
+                    Case{2, 1, 128, 290, kTrellis, "eoptshrinkq:2,quantiser=trellis,loop=open", 0, 2,
+                         Rows::mixed, Rows::constant},
+                    // By the plain kernel:
+                    Case{1, 1, 64, 280, "q8_0", kTrellis}, Case{2, 1, 48, 280, kTrellis, kTrellis},
+                    Case{1, 1, 96, 280, "eoptshrinkq:2,sink=3,quantiser=trellis", "eoptshrinkq:1,sink=3"},
+                    of_heads({6, 3, 64, 300, "eoptshrinkq:2.5,quantiser=trellis",
+                              "eoptshrinkq:2,quantiser=trellis"}),
+                    of_heads({2, 1, 128, 290, "eoptshrinkq:2,allot=even,rows=8,quantiser=trellis",
+                              "eoptshrinkq:2,allot=even,rows=7,quantiser=trellis"})));
+
 // Low-rank parts that hold nearly all of a block. Values of the usual kind show what is lost of scores.
 INSTANTIATE_TEST_SUITE_P(
     Wide, DeviceCacheTest,
@@ -155,8 +216,7 @@ const Case kEveryWidth{10, 5, 64, 420, "eoptshrinkq:4.25", "eoptshrinkq:2.5"};
 INSTANTIATE_TEST_SUITE_P(
     Heads, DeviceCacheTest,
     testing::Values(
-        of_heads(kEveryWidth),
-        of_heads({6, 3, 128, 300, "eoptshrinkq:2.5", "eoptshrinkq:2"}),
+        of_heads(kEveryWidth), of_heads({6, 3, 128, 300, "eoptshrinkq:2.5", "eoptshrinkq:2"}),
         of_heads({4, 2, 256, 290, "eoptshrinkq:3,rows=8", "eoptshrinkq:2.25"}),
         of_heads({4, 2, 80, 290, "eoptshrinkq:2,block=48,window=10", "eoptshrinkq:3,block=48,window=10"}),
         of_heads({3, 1, 96, 300, "eoptshrinkq:2,paper,rows=4,metric=on", "eoptshrinkq:3,paper,rows=3"}),
@@ -370,7 +430,8 @@ TEST(DeviceCacheRefusal, NamesWhatItDoesNotTake) {
   EXPECT_EQ(refusal("f16", "q4_0", 48), "none");
 }
 
-// Every codec that says what a device has to know of it runs here, whatever the pair; others are named.
+// Every codec that says what a device has to know of it runs here, whatever the pair; others are named, and
+// there are none.
 TEST(DeviceCacheRefusal, RefusesOnlyWhatRunsOnTheCpuAlone) {
   std::vector<std::string> types = {"eoptshrinkq:2,quantiser=trellis"};
   for (const CodecRow& row : codec_table())
@@ -404,6 +465,16 @@ TEST(DeviceCacheRows, NamesARowThatDoesNotFit) {
           << error.what();
     }
     EXPECT_THROW(cache.report(), Error);
+    // Every step says so, once it has been waited for.
+    DeviceCache next = device_cache({1, 2, 64}, 12, c.k, c.v);
+    device::DeviceBuffer<float> rows(128);
+    const std::vector<float> bads(128, bad);
+    rows.write(bads, nullptr);
+    next.prepare(1);
+    take_rows(next, 0, {rows.data(), 1, 128}, {rows.data(), 1, 128});
+    const auto fault = next.commit(1);
+    device::synchronize(nullptr);
+    EXPECT_THROW(fault->check(), Error);
   }
 }
 

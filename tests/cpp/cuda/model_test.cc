@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "base/error.h"
+#include "cpp/cuda/model_cases.h"
 #include "engine/calibrate.h"
 #include "engine/generate.h"
 #include "engine/scheduler.h"
@@ -15,54 +16,11 @@
 #include "measure/fidelity.h"
 #include "measure/perplexity.h"
 #include "model/model.h"
-#include "spectralkv.h"
-#include "support/tiny_model.h"
 
 namespace spectralkv {
 namespace {
 
-// head_dim 64, so that compressed caches take it.
-test::TinyModel model() {
-  test::TinyModel m;
-  m.n_embd = 128;
-  m.n_heads = 2;
-  m.n_kv_heads = 1;
-  m.n_ff = 96;
-  return m;
-}
-
-class CudaModel : public testing::TestWithParam<const char*> {
- protected:
-  CudaModel() : path_(folder_.write("tiny.gguf", model().bytes())) {
-    ::setenv("SPECTRALKV_CUDA_LIBRARY", SPECTRALKV_TEST_PLUGIN, 1);
-  }
-  static EngineOptions options(bool gpu) {
-    EngineOptions o;
-    o.n_threads = 1;
-    o.n_gpu_layers = gpu ? -1 : 0;
-    return o;
-  }
-  static SessionOptions session(const char* type) {
-    SessionOptions o;
-    o.n_ctx = 512;
-    o.n_batch = 100;
-    o.type_k = o.type_v = type;
-    return o;
-  }
-  const test::TempFolder folder_;
-  const std::string path_;
-};
-
-// The relative distance of two rows of logits.
-double distance(std::span<const float> a, std::span<const float> b) {
-  double squares = 0, norm = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    squares += difference * difference;
-    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-  }
-  return std::sqrt(squares / norm);
-}
+using namespace model_cases;
 
 // The weights are f32, so rounding differs in the cache alone: an f16 cache rounds keys and values that
 // differ in their last bits to f16, and a compressed one may choose another code where a value lies near a
@@ -106,8 +64,6 @@ INSTANTIATE_TEST_SUITE_P(Caches, CudaModel, testing::Values("f32", "f16", "eopts
                            std::replace(name.begin(), name.end(), ':', '_');
                            return name;
                          });
-
-class CudaEngine : public CudaModel {};
 
 std::vector<Token> generate(Session& session, double temperature) {
   GenerateOptions options;
@@ -374,40 +330,6 @@ TEST_F(CudaEngine, FidelityIsTheCpus) {
     EXPECT_NEAR(b.layers[l].types.attention_error[0] / a.layers[l].types.attention_error[0], 1, 1e-2);
 }
 
-// What the device did not finish was not read: the session is empty, as after any pass that failed.
-TEST_F(CudaEngine, ADeviceThatFailsLeavesNoTokensBehind) {
-  Engine cpu(path_, options(false)), gpu(path_, options(true));
-  Session a(cpu, session("f32")), b(gpu, session("f32"));
-  const auto text = model().text(12);
-  b.eval(text);
-  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "1", 1);
-  EXPECT_THROW(b.eval_next(5), Error);
-  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
-  EXPECT_TRUE(b.tokens().empty());
-  EXPECT_EQ(b.cache_report().n_tokens, 0);
-  a.eval(text);
-  b.eval(text);
-  EXPECT_LT(distance(b.logits(), a.logits()), 1e-5);
-}
-
-// The same through the public header: the answer's last token goes with the rest.
-TEST_F(CudaEngine, ADeviceThatFailsLeavesAnEmbeddedSessionEmpty) {
-  const api::Model model(path_, {1, -1});
-  const api::SessionOptions exact{512, "f32", "f32"};
-  api::Session failed(model, exact), fresh(model, exact);
-  const api::GenerateOptions greedy{.temperature = 0, .max_tokens = 3};
-  failed.read("abc");
-  failed.generate(greedy);
-  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "1", 1);
-  EXPECT_THROW(failed.read("d"), std::exception);
-  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
-  EXPECT_EQ(failed.n_tokens(), 0);
-  failed.read("abc");
-  fresh.read("abc");
-  EXPECT_EQ(failed.n_tokens(), fresh.n_tokens());
-  EXPECT_EQ(failed.generate(greedy), fresh.generate(greedy));
-}
-
 TEST_F(CudaEngine, APartOfTheLayersIsRefused) {
   EngineOptions some = options(true);
   some.n_gpu_layers = 1;
@@ -461,7 +383,7 @@ std::string refusal(const std::string& library, const std::string& model) {
 TEST_F(CudaEngine, LibrariesThatAreNoneAreRefusedByName) {
   EXPECT_NE(refusal("/nowhere/lib.so", path_).find("does not exist"), std::string::npos);
   EXPECT_NE(refusal(path_, path_).find("cannot load"), std::string::npos);
-  EXPECT_NE(refusal(SPECTRALKV_TEST_OTHER_LIBRARY, path_).find("is no backend of spectralkv"),
+  EXPECT_NE(refusal(library(SPECTRALKV_TEST_OTHER_LIBRARY), path_).find("is no backend of spectralkv"),
             std::string::npos);
 }
 

@@ -3,16 +3,16 @@
 
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/atomic_file.h"
 #include "cpp/kv/codec_cases.h"
 #include "engine/cache_cost.h"
 #include "engine/engine.h"
@@ -205,18 +205,19 @@ TEST_P(PrefixCacheTest, FilesOutlastMemory) {
   std::vector<std::string> left;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) left.push_back(entry.path().string());
   ASSERT_EQ(left.size(), 3u);
-  {  // a writer that was killed, whose process is no more, and one that is at work
+  {  // a writer that was killed, and one that is at work
     const std::string whole = *std::find_if(left.begin(), left.end(), [](const std::string& name) {
       return name.find("foreign") == std::string::npos;
     });
-    const std::string dead = whole + ".tmp-999999999", alive = whole + ".tmp-" + std::to_string(::getpid());
+    const AtomicFile alive(whole, "test");
+    const std::string dead = whole + ".tmp-0123456789abcdef";
     std::ofstream(dead) << "half";
-    std::ofstream(alive) << "half";
+    const auto count = [&] { return std::distance(std::filesystem::directory_iterator(folder), {}); };
+    EXPECT_EQ(count(), 5);
     PrefixCache kept(format_, files());
     EXPECT_EQ(kept.n_files(), 2);
     EXPECT_FALSE(std::filesystem::exists(dead));
-    EXPECT_TRUE(std::filesystem::exists(alive));
-    std::filesystem::remove(alive);
+    EXPECT_EQ(count(), 4);
     const PrefixCache::Found found = kept.find(more, most(more));
     ASSERT_EQ(found.n, n);
     const auto cache = found.cache->fork(kContext);

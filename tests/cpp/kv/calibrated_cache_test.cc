@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kv/bits_by_head.h"
+#include "kv/cache_estimate.h"
 #include "kv/layer_rows.h"
 #include "spectral/metric.h"
 #include "support/random_calibration.h"
@@ -66,6 +67,24 @@ TEST(CalibratedCache, HeadsHaveWidthsOfTheirOwn) {
   for (const double bits : sizes) sum += bits;
   EXPECT_EQ(sum, 30);  // 12 heads and sides at 2.5
   EXPECT_NE(*std::min_element(sizes.begin(), sizes.end()), *std::max_element(sizes.begin(), sizes.end()));
+}
+
+// Noise has no components, so that blocks are as small as they get, but for rows that draw attention.
+TEST(CalibratedCache, EstimatesAddUpAllHeads) {
+  const Rows rows;
+  for (const char* const type : {"eoptshrinkq:2.5,rows=0", "eoptshrinkq:2", "eoptshrinkq:1.5,rows=0"}) {
+    ThreadPool pool(1);
+    CacheWork work(pool, BlockPool());
+    Cache cache(format_of(type), kTokens, work.blocks);
+    for (std::int64_t l = 0; l < 2; ++l)
+      Appended(cache.layer(l), {rows.k.data(), kTokens, kWidth}, {rows.v.data(), kTokens, kWidth}, work);
+    const CacheEstimate estimate = estimate_cache(cache.format(), kTokens);
+    const CacheReport report = cache.report();
+    EXPECT_LE(estimate.least, report.bytes()) << type;
+    EXPECT_GE(estimate.most, report.bytes()) << type;
+    EXPECT_NEAR(estimate.k.bits / report.k.honest_bits, 1, 0.02) << type;
+    EXPECT_NEAR(estimate.v.bits / report.v.honest_bits, 1, 0.02) << type;
+  }
 }
 
 TEST(CalibratedCache, WhatUsesNoCalibrationKeepsNone) {

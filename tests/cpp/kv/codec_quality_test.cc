@@ -41,8 +41,9 @@ TEST(CodecQuality, NoiseHasTheDistortionOfTheCodebook) {
     const double got = relative_error(concat("turboquant:", b), 128, 128, noise);
     EXPECT_NEAR(got, expected[b - 1], 0.04 * expected[b - 1]);
     EXPECT_LT(relative_error(concat("turboquant:", b, ",scale=least_squares"), 128, 128, noise), got);
-    EXPECT_DOUBLE_EQ(relative_error(concat("eoptshrinkq:", b, ",rotation=haar,scale=norm"), 128, 128, noise),
-                     got);  // no false rank
+    EXPECT_DOUBLE_EQ(
+        relative_error(concat("eoptshrinkq:", b, ",rotation=haar,scale=norm,scale_bits=16"), 128, 128, noise),
+        got);  // no false rank
   }
 }
 
@@ -70,9 +71,9 @@ TEST(CodecQuality, BitsAreThePapers) {
   CodecWork work;
   const BuiltCodec built = build_codec("eoptshrinkq:2,factor_bits=4,rows=0", d);
   const auto coded = testing_support::code(*built.codec, {block.data(), n, d}, work);
-  // b n d + r (n + d) 4, and of bytes: header, shares and norms besides.
+  // b n d + r (n + d) 4, and of bytes: header, shares and scales besides: these in bytes, and their largest.
   EXPECT_DOUBLE_EQ(built.codec->paper_bits(coded.bytes.data(), n, 0), 2.0 * 128 * 128 + 3 * 256 * 4);
-  EXPECT_EQ(coded.bytes.size(), 2u + 3 * (2 + 64 + 64) + 128 * (2 + 32));
+  EXPECT_EQ(coded.bytes.size(), 2u + 3 * (2 + 64 + 64) + 2 + 128 * (1 + 32));
   // Too short a block has no low-rank part; the codes of 30 tokens fill tiles of 16.
   EXPECT_EQ(built.codec->max_bytes(30), 2 + 30 * 2 + 32 * 32);
 }
@@ -112,8 +113,9 @@ TEST(CodecSpecs, DefaultsAndPaper) {
   // The flag stands for these options.
   const auto block = low_rank_and_noise(128, 64, 5);
   EXPECT_EQ(relative_error("eoptshrinkq:2,paper", 128, 64, block),
-            relative_error("eoptshrinkq:2,loss=frobenius,loop=open,scale=norm,rotation=haar,factor_bits=4",
-                           128, 64, block));
+            relative_error(
+                "eoptshrinkq:2,loss=frobenius,loop=open,scale=norm,scale_bits=16,rotation=haar,factor_bits=4",
+                128, 64, block));
   EXPECT_EQ(build_codec("turboquant:3", 64).layout, (CacheLayout{128, 0, 0}));
   EXPECT_EQ(build_codec("turboquant:3,window=64,block=64,sink=2", 64).text,
             "turboquant:3,sink=2,window=64,block=64");

@@ -61,6 +61,19 @@ TEST(Pages, EveryBlockFindsRoomAndNoneOverlaps) {
   }
 }
 
+// As of f16: nothing is left at a page's end.
+TEST(Pages, BlocksOfOneSizeFillThem) {
+  constexpr std::uint64_t kBytes = (1 << 18) + 128;
+  Writer writer;
+  for (int i = 0; i < 20; ++i) {
+    writer.make_room(kBytes);
+    writer.write(kBytes, 1);
+  }
+  std::uint64_t bytes = 0;
+  for (const auto& page : writer.pages) bytes += page->size();
+  EXPECT_EQ(bytes, 20 * kBytes);
+}
+
 TEST(Pages, TheDeviceIsAskedOnlyWhereThePageMightBeFull) {
   Writer writer;
   for (int i = 0; i < 100; ++i) {  // 100 * 10000 bytes are less than a page
@@ -83,7 +96,7 @@ TEST(Pages, WhatIsCutIsWrittenAnew) {
     writer.make_room(400000);
     writer.write(400000, static_cast<std::uint8_t>(i));
   }
-  ASSERT_EQ(count(writer.pages), 4U);
+  ASSERT_EQ(count(writer.pages), 3U);
   writer.cursor = writer.pages.keep_until(writer.places[3]);
   EXPECT_EQ(count(writer.pages), 2U);
   EXPECT_EQ(writer.cursor.page + writer.cursor.used, writer.places[3]);

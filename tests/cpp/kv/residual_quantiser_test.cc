@@ -154,8 +154,8 @@ TEST(ResidualQuantiser, AWidthThatAQuantiserLacksIsScalar) {
     for (const KvSide side : {KvSide::keys, KvSide::values}) {
       EXPECT_TRUE(has_width(Quantiser::scalar, bits));
       EXPECT_EQ(has_width(Quantiser::trellis, bits), bits == 2);
-      const auto trellis = make_residual(Quantiser::trellis, kDim, bits, RowScale::length, side),
-                 scalar = make_residual(Quantiser::scalar, kDim, bits, RowScale::length, side);
+      const auto trellis = make_residual(Quantiser::trellis, kDim, bits, RowScales{RowScale::length}, side),
+                 scalar = make_residual(Quantiser::scalar, kDim, bits, RowScales{RowScale::length}, side);
       const std::int64_t size = scalar->max_bytes(kTokens);
       ASSERT_EQ(trellis->max_bytes(kTokens), size);
       std::vector<std::byte> one(static_cast<std::size_t>(size)), other(one.size());
@@ -173,7 +173,8 @@ TEST(ResidualQuantiser, TheTrellisLosesAThirdLess) {
     for (const std::int64_t n : {128, 124, 60})
       for (const KvSide side : {KvSide::keys, KvSide::values})
         for (const Quantiser quantiser : kAllQuantisers) {
-          const auto residual = make_residual(quantiser, d, 2, RowScale::least_squares, side);
+          const auto residual =
+              make_residual(quantiser, d, 2, RowScales{RowScale::least_squares, true}, side);
           double error = 0, all = 0;
           for (std::uint64_t seed = 0; seed < 4; ++seed) {
             const auto noise = normals(17 + seed, static_cast<std::size_t>(n * d));

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -18,7 +19,7 @@ constexpr Token kSpaceToken = 259;  // of scored(true)
 
 TEST(Spm, MergesByScoreThenLeftmost) {
   Vocab vocab = scored(true);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   for (const char* letter : {"a", "b", "c"}) add(vocab, letter, TokenType::normal);
   const Token ab = add(vocab, "ab", TokenType::normal, -2), bc = add(vocab, "bc", TokenType::normal, -1);
   const Token aa = add(vocab, "aa", TokenType::normal, -3), abc = add(vocab, "abc", TokenType::normal, -9);
@@ -32,7 +33,7 @@ TEST(Spm, MergesByScoreThenLeftmost) {
 
 TEST(Spm, WithoutScoresTheLeftmostComesFirst) {
   Vocab vocab = scored(true);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   for (const char* text : {"a", "b", "c", "ab", "bc"}) add(vocab, text, TokenType::normal);
   vocab.scores.clear();
   EXPECT_EQ(Tokenizer(std::move(vocab)).encode("abc", false, false), (Tokens{263, 262}));
@@ -40,7 +41,7 @@ TEST(Spm, WithoutScoresTheLeftmostComesFirst) {
 
 TEST(Spm, ListedMergesTakeThePlaceOfScores) {
   Vocab vocab = scored(true);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   for (const char* text : {"a", "b", "c", "ab", "bc", "abc", "cc"}) add(vocab, text, TokenType::normal);
   const Token a = 260, c = 262, ab = 263, bc = 264, abc = 265;
   vocab.merges = {"b c", "a b", "ab c"};  // "a bc" is none, though its union is a token
@@ -62,7 +63,7 @@ TEST(Spm, ThePrefixSpaceAndItsRemoval) {
   const Token user = add(vocab, "  ", TokenType::user_defined);
   vocab.add_bos = true;
   Vocab bare = vocab;
-  bare.add_space_prefix = false;
+  bare.space_prefix = SpacePrefix::none;
   const Tokenizer tokenizer(std::move(vocab)), without(std::move(bare));
   EXPECT_EQ(tokenizer.encode("a a", true, true), (Tokens{1, space_a, space_a}));
   EXPECT_EQ(tokenizer.encode(" a", true, true), (Tokens{1, kSpaceToken, space_a}));
@@ -78,9 +79,55 @@ TEST(Spm, ThePrefixSpaceAndItsRemoval) {
   EXPECT_EQ(without.decode(Tokens{1, space_a}, false, true), " a");
 }
 
+TEST(Spm, TheSpacesOfMetaspace) {
+  Vocab vocab = scored(true);
+  const Token a = add(vocab, "a", TokenType::normal), space_a = add(vocab, "\u2581a", TokenType::normal, -1);
+  vocab.space_prefix = SpacePrefix::each_without;
+  const Tokenizer always(vocab);
+  EXPECT_EQ(always.encode("a", false, true), Tokens{space_a});
+  EXPECT_EQ(always.encode(" a", false, true), Tokens{space_a});
+  EXPECT_EQ(always.encode("\u2581a", false, true), Tokens{space_a});
+  EXPECT_EQ(always.encode("  a", false, true), (Tokens{kSpaceToken, space_a}));
+  EXPECT_EQ(always.encode("<s>a</s> a", false, true), (Tokens{1, space_a, 2, space_a}));
+  EXPECT_EQ(always.decode(Tokens{space_a, space_a}, false, true), "a a");
+  vocab.space_prefix = SpacePrefix::first_without;
+  vocab.add_bos = true;
+  const Tokenizer first(vocab);
+  EXPECT_EQ(first.encode("a</s>a</s> a", false, true), (Tokens{space_a, 2, a, 2, space_a}));
+  EXPECT_EQ(first.encode("<s>a", false, true), (Tokens{1, a}));
+  EXPECT_EQ(first.encode("a", true, true), (Tokens{1, space_a}));  // BOS stands before the text, not in it
+  EXPECT_EQ(first.encode(" a a", false, true), (Tokens{space_a, space_a}));
+  EXPECT_EQ(first.encode("", false, true), Tokens{});
+}
+
+TEST(Spm, MarksKeepMessagesPlain) {
+  Vocab vocab = scored(true);
+  vocab.space_prefix = SpacePrefix::none;
+  vocab.add_bos = true;
+  for (const char letter : std::string("<>s/unk")) add(vocab, std::string(1, letter), TokenType::normal);
+  const Token user = add(vocab, "<u>", TokenType::user_defined);
+  const Tokenizer tokenizer(std::move(vocab));
+  const std::string mark(kPlainMark), message = "</s><s><unk><u><s";
+  EXPECT_EQ(tokenizer.mark_plain(message), mark + "</s>" + mark + "<s>" + mark + "<unk><u><s");
+  EXPECT_EQ(tokenizer.mark_plain("nothing < s >"), "nothing < s >");
+  EXPECT_EQ(Tokenizer::without_marks(tokenizer.mark_plain(message)), message);
+  const std::string marked = tokenizer.mark_plain(message);
+  EXPECT_EQ(tokenizer.encode_marked(marked), tokenizer.encode(message, false, false));
+  Tokens expected = tokenizer.encode(message, false, false);
+  EXPECT_EQ(std::count(expected.begin(), expected.end(), user), 1);
+  expected.insert(expected.begin(), 1);
+  expected.push_back(2);
+  EXPECT_EQ(tokenizer.encode_marked("<s>" + marked + "</s>"), expected);
+  EXPECT_EQ(tokenizer.encode_marked_prompt(marked + "</s>"),
+            expected);  // BOS is not written: it is put in front
+  EXPECT_EQ(tokenizer.encode_marked_prompt("<s>" + marked + "</s>"), expected);
+  EXPECT_EQ(tokenizer.encode_marked("<s>"), Tokens{1});
+  EXPECT_EQ(tokenizer.encode_marked(mark), Tokens{});
+}
+
 TEST(Spm, BytesStandInForCharactersWithoutAToken) {
   Vocab vocab = scored(true);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   const Tokenizer tokenizer(std::move(vocab));
   EXPECT_EQ(tokenizer.encode("é\xff", false, false), (Tokens{3 + 0xc3, 3 + 0xa9, 3 + 0xff}));
   EXPECT_EQ(tokenizer.decode(Tokens{3 + 0xc3, 3 + 0xa9, 3 + 0xff}, false, false), "é\xff");
@@ -88,7 +135,7 @@ TEST(Spm, BytesStandInForCharactersWithoutAToken) {
 
 TEST(Spm, WithoutBytesARunOfThemIsOneUnknown) {
   Vocab vocab = scored(false);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   const Token space = 3, a = add(vocab, "a", TokenType::normal);
   Vocab silent = vocab;
   silent.unk = -1;
@@ -102,14 +149,14 @@ TEST(Spm, WithoutBytesARunOfThemIsOneUnknown) {
 
 TEST(Spm, ACharacterWithOnlySomeOfItsBytesIsUnknown) {
   Vocab vocab = scored(true);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   vocab.tokens[3 + 0xa9] = "<0xC3>";  // twice: the first id wins
   EXPECT_EQ(Tokenizer(std::move(vocab)).encode("éê", false, false), (Tokens{0, 3 + 0xa9, 3 + 0xaa}));
 }
 
 TEST(Spm, ControlUnknownAndByteTokensNeverComeOfMerging) {
   Vocab vocab = scored(true);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   for (const char* text :
        {"<", "s", ">", "<s", "s>", "0", "x", "4", "1", "<0", "<0x", "<0x4", "<0x41", "p"}) {
     add(vocab, text, TokenType::normal);
@@ -145,7 +192,7 @@ TEST(Spm, AnyBytesComeBack) {
 
 TEST(Spm, LongInputsAreNotQuadratic) {
   Vocab vocab = scored(true);
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   float score = 0;
   for (std::string part = "a"; part.size() <= 4096; part += part)
     add(vocab, part, TokenType::normal, score -= 1);

@@ -30,7 +30,7 @@
   }
 #define SKV_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-struct float2 {
+struct alignas(8) float2 {
   float x, y;
 };
 struct alignas(16) float4 {
@@ -192,14 +192,15 @@ inline int __float_as_int(float x) {
 inline unsigned __float_as_uint(float x) {
   return skv_f32_to_bits(x);
 }
+// Beyond an int the nearest one; 0 for NaN (PTX: cvt).
 inline int __float2int_rn(float x) {
+  if (std::isnan(x)) return 0;
+  if (x >= 2147483648.0f) return INT32_MAX;
+  if (x <= -2147483648.0f) return INT32_MIN;
   return static_cast<int>(std::nearbyint(x));
 }
 inline float __expf(float x) {
   return std::exp(x);
-}
-inline float __fdividef(float x, float y) {
-  return x / y;
 }
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
@@ -209,13 +210,17 @@ inline int __dp4a(int a, int b, int c) {
     c += static_cast<std::int8_t>(a >> 8 * i) * static_cast<std::int8_t>(b >> 8 * i);
   return c;
 }
-// Byte i of the result is byte (selector nibble i, its lower three bits) of y:x.
+// Byte i of the result is byte (selector nibble i, its lower three bits) of y:x: CUDA's header masks the
+// fourth bits before the instruction sees them.
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
   const std::uint64_t all = static_cast<std::uint64_t>(y) << 32 | x;
   unsigned result = 0;
   for (int i = 0; i < 4; ++i)
     result |= (static_cast<unsigned>(all >> 8 * (selector >> 4 * i & 7u)) & 255u) << 8 * i;
   return result;
+}
+inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
+  return static_cast<unsigned>((static_cast<std::uint64_t>(high) << 32 | low) << (shift & 31u) >> 32);
 }
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return static_cast<unsigned>((static_cast<std::uint64_t>(high) << 32 | low) >> (shift & 31u));

@@ -16,12 +16,24 @@ namespace {
 constexpr std::size_t kGuard = 256;
 constexpr int kGuardByte = 0xa5, kPoison = 0xff;  // NaN as any float
 
-std::map<std::byte*, std::size_t>& blocks() {  // memory as handed out, and its bytes
-  static std::map<std::byte*, std::size_t> map;
+// Memory as handed out, and its bytes. Static objects may own some: it is there until the program ends.
+std::map<std::byte*, std::size_t>& blocks() {
+  static auto& map = *new std::map<std::byte*, std::size_t>;
   return map;
 }
 
 thread_local std::vector<std::function<void()>>* recording = nullptr;
+Calls counted;
+
+// SPECTRALKV_HOST_DEVICE_FAILS=1: whoever waits learns that something failed. =sticky: from then on all else
+// fails too, as after a fault within a kernel.
+bool has_failed = false;
+void fail_if_broken() {
+  const char* const told = std::getenv("SPECTRALKV_HOST_DEVICE_FAILS");
+  has_failed = has_failed && told != nullptr;
+  if (has_failed && std::string(told) == "sticky")
+    fail(ErrorKind::value, "cuda", "the device is of no use any more");
+}
 
 void refuse_recording(const char* what) {
   if (recording != nullptr) throw std::runtime_error(std::string(what) + " while a graph is being recorded");
@@ -46,6 +58,7 @@ void require(const void* at, std::size_t bytes, const char* what) {
 
 void* allocate(std::size_t bytes) {
   refuse_recording("allocate");
+  ++counted.allocations;
   void* memory = nullptr;
   constexpr std::size_t kMost = std::size_t{1} << 40;
   if (bytes > kMost || posix_memalign(&memory, 256, bytes + 2 * kGuard) != 0)
@@ -73,6 +86,34 @@ void check_guards(const char* after) {
     if (!whole(memory, bytes))
       throw std::runtime_error(std::string(after) + " wrote beside device memory of " +
                                std::to_string(bytes) + " bytes");
+}
+
+void* allocate_pinned(std::size_t bytes) {
+  refuse_recording("allocate_pinned");
+  return std::malloc(bytes);
+}
+void release_pinned(void* memory) {
+  std::free(memory);
+}
+
+Calls calls() {
+  return counted;
+}
+void count_launch() {
+  ++counted.launches;
+}
+
+void Event::record(Stream) {
+  refuse_recording("Event::record");
+  fail_if_broken();
+}
+void Event::make_wait(Stream) {
+  refuse_recording("Event::make_wait");
+  fail_if_broken();
+}
+void Event::synchronize() {
+  refuse_recording("Event::synchronize");
+  fail_if_broken();
 }
 
 std::size_t allocated_bytes() {
@@ -103,11 +144,14 @@ void Graph::record(Stream, const std::function<void()>& launches) {
 
 void copy_to_device(void* device, const void* host, std::size_t bytes, Stream) {
   refuse_recording("copy_to_device");  // its memory on the host would be read at every replay
+  fail_if_broken();
   require(device, bytes, "copy_to_device");
   if (bytes > 0) std::memcpy(device, host, bytes);
 }
 void copy_to_host(void* host, const void* device, std::size_t bytes, Stream) {
   refuse_recording("copy_to_host");
+  fail_if_broken();
+  ++counted.copies_to_host;
   require(device, bytes, "copy_to_host");
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
@@ -120,14 +164,17 @@ void copy_on_device(void* to, const void* from, std::size_t bytes, Stream) {
 }
 void fill_bytes(void* device, int value, std::size_t bytes, Stream) {
   require(device, bytes, "fill_bytes");
+  fail_if_broken();
   on_stream([=] {
     if (bytes > 0) std::memset(device, value, bytes);
   });
 }
 void synchronize(Stream) {
   refuse_recording("synchronize");
-  if (std::getenv("SPECTRALKV_HOST_DEVICE_FAILS") != nullptr)  // as a launch that failed shows itself
-    fail(ErrorKind::value, "cuda", "the device failed");
+  fail_if_broken();
+  ++counted.waits;
+  has_failed = std::getenv("SPECTRALKV_HOST_DEVICE_FAILS") != nullptr;
+  if (has_failed) fail(ErrorKind::value, "cuda", "the device failed");  // as a launch shows itself that did
 }
 
 }  // namespace spectralkv::device

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -14,12 +15,22 @@ namespace spectralkv::device {
 struct HostStream;
 using Stream = HostStream*;  // null: all run in order
 
+inline constexpr std::size_t kPagesAtOnce = 1;  // between guard zones, each
+
 void* allocate(std::size_t bytes);
 void release(void* memory);  // throws when something was written beside the memory
 // What host::run needs after each launch: the guard zones of all memory are whole.
 void check_guards(const char* after);
 std::size_t allocated_bytes();
+void* allocate_pinned(std::size_t bytes);
+void release_pinned(void* memory);
+// What was asked for since the program began.
+struct Calls {
+  std::int64_t launches = 0, allocations = 0, copies_to_host = 0, waits = 0;  // waits of the host
+};
+Calls calls();
 
+void count_launch();
 // Runs `work` now, or with a graph that is being recorded.
 void on_stream(std::function<void()> work);
 
@@ -29,7 +40,8 @@ void copy_on_device(void* to, const void* from, std::size_t bytes, Stream stream
 void fill_bytes(void* device, int value, std::size_t bytes, Stream stream);
 void synchronize(Stream stream);
 
-inline Stream make_stream() {
+enum class Urgency { ordinary, urgent };
+inline Stream make_stream(Urgency) {
   return nullptr;
 }
 inline void destroy_stream(Stream) {}
@@ -37,9 +49,10 @@ inline void destroy_stream(Stream) {}
 // Marks a point of a stream that another one can wait for.
 class Event {
  public:
-  void record(Stream) {}
-  void make_wait(Stream) {}
-  void synchronize() {}
+  // What was recorded elsewhere cannot be waited for in a graph, nor the other way round.
+  void record(Stream);
+  void make_wait(Stream);
+  void synchronize();
 };
 
 class Graph {
@@ -60,6 +73,7 @@ inline int multiprocessors() {
 template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream,
             const Args&... args) {
+  count_launch();
   on_stream([=] {
     host::run("launched here", grid, block, shared, [&] { kernel(static_cast<Parameters>(args)...); });
     check_guards("a kernel");

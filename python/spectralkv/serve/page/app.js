@@ -13,9 +13,13 @@ function mebibytes(n) {
   return `${(n / 2 ** 20).toFixed(n < 2 ** 20 ? 2 : 1)} MiB`;
 }
 
-function cacheLine(c) {
+function specOf(c) {
   const spec = c.type_k === c.type_v ? c.type_k : `${c.type_k}, ${c.type_v}`;
-  const parts = [`${spec}: ${c.tokens} tokens in ${mebibytes(c.bytes)} (f16: ${mebibytes(c.f16_bytes)})`];
+  return c.calibration === null ? spec : `${spec} (calibrated)`;
+}
+
+function cacheLine(c) {
+  const parts = [`${specOf(c)}: ${c.tokens} tokens in ${mebibytes(c.bytes)} (f16: ${mebibytes(c.f16_bytes)})`];
   if (c.bits_per_entry !== null) parts.push(`${c.bits_per_entry.toFixed(2)} bits per entry`);
   if (c.hit_rate !== null) parts.push(`hit rate ${(100 * c.hit_rate).toFixed(0)} %`);
   parts.push(`${c.running} running, ${c.waiting} waiting`);
@@ -121,7 +125,7 @@ async function ask(text) {
     const item = show("assistant", "", row);
     if (lanes.length > 1) {
       const title = document.createElement("strong");
-      title.textContent = lane.cache?.type_k ?? "";
+      title.textContent = lane.cache ? specOf(lane.cache) : "";
       item.append(title);
     }
     await answer(lane, item);

@@ -148,6 +148,67 @@ TEST(HostExecutor, MultipliesFragmentsAsTheDeviceHoldsThem) {
   }
 }
 
+// prmt.b32, as the PTX ISA says it: bytes 0 to 3 are those of a, 4 to 7 those of b; a nibble of the selector
+// names one of them, and with its fourth bit the sign of that byte, eight times.
+std::uint32_t permuted(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
+  std::uint32_t result = 0;
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned nibble = selector >> 4 * i & 15u, which = nibble & 7u;
+    const std::uint32_t byte = (which < 4 ? a >> 8 * which : b >> 8 * (which - 4)) & 255u;
+    result |= (nibble < 8 ? byte : byte & 128u ? 255u : 0u) << 8 * i;
+  }
+  return result;
+}
+
+TEST(HostExecutor, PermutesBytesByEverySelector) {
+  for (std::uint32_t selector = 0; selector < 65536; ++selector) {
+    ASSERT_EQ(device::permute_bytes(0x80ff7f01u, 0x00fe8102u, selector),
+              permuted(0x80ff7f01u, 0x00fe8102u, selector));
+    ASSERT_EQ(__byte_perm(0x80ff7f01u, 0x00fe8102u, selector),
+              permuted(0x80ff7f01u, 0x00fe8102u, selector & 0x7777u));
+  }
+}
+
+TEST(HostExecutor, ConvertsAndShiftsAsTheDevice) {
+  EXPECT_EQ(__float2int_rn(2.5f), 2);
+  EXPECT_EQ(__float2int_rn(-3.5f), -4);
+  EXPECT_EQ(__float2int_rn(3e9f), INT32_MAX);
+  EXPECT_EQ(__float2int_rn(-INFINITY), INT32_MIN);
+  EXPECT_EQ(__float2int_rn(NAN), 0);
+  EXPECT_EQ(device::fast_exp2(-127.0f), 0.0f);  // subnormal
+  EXPECT_EQ(device::fast_exp2(-126.0f), 0x1p-126f);
+  EXPECT_EQ(__funnelshift_l(0x89abcdefu, 0x01234567u, 8), 0x23456789u);
+  EXPECT_EQ(__funnelshift_l(1u, 2u, 32), 2u);  // by the lower five bits
+  EXPECT_EQ(__funnelshift_r(0x89abcdefu, 0x01234567u, 8), 0x6789abcdu);
+}
+
+// shfl.sync: what each lane gets within parts of eight lanes.
+template <int>
+__global__ void shuffle_parts(int* out) {
+  const int lane = static_cast<int>(threadIdx.x);
+  out[lane] = __shfl_sync(0xffffffffu, lane, 9, 8);
+  out[32 + lane] = __shfl_up_sync(0xffffffffu, lane, 3, 8);
+  out[64 + lane] = __shfl_down_sync(0xffffffffu, lane, 3, 8);
+  out[96 + lane] = __shfl_xor_sync(0xffffffffu, lane, 8, 8);
+  out[128 + lane] = static_cast<int>(__ballot_sync(0xffffffffu, lane % 3 == 0));
+}
+
+TEST(HostExecutor, ShufflesWithinPartsAsTheDevice) {
+  DeviceBuffer<int> out(160);
+  launch(shuffle_parts<0>, dim3(1), dim3(32), 0, nullptr, out.data());
+  const auto got = read(out);
+  int votes = 0;
+  for (int lane = 0; lane < 32; ++lane) votes |= lane % 3 == 0 ? static_cast<int>(1u << lane) : 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    const auto at = [&](int which) { return got[static_cast<std::size_t>(32 * which + lane)]; };
+    EXPECT_EQ(at(0), lane / 8 * 8 + 1);
+    EXPECT_EQ(at(1), lane % 8 < 3 ? lane : lane - 3);
+    EXPECT_EQ(at(2), lane % 8 > 4 ? lane : lane + 3);
+    EXPECT_EQ(at(3), lane / 8 % 2 == 1 ? lane - 8 : lane);  // from an earlier part, not from a later one
+    EXPECT_EQ(at(4), votes);
+  }
+}
+
 TEST(HostExecutor, PermutesBytes) {
   EXPECT_EQ(__byte_perm(0x33221100u, 0x77665544u, 0x7520u), 0x77552200u);
   EXPECT_EQ(__byte_perm(0x80u, 0, 0x0888u), 0x80808080u);  // as the device's, without signs

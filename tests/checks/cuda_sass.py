@@ -1,0 +1,85 @@
+"""Looks into the machine code of libraries or objects for what no host can show: cuda_sass.py CUOBJDUMP FILE...
+
+Kernels that are made of certain instructions must have them, in the form that they were written for, and none of local
+memory: an array that the compiler could not keep in registers costs more than a spill.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from common import finish
+
+# Kernel, what it must have: the sign of a byte eight times (4-bit codes), products on the tensor cores, loads of 16
+# bytes, shuffles of trellis codes, products of four bytes.
+MUST_HAVE = {
+    "attend_tiles": [
+        r"PRMT [^;]*0xba98",
+        r"IMMA\.16832\.S8\.S8",
+        r"HMMA\.16816\.F32",
+        r"LDG\.E\.128",
+        r"SHFL\.IDX",
+        r"MUFU\.EX2",
+    ],
+    "gemv": [r"IDP\.4A\.S8\.S8", r"LDG\.E\.(64|128)"],
+    "seal_search": [r"SHFL\.IDX", r"VOTE\.|VOTEU"],
+}
+NO_LOCAL_MEMORY = re.compile(r"^(attend_tiles|attend_plain|gemv|seal_search|rms_norm_kernel)\b")
+LOCAL = re.compile(r"\b(STL|LDL)\b")
+FUNCTION = re.compile(r"^\s*Function : (\S+)")
+INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(.*?;)")
+
+
+def functions(dump: str) -> Iterator[tuple[str, list[str]]]:
+    """Names as they are in the file, and instructions."""
+    name, lines = "", []
+    for line in dump.splitlines():
+        if found := FUNCTION.match(line):
+            if name:
+                yield name, lines
+            name, lines = found[1], []
+        elif found := INSTRUCTION.match(line):
+            lines.append(found[1])
+    if name:
+        yield name, lines
+
+
+def kernel_name(mangled: str) -> str:
+    """attend_tiles<128>, say."""
+    text = subprocess.run(["c++filt", mangled], capture_output=True, text=True, check=True).stdout.strip()
+    text = re.sub(r"\((int|bool|[\w:]+)\)", "", text)
+    return re.sub(r"\(.*", "", re.sub(r"^void |spectralkv::(cuda::|device_kv::)?", "", text))
+
+
+def faults_of(name: str, code: list[str]) -> Iterator[str]:
+    for pattern in MUST_HAVE.get(name.split("<")[0], []):
+        if not any(re.search(pattern, line) for line in code):
+            yield f"{name} has no {pattern}"
+    local = sum(1 for line in code if LOCAL.search(line))
+    if local and NO_LOCAL_MEMORY.match(name):
+        yield f"{name} has {local} instructions of local memory"
+
+
+def main() -> None:
+    cuobjdump, files = sys.argv[1], sys.argv[2:]
+    faults, seen, counts = [], set(), []
+    for file in files:
+        dump = subprocess.run([cuobjdump, "-sass", file], capture_output=True, text=True, check=True).stdout
+        for mangled, code in functions(dump):
+            name = kernel_name(mangled)
+            seen.add(name.split("<")[0])
+            faults += faults_of(name, code)
+            counts.append(f"{len(code):8} {name}")
+    faults += [
+        f"no kernel {name} in {', '.join(Path(f).name for f in files)}" for name in MUST_HAVE if name not in seen
+    ]
+    print("\n".join(sorted(counts)))
+    finish("CUDA machine code", faults, f"{len(counts)} kernels have what they are written for")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+// What becomes of a device that fails, and what the host asks of it: only the host executor can be told to
+// fail, and only it counts.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "base/error.h"
+#include "cpp/cuda/cache_cases.h"
+#include "cpp/cuda/model_cases.h"
+#include "cuda/backend/best.h"
+#include "cuda/kv/page_pool.h"
+#include "engine/generate.h"
+#include "spectralkv.h"
+
+namespace spectralkv {
+namespace {
+
+using namespace model_cases;
+
+// What the device did not finish was not read: the session is empty, as after any pass that failed.
+TEST_F(CudaEngine, ADeviceThatFailsLeavesNoTokensBehind) {
+  Engine cpu(path_, options(false)), gpu(path_, options(true));
+  Session a(cpu, session("f32")), b(gpu, session("f32"));
+  const auto text = model().text(12);
+  b.eval(text);
+  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "1", 1);
+  EXPECT_THROW(b.eval_next(5), Error);
+  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
+  EXPECT_TRUE(b.tokens().empty());
+  EXPECT_EQ(b.cache_report().n_tokens, 0);
+  a.eval(text);
+  b.eval(text);
+  EXPECT_LT(distance(b.logits(), a.logits()), 1e-5);
+}
+
+// The same through the public header: the answer's last token goes with the rest.
+TEST_F(CudaEngine, ADeviceThatFailsLeavesAnEmbeddedSessionEmpty) {
+  const api::Model model(path_, {1, -1});
+  const api::SessionOptions exact{512, "f32", "f32"};
+  api::Session failed(model, exact), fresh(model, exact);
+  const api::GenerateOptions greedy{.temperature = 0, .max_tokens = 3};
+  failed.read("abc");
+  failed.generate(greedy);
+  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "1", 1);
+  EXPECT_THROW(failed.read("d"), std::exception);
+  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
+  EXPECT_EQ(failed.n_tokens(), 0);
+  failed.read("abc");
+  fresh.read("abc");
+  EXPECT_EQ(failed.n_tokens(), fresh.n_tokens());
+  EXPECT_EQ(failed.generate(greedy), fresh.generate(greedy));
+}
+
+// After a fault within a kernel every call fails; what is said is what was wrong first.
+TEST_F(CudaEngine, ADeviceThatIsBrokenSaysWhatBrokeIt) {
+  Engine gpu(path_, options(true));
+  Session b(gpu, session("f32"));
+  b.eval(model().text(12));
+  ::setenv("SPECTRALKV_HOST_DEVICE_FAILS", "sticky", 1);
+  try {
+    b.eval_next(5);
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("the device failed"), std::string::npos) << e.what();
+  }
+  ::unsetenv("SPECTRALKV_HOST_DEVICE_FAILS");
+  EXPECT_TRUE(b.tokens().empty());
+}
+
+namespace cases = cache_cases;
+
+// Sealing is enqueued layer by layer while tokens go on, never all at once.
+TEST(DeviceCacheSealing, IsSpreadOverTheTokensOfTheWindow) {
+  constexpr std::int64_t kLayers = 8, kTokens = 420;
+  const cases::Case c{1, 1, 64, kTokens, "eoptshrinkq:2", "eoptshrinkq:2"};
+  const cases::Inputs in(c);
+  DeviceCache cache = cases::device_cache({kLayers, 1, 64}, kTokens, c.k, c.v);
+  device::DeviceBuffer<float> k(in.k.size()), v(in.v.size());
+  k.write(in.k, nullptr);
+  v.write(in.v, nullptr);
+  std::int64_t most = 0, sum = 0;
+  const auto one = [&](std::int64_t t) {
+    cache.prepare(1);
+    for (std::int64_t l = 0; l < kLayers; ++l)
+      take_rows(cache, l, {k.data() + t * 64, 1, 64}, {v.data() + t * 64, 1, 64});
+    const std::int64_t before = device::calls().launches;
+    cache.commit(1);
+    most = std::max(most, device::calls().launches - before);
+    sum += device::calls().launches - before;
+  };
+  for (std::int64_t t = 0; t < kTokens; ++t) one(t);
+  EXPECT_GT(most, 0);
+  EXPECT_LE(most, 12) << "launches at one token: one layer's";
+  EXPECT_GE(sum, 3 * kLayers * 5) << "three blocks of each layer";
+}
+
+// Blocks find their places without the host waiting for the device, and pages that were given back are used
+// again.
+TEST(DeviceCacheSealing, NeitherWaitsNorAllocatesWhereItHasBeenBefore) {
+  const cases::Case c{2, 2, 256, 1300, "f16", "f16"};
+  const cases::Inputs in(c);
+  DeviceCache cache = cases::device_cache({1, 2, 256}, c.n, c.k, c.v),
+              other = cases::device_cache({1, 2, 256}, c.n, c.k, c.v);
+  device::DeviceBuffer<float> k(in.k.size()), v(in.v.size());
+  k.write(in.k, nullptr);
+  v.write(in.v, nullptr);
+  const auto read_all = [&](DeviceCache& to) {
+    const std::int64_t width = c.kv_heads * c.d;
+    for (std::int64_t t = 0; t < c.n; ++t) {
+      to.prepare(1);
+      take_rows(to, 0, {k.data() + t * width, 1, width}, {v.data() + t * width, 1, width});
+      to.commit(1);
+    }
+  };
+  const device::Calls begin = device::calls();
+  read_all(other);  // keeps its pages
+  const device::Calls first = device::calls();
+  EXPECT_EQ(first.waits, begin.waits);
+  read_all(cache);
+  cache.reset();
+  const device::Calls second = device::calls();
+  EXPECT_GT(second.allocations, first.allocations);
+  read_all(cache);
+  EXPECT_EQ(device::calls().allocations, second.allocations);
+}
+
+TEST(DeviceCachePages, AreFullOfBlocksOfOneSize) {
+  const cases::Case c{2, 2, 256, 128 * 20 + 1, "f16", "f16"};  // 128 KiB a block
+  const cases::Inputs in(c);
+  DeviceCache cache = cases::device_cache({1, 2, 256}, c.n, c.k, c.v);
+  const std::int64_t width = c.kv_heads * c.d, before = cases::device_work().pages->in_use();
+  device::DeviceBuffer<float> k(in.k.size()), v(in.v.size());
+  k.write(in.k, nullptr);
+  v.write(in.v, nullptr);
+  cache.prepare(c.n);
+  take_rows(cache, 0, {k.data(), c.n, width}, {v.data(), c.n, width});
+  cache.commit(c.n);
+  const CacheReport report = cache.report();
+  const std::int64_t held = cases::device_work().pages->in_use() - before, page = held / 2 / ((20 + 7) / 8);
+  EXPECT_GE(page, 1 << 20);
+  EXPECT_LE(held, report.k.sealed_bytes + report.v.sealed_bytes + 2 * page);
+}
+
+TEST(PagePool, GivesPagesOfOneSlab) {
+  const std::size_t before = device::allocated_bytes();
+  {
+    device_kv::PagePool pool(3);
+    const std::int64_t first = device::calls().allocations;
+    std::vector<std::uint8_t*> pages;
+    for (int i = 0; i < 3; ++i) pages.push_back(pool.take(1000));
+    EXPECT_EQ(device::calls().allocations, first + 1);
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < i; ++j)
+        EXPECT_GE(std::abs(pages[static_cast<std::size_t>(i)] - pages[static_cast<std::size_t>(j)]), 1000);
+    pages.push_back(pool.take(1000));
+    EXPECT_EQ(device::calls().allocations, first + 2);
+    EXPECT_EQ(pool.in_use(), 4000);
+    pool.give_back(pages[1], 1000);
+    EXPECT_EQ(pool.take(1000), pages[1]);
+    for (std::uint8_t* const page : pages) pool.give_back(page, 1000);
+    EXPECT_EQ(pool.in_use(), 0);
+    EXPECT_EQ(device::allocated_bytes(), before) << "memory that nobody uses is the driver's again";
+  }
+}
+
+// A token that is chosen costs one copy and one wait.
+TEST(CudaBest, IsFetchedAtOnce) {
+  std::vector<float> values(5000);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 37 % 5000);
+  device::DeviceBuffer<float> in(values.size());
+  in.write(values, nullptr);
+  cuda::Best best;
+  std::vector<std::pair<float, std::int32_t>> out(40);
+  const device::Calls before = device::calls();
+  ASSERT_TRUE(best.find(in.data(), 5000, out, nullptr));
+  EXPECT_EQ(device::calls().copies_to_host - before.copies_to_host, 1);
+  EXPECT_EQ(device::calls().waits - before.waits, 1);
+}
+
+}  // namespace
+}  // namespace spectralkv
