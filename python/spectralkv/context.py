@@ -138,7 +138,7 @@ class Context:
         if self._n_ctx > trained:
             message = f"the model was trained for {trained} tokens of context, n_ctx is {self._n_ctx}"
             warnings.warn(message, stacklevel=callers_level())
-        if warning := self._engine.cache_warning(string("type_k", type_k), string("type_v", type_v)):
+        if warning := self._engine.cache_warning(self._session_options["type_k"], self._session_options["type_v"]):
             warnings.warn(warning, stacklevel=callers_level())
         if verbose:
             print(f"model: {self._engine.description}\n{self._open_session.cache_opening}", file=sys.stderr)

@@ -31,10 +31,11 @@ def complain(error: object) -> int:
 def with_output(command: Callable[[], int]) -> int:
     """Runs a command; returns its exit status when its output has been written, and 141 or 1 when nobody takes it."""
     try:
-        status = command()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
+        try:
+            return command()
+        finally:  # argparse leaves by an exception when it has printed its help
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         return 141
