@@ -28,8 +28,8 @@ from spectralkv.evaluate.options import (
 from spectralkv.evaluate.reader import Reader
 from spectralkv.evaluate.scoring import clean_answer, string_match_all, string_match_part
 from spectralkv.evaluate.store import ResultFile
-from spectralkv.extras import install_hint
 from spectralkv.evaluate.texts import read_text
+from spectralkv.extras import install_hint
 
 FOLDER = "needle"  # in --out
 ABOUT = """
