@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from jinja2 import nodes as tree
@@ -31,9 +31,31 @@ DEEPEST = 16  # spaces of JSON's indentation, characters of its separators
 _MOST_BITS = 1 << 12  # of a whole number
 # Filters that may give more than they get, and those that look at each character of a text.
 _GROWING = ("batch", "center", "format", "indent", "join", "pprint", "replace", "string", "wordwrap")
-_BY_CHARACTER = ("batch", "groupby", "join", "list", "map", "max", "min", "reject", "rejectattr", "select")
-_BY_CHARACTER += ("pprint", "selectattr", "slice", "sort", "sum", "title", "unique")
-_BY_CHARACTER += ("urlencode", "urlize", "wordcount", "wordwrap")
+_BY_CHARACTER = frozenset(
+    (
+        "batch",
+        "groupby",
+        "join",
+        "list",
+        "map",
+        "max",
+        "min",
+        "pprint",
+        "reject",
+        "rejectattr",
+        "select",
+        "selectattr",
+        "slice",
+        "sort",
+        "sum",
+        "title",
+        "unique",
+        "urlencode",
+        "urlize",
+        "wordcount",
+        "wordwrap",
+    )
+)
 
 _WIDTH = re.compile(r"\d{6,}|\*")
 
@@ -118,7 +140,7 @@ def _check_growth(name: str, values: Sequence[Any], named: Mapping[str, Any]) ->
     if name == "format":
         _check_format(str(values[0]))
     if name == "replace":
-        _check_replacement(values[0], values[1:])
+        _check_replacement(values[0], tuple(values[1:]))
     n_items = len(values[0]) if name == "join" and hasattr(values[0], "__len__") else 0
     separator = max([_length(value) for value in [*values[1:], *named.values()]], default=0)
     spend(_length(values[0]) + n_items * separator)
@@ -188,7 +210,7 @@ def to_json(
     value: Any,
     ensure_ascii: bool = False,
     indent: int | str | None = None,
-    separators: Sequence[str] | None = None,
+    separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
     """The filter `tojson` as transformers has it: no character is escaped that JSON does not ask for."""
@@ -219,7 +241,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = to_json
         self.globals.pop("lipsum", None)
         self.filters = {name: self._bounded(name, function) for name, function in self.filters.items()}
-        self.tests = {name: self._counted(function) for name, function in self.tests.items()}
+        self.tests = {name: self._counted(cast(Callable[..., Any], function)) for name, function in self.tests.items()}
 
     @staticmethod
     def _counted(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -31,12 +31,7 @@ def complain(error: object) -> int:
 def with_output(command: Callable[[], int]) -> int:
     """Runs a command; returns its exit status when its output has been written, and 141 or 1 when nobody takes it."""
     try:
-        try:
-            status = command()
-        except SystemExit as end:  # as argparse ends after a help
-            if not isinstance(end.code, int):
-                raise
-            status = end.code
+        status = command()
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
