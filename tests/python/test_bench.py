@@ -91,7 +91,7 @@ def test_formats_agree(model: Path) -> None:
         (["-p", 0, "-n", 0], "nothing to measure"),
         (["-p", "8,,9"], "-p"),
         (["-p", "x"], "-p"),
-        (["-o", "yaml"], "md, csv, json or jsonl"),
+        (["-o", "yaml"], "md, csv, json, jsonl or sql"),
         (["-ctk", "f16", "-ctk", "f32", "-ctv", "f16", "-ctv", "f16", "-ctv", "f16"], "-ctk is given 2 times"),
     ],
 )
