@@ -212,7 +212,7 @@ def test_command_line(tiny_model, capfd, tmp_path):
     assert main([*base, "--grammar", "a", "--json-schema", "{}"]) == 2
     assert "only one" in capfd.readouterr().err
     assert _core.cli_main([*base, "--grammar", "a"]) == 2
-    assert "spectralkv[grammar]" in capfd.readouterr().err
+    assert ".[grammar]" in capfd.readouterr().err
 
 
 def test_demo_model_says_json(demo_model):

@@ -106,7 +106,6 @@ SAMPLERS = [
     {"top_n_sigma": 0.5},
     {"xtc_probability": 1.0, "xtc_threshold": 0.001},
     {"dynatemp_range": 1.4, "dynatemp_exponent": 2.0},
-    {"dry_multiplier": 50.0, "dry_allowed_length": 1, "dry_sequence_breakers": []},
     {"mirostat_mode": 1, "mirostat_tau": 1.0},
     {"mirostat_mode": 2, "mirostat_tau": 1.0, "mirostat_eta": 0.5},
     {"samplers": ["top_k"], "top_k": 1},
@@ -138,6 +137,13 @@ def test_samplers_are_the_cores(llama, options):
     assert llama.create_completion(tokens, **call)["choices"] and llama.create_chat_completion(chat, **call)["choices"]
 
 
+def test_dry_ends_a_repetition(llama):
+    options = {"temperature": 0, "max_tokens": 12, "logit_bias": {**NO_END, 100: 60.0}}
+    assert text_of(llama(PROMPT, **options)) == "a" * 12
+    dry = {"dry_multiplier": 100.0, "dry_allowed_length": 1, "dry_penalty_last_n": 8, "dry_sequence_breakers": ["in"]}
+    assert text_of(llama(PROMPT, **options, **dry)) != "a" * 12
+
+
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
@@ -146,7 +152,6 @@ def test_samplers_are_the_cores(llama, options):
         ({"samplers": "top_k"}, TypeError, "samplers"),
         ({"samplers": ["top_q"]}, ValueError, "top_q"),
         ({"mirostat_mode": 3}, ValueError, "mirostat_mode"),
-        ({"xtc_probability": 2.0}, ValueError, "xtc_probability"),
     ],
 )
 def test_samplers_that_make_no_sense(llama, options, error, said):
