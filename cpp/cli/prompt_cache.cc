@@ -16,6 +16,8 @@ PromptCache::PromptCache(std::string path, bool at_end, bool read_only)
   const bool exists = std::filesystem::exists(path_, unknown);
   if (std::filesystem::is_directory(path_, unknown))
     fail(ErrorKind::os, "cli", "--prompt-cache: '", path_, "' is a folder");
+  if (exists && !std::filesystem::is_regular_file(path_, unknown))  // a pipe would be waited for
+    fail(ErrorKind::os, "cli", "--prompt-cache: '", path_, "' is no regular file");
   if (kept_) return;
   try {
     const StateWriter trial(path_);  // gone again when it is not committed

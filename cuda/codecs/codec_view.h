@@ -11,6 +11,8 @@ namespace spectralkv::device_kv {
 
 constexpr int kMostRank = 16;  // edge_window of a head dim up to 256 is less
 constexpr int kMostHeadDim = 256;
+constexpr int kMostTrellisTiles =
+    128;                   // head dim up to which the tensor cores' kernel has registers for them
 constexpr int kWarps = 4;  // of a block of threads, in every kernel here
 constexpr int kThreads = 32 * kWarps;
 

@@ -93,7 +93,8 @@ void TrellisPolicy::fill(CodecView& view, int d, const CodecForm& form, KvSide, 
                          device::Stream stream) {
   fill_factors(view, d, form, tables, stream);
   view.distortion = kTrellisDistortion;
-  view.searches = view.tiles = true;
+  view.searches = true;
+  view.tiles = d <= kMostTrellisTiles;
   std::int8_t levels[kSkvTrellisLevels];
   for (unsigned i = 0; i < kSkvTrellisLevels; ++i) levels[i] = static_cast<std::int8_t>(skv_trellis_level(i));
   std::memcpy(view.level_bytes, levels, sizeof view.level_bytes);

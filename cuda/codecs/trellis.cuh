@@ -138,13 +138,15 @@ struct TrellisPolicy : FactoredPolicy {
     const CodecView& c = *reader.codec;
     const bool keys = c.coded.order == kSkvTokenTiles;
     const auto depth = static_cast<std::size_t>(keys ? reader.d : reader.n);
-    const float scale = scale_at(reader, row);
+    unsigned indices = 0;  // four bits each: one after the other takes few registers
+    SKV_UNROLL_NOT
     for (int i = 0; i < 8; ++i) {
       const auto t = static_cast<std::size_t>(row), at = static_cast<std::size_t>(channel + i);
-      const unsigned index =
-          skv_trellis_index(reader.base + reader.codes_at, depth, keys ? t : at, keys ? at : t);
-      x[i] = scale * level(c, index);
+      indices |= skv_trellis_index(reader.base + reader.codes_at, depth, keys ? t : at, keys ? at : t)
+                 << 4 * i;
     }
+    const float scale = scale_at(reader, row);
+    for (int i = 0; i < 8; ++i) x[i] = scale * level(c, indices >> 4 * i & 15u);
     add_factors(reader, row, channel, x);
   }
 

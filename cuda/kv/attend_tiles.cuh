@@ -57,6 +57,7 @@ __device__ __forceinline__ float over_tokens(float x, const Join& join) {
 template <int D>
 struct TileWarp {
   static constexpr int kParts = (D + 127) / 128;
+  static constexpr bool kTrellis = D <= kMostTrellisTiles;
   float top[2], sum[2], out[kParts][kProducts][4];  // sum: this lane's share
   ByteQueries<D> queries;
   const float* entered;           // [rows, D], the queries
@@ -84,8 +85,8 @@ struct TileWarp {
         int sums[kProducts][4] = {};
         const std::uint32_t levels[4] = {level_bytes[0], level_bytes[1], level_bytes[2], level_bytes[3]};
         const std::uint8_t* const codes = k.codes(n);
-        if (kc.searches)
-          score_codes<D, 2, true>(codes, sixteen, there, levels, queries, sums);
+        if (kTrellis && kc.searches)
+          score_codes<D, 2, kTrellis>(codes, sixteen, there, levels, queries, sums);
         else if (kc.coded.bits == 2)
           score_codes<D, 2>(codes, sixteen, there, levels, queries, sums);
         else if (kc.coded.bits == 3)
@@ -200,8 +201,8 @@ struct TileWarp {
       __syncwarp();
       const std::uint8_t* const codes = v.codes(n);
       const std::uint32_t levels[4] = {level_bytes[4], level_bytes[5], level_bytes[6], level_bytes[7]};
-      if (vc.searches)
-        mix_codes<D, 2, true>(codes, n, begin, levels, whole, steps, out);
+      if (kTrellis && vc.searches)
+        mix_codes<D, 2, kTrellis>(codes, n, begin, levels, whole, steps, out);
       else if (vc.coded.bits == 2)
         mix_codes<D, 2>(codes, n, begin, levels, whole, steps, out);
       else if (vc.coded.bits == 3)

@@ -230,8 +230,8 @@ class Llama(Generating):
         "json_schema"; tools: what the model may call, tool_choice: "auto", "none", "required" or
         {"type": "function", "function": {"name": ...}} (functions and function_call: the same in its older form). A
         call that must come needs the extra "grammar". parse_special: control tokens that messages write out count; by
-        default they are plain text. chat_template: a Jinja source in place of the model's. ValueError for messages that
-        the template refuses, and for tools where it knows none."""
+        default they are plain text. chat_template: a Jinja source in place of the model's. ValueError for messages
+        that the template refuses, and for tools where it knows none."""
         scope = dict(locals())
         if self.chat_handler is not None:
             ours = ("parse_special", "chat_template")  # which handlers of others do not know

@@ -118,7 +118,8 @@ def faults() -> Iterator[str]:
     clients = int(sys.argv[2]) if len(sys.argv) > 2 else 64
     with tempfile.TemporaryDirectory() as folder:
         model = write_tiny_model(Path(folder) / "tiny.gguf", context_length=1024)
-        with serving(str(model), n_parallel=16, cache_bytes=8 << 20) as server:
+        # So little that requests wait for room and kept sequences go.
+        with serving(str(model), n_parallel=16, cache_bytes=3 << 17) as server:
             counts, growth = asyncio.run(soak(server, seconds, clients))
             stats = server.service.worker.scheduler.stats()
             told = {name: stats[name] for name in ("requests", "steps", "preemptions", "kept", "cancelled", "expired")}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from spectralkv import _core
 from spectralkv.atomic import destination, part_folder, whole_file, write_whole
+from spectralkv.cli import main
 
 LEFT = ".tmp-0123456789abcdef"
 
@@ -126,3 +129,45 @@ def test_long_names(tmp_path: Path) -> None:
     name = "é" * 127
     write_whole(tmp_path / name, b"new")
     assert names(tmp_path) == [name]
+
+
+def test_what_the_core_writes(make_tiny: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """States and logits hold a text; calibrations do not. None of them replaces a pipe."""
+    tiny_model, text, mask = make_tiny(context_length=1024), tmp_path / "text", os.umask(0)
+    text.write_text("the hello in there " * 60)
+    session = _core.Session(_core.Engine(tiny_model, n_threads=1), n_ctx=64)
+    session.eval([3, 4, 5])
+    perplexity = ["perplexity", "-m", tiny_model, "-f", str(text), "-c", "64", "--chunks", "1"]
+    chat = ["run", "-m", tiny_model, "-p", "hello", "-n", "1", "-c", "128"]
+
+    def write_all(folder: Path) -> None:
+        session.save_state(folder / "state")
+        assert main([*perplexity, "--kl-divergence-base", str(folder / "base")]) == 0
+        assert main([*chat, "--prompt-cache", str(folder / "prompt")]) == 0
+        assert main(["calibrate", "-m", tiny_model, "-o", str(folder / "calibration")]) == 0
+
+    places = tmp_path / "out"
+    places.mkdir()
+    try:
+        write_all(places)
+    finally:
+        os.umask(mask)
+    assert {name: mode(places / name) for name in names(places)} == {
+        "base": 0o600,
+        "calibration": 0o666,
+        "prompt": 0o600,
+        "state": 0o600,
+    }
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no regular file"):
+        session.save_state(pipe)
+    for words in (
+        [*perplexity, "--kl-divergence-base", str(pipe)],
+        [*chat, "--prompt-cache", str(pipe)],
+        ["calibrate", "-m", tiny_model, "-o", str(pipe)],
+    ):
+        capfd.readouterr()
+        assert main(words) == 1
+        assert "no regular file" in capfd.readouterr().err
+    assert pipe.is_fifo()

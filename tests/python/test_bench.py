@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,22 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bench") / "small.gguf"
     write_synthetic(path, SMALL, "small", "q4_0", OutputOptions(quiet=True))
     return path
+
+
+def test_prompts_with_their_answers_as_sql(model: Path) -> None:
+    tests = ["-p", 0, "-n", 0, "-pg", "16,4", "-pg", "8,2", "-d", "0,20", "-r", 2, "-ub", 64, "-fa", 1, "-ctk", "f16"]
+    result = bench("-m", model, *tests, "-o", "sql")
+    assert "note: -fa has no effect here" in result.stderr
+    database = sqlite3.connect(":memory:")
+    database.executescript(result.stdout)
+    rows = database.execute("SELECT test, n_prompt, n_gen, n_depth, avg_ts > 0 FROM spectralkv_bench").fetchall()
+    assert rows == [
+        ("pp16+tg4", 16, 4, 0, 1),
+        ("pp8+tg2", 8, 2, 0, 1),
+        ("pp16+tg4 @ d20", 16, 4, 20, 1),
+        ("pp8+tg2 @ d20", 8, 2, 20, 1),
+    ]
+    assert "expected two numbers" in bench("-m", model, "-pg", "16", status=2).stderr
 
 
 def test_every_test_depth_and_cache_type_has_a_row(model: Path, tmp_path: Path) -> None:
@@ -74,7 +91,7 @@ def test_formats_agree(model: Path) -> None:
         (["-p", 0, "-n", 0], "nothing to measure"),
         (["-p", "8,,9"], "-p"),
         (["-p", "x"], "-p"),
-        (["-o", "yaml"], "md, csv, json or jsonl"),
+        (["-o", "yaml"], "md, csv, json, jsonl or sql"),
         (["-ctk", "f16", "-ctk", "f32", "-ctv", "f16", "-ctv", "f16", "-ctv", "f16"], "-ctk is given 2 times"),
     ],
 )

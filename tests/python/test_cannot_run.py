@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from support.hf_checkpoint import write_hf
 from support.tiny_model import write_tiny_model
 
@@ -172,3 +172,17 @@ def test_a_folder_or_another_file_names_the_command(tmp_path: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
     assert "is a folder, expected a GGUF file" in spectralkv("perplexity", "-m", folder, "-f", "x", status=1).stderr
+
+
+def test_files_that_hold_more_than_the_model_reads(tmp_path: Path) -> None:
+    """They would run, and compute something else."""
+    path = write_tiny_model(tmp_path / "less.gguf", n_layers=3)
+    field = GGUFReader(path, "r+").get_field("llama.block_count")
+    assert field is not None
+    field.parts[field.data[0]][0] = 2
+    field.parts[field.data[0]].base.flush()  # type: ignore[union-attr]
+    words = "tensor 'blk.2.attn_q.weight' is not part of this kind of llama model of 2 layers"
+    with pytest.raises(ValueError, match=words):
+        Llama(str(path), verbose=False)
+    assert words in inspect(path)["cannot_run"][0]
+    assert words in spectralkv("inspect", path, "--check", status=1).stderr

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from spectralkv import Llama
+
 COMMAND = [sys.executable, "-m", "spectralkv.cli", "run"]
 
 
@@ -136,3 +138,45 @@ def test_without_a_gpu(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None
         assert "warning: the model runs on the CPU, as without -ngl: [cuda] " in run(*args, "-ngl", layers).stderr
     assert "[cuda] " in run(*args, "--device", "cuda", status=1).stderr
     assert "warning" not in run(*args, "-ngl", "99", "--device", "none").stderr
+
+
+def test_metadata_in_the_place_of_the_files(tiny_model: str) -> None:
+    args = [
+        "-m",
+        tiny_model,
+        "-no-cnv",
+        "-p",
+        "hello the " * 5,
+        "-n",
+        12,
+        "--temp",
+        0,
+        "-c",
+        128,
+        "--no-display-prompt",
+    ]
+    own = run(*args, "--ignore-eos").stdout
+    rms = "llama.attention.layer_norm_rms_epsilon"
+    cases: list[tuple[list[Any], dict[str, Any]]] = [
+        (
+            ["--override-kv", f"{rms}=float:0.5,general.name=str:a,b"],
+            {"kv_overrides": {rms: 0.5, "general.name": "a,b"}},
+        ),
+        (["--rope-freq-base", 50], {"rope_freq_base": 50.0}),
+        (["--rope-scale", 4], {"rope_freq_scale": 0.25}),
+        (["--rope-freq-scale", 0.25], {"rope_freq_scale": 0.25}),
+        (
+            ["--rope-scaling", "yarn", "--rope-scale", 4, "--yarn-orig-ctx", 32],
+            {"rope_scaling_type": 2, "rope_freq_scale": 0.25, "yarn_orig_ctx": 32},
+        ),
+    ]
+    for flags, options in cases:
+        with Llama(tiny_model, n_ctx=128, verbose=False, **options) as llama:
+            prompt = llama.tokenize(b"hello the " * 5)
+            generated = [token for token, _ in zip(llama.generate(prompt, temp=0.0), range(12), strict=False)]
+            text = llama.detokenize(generated).decode("utf-8", "replace")
+        changed = run(*args, "--ignore-eos", *flags).stdout
+        assert changed.rstrip("\n") == text.rstrip("\n")
+        assert changed != own
+    for bad in ("x", "=int:1", "a=int:x", "a=real:1", "a=bool:2"):
+        assert "option '--override-kv'" in run(*args, "--override-kv", bad, status=2).stderr

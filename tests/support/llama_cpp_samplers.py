@@ -1,8 +1,9 @@
 """llama.cpp's samplers for the tests, in an interpreter that has llama-cpp-python: `python llama_cpp_samplers.py`.
 
-Reads one JSON object: vocabulary (path of a GGUF file), cases, each with logits (or the number of so many zeros), history (ids that the samplers are
-told first) and steps, pairs of what follows llama_sampler_init_ and its arguments. Writes a list: for each case the
-pairs of id and logit that are left. "vocab" as an argument stands for the vocabulary, a list of texts for C strings.
+Reads one JSON object: vocabulary (path of a GGUF file), cases, each with logits (or how many zeros), history (ids that
+the samplers are told first) and steps, pairs of what follows llama_sampler_init_ and its arguments. Writes a list: for
+each case the pairs of id and logit that are left. "vocab" as an argument stands for the vocabulary, a list of texts for
+C strings.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class TrellisResidual final : public ResidualQuantiser {
     form.kind = CodecForm::Kind::trellis;
     form.bits = 2;
     form.order = keys_ ? kSkvTokenTiles : kSkvChannelTiles;
-    form.scale = scale_;
+    form.scale = scales_.kind;
+    form.byte_scales = scales_.in_bytes;
   }
 
   bool scores() const override { return keys_; }

@@ -308,8 +308,8 @@ inline std::string contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Of each KV head whether both sides are codes of 2 to 4 bits, at a head dim of a kernel for such: queries
-// are rounded to 8 bits then, here as on the CPU.
+// Of each KV head whether both sides are codes of 2 to 4 bits (trellis codes up to head dim 128), at a head
+// dim of a kernel for such: queries are rounded to 8 bits then, here as on the CPU.
 inline std::vector<bool> in_bytes(const LayerFormat& layer) {
   constexpr std::int64_t kDims[] = {64, 80, 96, 112, 128, 256};
   std::vector<bool> heads;
@@ -317,7 +317,7 @@ inline std::vector<bool> in_bytes(const LayerFormat& layer) {
     bool both = std::find(std::begin(kDims), std::end(kDims), layer.head_dim) != std::end(kDims);
     for (const SideFormat* side : {&layer.k, &layer.v}) {
       const CodecForm form = side->codec(h).form();
-      both &= form.kind == CodecForm::Kind::trellis ||
+      both &= (form.kind == CodecForm::Kind::trellis && layer.head_dim <= 128) ||
               (form.kind == CodecForm::Kind::codes && form.bits >= 2 && form.bits <= 4);
     }
     heads.push_back(both);
