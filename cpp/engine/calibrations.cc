@@ -72,7 +72,8 @@ std::shared_ptr<const Calibration> Calibrations::find() {
     std::error_code error;
     if (!fs::exists(options_.source, error))
       fail(ErrorKind::file_not_found, "engine", "kv_calibration '", options_.source,
-           "': there is no such file; expected auto, none, or the path of a file that `spectralkv calibrate` wrote");
+           "': there is no such file; expected auto, none, or the path of a file that `spectralkv calibrate` "
+           "wrote");
     found_ = std::make_shared<const Calibration>(Calibration::load(options_.source));
     const CacheShape &theirs = found_->shape(), ours = engine_.config().cache_shape();
     check(theirs.n_layers == ours.n_layers && theirs.n_kv_heads == ours.n_kv_heads &&

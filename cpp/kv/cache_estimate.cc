@@ -27,8 +27,8 @@ BlockSize measure(const Codec& codec, std::int64_t n) {
   return {codec.encode(ConstMatrix(noise.data(), n, d), {}, out.data(), work), most};
 }
 
-// Of heads' blocks, each size found once. Codecs of one spec differ from head to head by their widths, which the
-// most that a block takes tells apart.
+// Of heads' blocks, each size found once. Codecs of one spec differ from head to head by their widths, which
+// the most that a block takes tells apart.
 class BlockSizes {
  public:
   const BlockSize& of(const std::string& text, const Codec& codec, std::int64_t n) {

@@ -29,7 +29,7 @@ struct CodecForm {
   bool closed_loop = true;
   RowScale scale = RowScale::norm;
   bool byte_scales = false;  // of rows (formats/coded_block.h)
-  int second_rows = 0;  // of a block, at most, that have a second stage
+  int second_rows = 0;       // of a block, at most, that have a second stage
   // [d, d], as CodecSpace has them where a metric stretches head space; null data: the rotation is all. They
   // belong to the codec.
   ConstMatrix place{}, enter{};
