@@ -224,7 +224,7 @@ Tokenizer letters() {
   vocab.types.assign(vocab.tokens.size(), TokenType::normal);
   vocab.types[0] = TokenType::unknown;
   vocab.unk = 0;
-  vocab.add_space_prefix = false;
+  vocab.space_prefix = SpacePrefix::none;
   return Tokenizer(vocab);
 }
 
