@@ -10,6 +10,7 @@
 #include "cli/text_loop.h"
 #include "engine/cache_check.h"
 #include "engine/sampler.h"
+#include "kv/cache.h"
 
 namespace spectralkv {
 namespace {

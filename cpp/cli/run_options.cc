@@ -202,7 +202,8 @@ std::vector<Option> chat_rows(RunOptions& o) {
       {{"--parse-special"},
        "",
        "control tokens that are written in messages count as such (default: they are plain text)",
-       set_flag(o.parse_special)},
+       set_flag(o.parse_special),
+       Peer::ours},
       {{"--prompt-cache"},
        "PATH",
        "a state file: what it has in common with the prompt is not read again; saved when the prompt was "
