@@ -117,10 +117,14 @@ TEST_P(DeviceCacheTest, SealsAsTheCpu) {
   ASSERT_EQ(x.size(), y.size());
   std::size_t differ = 0;
   for (std::size_t i = 0; i < x.size(); ++i) differ += x[i] != y[i];
-  // Where the last bits of a residual move a point of a search, the path is another one for some steps.
-  const bool search = std::string_view(c.k).find("trellis") != std::string_view::npos ||
-                      std::string_view(c.v).find("trellis") != std::string_view::npos;
-  EXPECT_LT(static_cast<double>(differ), (search ? 0.008 : 0.002) * static_cast<double>(x.size()) + 16)
+  // Behind components of 1000 times the noise f32 leaves a residual with errors of some 1e-4 of itself: of a
+  // search's points, 40 to a deviation, one in a hundred is rounded the other way, and its path may be
+  // another one for some steps.
+  const auto searches = [](const char* spec, Rows rows) {
+    return rows != Rows::usual && std::string_view(spec).find("trellis") != std::string_view::npos;
+  };
+  const bool far = searches(c.k, c.keys) || searches(c.v, c.values);
+  EXPECT_LT(static_cast<double>(differ), (far ? 0.008 : 0.002) * static_cast<double>(x.size()) + 16)
       << "of " << x.size() << " bytes";
   Cpu again(c);
   StateReader reader(saved);
