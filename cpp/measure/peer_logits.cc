@@ -22,7 +22,7 @@ std::size_t row_words(std::int64_t n_vocab) {
 
 PeerLogitsWriter::PeerLogitsWriter(const std::string& path, const PeerLogitsShape& shape,
                                    std::span<const Token> tokens)
-    : file_(path, "measure"), row_(row_words(shape.n_vocab)) {
+    : file_(path, "measure", FileAccess::owner), row_(row_words(shape.n_vocab)) {
   file_.write(std::as_bytes(std::span(kMagic, kMagicBytes)));
   for (const std::int64_t number : {shape.n_ctx, shape.n_vocab, shape.n_chunks}) {
     const auto value = static_cast<std::int32_t>(number);
