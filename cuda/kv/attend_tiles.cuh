@@ -229,7 +229,7 @@ struct TileWarp {
             a[0] = four.x, a[1] = four.y, a[2] = four.z, a[3] = four.w;
           },
           along);
-      const SmallSide small(along, k.shares(), first, k.narrow(), k.unit);
+      const SmallSide small(along, k.shares(), first, k.narrow(), k.unit());
       expand_factor(k.left(n, pairs[0]), first, sixteen, small, [&](int p, const float(&sums)[4]) {
         SKV_UNROLL
         for (int i = 0; i < 4; ++i) s[p][i] += small.scale * sums[i];
@@ -342,7 +342,7 @@ struct TileWarp {
             a[1] = a[3] = 0;
           },
           along);
-      const SmallSide small(along, v.shares(), first, v.narrow(), v.unit);
+      const SmallSide small(along, v.shares(), first, v.narrow(), v.unit());
       SKV_UNROLL
       for (int part = 0; part < kParts; ++part)
         expand_factor(v.right(D, pairs[1]), first, kSixteens * part + g, small,

@@ -34,13 +34,13 @@ constexpr int kHeadLane = 31;
 // A stored block. All lanes of a warp make one together.
 struct CodedReader {
   const std::uint8_t* base;
-  int left_at, right_at, residual_at;  // bytes from base: half the registers of SkvLowRankPart
-  bool byte_scales;
+  // Bytes from base, in a quarter of the registers of SkvLowRankPart: right columns; and 256 times the
+  // residual
+  // + left columns (at most 4 + 3 ranks, an even number) + 1 where the residual's scales are bytes.
+  int right_at, places;
   int component;             // lane i knows number i; the last one, 256 second rows + bytes before shares
   unsigned narrow_and_wide;  // a bit a component, the wide ones from bit 16 on
-  float unit;
-  __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n)
-      : base(block), unit(ldexpf(1.0f, static_cast<std::int8_t>(block[1]))) {
+  __device__ CodedReader(const CodecView& codec, const std::uint8_t* block, int n) : base(block) {
     const SkvFactors factors = skv_factors(codec.plain_width, block);
     const int rank = factors.rank;
     const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -63,10 +63,8 @@ struct CodedReader {
     const SkvLowRankPart parts =
         skv_low_rank_part_of(codec.coded.d, static_cast<std::size_t>(n), factors,
                              static_cast<std::size_t>(__shfl_sync(0xffffffffu, bits, kMostRank - 1)));
-    left_at = static_cast<int>(parts.left);
     right_at = static_cast<int>(parts.right);
-    residual_at = static_cast<int>(parts.residual);
-    byte_scales = skv_has_byte_scales(base + residual_at) != 0;
+    places = static_cast<int>(parts.residual << 8 | parts.left) | skv_has_byte_scales(base + parts.residual);
   }
   // All lanes call what follows. A bit a component:
   __device__ __forceinline__ unsigned narrow() const { return narrow_and_wide & 0xffffu; }
@@ -77,16 +75,22 @@ struct CodedReader {
   __device__ __forceinline__ int second_rows() const {
     return __shfl_sync(0xffffffffu, component, kHeadLane) >> 8;
   }
-  __device__ __forceinline__ float share(int i) const { return device::f16_to_f32(shares()[i]) * unit; }
+  // 2^e, read anew where it is wanted: a register the less. Of what no codec writes, e below -126, 0.
+  __device__ __forceinline__ float unit() const {
+    const int exponent = 127 + static_cast<std::int8_t>(base[1]);
+    return __int_as_float(exponent > 0 ? exponent << 23 : 0);
+  }
+  __device__ __forceinline__ float share(int i) const { return device::f16_to_f32(shares()[i]) * unit(); }
+  __device__ __forceinline__ bool byte_scales() const { return (places & 1) != 0; }
+  __device__ __forceinline__ const std::uint8_t* scales() const { return base + (places >> 8); }
   __device__ __forceinline__ const std::uint8_t* codes(int n) const {
-    const auto tokens = static_cast<std::size_t>(n);
-    return base + residual_at + (byte_scales ? skv_byte_scales_bytes(tokens) : 2 * tokens);
+    return scales() + (byte_scales() ? 2 + (n + 1) / 2 * 2 : 2 * n);
   }
   // Scales (f16, times row_unit) of sixteen tokens in pairs, zeros from token n on. Squares of bytes are
   // rounded to f16.
   __device__ __forceinline__ void row_scales(int sixteen, int n, std::uint32_t (&pairs)[8]) const {
-    if (byte_scales) {
-      const std::uint8_t* const bytes = base + residual_at + 2;
+    if (byte_scales()) {
+      const std::uint8_t* const bytes = scales() + 2;
       SKV_UNROLL
       for (int i = 0; i < 8; ++i) {
         const int token = 16 * sixteen + 2 * i;
@@ -98,7 +102,7 @@ struct CodedReader {
       }
       return;
     }
-    const auto* const at = reinterpret_cast<const std::uint16_t*>(base + residual_at) + 16 * sixteen;
+    const auto* const at = reinterpret_cast<const std::uint16_t*>(scales()) + 16 * sixteen;
     if (16 * sixteen + 16 <= n && reinterpret_cast<std::uintptr_t>(at) % 8 == 0) {
       SKV_UNROLL
       for (int i = 0; i < 4; ++i) {
@@ -121,15 +125,15 @@ struct CodedReader {
   }
   // What 1 stands for among row_scales.
   __device__ __forceinline__ float row_unit() const {
-    return byte_scales ? unit * skv_byte_scale_unit(base + residual_at) : unit;
+    return byte_scales() ? unit() * skv_byte_scale_unit(scales()) : unit();
   }
   // Number j of the rows with a second stage: it stands before the residual.
   __device__ __forceinline__ SecondRow second_row(int j, int d) const {
     const int rows = second_rows();
-    return SecondRow(base + residual_at - skv_second_bytes(d, static_cast<std::size_t>(rows)), rows, j, d);
+    return SecondRow(scales() - skv_second_bytes(d, static_cast<std::size_t>(rows)), rows, j, d);
   }
   __device__ FactorRows left(int n, const std::uint32_t* pairs) const {
-    return {base + left_at, (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
+    return {base + (places & 0xfe), (n + 15) / 16 * 2, (n + 15) / 16 * 16, component, pairs};
   }
   __device__ FactorRows right(int d, const std::uint32_t* pairs) const {
     return {base + right_at, d / 8, d, component, pairs};
@@ -152,7 +156,7 @@ __device__ inline float stage_component(const CodecView& codec, const CodedReade
     }
     for (int at = static_cast<int>(threadIdx.x) % 32; at < kTokens; at += 32)
       left[at] = row.token == begin + at ? 1.0f : 0.0f;
-    return row.scale * block.unit;
+    return row.scale * block.unit();
   }
   const int component = __shfl_sync(0xffffffffu, block.component, i),
             before = component_bits_before(component);
