@@ -330,7 +330,7 @@ struct TileWarp {
     SKV_UNROLL_NOT
     for (int first = __ffs(static_cast<int>(v.narrow())) - 1; v.narrow() >> first != 0; first += kRanks) {
       float along[2];
-      uint4 two;  // fours of probabilities, for two steps
+      uint4 two{};  // fours of probabilities, for two steps
       project<kSixteens / 4>(
           v.left(n, pairs[1]), first, begin,
           [&](int step, std::uint32_t(&a)[4]) {
