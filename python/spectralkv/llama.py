@@ -20,7 +20,7 @@ from spectralkv.hooks import shape_of
 from spectralkv.infill import infill_prompt
 from spectralkv.logprobs import Echo
 from spectralkv.tokenizers import LlamaTokenizer
-from spectralkv.tool_calls import Tools, plain_messages
+from spectralkv.tool_calls import Tools, as_list, plain_messages
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -246,7 +246,7 @@ class Llama(Generating):
         if functions is not None and tools is not None:
             raise ValueError("[python] tools and functions are the same: give one of them")
         if functions is not None:
-            tools = [{"type": "function", "function": function} for function in functions]
+            tools = [{"type": "function", "function": function} for function in as_list("functions", functions)]
         if isinstance(function_call, Mapping):
             tool_choice = {"type": "function", "function": function_call}
         elif function_call is not None:

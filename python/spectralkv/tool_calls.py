@@ -176,6 +176,13 @@ class WrongTools(ValueError):
         self.param, self.bare = param, message
 
 
+def as_list(name: str, value: Any) -> Sequence[Any]:
+    """The value, a list; WrongTools for anything else."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return value
+    raise WrongTools(name, f"{name} must be a list, not {value!r}")
+
+
 def _function_of(tool: Any, i: int) -> Mapping[str, Any]:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -216,7 +223,7 @@ class Tools:
             if choice not in (None, "none", "auto"):
                 raise WrongTools("tool_choice", "tool_choice needs tools")
             return None
-        names = [str(_function_of(tool, i)["name"]) for i, tool in enumerate(tools)]
+        names = [str(_function_of(tool, i)["name"]) for i, tool in enumerate(as_list("tools", tools))]
         forced = _forced(choice, names)
         if choice == "none":
             return None

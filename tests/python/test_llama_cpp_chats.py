@@ -168,6 +168,9 @@ def test_tools_that_cannot_be(llama, tools_llama):
     for wrong in ([{}], [{"function": {}}], [5]):
         with pytest.raises(ValueError, match=r"tools\[0\]"):
             asked(tools_llama, tools=wrong)
+    for name in ("tools", "functions"):
+        with pytest.raises(ValueError, match=f"{name} must be a list, not 5"):
+            asked(tools_llama, **{name: 5})
     with pytest.raises(ValueError, match="tool_choice names 'x'"):
         asked(tools_llama, tools=[TOOL], tool_choice={"type": "function", "function": {"name": "x"}})
     with pytest.raises(ValueError, match="tool_choice needs tools"):
