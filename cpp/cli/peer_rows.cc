@@ -20,6 +20,14 @@ constexpr const char* kLog = "the log is plain lines on standard error";
 constexpr const char* kExtend = "positions are not grouped; --rope-scaling lengthens a context";
 constexpr const char* kPull = "`spectralkv pull` fetches models";
 
+// no_effect, with the list at hand.
+struct Idle {
+  std::vector<std::string>& ignored;
+  Option operator()(std::vector<std::string> names, const char* value, const char* why) const {
+    return no_effect(ignored, std::move(names), value, why);
+  }
+};
+
 }  // namespace
 
 Option no_effect(std::vector<std::string>& ignored, std::vector<std::string> names, std::string value,
@@ -36,9 +44,7 @@ Option refused(std::vector<std::string> names, std::string why) {
 }
 
 std::vector<Option> common_peer_rows(std::vector<std::string>& ignored) {
-  const auto idle = [&](std::vector<std::string> names, const char* value, const char* why) {
-    return no_effect(ignored, std::move(names), value, why);
-  };
+  const Idle idle{ignored};
   return {
       refused({"--version"}, "`spectralkv --version` shows it"),
       refused({"--license"}, "the file LICENSE has it"),
@@ -101,9 +107,7 @@ std::vector<Option> common_peer_rows(std::vector<std::string>& ignored) {
 }
 
 std::vector<Option> run_peer_rows(std::vector<std::string>& ignored) {
-  const auto idle = [&](std::vector<std::string> names, const char* value, const char* why) {
-    return no_effect(ignored, std::move(names), value, why);
-  };
+  const Idle idle{ignored};
   return {
       refused({"--adaptive-target"}, "there is no such sampler"),
       refused({"--adaptive-decay"}, "there is no such sampler"),
@@ -187,9 +191,7 @@ std::vector<Option> run_peer_rows(std::vector<std::string>& ignored) {
 }
 
 std::vector<Option> bench_peer_rows(std::vector<std::string>& ignored) {
-  const auto idle = [&](std::vector<std::string> names, const char* value, const char* why) {
-    return no_effect(ignored, std::move(names), value, why);
-  };
+  const Idle idle{ignored};
   return {
       idle({"--numa"}, "TYPE", kScheduling),
       idle({"--prio"}, "N", kScheduling),

@@ -15,13 +15,13 @@ from starlette.responses import JSONResponse, Response
 from spectralkv.serve import answers as made
 from spectralkv.serve.answers import Answers, Choice, Result
 from spectralkv.serve.bodies import Body, ChatBody, CompletionBody
+from spectralkv.serve.clients import SEND_TIMEOUT, while_connected
 from spectralkv.serve.errors import ApiError, of_validation
 from spectralkv.serve.service import Service
 from spectralkv.serve.tools import Tools
 from spectralkv.serve.worker import Inbox, Job
 
 AnyBody = TypeVar("AnyBody", bound=Body)
-SEND_TIMEOUT = 60  # seconds that a client may take for what it is sent
 PING = 15  # seconds between comments that show a silent connection to be dead
 
 
@@ -117,22 +117,14 @@ async def _whole(request: Request, service: Service, answers: Answers, collect: 
     result: list[Result] = []
     failure: list[ApiError] = []
 
-    async def work(scope: anyio.CancelScope) -> None:
+    async def work(_: anyio.CancelScope) -> None:
         try:
             result.append(await collect())
         except ApiError as error:
             failure.append(error)
-        scope.cancel()
-
-    async def watch(scope: anyio.CancelScope) -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel()
 
     try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(work, group.cancel_scope)
-            group.start_soon(watch, group.cancel_scope)
+        await while_connected(request.receive, work)
     finally:
         _cancel(service, answers.jobs)
     if failure:

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from spectralkv.serve.completions import SEND_TIMEOUT
+from spectralkv.serve.clients import SEND_TIMEOUT, while_connected
 from spectralkv.serve.errors import ApiError
 from spectralkv.serve.prefixes import Forward, forward
 from spectralkv.serve.routes import PAGES, ROUTES, openapi
@@ -63,11 +63,6 @@ class Relay:
             await answer.end_with(error)
 
     async def _pass_on(self, request: Forward, receive: Receive, answer: _Answer) -> None:
-        async def watch(scope: anyio.CancelScope) -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            scope.cancel()
-
         stream = self._ask.remote(request)
         failure: list[Exception] = []
 
@@ -91,12 +86,9 @@ class Relay:
                 failure.append(ApiError(503, f"no replica is ready: {error}"))
             except RayError as error:
                 failure.append(ApiError(500, f"a replica failed: {type(error).__name__}"))
-            scope.cancel()
 
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(work, group.cancel_scope)
-                group.start_soon(watch, group.cancel_scope)
+            await while_connected(receive, work)
         finally:
             if not answer.ended:
                 stream.cancel()
