@@ -38,7 +38,10 @@ if ! ldconfig -p | grep -q 'libcuda\.so\.1'; then
   model=$(mktemp -d)
   trap 'rm -rf "$model"' EXIT
   python3 "$root/tests/checks/tiny_gguf.py" "$model/tiny.gguf"
-  "$build/spectralkv" run -m "$model/tiny.gguf" -p a -n 1 -ngl -1 >"$log" 2>&1 </dev/null && { echo "nvcc: -ngl -1 went well without a driver" >&2; exit 1; }
-  grep -q 'no NVIDIA driver was found' "$log" || { cat "$log"; exit 1; }
-  echo "nvcc: without a driver the program says so"
+  ask() { "$build/spectralkv" run -m "$model/tiny.gguf" -p a -n 1 "$@" >"$log" 2>&1 </dev/null; }
+  ask --device cuda && { echo "nvcc: --device cuda went well without a driver" >&2; exit 1; }
+  grep -q '^error: .*no NVIDIA driver was found' "$log" || { cat "$log"; exit 1; }
+  ask -ngl -1 || { cat "$log"; exit 1; }
+  grep -q '^warning: the model runs on the CPU.*no NVIDIA driver was found' "$log" || { cat "$log"; exit 1; }
+  echo "nvcc: without a driver -ngl -1 warns and --device cuda refuses, each with the reason"
 fi

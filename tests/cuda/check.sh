@@ -73,7 +73,7 @@ if "$cmake" --build "$build" --target help | grep -q cuda_attention; then
     step attention 60 "$(find "$build" -name cuda_attention -type f -perm -u+x | head -n 1)" && tail -n 20 "$out/attention.log"
 fi
 if [ -n "${MODEL:-}" ]; then
-  step bench 120 "$build/spectralkv" bench -m "$MODEL" -ngl 99 -p 512 -n 128 -d 0,8192 -ctk eoptshrinkq:2 -ctk f16 -r 3 || status=1
+  step bench 120 "$build/spectralkv" bench -m "$MODEL" --device cuda -p 512 -n 128 -d 0,8192 -ctk eoptshrinkq:2 -ctk f16 -r 3 || status=1
   cat "$out/bench.log"
 fi
 printf '\n%s\n' "$(grep -m 1 'GPU: ' "$out/tests.log")"

@@ -98,7 +98,7 @@ for _ in $(seq 60); do [ -e "$work/models" ] || [ $SECONDS -ge $((budget - 60)) 
 cat "$work/models.log" >>"$out/env.log" 2>/dev/null
 want attention && step attention 75 attention.log "$programs/cuda_attention" 8192 32768 131072
 want torch && step torch 75 torch.log python3 "$here/attention.py"
-bench() { step "$1" "$2" bench.log "$programs/spectralkv" bench -ngl "${LAYERS_ON_GPU:--1}" -r 2 "${@:3}"; }
+bench() { step "$1" "$2" bench.log "$programs/spectralkv" bench --device "${DEVICE:-cuda}" -r 2 "${@:3}"; }
 depths=0,8192,32768,131072
 if want decode; then # of four layers
   bench decode-eopt 75 -m "$models/four.gguf" -p 0 -n 64 -d "$depths" -b 2048 -ctk eoptshrinkq:2
@@ -111,7 +111,7 @@ fi
 if want decode && want full; then step tokens-a-second 10 bench.log python3 "$here/extrapolate.py" "$out/bench.log"; fi
 if want ncu; then
   if command -v ncu >/dev/null; then # every kernel of one token with its time; then the counters of the two hottest
-    token=("$programs/spectralkv" bench -ngl -1 -m "$models/four.gguf" -p 0 -n 4 -d 0 -r 1)
+    token=("$programs/spectralkv" bench --device cuda -m "$models/four.gguf" -p 0 -n 4 -d 0 -r 1)
     step ncu-token 45 ncu.log ncu --clock-control none --csv --metrics gpu__time_duration.sum -s 900 -c 130 "${token[@]}" -ctk eoptshrinkq:2
     step ncu-gemv 30 ncu.log ncu --clock-control none --csv --page details --set full -k regex:gemv -s 40 -c 5 "${token[@]}" -ctk f16
     step ncu-tiles 40 ncu.log ncu --clock-control none --csv --page details --set full -k regex:attend_tiles -s 39 -c 3 "$programs/cuda_attention" 32768
