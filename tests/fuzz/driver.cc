@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -18,11 +19,12 @@
 namespace {
 
 std::string current;  // the input being read
+std::string failure;  // where it is kept; a target may change the folder
 
 void keep_current() {
-  std::ofstream("fuzz_failure.bin", std::ios::binary)
+  std::ofstream(failure, std::ios::binary)
       .write(current.data(), static_cast<std::streamsize>(current.size()));
-  std::fputs("the input is kept: fuzz_failure.bin\n", stderr);
+  std::fprintf(stderr, "the input is kept: %s\n", failure.c_str());
 }
 
 // Inputs of a few changes each: bits, bytes, small and large numbers, pieces cut out, doubled or exchanged,
@@ -81,6 +83,7 @@ int main(int argc, char** argv) {
     std::fputs("usage: SECONDS [SEED], or FILE\n", stderr);
     return 2;
   }
+  failure = std::filesystem::absolute("fuzz_failure.bin").string();
   __sanitizer_set_death_callback(keep_current);
   std::signal(SIGABRT, [](int) {
     keep_current();
