@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 static char folder[PATH_MAX];
-static long left = -1, calls;  // until the fault; -1: none comes
-static int error, lasts;
+static long left = -1, calls;     // until the fault; -1: none comes
+static int error, lasts, filled;  // filled: a write has taken the last bytes
 
 // path: absolute. after: calls that succeed before; -1: all. forever: the disk stays as it is then.
 void faulty_arm(const char* path, long after, int number, int forever) {
@@ -25,6 +25,7 @@ void faulty_arm(const char* path, long after, int number, int forever) {
   calls = 0;
   error = number;
   lasts = forever;
+  filled = 0;
 }
 
 long faulty_calls(void) {
@@ -64,7 +65,10 @@ ssize_t write(int fd, const void* data, size_t n) {
   if (!fails(ours)) return real(fd, data, n);
   // A disk that fills up takes a part before it takes no more.
   const int reason = errno;
-  if (reason == ENOSPC && lasts && n > 1 && calls % 2 == 0) return real(fd, data, n / 2);
+  if (reason == ENOSPC && lasts && n > 1 && !filled) {
+    filled = 1;
+    return real(fd, data, n / 2);
+  }
   errno = reason;
   return -1;
 }
