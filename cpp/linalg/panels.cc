@@ -123,7 +123,9 @@ bool Panels::possible(DType type) {
 }
 
 Panels::Panels(const WeightView& w, ThreadPool& pool) {
-  const auto& [form, unpack] = unpacking_of(w.type);
+  const Unpacking& kind = unpacking_of(w.type);  // named parts would be no captures for clang before 16
+  const auto& form = kind.form;
+  const auto unpack = kind.unpack;
   assert(unpack != nullptr);
   offset_ = form.offset;
   count_ = (w.rows + kPanelRows - 1) / kPanelRows;

@@ -148,11 +148,17 @@ std::vector<Token> Tokenizer::encode_prompt(std::string_view text, bool parse_sp
   return with_bos(impl_->vocab, encode(text, false, parse_special));
 }
 
-std::string Tokenizer::mark_plain(std::string_view text) const {
-  std::string out;
+// Marks that a text has go first: within a control token one would hide it here and not there, and at the
+// end it would take the token that the template has behind.
+std::string Tokenizer::mark_plain(std::string_view hostile) const {
+  std::string text, out;
+  for (const char byte : hostile) {
+    text.push_back(byte);
+    if (text.ends_with(kPlainMark)) text.resize(text.size() - kPlainMark.size());
+  }
   out.reserve(text.size());
   for (std::size_t at = 0; at < text.size(); ++at) {
-    const SpecialTokens::Match special = impl_->specials.longest(text.substr(at), true);
+    const SpecialTokens::Match special = impl_->specials.longest(std::string_view(text).substr(at), true);
     if (special.id >= 0 && is_control(special.id)) out += kPlainMark;
     out.push_back(text[at]);
   }

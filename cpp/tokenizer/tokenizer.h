@@ -76,7 +76,7 @@ class Tokenizer {
   std::vector<Token> encode_prompt(std::string_view text, bool parse_special) const;
 
   // The text with kPlainMark wherever a control or unknown token is written in it, so that it stays plain
-  // text in a larger one whose tokens are parsed: a message in a chat.
+  // text in a larger one whose tokens are parsed: a message in a chat. Such marks that it has go.
   std::string mark_plain(std::string_view text) const;
   static std::string without_marks(std::string_view text);
   // As encode without BOS and EOS and with parse_special, and as encode_prompt with it, of a text with such

@@ -20,6 +20,17 @@ TRIES, LINKS = 100, 40
 SYNC_FAILS = (errno.EIO, errno.ENOSPC)  # other reasons why a folder cannot be synced are no failures
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system that name no file, as those of writing and closing, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def destination(path: Path) -> Path:
     """Where a file of this name is written: what links lead to, be it there or not. OSError for a folder, for what is
     no regular file, and for a file that may not be written."""
@@ -45,21 +56,26 @@ def destination(path: Path) -> Path:
 
 def take_place(part: Path, target: Path) -> None:
     """Gives a file that is whole the name `target`, a destination, and the mode of what has it now."""
-    descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        _keep_mode(descriptor, target)
-        os.fsync(descriptor)
-        os.replace(part, target)
-    finally:
-        os.close(descriptor)
-    _sync_folder(target.parent)
+    with naming(target):
+        descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            _keep_mode(descriptor, target)
+            os.fsync(descriptor)
+            os.replace(part, target)
+        finally:
+            os.close(descriptor)
+        _sync_folder(target.parent)
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to fill, which takes the place of `path` when the block ends well, and goes otherwise."""
     target = destination(path)
-    with _temporary(target, _make_file, os.unlink) as (part, descriptor), os.fdopen(os.dup(descriptor), "wb") as file:
+    with (
+        naming(path),
+        _temporary(target, _make_file, os.unlink) as (part, descriptor),
+        os.fdopen(os.dup(descriptor), "wb") as file,
+    ):
         yield file
         file.flush()
         take_place(part, target)

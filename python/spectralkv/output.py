@@ -239,4 +239,8 @@ def _sent(descriptor: int, tensor: OutputTensor) -> int:
 def _pad(descriptor: int, alignment: int) -> int:
     """Zeros up to the next multiple of the alignment, which is returned."""
     end = os.lseek(descriptor, 0, os.SEEK_CUR)
-    return end + os.write(descriptor, bytes(-end % alignment))
+    zeros = bytes(-end % alignment)
+    while zeros:  # a disk that fills up takes a part first
+        done = os.write(descriptor, zeros)
+        end, zeros = end + done, zeros[done:]
+    return end

@@ -1,8 +1,25 @@
 // The extension module spectralkv._core.
+#include <stdexcept>
+
 #include "bind.h"
+
+namespace {
+
+// The bindings count on the GIL (shared.h). A free-threaded interpreter turns it on before it imports a
+// module that does not say that it can do without, unless it was told never to.
+void require_gil() {
+  namespace nb = nanobind;
+  const nb::object asks = nb::getattr(nb::module_::import_("sys"), "_is_gil_enabled", nb::none());
+  if (!asks.is_none() && !nb::cast<bool>(asks()))
+    throw std::runtime_error(
+        "spectralkv needs the GIL, which PYTHON_GIL=0 or -X gil=0 has turned off: start Python without");
+}
+
+}  // namespace
 
 NB_MODULE(_core, m) {
   using namespace spectralkv::python;
+  require_gil();
   m.doc() =
       "The C++ core of spectralkv. Errors of users, files and arguments arrive as ValueError, "
       "FileNotFoundError,\n"

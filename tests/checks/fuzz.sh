@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Fuzzes the GGUF reader, vocabularies, codec blocks and state files: fuzz.sh [BUILD [SECONDS]]; SECONDS are for all (60).
+# Runs every target of tests/fuzz with the driver that needs no libFuzzer: fuzz.sh [BUILD [SECONDS]]; SECONDS are for all (60).
 #
-# BUILD is that of sanitize.sh. Where there is clang 14 or newer with libFuzzer, the reader is fuzzed with it as well.
+# BUILD is that of sanitize.sh. Where there is clang 14 or newer with libFuzzer, the GGUF reader is fuzzed with it as well;
+# tests/fuzz/campaign.py does that with all of them, for as long as one likes.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:-$root/build/sanitize}
-seconds=$((${2:-60} / 5))
+targets=("$root"/tests/fuzz/*_fuzz.cc)
+targets=("${targets[@]##*/}")
+seconds=$((${2:-60} / (${#targets[@]} + 1)))
 [ -f "$build/CMakeCache.txt" ] || { echo "fuzz: $build is no build of sanitize.sh" >&2; exit 1; }
 build=$(cd "$build" && pwd)
-cmake --build "$build" --parallel "$(nproc)" --target fuzz_gguf fuzz_vocab fuzz_codec fuzz_state >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
+cmake --build "$build" --parallel "$(nproc)" --target fuzz >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
 cd "$build"
-for target in gguf vocab codec state; do
+for target in "${targets[@]%_fuzz.cc}"; do
   "tests/fuzz/fuzz_$target" "$seconds" >"$build.log" 2>&1 || { tail -n 60 "$build.log"; exit 1; }
   echo "fuzz: $target: $(tail -n 1 "$build.log")"
 done

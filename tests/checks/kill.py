@@ -1,9 +1,10 @@
 """Writers that are killed at random moments: what was there stays whole, and what they leave goes with the next one.
 
-`python tests/checks/kill.py [N] [KIND...]` kills N (20) processes of each kind: save, convert, quantize, pull, eval.
-Each writes one path again and again, now one content, then another; SIGKILL comes when it likes. After every kill the
-file must be one of the contents, byte for byte, or for `eval` hold every record that was acknowledged; at the end,
-when a writer has ended well, nothing else may lie in the folder.
+`python tests/checks/kill.py [N] [KIND...]` kills N (20) processes of each kind: save, spill, convert, quantize, pull,
+eval. Each writes one path again and again, now one content, then another (spill: each under a name of its own, when the
+other is gone); SIGKILL comes when it likes. After every kill the file must be one of the contents, byte for byte, or
+for `eval` hold every record that was acknowledged; at the end, when a writer has ended well, nothing else may lie in
+the folder.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from support.tiny_model import write_tiny_model
 LONGEST = 0.25  # seconds between a writer's first word and its end
 GIVE_UP = 120  # seconds for that first word
 Write = Callable[[int], None]
+Files = dict[str, bytes]  # by path
 
 
 def writer_of(kind: str, folder: Path) -> Write:
@@ -45,6 +47,21 @@ def writer_of(kind: str, folder: Path) -> Write:
             session.save_state(target)
 
         return save
+    if kind == "spill":
+        from spectralkv import _core
+
+        engine, kept = _core.Engine(str(folder / "tiny.gguf"), n_threads=1), folder / "out"
+
+        def spill(number: int) -> None:
+            for path in kept.glob("*.state"):
+                path.unlink()
+            running = _core.Scheduler(engine, n_ctx=256, type_k="f16", type_v="f16", kept_folder=str(kept))
+            prompt = [3 + (i * (1 + number % 2)) % 300 for i in range(200)]
+            running.submit(prompt, _core.SamplingOptions(temperature=0), max_tokens=2, ignore_end_tokens=True)
+            while running.wait(0):
+                running.step()
+
+        return spill
     if kind == "convert":
         from spectralkv.convert import ConvertOptions, convert
 
@@ -94,7 +111,7 @@ def run_writer(kind: str, folder: Path, most: int) -> None:
 
 def prepare(kind: str, folder: Path, server_url: Callable[[str], str]) -> None:
     (folder / "out").mkdir()
-    if kind in ("save", "quantize"):
+    if kind in ("save", "spill", "quantize"):
         write_tiny_model(folder / "tiny.gguf")
     elif kind == "convert":
         write_hf(folder / "hf")
@@ -110,22 +127,22 @@ def start(kind: str, folder: Path, most: int) -> subprocess.Popen[str]:
     )
 
 
-def place_of(kind: str, folder: Path) -> Path:
-    if kind != "pull":
-        return folder / "out" / "target"
-    [path] = (folder / "out").glob("spectralkv/urls/*/model.gguf")
-    return path
+def files_of(kind: str, folder: Path) -> Files:
+    """What is there under the names that the writers give."""
+    out = folder / "out"
+    pattern = {"pull": "spectralkv/urls/*/model.gguf", "spill": "*.state"}.get(kind, "target")
+    return {str(path): path.read_bytes() for path in out.glob(pattern)}
 
 
-def contents(kind: str, folder: Path) -> set[bytes]:
+def contents(kind: str, folder: Path) -> set[tuple[str, bytes]]:
     """What the target may hold: written by writers that end well."""
-    found = set()
+    found: set[tuple[str, bytes]] = set()
     for most in (1, 2):
         with start(kind, folder, most) as process:
             process.communicate(timeout=GIVE_UP)
         if process.returncode:
             raise RuntimeError(f"a writer of {kind} failed")
-        found.add(place_of(kind, folder).read_bytes())
+        found.update(files_of(kind, folder).items())
     return found
 
 
@@ -153,18 +170,21 @@ def check(kind: str, n: int, numbers: random.Random, server_url: Callable[[str],
         keys: set[str] = set()
         for turn in range(n):
             keys.update(killed(kind, folder, numbers))
-            data = place_of(kind, folder).read_bytes()
-            if kind == "eval":
-                lines = data[: data.rfind(b"\n") + 1].splitlines()
-                lost = keys - {json.loads(line)["key"] for line in lines[1:]}
-                if lost:
-                    faults.append(f"{kind}, kill {turn + 1}: {len(lost)} records are lost")
-            elif data not in whole:
-                faults.append(f"{kind}, kill {turn + 1}: the file has {len(data)} bytes of no version")
+            files = files_of(kind, folder)
+            if not files and kind != "spill":
+                faults.append(f"{kind}, kill {turn + 1}: the file is gone")
+            for item in files.items():
+                if kind == "eval":
+                    lines = item[1][: item[1].rfind(b"\n") + 1].splitlines()
+                    lost = keys - {json.loads(line)["key"] for line in lines[1:]}
+                    if lost:
+                        faults.append(f"{kind}, kill {turn + 1}: {len(lost)} records are lost")
+                elif item not in whole:
+                    faults.append(f"{kind}, kill {turn + 1}: the file has {len(item[1])} bytes of no version")
         with start(kind, folder, 2) as process:
             process.communicate(timeout=GIVE_UP)
-        place = place_of(kind, folder)
-        left = [path.name for path in place.parent.iterdir() if path != place and path.name != "pull.lock"]
+        files, names = files_of(kind, folder), [path for path in (folder / "out").rglob("*") if path.is_file()]
+        left = [path.name for path in names if str(path) not in files and path.name != "pull.lock"]
         if left:
             faults.append(f"{kind}: the folder still holds {', '.join(sorted(left)[:4])}")
     return faults
@@ -172,7 +192,7 @@ def check(kind: str, n: int, numbers: random.Random, server_url: Callable[[str],
 
 def main() -> None:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    kinds = sys.argv[2:] or ["save", "convert", "quantize", "pull", "eval"]
+    kinds = sys.argv[2:] or ["save", "spill", "convert", "quantize", "pull", "eval"]
     numbers, faults = random.Random(n), []
     with tempfile.TemporaryDirectory() as name, serving() as server:
         server.files["/model.gguf"] = Served(write_tiny_model(Path(name) / "m.gguf").read_bytes())

@@ -63,6 +63,13 @@ std::vector<std::string> fuzz_seeds() {
   return seeds;
 }
 
+std::vector<std::string> fuzz_words() {
+  // Half and single floats that are not finite, negative, or very small; counts beyond a block.
+  return {std::string("\0\x7c", 2),   std::string("\0\xfc", 2),           std::string("\0\x7e", 2),
+          std::string("\1\0", 2),     std::string("\0\0\x80\x7f", 4),     std::string("\0\0\xc0\x7f", 4),
+          std::string("\1\0\0\0", 4), std::string("\xff\xff\xff\xff", 4), std::string("\x80\0\0\0", 4)};
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace spectralkv;
   if (size < kHead) return 0;

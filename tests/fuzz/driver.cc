@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -18,21 +19,24 @@
 namespace {
 
 std::string current;  // the input being read
+std::string failure;  // where it is kept; a target may change the folder
 
 void keep_current() {
-  std::ofstream("fuzz_failure.bin", std::ios::binary)
+  std::ofstream(failure, std::ios::binary)
       .write(current.data(), static_cast<std::streamsize>(current.size()));
-  std::fputs("the input is kept: fuzz_failure.bin\n", stderr);
+  std::fprintf(stderr, "the input is kept: %s\n", failure.c_str());
 }
 
-// Inputs of a few changes each: bits, bytes, small and large numbers, pieces cut out, doubled or exchanged.
-std::string mutated(std::string input, const std::string& other, std::mt19937_64& random) {
+// Inputs of a few changes each: bits, bytes, small and large numbers, pieces cut out, doubled or exchanged,
+// words.
+std::string mutated(std::string input, const std::string& other, const std::vector<std::string>& words,
+                    std::mt19937_64& random) {
   const auto below = [&](std::size_t n) {
     return static_cast<std::size_t>(random() % std::max<std::size_t>(n, 1));
   };
   for (std::size_t changes = 1 + below(6); changes > 0 && !input.empty(); --changes) {
     const std::size_t at = below(input.size()), n = 1 + below(std::min<std::size_t>(input.size() - at, 64));
-    switch (below(7)) {
+    switch (below(9)) {
       case 0:
         input[at] = static_cast<char>(input[at] ^ (1 << below(8)));
         break;
@@ -51,6 +55,14 @@ std::string mutated(std::string input, const std::string& other, std::mt19937_64
       case 5:
         input.replace(at, n, other.substr(below(other.size()), n));
         break;
+      case 6:
+        input.insert(at, words[below(words.size())]);
+        break;
+      case 7: {
+        const std::string& word = words[below(words.size())];
+        input.replace(at, word.size(), word);
+        break;
+      }
       default:
         input.resize(at);
     }
@@ -71,6 +83,7 @@ int main(int argc, char** argv) {
     std::fputs("usage: SECONDS [SEED], or FILE\n", stderr);
     return 2;
   }
+  failure = std::filesystem::absolute("fuzz_failure.bin").string();
   __sanitizer_set_death_callback(keep_current);
   std::signal(SIGABRT, [](int) {
     keep_current();
@@ -88,7 +101,7 @@ int main(int argc, char** argv) {
     read_current();
     return 0;
   }
-  const auto seeds = fuzz_seeds();
+  const auto seeds = fuzz_seeds(), words = fuzz_words();
   for (const std::string& seed : seeds) {
     current = seed;
     read_current();
@@ -97,7 +110,7 @@ int main(int argc, char** argv) {
   const auto start = std::chrono::steady_clock::now();
   long long count = 0;
   while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds) {
-    current = mutated(seeds[random() % seeds.size()], seeds[random() % seeds.size()], random);
+    current = mutated(seeds[random() % seeds.size()], seeds[random() % seeds.size()], words, random);
     read_current();
     ++count;
   }

@@ -1,4 +1,4 @@
-// What a fuzz target gives to libFuzzer or, without it, to driver.cc.
+// What a fuzz target gives to libFuzzer (libfuzzer.cc) or, without it, to driver.cc.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,9 @@
 
 // Whole inputs to begin with, good ones that the target accepts.
 std::vector<std::string> fuzz_seeds();
+
+// Pieces of inputs that mean something to the reader, to be put anywhere.
+std::vector<std::string> fuzz_words();
 
 // Reads one input; aborts when what was accepted does not hold.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);

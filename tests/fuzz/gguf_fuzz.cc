@@ -24,6 +24,23 @@ std::vector<std::string> fuzz_seeds() {
   return seeds;
 }
 
+std::vector<std::string> fuzz_words() {
+  return {"GGUF",
+          "general.architecture",
+          "general.alignment",
+          "general.file_type",
+          "split.count",
+          "split.no",
+          "split.tensors.count",
+          "tokenizer.ggml.tokens",
+          "token_embd.weight",
+          std::string("\x08\0\0\0", 4),
+          std::string("\x09\0\0\0", 4),
+          std::string("\xff\xff\xff\xff\xff\xff\xff\x7f", 8),
+          std::string("\0\0\0\0\0\0\0\x80", 8),
+          std::string("\0\0\0\0\1\0\0\0", 8)};
+}
+
 namespace {
 
 void read(std::span<const std::byte> bytes, spectralkv::Gguf::Types types) {

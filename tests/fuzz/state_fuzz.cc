@@ -61,6 +61,21 @@ std::vector<std::string> fuzz_seeds() {
   return seeds;
 }
 
+std::vector<std::string> fuzz_words() {
+  using spectralkv::test::raw;
+  std::vector<std::string> words{"SPKVSTAT",
+                                 "f16",
+                                 "f32",
+                                 raw(std::int32_t{-1}),
+                                 raw(UINT64_MAX),
+                                 raw(INT64_MAX),
+                                 raw(std::uint32_t{1} << 31),
+                                 raw(0x7f800000),
+                                 raw(0x7fc00000)};
+  for (const auto& [k, v] : spectralkv::kTypes) words.insert(words.end(), {k, v});
+  return words;
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace spectralkv;
   if (size == 0) return 0;

@@ -61,6 +61,16 @@ std::vector<std::string> fuzz_seeds() {
   return seeds;
 }
 
+std::vector<std::string> fuzz_words() {
+  std::vector<std::string> words{"GGUF", "gpt2", "llama", "general.alignment"};
+  for (const char* key :
+       {"model", "pre", "tokens", "token_type", "scores", "merges", "bos_token_id", "eos_token_id",
+        "unknown_token_id", "add_bos_token", "add_space_prefix", "eot_token_id", "added_tokens"})
+    words.push_back(std::string("tokenizer.ggml.") + key);
+  for (const auto& rules : spectralkv::pretokenizers()) words.emplace_back(rules.name);
+  return words;
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace spectralkv;
   constexpr std::string_view kText =

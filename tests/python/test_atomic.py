@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from spectralkv import _core
 from spectralkv.atomic import destination, part_folder, whole_file, write_whole
 from spectralkv.cli import main
+from spectralkv.evaluate.store import ResultFile, read_results
 
 LEFT = ".tmp-0123456789abcdef"
 
@@ -39,6 +42,45 @@ def test_only_a_block_that_ends_well_replaces(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old" and names(tmp_path) == ["a"]
     write_whole(path, b"new")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["a"]
+
+
+@contextlib.contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """As a full disk: no file grows beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_errors_of_the_disk_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_whole(path, b"old")
+    with small_files(10), pytest.raises(OSError, match="too large.*'.*/a'"):
+        write_whole(path, bytes(1000))
+    assert path.read_bytes() == b"old" and names(tmp_path) == ["a"]
+
+
+def test_errors_of_the_disk_leave_the_records_that_were_taken(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+
+    def fill() -> None:
+        with small_files(30), ResultFile(path, {"seed": 1}) as file:
+            file.add({"key": "1"})
+            file.add({"key": "x" * 1000})
+
+    with pytest.raises(OSError, match="too large.*'.*/results'"):
+        fill()
+    assert read_results(path)[1] == [{"key": "1"}]
+    with ResultFile(path, {"seed": 1}) as file:
+        file.add({"key": "0"})
+        with small_files(30), pytest.raises(OSError, match="too large.*'.*/results'"):
+            file.arrange()
+        file.add({"key": "2"})
+    assert [record["key"] for record in read_results(path)[1]] == ["1", "0", "2"]
+    assert names(tmp_path) == ["results"]
 
 
 def test_the_mode_stays(tmp_path: Path) -> None:

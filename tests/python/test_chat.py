@@ -315,6 +315,18 @@ def test_marks_that_a_message_has_go(llama):
     assert encode(llama._tokenizer, prompt) == plain
 
 
+def test_marks_neither_hide_a_control_token_nor_take_one_from_the_template(llama):
+    def tokens_of(content):
+        source, messages = "{{ messages[0].content }}<|im_end|>", [{"role": "user", "content": content}]
+        return encode(llama._tokenizer, format_chat(source, messages, True, "", "", tokenizer=llama._tokenizer))
+
+    start, mark = "<|im_start|>", "\ufdd0"
+    [end] = llama.tokenize(b"<|im_end|>", special=True)
+    plain = [*llama.tokenize(start.encode(), special=False), end]
+    for at in range(len(start) + 1):
+        assert tokens_of(start[:at] + mark + start[at:]) == plain
+
+
 def test_a_template_that_writes_bos_does_not_get_it_twice(make_tiny):
     path = make_tiny(chat_template="{{ bos_token }}{{ messages[0].content }}", add_bos=True)
     llama = Llama(path, verbose=False)

@@ -60,6 +60,17 @@ def test_the_bridge_says_what_it_needs():
     assert "pip install 'torch>=" in result.stderr
 
 
+def test_without_the_gil_the_module_refuses():
+    """As a free-threaded interpreter with PYTHON_GIL=0 says."""
+    script = "import sys; sys._is_gil_enabled = lambda: {}; import spectralkv; spectralkv.__version__"
+    refused, fine = (
+        subprocess.run([sys.executable, "-c", script.format(on)], capture_output=True, text=True)
+        for on in (False, True)
+    )
+    assert refused.returncode == 1 and "ImportError: spectralkv needs the GIL" in refused.stderr
+    assert fine.returncode == 0, fine.stderr
+
+
 def test_every_public_name_has_a_docstring():
     missing = []
     for name in spectralkv.__all__:

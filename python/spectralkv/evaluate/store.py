@@ -6,6 +6,7 @@ that ends leaves them in the order of their keys: equal questions give equal fil
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from spectralkv.atomic import destination, whole_file
+from spectralkv.atomic import destination, naming, whole_file
 
 Record = dict[str, Any]
 
@@ -59,9 +60,10 @@ class ResultFile:
         self.records: dict[str, Record] = {}
         self._file: IO[bytes] = open(self.path, "ab")  # noqa: SIM115 - closed by __exit__
         try:
-            self._open(settings)
+            with naming(self.path):
+                self._open(settings)
         except BaseException:
-            self._file.close()
+            self._abandon()
             raise
 
     def _open(self, settings: Mapping[str, Any]) -> None:
@@ -84,9 +86,15 @@ class ResultFile:
             )
         self.records = {record["key"]: record for record in records}
 
+    def _abandon(self) -> None:
+        """Closes the file with an error on the way: another one would hide it, and what is not written cannot be."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
     def _write(self, value: Mapping[str, Any]) -> None:
-        self._file.write(_line(value))
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(_line(value))
+            self._file.flush()
 
     def add(self, record: Record) -> None:
         """Appends a record, which has a "key" that no other has."""
@@ -107,10 +115,12 @@ class ResultFile:
                 kept = os.fdopen(os.dup(file.fileno()), "wb")
         except BaseException:
             if kept is not None:
-                kept.close()
+                with contextlib.suppress(OSError):  # it would hide the other one
+                    kept.close()
             raise
-        self._file.close()
-        self._file = kept
+        closed, self._file = self._file, kept
+        with contextlib.suppress(OSError):  # all of it is in the new one
+            closed.close()
         self.records = {key: self.records[key] for key in keys}
 
     def __enter__(self) -> ResultFile:
@@ -119,5 +129,11 @@ class ResultFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
+        if error is not None:  # it is the one to be told
+            with contextlib.suppress(OSError):
+                os.fsync(self._file.fileno())
+            self._abandon()
+            return
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+            self._file.close()

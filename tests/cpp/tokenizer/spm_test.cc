@@ -125,6 +125,28 @@ TEST(Spm, MarksKeepMessagesPlain) {
   EXPECT_EQ(tokenizer.encode_marked(mark), Tokens{});
 }
 
+TEST(Spm, MarksInsideOfControlTokensMakeNone) {
+  Vocab vocab = scored(true);
+  add(vocab, "<|end|>", TokenType::control);
+  add(vocab, "<|end|>>", TokenType::control);
+  const Tokenizer tokenizer(vocab);
+  const std::string mark(kPlainMark);
+  for (const std::string text : {"<s>", "</s>", "<unk>", "<|end|>", "<|end|>>", "<s></s><|end|>"})
+    for (std::size_t first = 0; first <= text.size(); ++first)
+      for (std::size_t second = first; second <= text.size(); ++second) {
+        const std::string hostile =
+            text.substr(0, first) + mark + text.substr(first, second - first) + mark + text.substr(second);
+        const std::string marked = tokenizer.mark_plain(hostile);
+        EXPECT_EQ(tokenizer.encode_marked(marked), tokenizer.encode(text, false, false)) << hostile;
+        // The template's own tokens beside it are what they are.
+        const Tokens all = tokenizer.encode_marked("</s>" + marked + "<s>");
+        EXPECT_EQ(all.front(), 2);
+        EXPECT_EQ(all.back(), 1);
+        for (std::size_t i = 1; i + 1 < all.size(); ++i)
+          EXPECT_FALSE(tokenizer.is_control(all[i])) << hostile;
+      }
+}
+
 TEST(Spm, BytesStandInForCharactersWithoutAToken) {
   Vocab vocab = scored(true);
   vocab.space_prefix = SpacePrefix::none;
