@@ -8,19 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import transcript
-from support.transcript import Command, same_line, same_lines
 
 pytest.importorskip("starlette")
 pytest.importorskip("llguidance")
 
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+from support import transcript
+from support.serving import free_port
+from support.transcript import Command, same_line, same_lines
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl, which the page's commands use")

@@ -31,7 +31,7 @@ def test_declared_dependencies_are_few_and_enough():
         if "extra ==" not in line
     }
     assert declared == {"numpy", "jinja2", "tqdm", "gguf", "prompt_toolkit"}
-    # Imports everything with every other third-party package hidden: gguf and prompt_toolkit wait until they are needed.
+    # Imports everything with every other third-party package hidden: gguf and prompt_toolkit wait until needed.
     script = """
         import sys
         allowed = {"numpy", "jinja2", "markupsafe", "tqdm", "spectralkv"}
