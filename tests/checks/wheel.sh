@@ -14,7 +14,7 @@ fi
 wheel=$(ls "$work"/wheels/*.whl)
 
 python3 -m venv "$work/tools"
-"$work/tools/bin/pip" install -q auditwheel
+"$work/tools/bin/pip" install -q --disable-pip-version-check auditwheel
 shown=$("$work/tools/bin/auditwheel" show "$wheel")
 echo "$shown"
 # Of a wheel that needs a library beyond those of every Linux, auditwheel says that it suits this one alone.
@@ -25,7 +25,7 @@ echo "$shown" | tr '\n' ' ' | grep -qE '"manylinux_[0-9]+_[0-9]+_[a-z0-9_]+"' ||
 
 python3 -m venv "$work/empty"
 bare() { env -i HOME="$work/home" PATH="$work/empty/bin" "$@"; }
-bare pip install -q --only-binary :all: "$wheel"
+bare pip install -q --disable-pip-version-check --only-binary :all: "$wheel"
 for compiler in cc c++ gcc g++ cmake ninja; do
   if bare "$work/empty/bin/python" -c "import shutil, sys; sys.exit(shutil.which('$compiler') is None)"; then
     echo "wheel: $compiler is at hand where it should not be"
@@ -35,5 +35,5 @@ done
 python3 "$root/tests/checks/tiny_gguf.py" "$work/tiny.gguf"
 answer=$(bare spectralkv run -m "$work/tiny.gguf" -p "abc" -n 8 --temp 0 -no-cnv --ignore-eos --log-disable)
 [ "${answer#abc}" != "" ] || { echo "wheel: no text came"; exit 1; }
-bare python -c "import spectralkv; spectralkv.Llama('$work/tiny.gguf', verbose=False)('abc', max_tokens=4)"
+bare python -c "import spectralkv; spectralkv.Llama('$work/tiny.gguf', n_ctx=64, verbose=False)('abc', max_tokens=4)"
 echo "wheel: $(basename "$wheel") runs where no compiler is"
