@@ -179,7 +179,7 @@ std::vector<Option> bench_options() {
 int bench_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   BenchCommand options;
   const std::vector<Option> rows = rows_of(options);
-  if (gave_help(hooks, "bench", "[-m MODEL] [OPTIONS]",
+  if (gave_help(hooks, "bench", "-m MODEL [OPTIONS]",
                 "Measures tokens per second, mean and standard deviation: ppN reads a prompt of N "
                 "tokens, tgN reads N tokens\n"
                 "one by one, as generation does, ppN+tgM one after the other, all behind the tokens of the "

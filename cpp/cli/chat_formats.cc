@@ -157,9 +157,8 @@ std::string format_chat_builtin(const std::string& source_text, const std::vecto
   fail(ErrorKind::value, "cli", "the chat template '", beginning(source_text),
        "' is none of the builtin ones (chatml, llama3, mistral)",
        found.why_not.empty() ? "" : "; " + found.why_not,
-       ": use spectralkv's Python package, which runs "
-       "any "
-       "template, choose one with --chat-template, or continue plain text with --no-conversation");
+       ": the command of the Python package runs any template (pip install . in its folder); or choose one "
+       "with --chat-template, or continue plain text with --no-conversation");
 }
 
 }  // namespace spectralkv

@@ -55,7 +55,8 @@ ChatLoop::ChatLoop(Session& session, Conversation& chat, const RunOptions& optio
       hooks_(hooks),
       prompt_cache_(prompt_cache),
       log_(log),
-      terminal_(stdin_is_terminal()) {}
+      terminal_(stdin_is_terminal()),
+      edited_(terminal_ && hooks.read_message) {}
 
 Answer ChatLoop::turn(const std::string& message) {
   chat_.ask(message, log_);
@@ -89,10 +90,9 @@ int ChatLoop::run(const std::string* first) {
   for (;;) {
     if (terminal_) InterruptGuard::clear();  // it stopped the answer; from a script it ends the chat
     if (InterruptGuard::interrupted()) return kInterruptedStatus;
-    if (terminal_) std::fputs("> ", stderr);
     const std::optional<std::string> message = next_message();
     if (!message) {
-      if (terminal_) std::fputs("\n", stderr);
+      if (terminal_ && !edited_) std::fputs("\n", stderr);
       return InterruptGuard::interrupted() ? kInterruptedStatus : 0;
     }
     if (looks_like_command(*message)) {
@@ -104,19 +104,26 @@ int ChatLoop::run(const std::string* first) {
   }
 }
 
+std::optional<std::string> ChatLoop::next_line(const char* prompt) {
+  if (edited_) return hooks_.read_message(prompt);
+  if (terminal_) std::fputs(prompt, stderr);
+  return lines_.next();
+}
+
 // A line, and those that belong to it.
 std::optional<std::string> ChatLoop::next_message() {
   constexpr int kPasteMs = 30;  // what is pasted comes at once, what is typed does not
-  std::optional<std::string> line = lines_.next();
+  std::optional<std::string> line = next_line("> ");
   if (!line || looks_like_command(*line)) return line;
   std::string message;
   for (;;) {
     const bool marked = line->ends_with('\\');
     if (marked) line->pop_back();
     message += *line;
-    const bool goes_on = options_.multiline ? !marked : marked || (terminal_ && lines_.waiting(kPasteMs));
+    const bool goes_on =
+        options_.multiline ? !marked : marked || (terminal_ && !edited_ && lines_.waiting(kPasteMs));
     if (!goes_on) return message;
-    line = lines_.next();
+    line = next_line("");
     if (!line) return InterruptGuard::interrupted() ? std::nullopt : std::optional(message);
     message += '\n';
   }

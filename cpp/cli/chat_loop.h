@@ -24,6 +24,7 @@ class ChatLoop {
 
  private:
   std::optional<std::string> next_message();
+  std::optional<std::string> next_line(const char* prompt);
   void tell_turn(const std::string& message);
   bool command(const std::string& line);  // false: end the chat
 
@@ -35,6 +36,7 @@ class ChatLoop {
   Log log_;
   LineReader lines_;
   bool terminal_;
+  bool edited_;                // a hook reads the terminal
   std::uint64_t redrawn_ = 0;  // answers of /regen, each with a seed of its own
 };
 

@@ -111,7 +111,11 @@ bool gave_help(const CliHooks& hooks, const std::string& name, const std::string
                const std::string& about, const std::vector<Option>& rows,
                const std::vector<std::string>& args) {
   if (!asks_for_help(rows, args)) return false;
-  write_out("usage: " + hooks.program + " " + name + " " + usage + "\n\n" + about + "\n\noptions:\n" +
+  std::string shown_usage = usage;
+  for (const std::string model : {"-m MODEL", "FILE"})  // where there is a default model, none need be named
+    if (hooks.default_model && usage.starts_with(model))
+      shown_usage = concat("[", model, "]", usage.substr(model.size()));
+  write_out("usage: " + hooks.program + " " + name + " " + shown_usage + "\n\n" + about + "\n\noptions:\n" +
             options_help(rows) + options_help({{{"-h", "--help"}, "", "this help", {}}}));
   return true;
 }

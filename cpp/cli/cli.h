@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,9 @@ struct CliHooks {
   // such options are refused.
   std::function<NextTokens(const std::string& option, const std::string& text, const Tokenizer& tokenizer)>
       constrain;
+  // Reads a chat's message, of one or more lines, from a terminal that stdin is, behind a prompt, with
+  // editing; nothing at the end of the input. An empty function: the terminal's own lines are read.
+  std::function<std::optional<std::string>(const std::string& prompt)> read_message;
   // Name and one line of help of further subcommands, for the help; their caller handles them.
   std::vector<std::pair<std::string, std::string>> more_commands;
 };

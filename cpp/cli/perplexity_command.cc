@@ -1,8 +1,9 @@
-// The command `perplexity`: how well a text is predicted through a cache, and how far the cache bends the
-// model.
+// The command `perplexity`: how well a text is predicted through a cache, how far the cache bends the model,
+// and which answers of tasks it prefers.
 #include <algorithm>
 #include <optional>
 
+#include "cli/choice_rows.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
@@ -20,14 +21,12 @@ namespace {
 
 constexpr std::int64_t kDefaultChunk = 512;  // as llama-perplexity has it
 
-constexpr const char* kTasks =
-    "such tasks are shorter than the exact tail of a cache; `spectralkv eval` has long ones";
-
 struct PerplexityCommand {
   ModelOptions model;
   PerplexityOptions measure;
   CacheTypes base;
   TextInput input;
+  ChoiceInput choices;
   std::string base_file, peer_file;  // of logits: ours, llama.cpp's
   bool kl = false, json = false;
   LogLevel log = LogLevel::info;
@@ -37,6 +36,10 @@ std::vector<Option> rows_of(PerplexityCommand& o) {
   std::vector<Option> rows = model_rows(o.model);
   append_rows(rows, input_rows(o.input));
   append_rows(rows, {
+                        {{"-bf", "--binary-file"},
+                         "PATH",
+                         "the same as -f: tasks of --multiple-choice are no text",
+                         set_text(o.input.file)},
                         {{"--chunks"},
                          "N",
                          "chunks of the text to read, at most all of it; -1: all (default)",
@@ -87,15 +90,13 @@ std::vector<Option> rows_of(PerplexityCommand& o) {
           {{"--json"}, "", "print one JSON object", set_flag(o.json), Peer::ours},
           quiet_row(o.log),
       });
+  append_rows(rows, choice_rows(o.choices));
   append_rows(rows, override_rows(o.model.overrides));
   append_rows(rows, common_peer_rows(o.model.ignored));
   append_rows(rows,
               {
                   refused({"--ppl-stride"}, "chunks do not overlap"),
                   no_effect(o.model.ignored, {"--ppl-output-type"}, "N", "a chunk's line is of one kind"),
-                  refused({"--hellaswag", "--hellaswag-tasks"}, kTasks),
-                  refused({"--winogrande", "--winogrande-tasks"}, kTasks),
-                  refused({"--multiple-choice", "--multiple-choice-tasks"}, kTasks),
               });
   return rows;
 }
@@ -182,6 +183,50 @@ std::string result_json(const PerplexityResult& r, Protocol protocol) {
   return out.lines() + "\n";
 }
 
+void log_model(const PerplexityCommand& o, const Engine& engine, const Log& log) {
+  log.info("model: ", engine.description());
+  if (const std::string warning = threads_warning(o.model.engine.n_threads); !warning.empty())
+    log.info("warning: ", warning);
+  if (const std::string& warning = engine.tokenizer().vocab().warning; !warning.empty())
+    log.info("warning: ", warning);
+}
+
+bool is_exact(const CacheSideReport& side) {
+  return side.codec == "f16" || side.codec == "f32";
+}
+
+int score(PerplexityCommand& o, const CliHooks& hooks) {
+  const Log log(o.log);
+  const ChoiceKind kind = *o.choices.kind;
+  const std::vector<ChoiceTask> tasks = read_choice_file(o.choices, o.input.file);  // before the work
+  Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
+  log_model(o, engine, log);
+  ChoiceOptions options;
+  if (o.model.context_given) options.n_ctx = o.model.session.n_ctx;
+  options.n_batch = std::min<std::int64_t>(o.model.session.n_batch, 128);
+  options.n_threads = o.model.engine.n_threads;
+  options.types = {o.model.session.type_k, o.model.session.type_v};
+  log.info("perplexity: ", tasks.size(), " tasks, K ", options.types.k, ", V ", options.types.v);
+  if (const std::string note = ignored_note(o.model.ignored); !note.empty()) log.info(note);
+  if (!o.json) write_out(choice_heading(kind));
+  Progress progress(o.log != LogLevel::off);
+  ChoiceHooks on;
+  on.cancelled = InterruptGuard::interrupted;
+  on.scored = [&](const ChoiceResult& so_far, const ChoiceScore& scores) {
+    const auto at = static_cast<std::size_t>(so_far.n_tasks);
+    progress.wipe();
+    if (!o.json) write_out(choice_line(kind, so_far, scores, tasks[at - 1]));
+    progress.update("tasks", so_far.n_tasks, std::ssize(tasks));
+  };
+  const ChoiceResult result = score_choices(engine, tasks, options, on);
+  progress.wipe();
+  write_out(o.json ? choice_json(kind, result) : choice_summary(kind, result));
+  log.info(cache_line(result.cache));
+  if (!result.sealed && !(is_exact(result.cache.k) && is_exact(result.cache.v)))
+    log.info("note: no task reached beyond the exact tail of the cache: the score is that of -ctk f16");
+  return 0;
+}
+
 int measure(PerplexityCommand& o, const CliHooks& hooks) {
   const Log log(o.log);
   Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
@@ -195,11 +240,7 @@ int measure(PerplexityCommand& o, const CliHooks& hooks) {
     (o.kl ? o.measure.base_logits : o.measure.save_logits) = file;
   else if (o.kl)
     o.measure.base = o.base;
-  log.info("model: ", engine.description());
-  if (const std::string warning = threads_warning(o.model.engine.n_threads); !warning.empty())
-    log.info("warning: ", warning);
-  if (const std::string& warning = engine.tokenizer().vocab().warning; !warning.empty())
-    log.info("warning: ", warning);
+  log_model(o, engine, log);
   log.info("perplexity: ", tokens.size(), " tokens, chunks of ", o.measure.n_ctx, ", K ", o.measure.types.k,
            ", V ", o.measure.types.v,
            !o.kl          ? ""
@@ -238,18 +279,31 @@ std::vector<Option> perplexity_options() {
 int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   PerplexityCommand options;
   const std::vector<Option> rows = rows_of(options);
-  if (gave_help(hooks, "perplexity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [OPTIONS]",
-                concat("Reads a text in chunks and shows how well its tokens are predicted: the "
-                       "perplexity so far after each "
-                       "chunk,\nthen the final one. Each chunk starts with an empty cache and is "
-                       "scored behind its prefix.\n"
-                       "Without -c, a chunk has ",
-                       kDefaultChunk,
-                       " tokens, or all that --tokens or --protocol prefix have; "
-                       "the model's own context at most."),
-                rows, args))
+  if (gave_help(
+          hooks, "perplexity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [OPTIONS]",
+          concat("Reads a text in chunks and shows how well its tokens are predicted: the "
+                 "perplexity so far after each "
+                 "chunk,\nthen the final one. Each chunk starts with an empty cache and is "
+                 "scored behind its prefix.\n"
+                 "Without -c, a chunk has ",
+                 kDefaultChunk,
+                 " tokens, or all that --tokens or --protocol prefix have; "
+                 "the model's own context at most.\n"
+                 "With --hellaswag, --winogrande or --multiple-choice the file has tasks, and the share "
+                 "is shown that is\nanswered right."),
+          rows, args))
     return 0;
   parse_args(rows, args);
+  if (options.choices.kind) {
+    if (options.input.file.empty() || !options.input.tokens.empty())
+      throw UsageError("give the file of tasks with -f, or with -bf");
+    if (options.kl || !options.base_file.empty() || !options.peer_file.empty() ||
+        options.measure.protocol != Protocol::decode || options.measure.prefix >= 0 ||
+        options.measure.n_chunks > 0)
+      throw UsageError(
+          "--kl-divergence, files of logits, --protocol, --prefix and --chunks are of a text, not of tasks");
+    return score(options, hooks);
+  }
   const bool has_text = options.kl && !options.peer_file.empty() && options.input.file.empty() &&
                         options.input.tokens.empty();  // the file's own
   if (!has_text) check_input(options.input);

@@ -55,14 +55,15 @@ class PerplexityRun {
   void settle() {
     const auto n = static_cast<std::int64_t>(tokens_.size());
     const bool prefix = options_.protocol == Protocol::prefix;
-    check(n >= 2, "measure", "perplexity: the text has ", n, n == 1 ? " token" : " tokens",
-          "; it takes at least 2");
+    const std::int64_t least = options_.prefix < 0 ? 3 : 2;  // half of a chunk is not scored
+    check(n >= least, "measure", "perplexity: the text has ", n, n == 1 ? " token" : " tokens",
+          "; it takes at least ", least);
     for (const Token token : tokens_)
       check(token >= 0 && token < engine_.config().n_vocab, "measure", "perplexity: token ", token,
             " is not within the vocabulary of ", engine_.config().n_vocab);
     if (options_.n_ctx == 0) options_.n_ctx = n;
-    check(options_.n_ctx >= 2, "measure", "perplexity: a chunk of ", options_.n_ctx,
-          " tokens has nothing to predict");
+    check(options_.n_ctx >= least, "measure", "perplexity: a chunk of ", options_.n_ctx,
+          " tokens has nothing to predict; it takes at least ", least);
     check(n >= options_.n_ctx, "measure", "perplexity: the text has ", n, " tokens, fewer than one chunk of ",
           options_.n_ctx, " (-c)");
     check(!prefix || options_.prefix >= 1, "measure",

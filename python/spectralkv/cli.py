@@ -111,6 +111,22 @@ def _constrain(option: str, text: str, tokenizer: Tokenizer) -> Callable[[int], 
     return of_option(option, text, tokenizer)
 
 
+def _message_reader() -> Callable[[str], str | None] | None:
+    """Reads messages of a chat from a terminal that can be drawn on; None where there is none."""
+    for stream in (sys.stdin, sys.stderr):  # answers go to stdout, which may be a file
+        if stream is None or stream.closed or not stream.isatty():
+            return None
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        return None
+
+    def read(prompt: str) -> str | None:
+        from spectralkv.line_editor import read_message
+
+        return read_message(prompt)
+
+    return read
+
+
 def _serve_main(args: Sequence[str]) -> int:
     from spectralkv.serve.command import main as serve_main
 
@@ -151,6 +167,7 @@ def _run(args: Sequence[str]) -> int:
         fetch_model=_fetch_model,
         calibrations=SHIPPED,
         constrain=_constrain,
+        read_message=_message_reader(),
     )
 
 

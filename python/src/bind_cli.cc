@@ -78,7 +78,8 @@ class HeldMask {
 int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::object& default_model,
             std::vector<std::pair<std::string, std::string>> more_commands, const nb::object& plot_fidelity,
             const std::optional<std::string>& no_plot, const nb::object& unpack_npz,
-            const nb::object& fetch_model, const nb::object& constrain, nb::handle calibrations) {
+            const nb::object& fetch_model, const nb::object& constrain, nb::handle calibrations,
+            const nb::object& read_message) {
   std::vector<std::string> words;
   for (const nb::handle arg : args) words.push_back(from_str(arg, "arguments"));
   struct sigaction python {};
@@ -126,6 +127,13 @@ int run_cli(const nb::sequence& args, const nb::object& format_chat, const nb::o
       auto held = std::make_shared<HeldMask>(next);
       return [held, &python](Token last) { return held->next(last, python); };
     };
+  if (!read_message.is_none())
+    hooks.read_message = [&read_message, &python](const std::string& prompt) -> std::optional<std::string> {
+      nb::gil_scoped_acquire gil;
+      const nb::object text = call_hook_object("cli", python, [&] { return read_message(to_str(prompt)); });
+      if (text.is_none()) return std::nullopt;
+      return from_str(text, "what the hook returns");
+    };
   hooks.more_commands = std::move(more_commands);
   if (!calibrations.is_none()) hooks.calibrations = to_path(calibrations);
   nb::gil_scoped_release released;
@@ -142,6 +150,7 @@ void bind_cli(nb::module_& m) {
       nb::arg("plot_fidelity") = nb::none(), nb::arg("no_plot") = nb::none(),
       nb::arg("unpack_npz") = nb::none(), nb::arg("fetch_model") = nb::none(),
       nb::arg("constrain") = nb::none(), nb::arg("calibrations") = nb::none(),
+      nb::arg("read_message") = nb::none(),
       nb::sig(
           "def cli_main(args: collections.abc.Sequence[str | bytes], format_chat: "
           "collections.abc.Callable[[str, list[dict[str, str]], bool, "
@@ -153,7 +162,8 @@ void bind_cli(nb::module_& m) {
           "fetch_model: "
           "collections.abc.Callable[[str, str], str] | None = None, constrain: "
           "collections.abc.Callable[[str, str, Tokenizer], collections.abc.Callable[[int], bytes]] | None = "
-          "None, calibrations: str | None = None) -> int"),
+          "None, calibrations: str | None = None, read_message: "
+          "collections.abc.Callable[[str], str | None] | None = None) -> int"),
       "Runs the command line on `args` (without the program's name) and returns its exit status.\n"
       "format_chat(template, messages, add_generation_prompt, bos, eos) renders a chat; default_model() "
       "gives the path of\n"
@@ -169,7 +179,9 @@ void bind_cli(nb::module_& m) {
       "what\n"
       "Generation takes as `allowed`, for one answer under --grammar or --json-schema; calibrations: a "
       "folder of\n"
-      "calibrations of known models.");
+      "calibrations of known models; read_message(prompt) gives a chat's message that a terminal's user "
+      "edited, None at its end;\n"
+      "without it the terminal's own lines are read.");
 }
 
 }  // namespace spectralkv::python

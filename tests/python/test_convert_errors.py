@@ -242,12 +242,20 @@ def test_older_quantised_checkpoints(name: str, method: str, tmp_path: Path) -> 
 
 def test_pickles_are_refused_with_the_safe_way(tmp_path: Path) -> None:
     folder = write_hf(tmp_path / "my model")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04 an archive")
     quoted = f"'{folder}' '{folder}-safetensors'"
     refuse(folder, f"but pytorch_model.bin: PyTorch's pickle.*python -c .*save_pretrained.* {quoted}")
     refuse(folder / "pytorch_model.bin", "PyTorch's pickle")
     [words] = convert(folder, tmp_path / "words.gguf", ConvertOptions(vocab_only=True, quiet=True))
     assert words.exists()  # which needs no weights
+
+
+def test_a_file_that_is_named_like_a_pickle(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "state.bin").write_bytes(b"a prompt cache")
+    refuse(folder, "^(?!.*pickle).* has neither config.json")
 
 
 def test_adapters_and_other_files(tmp_path: Path) -> None:

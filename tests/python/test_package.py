@@ -30,8 +30,8 @@ def test_declared_dependencies_are_few_and_enough():
         for line in importlib.metadata.requires("spectralkv") or []
         if "extra ==" not in line
     }
-    assert declared == {"numpy", "jinja2", "tqdm", "gguf"}
-    # Imports everything with every other third-party package hidden; gguf only convert and quantize need, as they run.
+    assert declared == {"numpy", "jinja2", "tqdm", "gguf", "prompt_toolkit"}
+    # Imports everything with every other third-party package hidden: gguf and prompt_toolkit wait until needed.
     script = """
         import sys
         allowed = {"numpy", "jinja2", "markupsafe", "tqdm", "spectralkv"}

@@ -18,7 +18,7 @@ httpx = pytest.importorskip("httpx")
 from support.serving import serving  # noqa: E402
 
 from spectralkv.cli import main  # noqa: E402
-from spectralkv.serve.command import read_keys  # noqa: E402
+from spectralkv.serve.command import _parser, _settings, read_keys  # noqa: E402
 from spectralkv.serve.guard import GuardOptions  # noqa: E402
 from spectralkv.serve.protocol import ImpatientProtocol  # noqa: E402
 
@@ -187,6 +187,28 @@ def test_the_command_tells_what_is_wrong(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main(["help", "serve"])
     assert "--cache-ram" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], ("default", "default")),
+        (["-ctk", "q8_0"], ("q8_0", "q8_0")),
+        (["-ctk", "q8_0", "-ctv", "default"], ("q8_0", "default")),
+        (["-ctv", "q8_0"], ("default", "q8_0")),
+    ],
+)
+def test_the_type_of_keys_is_that_of_values(args, expected):
+    settings = _settings(_parser().parse_args(["-m", "x.gguf", *args]))
+    assert (settings.type_k, settings.type_v) == expected
+
+
+def test_help_has_no_defaults_that_say_nothing(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "(default: 4096)" in told
+    assert "None" not in told and "[]" not in told and "(default: )" not in told and "(default: False)" not in told
 
 
 def test_the_command_serves_until_it_is_told_to_end(tiny_model):

@@ -45,11 +45,27 @@ def tokens(path: str, texts: list[str]) -> list[list[int]]:
     return ids
 
 
+def reads(path: str, sequences: list[list[int]]) -> list[Any]:
+    import llama_cpp
+
+    longest = max(map(len, sequences))
+    model = llama_cpp.Llama(path, n_ctx=longest, logits_all=True, n_threads=1, flash_attn=False, verbose=False)
+    logits = []
+    for ids in sequences:
+        model.reset()
+        model.eval(ids)
+        logits.append(np.array(model.scores[: len(ids)], np.float32))
+    model.close()
+    return logits
+
+
 def main() -> None:
     given = json.load(sys.stdin)
     arrays: dict[str, Any] = {}
     if texts := given.get("texts"):
         arrays = {f"tokens{i}": ids for i, ids in enumerate(tokens(given["models"][0], texts))}
+    elif sequences := given.get("reads"):
+        arrays = {f"logits{i}": rows for i, rows in enumerate(reads(given["models"][0], sequences))}
     else:
         for i, path in enumerate(given["models"]):
             continuation = greedy(path, given["prompt"], given["n"], given.get("cache", "f32"))

@@ -15,6 +15,7 @@ PICKLE_REASON = (
     "PyTorch's pickle files are not read, since whoever wrote one decides what code runs when it is opened; make "
     "safetensors of it with a current transformers, which opens them without running any:"
 )
+OTHER_PICKLES = ("training_args.bin", "optimizer.pt")  # beside a model's weights
 META = re.compile(r"consolidated\.\d+\.pth")
 METHODS = {  # quant_method of config.json, and how its makers write it
     "gptq": "GPTQ",
@@ -58,9 +59,18 @@ def check_folder(source: Path, vocab_only: bool) -> None:
             "`python -m transformers.models.llama.convert_llama_weights_to_hf --input_dir DIR --model_size SIZE "
             "--llama_version VERSION --output_dir FOLDER` (it opens them with weights_only), and convert that folder"
         )
-    pickles = [n for n in names if Path(n).suffix in PICKLES and n not in ("training_args.bin", "optimizer.pt")]
+    pickles = [n for n in names if Path(n).suffix in PICKLES and n not in OTHER_PICKLES and _is_pickle(source / n)]
     if pickles and not weights and not vocab_only:
         raise ConvertError(f"{source} has no safetensors, but {pickles[0]}: {PICKLE_REASON} {_save_again(source)}")
+
+
+def _is_pickle(path: Path) -> bool:
+    """By its first bytes: a zip archive, as torch.save writes, or a bare pickle."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(4)
+    return head.startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _about_file(source: Path) -> str:

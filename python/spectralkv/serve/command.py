@@ -24,11 +24,18 @@ if TYPE_CHECKING:
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says defaults, but for those that are nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="spectralkv serve",
         description="Answers many at a time over HTTP, as OpenAI's API does; docs/serving.md.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     model = parser.add_argument_group("model")
     source = model.add_mutually_exclusive_group()
@@ -46,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--max-requests", type=int, default=256, metavar="N", help="that run or wait; more get 503")
     cache.add_argument("--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
     cache.add_argument("-ctk", "--cache-type-k", default="default", metavar="SPEC", help="how keys are cached")
-    cache.add_argument("-ctv", "--cache-type-v", default="default", metavar="SPEC", help="how values are cached")
+    cache.add_argument("-ctv", "--cache-type-v", metavar="SPEC", help="how values are cached; without it as the keys")
     cache.add_argument("--kv-calibration", default="auto", metavar="SOURCE", help=CALIBRATION_HELP)
     cache.add_argument("--cache-disk", metavar="FOLDER", help="keeps sequences beyond memory, and over restarts")
     cache.add_argument("--cache-disk-size", type=int, default=10240, metavar="MiB", help="of --cache-disk")
@@ -135,7 +142,7 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         n_batch=options.batch_size,
         n_parallel=options.parallel,
         type_k=options.cache_type_k,
-        type_v=options.cache_type_v,
+        type_v=options.cache_type_k if options.cache_type_v is None else options.cache_type_v,
         kv_calibration=options.kv_calibration,
         cache_bytes=options.cache_ram << 20,
         max_requests=options.max_requests,

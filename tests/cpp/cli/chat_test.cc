@@ -142,6 +142,9 @@ TEST(ChatFormats, RefusesOthersByName) {
     const std::string what = e.what();
     EXPECT_NE(what.find("'" + source.substr(0, 60) + "...'"), std::string::npos) << what;
     EXPECT_NE(what.find("--no-conversation"), std::string::npos) << what;
+    EXPECT_NE(what.find("the command of the Python package runs any template (pip install . in its folder)"),
+              std::string::npos)
+        << what;
   }
   EXPECT_THROW(format("{{ '[INST] <<SYS>>' + x + '[/INST]' }}", kOne),
                Error);  // Llama 2's, which looks like Mistral's

@@ -53,6 +53,16 @@ TEST(Cli, HelpAndVersion) {
   }
 }
 
+TEST(Cli, UsageNamesAModelWhereOneIsNeeded) {
+  CliHooks hooks;
+  hooks.default_model = [] { return std::string("x.gguf"); };
+  for (const char* name : {"run", "bench"}) {
+    EXPECT_TRUE(has(run({name, "--help"}).out, concat("spectralkv ", name, " -m MODEL ")));
+    EXPECT_TRUE(has(run({name, "--help"}, hooks).out, concat("spectralkv ", name, " [-m MODEL] ")));
+  }
+  EXPECT_TRUE(has(run({"inspect", "--help"}, hooks).out, "spectralkv inspect [FILE] "));
+}
+
 TEST(Cli, WrongUsageIsStatus2) {
   EXPECT_EQ(run({}).status, 2);
   const Result unknown = run({"inspekt"});

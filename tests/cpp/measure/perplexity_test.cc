@@ -142,7 +142,7 @@ TEST_F(Perplexity, RefusesWhatItCannotMeasure) {
   EXPECT_TRUE(has(refused([](auto& o) { o.prefix = 199; }), "leaves nothing to predict"));
   EXPECT_TRUE(has(refused([](auto& o) { o.protocol = Protocol::prefix; }), "at least 1"));
   EXPECT_TRUE(has(refused([](auto&) {}, 600), "longer than the model's context of 512"));
-  EXPECT_TRUE(has(refused([](auto&) {}, 1), "at least 2"));
+  EXPECT_TRUE(has(refused([](auto&) {}, 2), "has 2 tokens; it takes at least 3"));
   // More chunks than there are: all of them, as llama-perplexity does.
   auto o = options("f16", "f16");
   o.n_ctx = 50, o.n_chunks = 5;
