@@ -34,7 +34,7 @@ def test_a_curve_is_measured_once(files, tmp_path):
     model, text = files
     args = ["-m", model, "-f", text, "--context", 600, *CACHES, "--out", tmp_path]
     first = evaluate(*args)
-    assert first.stderr.count("spectralkv perplexity") == 5, "ours with a calibration and without"
+    assert first.stderr.count("spectralkv perplexity") == 6, "the base, and ours with a calibration and without"
     folder = tmp_path / "curve"
     data = json.loads((folder / "curve.json").read_text())
     assert [(point["cache"], point["line"]) for point in data["points"]] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,11 @@ def line_of(cache: CacheType, calibration: str) -> str:
     return name + (f",{options}" if options else "") + without
 
 
-def _measure(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType]) -> list[Point]:
+def _measure(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType], base: Path) -> list[Point]:
+    """base: where the logits of the f16 cache are kept until all is measured."""
+    shared = ["-f", str(options.file), "-c", str(options.context), "--chunks", "1"]
+    shared += ["--activations", options.activations, "--kl-base", str(base), "--json", "--log-disable"]
+    exact = ["perplexity", *model_args(options), *shared, "-ctk", "f16", "-ctv", "f16"]
     points = []
     for cache in caches:
         given = [options.kv_calibration]
@@ -73,11 +78,12 @@ def _measure(options: argparse.Namespace, runner: Runner, caches: Sequence[Cache
             given.append("none")
         for calibration in given:
             chosen = argparse.Namespace(**{**vars(options), "kv_calibration": calibration})
-            args = ["perplexity", *model_args(chosen), "-f", str(options.file), "-c", str(options.context)]
-            args += ["--chunks", "1", "--activations", options.activations, "--kl-divergence", *type_args(cache)]
-            args += ["--json", "--log-disable"]
+            args = ["perplexity", *model_args(chosen), *shared, "--kl-divergence", *type_args(cache)]
             suffix = "" if calibration == options.kv_calibration else "-uncalibrated"
-            result = runner.json_of(f"{options.file.stem}-{cache.file_name}{suffix}", args)
+            name = f"{options.file.stem}-{cache.file_name}{suffix}"
+            if not base.is_file() and not runner.has(name, args):
+                runner.run(exact)
+            result = runner.json_of(name, args)
             bits = [result["bits_honest_k"], result["bits_honest_v"]]
             if None in bits:
                 raise ValueError(f"[eval] {options.file} has no sealed block of {cache.name}: give a longer --context")
@@ -92,6 +98,7 @@ def _measure(options: argparse.Namespace, runner: Runner, caches: Sequence[Cache
                     "result": result,
                 }
             )
+    base.unlink(missing_ok=True)
     return points
 
 
@@ -141,10 +148,15 @@ def main(args: Sequence[str]) -> int:
     model, options.model = options.model, given  # commands name the model as the user did
     del engine  # the commands load their own
     folder = options.out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
     runner = Runner(folder, collect=False)
-    points = _measure(options, runner, caches)
-    measured = runner.measured(options.threads)
     settings = model_settings(model, options.kv_calibration)
+    what = f"{settings['sha256']} {hashlib.sha256(options.file.read_bytes()).hexdigest()}"
+    base = (
+        folder / f"f16-{hashlib.sha256(what.encode()).hexdigest()[:12]}-{options.context}-{options.activations}.logits"
+    )
+    points = _measure(options, runner, caches, base)
+    measured = runner.measured(options.threads)
     compared = points[0]["result"]["n_compared"]
     about = f"{settings['model']}; {options.file.name}, {compared} positions; {measured['dates']}"
     caption = f"{about}; {measured['machines']}; activations in {options.activations}"
