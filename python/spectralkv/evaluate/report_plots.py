@@ -125,10 +125,17 @@ def curve_figure(lines: Mapping[str, Sequence[tuple[float, float, float]]], abou
     seen: set[str] = set()
     for name, points in lines.items():
         bits, kl, errors = zip(*sorted(points), strict=True)
-        style = {"color": color(name), "marker": MARKERS[len(seen) % len(MARKERS)], "markersize": 5, "label": name}
-        dashes = "--" if color(name) in seen else "-"
-        spans = [min(error, 0.9 * value) for error, value in zip(errors, kl, strict=True)]
-        ax.errorbar(bits, kl, yerr=spans, linewidth=1, linestyle=dashes, **style)
+        ax.errorbar(
+            bits,
+            kl,
+            yerr=[min(error, 0.9 * value) for error, value in zip(errors, kl, strict=True)],
+            color=color(name),
+            marker=MARKERS[len(seen) % len(MARKERS)],
+            markersize=5,
+            linewidth=1,
+            linestyle="--" if color(name) in seen else "-",
+            label=name,
+        )
         seen.add(color(name))
     _log_axis(ax)
     _bits_axis(ax)
