@@ -139,6 +139,8 @@ def curve_figure(lines: Mapping[str, Sequence[tuple[float, float, float]]], abou
         seen.add(color(name))
     _log_axis(ax)
     _bits_axis(ax)
+    every = [bits for points in lines.values() for bits, *_ in points]
+    ax.set_xlim(0.9 * min(every), 1.1 * max(every))
     ax.grid(alpha=0.3)
     ax.legend()
     ax.set_ylabel("KL divergence from f16, nats")
