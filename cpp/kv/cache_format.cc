@@ -78,6 +78,15 @@ bool LayerFormat::can_go_back(std::int64_t n_tokens, std::int64_t n) const {
   return layout.window == 0 && n % layout.block == 0;
 }
 
+std::int64_t LayerFormat::nearest_below(std::int64_t n_tokens, std::int64_t n) const {
+  while (n < n_tokens && !can_go_back(n_tokens, n)) --n;
+  return n;
+}
+
+double SideFormat::exact_bits(std::int64_t head_dim) const {
+  return 8.0 * static_cast<double>(exact->max_bytes(1)) / static_cast<double>(head_dim);
+}
+
 std::int64_t SideFormat::max_bytes(std::int64_t n) const {
   std::int64_t most = 0;
   for (const BuiltCodec& head : heads) most = std::max(most, head.codec->max_bytes(n));
@@ -153,8 +162,7 @@ void CacheFormat::build_heads(std::shared_ptr<const Calibration> calibration) {
 
 double CacheFormat::exact_bits(SideFormat LayerFormat::*side) const {
   double sum = 0;
-  for (const LayerFormat& layer : layers_)
-    sum += 8.0 * static_cast<double>((layer.*side).exact->max_bytes(1)) / static_cast<double>(layer.head_dim);
+  for (const LayerFormat& layer : layers_) sum += (layer.*side).exact_bits(layer.head_dim);
   return sum / static_cast<double>(layers_.size());
 }
 
@@ -197,6 +205,20 @@ CacheReport empty_report(const CacheFormat& format, std::int64_t n_ctx, std::int
   report.v.codec = format.name_v();
   report.k.exact_bits = format.exact_bits(&LayerFormat::k);
   report.v.exact_bits = format.exact_bits(&LayerFormat::v);
+  return report;
+}
+
+CacheReport empty_report(const LayerFormat& layer, std::int64_t n_ctx, std::int64_t n_tokens) {
+  CacheReport report;
+  report.n_layers = 1;
+  report.n_kv_heads = layer.n_kv_heads;
+  report.head_dim = layer.head_dim;
+  report.n_ctx = n_ctx;
+  report.n_tokens = n_tokens;
+  report.k.codec = layer.k.built().text;
+  report.v.codec = layer.v.built().text;
+  report.k.exact_bits = layer.k.exact_bits(layer.head_dim);
+  report.v.exact_bits = layer.v.exact_bits(layer.head_dim);
   return report;
 }
 

@@ -26,6 +26,7 @@ struct SideFormat {
   // Most bytes that a block of n tokens of a head takes.
   std::int64_t max_bytes(std::int64_t n) const;
   bool exact_f32() const { return exact->form().kind == CodecForm::Kind::f32; }
+  double exact_bits(std::int64_t head_dim) const;  // per entry of sinks and tail
 };
 
 struct LayerFormat {
@@ -46,6 +47,8 @@ struct LayerFormat {
   // back into its tail; before that only to the end of a sealed block, which leaves an empty tail (window 0),
   // or to 0.
   bool can_go_back(std::int64_t n_tokens, std::int64_t n) const;
+  // The largest such length up to n.
+  std::int64_t nearest_below(std::int64_t n_tokens, std::int64_t n) const;
 };
 
 class CacheFormat {
@@ -89,7 +92,8 @@ class CacheFormat {
   bool calibrated_ = false;
 };
 
-// A report of no bytes: what it is of.
+// Reports of no bytes: what they are of.
 CacheReport empty_report(const CacheFormat& format, std::int64_t n_ctx, std::int64_t n_tokens);
+CacheReport empty_report(const LayerFormat& layer, std::int64_t n_ctx, std::int64_t n_tokens);
 
 }  // namespace spectralkv

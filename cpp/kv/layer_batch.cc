@@ -22,26 +22,46 @@ void gather(const BatchRows& rows, std::int64_t s, std::int64_t first, std::int6
     }
 }
 
-}  // namespace
-
-LayerBatch::LayerBatch(const Shape& shape, const std::string& type_k, const std::string& type_v,
-                       const std::vector<std::int64_t>& padding, ThreadPool& pool)
-    : shape_(shape), type_k_(type_k), type_v_(type_v), padding_(padding), pool_(pool) {
+void check_shape(const LayerBatch::Shape& shape) {
   check(shape.n_sequences >= 1 && shape.n_kv_heads >= 1 && shape.head_dim >= 1, "kv",
         "a batch needs sequences, KV heads and a head dim, got ", shape.n_sequences, ", ", shape.n_kv_heads,
         " and ", shape.head_dim);
   check(shape.layer >= 0 && shape.layer < shape.n_layers, "kv", "layer ", shape.layer, " is not within 0 to ",
         shape.n_layers - 1);
+}
+
+// Of the layer alone.
+std::shared_ptr<const CacheFormat> format_of(const LayerBatch::Shape& shape, const std::string& type_k,
+                                             const std::string& type_v) {
+  check_shape(shape);
+  const auto layer = static_cast<std::size_t>(shape.layer);
+  const std::string k = split_layers(type_k, shape.n_layers)[layer];
+  const std::string v = split_layers(type_v, shape.n_layers)[layer];
+  return std::make_shared<const CacheFormat>(CacheShape{1, shape.n_kv_heads, shape.head_dim, shape.layer}, k,
+                                             v);
+}
+
+}  // namespace
+
+LayerBatch::LayerBatch(const Shape& shape, const std::string& type_k, const std::string& type_v,
+                       const std::vector<std::int64_t>& padding, ThreadPool& pool)
+    : LayerBatch(shape, format_of(shape, type_k, type_v), padding, pool) {}
+
+LayerBatch::LayerBatch(const Shape& shape, std::shared_ptr<const CacheFormat> format,
+                       const std::vector<std::int64_t>& padding, ThreadPool& pool)
+    : shape_(shape), padding_(padding), pool_(pool), format_(std::move(format)) {
+  check_shape(shape);
+  const CacheShape& of = format_->shape();
+  check(of.n_kv_heads == shape.n_kv_heads && of.head_dim == shape.head_dim &&
+            (of.n_layers == 1 ? of.first_layer == shape.layer : of.n_layers == shape.n_layers),
+        "kv", "layer ", shape.layer, ": the calibration is of another model: it has ", of.n_layers,
+        " layers of ", of.n_kv_heads, " KV heads of ", of.head_dim, ", expected ", shape.n_layers, " of ",
+        shape.n_kv_heads, " of ", shape.head_dim);
   if (padding_.empty()) padding_.resize(static_cast<std::size_t>(shape.n_sequences));
   check(std::ssize(padding_) == shape.n_sequences, "kv", "padding is given for ", padding_.size(),
         " sequences, the batch has ", shape.n_sequences);
   for (const std::int64_t n : padding_) check(n >= 0, "kv", "padding of ", n, " positions");
-  const auto layer = static_cast<std::size_t>(shape.layer);
-  const std::string k = split_layers(type_k, shape.n_layers)[layer];
-  const std::string v = split_layers(type_v, shape.n_layers)[layer];
-  format_ =
-      std::make_shared<const CacheFormat>(CacheShape{1, shape.n_kv_heads, shape.head_dim, shape.layer}, k, v);
-  for (std::int64_t s = 0; s < shape.n_sequences; ++s) sequences_.emplace_back(format_->layer(0), kContext);
+  for (std::int64_t s = 0; s < shape.n_sequences; ++s) sequences_.emplace_back(layer(), kContext);
 }
 
 // Rows of sequence s, head h in an output of `total` positions: [total, head_dim].
@@ -83,7 +103,7 @@ void LayerBatch::extend(const BatchRows& k, const BatchRows& v, float* k_out, fl
       use(k_rows, v_rows, at);
     }
   };
-  const LayerFormat& format = format_->layer(0);
+  const LayerFormat& format = layer();
   for (std::size_t s = 0; s < sequences_.size(); ++s)
     pieces(s, [&](ConstMatrix k_rows, ConstMatrix v_rows, std::int64_t at) {
       check_rows(format, n_positions_ + at, k_rows, v_rows);
@@ -114,7 +134,7 @@ void LayerBatch::extend(const BatchRows& k, const BatchRows& v, float* k_out, fl
 std::int64_t LayerBatch::nearest_below(std::int64_t n) const {
   for (std::size_t s = 0; s < sequences_.size();) {
     const std::int64_t tokens = tokens_of(s, n),
-                       possible = format_->nearest_below(sequences_[s].n_tokens, tokens);
+                       possible = layer().nearest_below(sequences_[s].n_tokens, tokens);
     if (possible == tokens) {
       ++s;
       continue;
@@ -149,9 +169,8 @@ std::unique_ptr<LayerBatch> LayerBatch::select(const std::vector<std::int64_t>& 
           shape_.n_sequences - 1);
     padding.push_back(padding_[static_cast<std::size_t>(i)]);
   }
-  auto chosen = std::make_unique<LayerBatch>(shape, type_k_, type_v_, padding, pool_);
+  auto chosen = std::make_unique<LayerBatch>(shape, format_, padding, pool_);
   chosen->n_positions_ = n_positions_;
-  chosen->format_ = format_;
   chosen->blocks_ = blocks_;
   for (std::size_t s = 0; s < indices.size(); ++s)
     chosen->sequences_[s] = sequences_[static_cast<std::size_t>(indices[s])].fork(kContext);
@@ -161,7 +180,7 @@ std::unique_ptr<LayerBatch> LayerBatch::select(const std::vector<std::int64_t>& 
 std::vector<CacheReport> LayerBatch::reports() const {
   std::vector<CacheReport> all;
   for (const LayerStore& store : sequences_) {
-    CacheReport& report = all.emplace_back(empty_report(*format_, kContext, store.n_tokens));
+    CacheReport& report = all.emplace_back(empty_report(layer(), kContext, store.n_tokens));
     SideCounter k(report.k), v(report.v);
     store.count(report.k, k, report.v, v);
   }

@@ -30,12 +30,14 @@ class LayerBatch {
   // Blocks, sinks and window count from the first token. A value error names what is wrong.
   LayerBatch(const Shape& shape, const std::string& type_k, const std::string& type_v,
              const std::vector<std::int64_t>& padding, ThreadPool& pool);
+  // format: of all layers of the model, which its batches share. That is what a calibration takes: it gives
+  // bits out over all heads.
+  LayerBatch(const Shape& shape, std::shared_ptr<const CacheFormat> format,
+             const std::vector<std::int64_t>& padding, ThreadPool& pool);
 
   const Shape& shape() const { return shape_; }
   std::int64_t n_positions() const { return n_positions_; }  // padding included
-  const std::string& type_k() const { return type_k_; }
-  const std::string& type_v() const { return type_v_; }
-  const CacheLayout& layout() const { return format_->layer(0).layout; }
+  const CacheLayout& layout() const { return layer().layout; }
 
   // Takes the next k.n positions. k_out, v_out [n_sequences, n_kv_heads, n_positions(), head_dim], of the
   // length afterwards: what the first of these positions reads of those before it, and the new ones as the
@@ -56,6 +58,7 @@ class LayerBatch {
   std::vector<CacheReport> reports() const;  // one a sequence
 
  private:
+  const LayerFormat& layer() const { return format_->layer(shape_.layer - format_->shape().first_layer); }
   std::int64_t tokens_of(std::size_t s, std::int64_t positions) const {
     return std::max<std::int64_t>(0, positions - padding_[s]);
   }
@@ -63,11 +66,10 @@ class LayerBatch {
   Matrix plane(float* out, std::size_t s, std::int64_t h, std::int64_t total) const;
 
   Shape shape_;
-  std::string type_k_, type_v_;
   std::vector<std::int64_t> padding_;
   ThreadPool& pool_;
   BlockPool blocks_;
-  std::shared_ptr<const CacheFormat> format_;  // of this layer alone
+  std::shared_ptr<const CacheFormat> format_;  // of this layer alone, or of all
   std::int64_t n_positions_ = 0;
   std::vector<LayerStore> sequences_;
 };

@@ -17,6 +17,7 @@ as the engine does. From this follows
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -75,9 +76,11 @@ class SpectralLayer(CacheLayerMixin):
         type_v: str,
         padding: list[int],
         pairs: bool,
+        calibrated: _core.CalibratedFormat | None,
     ) -> None:
         super().__init__()
         self._pairs = pairs
+        self._calibrated = calibrated
         self._workers, self._layer, self._n_layers = workers, layer, n_layers
         self._types = (type_k, type_v)
         self._padding = padding
@@ -95,6 +98,7 @@ class SpectralLayer(CacheLayerMixin):
             type_k=self._types[0],
             type_v=self._types[1],
             padding=list(padding),
+            calibrated=self._calibrated,
         )
 
     def lazy_initialization(self, key_states: Any, value_states: Any = None) -> None:
@@ -199,7 +203,15 @@ class SpectralLayer(CacheLayerMixin):
         return [] if self._held is None else self._held.reports()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpectralLayer:
-        copy = SpectralLayer(self._workers, self._layer, self._n_layers, *self._types, list(self._padding), self._pairs)
+        copy = SpectralLayer(
+            self._workers,
+            self._layer,
+            self._n_layers,
+            *self._types,
+            list(self._padding),
+            self._pairs,
+            self._calibrated,
+        )
         if self._held is not None:
             copy._held = self._held.select(range(self._held.n_sequences))
             copy.device, copy.is_initialized = self.device, True
@@ -231,12 +243,13 @@ class SpectralCache(Cache):
     that are padded on the left; without it every position counts as a token, and the first sequence's padding would
     become its sinks. n_threads: that encode and decode, 0 for all processors (torch has threads of its own). pairs:
     give the codecs the dimensions of keys that RoPE turns together, i and i + head_dim/2, side by side, as the engine
-    has them (a rotation or a group of 32 is another one in another order); None: where head_dim is even.
+    has them (a rotation or a group of 32 is another one in another order); None: where head_dim is even. calibration: a
+    file of `spectralkv calibrate`, made of the same model as GGUF; None: all heads are alike.
 
     Batches, beam search and copy.deepcopy work. `crop` goes back as far as the newest block that is sealed and refuses
     other lengths with a ValueError that names the nearest; so assisted decoding is refused (`is_croppable`). ValueError
-    for models with layers that are no softmax attention, and for cache types that are wrong or do not take the model's
-    head dim. The module says what a query reads.
+    for models with layers that are no softmax attention, for cache types that are wrong or do not take the model's head
+    dim, and for a calibration of a model of another shape. The module says what a query reads.
     """
 
     def __init__(
@@ -247,6 +260,7 @@ class SpectralCache(Cache):
         *,
         attention_mask: Any = None,
         pairs: bool | None = None,
+        calibration: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None = None,
         n_threads: int = 1,
     ) -> None:
         decoder = config.get_text_config(decoder=True)
@@ -261,8 +275,17 @@ class SpectralCache(Cache):
             pairs = self._head_dim % 2 == 0
         elif pairs and self._head_dim % 2:
             raise ValueError(f"[hf] pairs: a head dim of {self._head_dim} has no pairs")
-        layers = [SpectralLayer(workers, i, n_layers, type_k, type_v, list(padding), pairs) for i in range(n_layers)]
-        empty = {(batch := layer.batch(1, 1, self._head_dim)).layout: batch for layer in layers}
+        calibrated, n_kv_heads = None, 1
+        if calibration is not None:
+            calibrated = _core.CalibratedFormat(calibration, type_k=type_k, type_v=type_v)
+            if not pairs:
+                raise ValueError("[hf] a calibration is of keys in pairs, as pairs=True gives them")
+            n_kv_heads = calibrated.shape[1]
+        layers = [
+            SpectralLayer(workers, i, n_layers, type_k, type_v, list(padding), pairs, calibrated)
+            for i in range(n_layers)
+        ]
+        empty = {(batch := layer.batch(1, n_kv_heads, self._head_dim)).layout: batch for layer in layers}
         self._rules = [_rule(batch) for batch in empty.values()]
         self._shifts = sorted(set(padding)) or [0]
         super().__init__(layers=layers)

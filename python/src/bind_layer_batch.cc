@@ -33,6 +33,21 @@ struct SharedLayer {
   }
 };
 
+// How a model's caches are stored with a calibration, layers together.
+struct CalibratedFormat {
+  std::shared_ptr<const CacheFormat> format;
+};
+
+void make_format(CalibratedFormat* self, nb::handle path, const std::string& type_k,
+                 const std::string& type_v) {
+  const std::string name = to_path(path);
+  nb::gil_scoped_release released;
+  auto calibration = std::make_shared<const Calibration>(Calibration::load(name));
+  const CacheShape shape = calibration->shape();
+  new (self) CalibratedFormat{std::make_shared<const CacheFormat>(
+      shape, type_k, type_v, CacheLayout::kNowhere, std::move(calibration))};
+}
+
 void make_workers(Workers* self, int n_threads) {
   check(n_threads >= 0 && n_threads <= 1024, "python", "n_threads must be 0 to 1024, got ", n_threads);
   new (self) Workers(n_threads);
@@ -41,14 +56,15 @@ void make_workers(Workers* self, int n_threads) {
 void make_layer(SharedLayer* self, const nb::object& keep, std::int64_t layer, std::int64_t n_layers,
                 std::int64_t n_sequences, std::int64_t n_kv_heads, std::int64_t head_dim,
                 const std::string& type_k, const std::string& type_v,
-                const std::vector<std::int64_t>& padding) {
+                const std::vector<std::int64_t>& padding, const CalibratedFormat* calibrated) {
   auto& workers = nb::cast<Workers&>(keep);
+  const LayerBatch::Shape shape{layer, n_layers, n_sequences, n_kv_heads, head_dim};
   std::unique_ptr<LayerBatch> batch;
   {
     nb::gil_scoped_release released;
-    batch =
-        std::make_unique<LayerBatch>(LayerBatch::Shape{layer, n_layers, n_sequences, n_kv_heads, head_dim},
-                                     type_k, type_v, padding, workers.pool);
+    batch = calibrated != nullptr
+                ? std::make_unique<LayerBatch>(shape, calibrated->format, padding, workers.pool)
+                : std::make_unique<LayerBatch>(shape, type_k, type_v, padding, workers.pool);
   }
   new (self) SharedLayer{keep, workers, std::move(batch)};
 }
@@ -115,6 +131,22 @@ void bind_layer_batch(nb::module_& m) {
       .def_prop_ro(
           "n_threads", [](const Workers& self) { return self.pool.size(); }, "How many.");
 
+  nb::class_<CalibratedFormat>(
+      m, "CalibratedFormat",
+      "How keys and values of all layers of a model are stored with its calibration, a file of `spectralkv\n"
+      "calibrate`. OSError and ValueError name what is wrong with the file or the specs.")
+      .def("__init__", make_format, nb::arg("calibration"), nb::kw_only(), nb::arg("type_k") = "default",
+           nb::arg("type_v") = "default",
+           nb::sig("def __init__(self, calibration: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, "
+                   "type_k: str = 'default', type_v: str = 'default') -> None"))
+      .def_prop_ro(
+          "shape",
+          [](const CalibratedFormat& self) {
+            const CacheShape& shape = self.format->shape();
+            return nb::make_tuple(shape.n_layers, shape.n_kv_heads, shape.head_dim);
+          },
+          nb::sig("def shape(self) -> tuple[int, int, int]"), "Layers, KV heads and head dim of the model.");
+
   nb::class_<SharedLayer>(
       m, "LayerBatch",
       "Keys and values of one layer for a batch of sequences, in codecs; for a runtime that computes\n"
@@ -123,13 +155,18 @@ void bind_layer_batch(nb::module_& m) {
       "in\n"
       "front of each sequence hold no token ([n_sequences], empty for none); blocks, sinks and window count "
       "from\n"
-      "the first token. ValueError for specs that are wrong or do not take head_dim.")
+      "the first token. calibrated: in place of the types, and of a model of this shape. ValueError for "
+      "specs "
+      "that\n"
+      "are wrong or do not take head_dim.")
       .def("__init__", make_layer, nb::arg("workers"), nb::kw_only(), nb::arg("layer"), nb::arg("n_layers"),
            nb::arg("n_sequences"), nb::arg("n_kv_heads"), nb::arg("head_dim"), nb::arg("type_k") = "default",
            nb::arg("type_v") = "default", nb::arg("padding") = std::vector<std::int64_t>(),
+           nb::arg("calibrated").none() = nb::none(),
            nb::sig("def __init__(self, workers: Workers, *, layer: int, n_layers: int, n_sequences: int, "
                    "n_kv_heads: int, head_dim: int, type_k: str = 'default', type_v: str = 'default', "
-                   "padding: collections.abc.Sequence[int] = []) -> None"))
+                   "padding: collections.abc.Sequence[int] = [], calibrated: CalibratedFormat | None = None) "
+                   "-> None"))
       .def("extend", extend, nb::arg("k"), nb::arg("v"),
            nb::sig("def extend(self, k: numpy.typing.NDArray[numpy.float32], v: "
                    "numpy.typing.NDArray[numpy.float32]) "

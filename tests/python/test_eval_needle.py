@@ -24,7 +24,7 @@ from spectralkv.evaluate.needle_tasks import (
     make_sample,
     split_sentences,
 )
-from spectralkv.evaluate.scoring import clean_answer, string_match_all, string_match_part
+from spectralkv.evaluate.scoring import clean_answer, field_match, string_match_all, string_match_part
 
 pytest.importorskip("wonderwords")
 DEPTHS = [0.0, 25.0, 50.0, 75.0, 100.0]
@@ -99,6 +99,19 @@ def test_variable_tracking_has_a_chain_in_order():
     assert question.begin.endswith(f"5 variables are assigned the value {value}, they are: ")
 
 
+def test_an_object_to_copy_stands_at_its_depth():
+    (question,) = make_sample("copy_json_30", Haystack(["One.", "Two."], " "), DEPTHS, 2, 1, "7").questions(8)
+    before, hidden, after = re.fullmatch(r"(.*\n)(?:.*\. )(\{.*\}) (.*)", question.user, re.DOTALL).groups()
+    record, *fields = json.loads(hidden).items()
+    assert [f'"{name}": {value}' for name, value in fields] == list(question.expected)
+    assert len(fields) == 30 and all(100 <= value <= 999 for _, value in fields)
+    asked = f"Repeat the JSON object of record {record[1]} mentioned in the provided text, with all of its 30 fields."
+    assert question.depth == 50 and after == f"One. Two. One. Two.\n{asked}" and "JSON object is hidden" in before
+    front = f'{{"record": {record[1]},'
+    assert question.begin.endswith(f" is: {front}") and hidden.startswith(front)
+    assert TASKS["copy_json_30"].score(hidden.removeprefix(front), question.expected) == 1
+
+
 def test_sentences():
     assert split_sentences(" One  is. Two\nis! Three?") == ["One is.", "Two is!", "Three?"]
     with pytest.raises(ValueError, match="holds no text"):
@@ -116,6 +129,12 @@ def test_scores():
     assert string_match_all("It is ABC.", ["abc", "12"]) == 0.5
     assert string_match_part("It is ABC.", ["abc", "12"]) == 1
     assert string_match_part("Nothing.", ["abc", "12"]) == 0
+    fields = ['"a b": 12', '"c": 345']
+    assert field_match('Here: {"a b": 12,\n"c":345} and {"c": 1}', fields) == 1
+    assert field_match('{"c": 345, "a b": 12', fields) == 1
+    assert field_match('{"a b": 12, "c": 3456}', fields) == 0.5
+    assert field_match('{"a b": 12, "c": 345, "d": 1}', fields) == pytest.approx(2 / 3)
+    assert field_match("I cannot.", fields) == 0
     assert clean_answer(" a\tb\x00 ") == "a\nb"
 
 
@@ -197,6 +216,22 @@ def test_samples_are_added_to_what_is_there(model, whole, tmp_path):
     evaluate("needle", "-m", model, *few, *CACHES, "--out", tmp_path)
     evaluate("needle", "-m", model, *RUN, *CACHES, "--out", tmp_path)
     assert contents(tmp_path) == contents(whole[0])
+
+
+def test_answers_of_several_parts_count_whole_ones_too(model, tmp_path):
+    args = ["--tasks", "vt,copy_json_10,niah_single_1", "--lengths", 2048, "--samples", 2, *CACHES]
+    printed = evaluate("needle", "-m", model, *args, "--out", tmp_path).stdout
+    cells = json.loads((tmp_path / "needle" / "summary.json").read_text())["cells"]
+    assert {cell["task"]: cell["whole"] is not None for cell in cells} == {
+        "vt": True,
+        "copy_json_10": True,
+        "niah_single_1": False,
+    }
+    assert [cell["whole_difference"] is None for cell in cells[:2]] == [True, False]
+    assert "copy_json_10: whole answers right, in % [95 % interval]" in printed
+    assert "vt: whole answers right, points above f16" in printed and "niah_single_1: whole" not in printed
+    (tmp_path / "needle" / "summary.md").unlink()
+    assert evaluate("needle", "-m", model, *args, "--out", tmp_path).stdout == printed, "nothing is asked again"
 
 
 def test_other_settings_are_refused(model, whole):

@@ -4,7 +4,10 @@ own engine where both mean the same."""
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -101,7 +104,8 @@ def test_pieces_that_end_where_blocks_seal_are_decoding(model: Any, exact: np.nd
 def test_equals_the_engine(model: Any, exact: np.ndarray, spec: str, tmp_path_factory: Any) -> None:
     """The engine reads compressed blocks in 8-bit arithmetic; it is far nearer to the bridge than to an exact cache."""
     path = str(write_tiny_model(tmp_path_factory.mktemp("hf") / "tiny.gguf", SHAPE))
-    with Llama(path, n_ctx=1024, logits_all=True, verbose=False, activations="f32", type_k=spec, type_v=spec) as llama:
+    options = {"logits_all": True, "verbose": False, "activations": "f32", "type_k": spec, "type_v": spec}
+    with Llama(path, n_ctx=1024, kv_calibration="none", **options) as llama:
         llama.eval([int(i) for i in IDS])
         engine = np.array(llama.scores)
         held = llama.cache_report()
@@ -118,6 +122,33 @@ def test_equals_the_engine(model: Any, exact: np.ndarray, spec: str, tmp_path_fa
         assert ours[side]["sealed_entries"] == held[side]["sealed_entries"]
         assert ours[side]["honest_bits"] == pytest.approx(held[side]["honest_bits"], rel=0.02)
     assert ours["n_tokens"] == held["n_tokens"] == N
+
+
+def test_a_calibration_is_the_engines(model: Any, exact: np.ndarray, tmp_path: Any) -> None:
+    path, text, calibration = (str(tmp_path / name) for name in ("tiny.gguf", "text.txt", "calibration.gguf"))
+    write_tiny_model(path, SHAPE)
+    (tmp_path / "text.txt").write_text("the hello on a line in the end of it all " * 40)
+    command = [sys.executable, "-m", "spectralkv.cli", "calibrate", "-m", path, "-f", text, "-o", calibration]
+    subprocess.run(command, check=True, capture_output=True)
+    spec = "eoptshrinkq:2.5"
+    options = {"logits_all": True, "verbose": False, "activations": "f32", "type_k": spec, "type_v": spec}
+    with Llama(path, n_ctx=1024, kv_calibration=calibration, **options) as llama:
+        llama.eval([int(i) for i in IDS])
+        engine, held = np.array(llama.scores), llama.cache_report()
+    cache = SpectralCache(model.config, spec, spec, calibration=calibration)
+    bridge = run(model, cache, IDS[None], list(cache.pieces(N)))[0]
+    other = SpectralCache(model.config, spec, spec)
+    without = run(model, other, IDS[None], list(other.pieces(N)))[0]
+    assert off(bridge, engine) < min(off(exact[0], engine), off(without, engine)) / 5
+    for side in "kv":
+        assert cache.report()[side]["honest_bits"] == pytest.approx(held[side]["honest_bits"], rel=0.02)
+    twin = copy.deepcopy(cache)
+    for layer, its in zip(cache.layers, twin.layers, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(layer.read(), its.read(), strict=True))
+    with pytest.raises(ValueError, match="in pairs"):
+        SpectralCache(model.config, calibration=calibration, pairs=False)
+    with pytest.raises(ValueError, match="calibration is of another model"):
+        SpectralCache(hf_llama(dataclasses.replace(SHAPE, n_layers=3)).config, calibration=calibration)
 
 
 def test_a_prompt_in_one_call_is_read_exactly_and_then_compressed(model: Any, exact: np.ndarray) -> None:

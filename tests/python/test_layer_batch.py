@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.tiny_model import write_tiny_model
 
 from spectralkv import _core
 
@@ -198,3 +202,32 @@ def test_refusals_change_nothing(workers: _core.Workers) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             make(workers, **({"layer": 0, "n_layers": 5} | changes))
+
+
+def test_a_calibration_makes_heads_differ(workers: _core.Workers, tmp_path: Path) -> None:
+    """What it holds is tests/cpp/kv/calibrated_cache_test.cc's; here: that it arrives, and what is refused."""
+    model, text, path = tmp_path / "tiny.gguf", tmp_path / "text.txt", tmp_path / "calibration.gguf"
+    write_tiny_model(model, context_length=1024, n_layers=2, n_embd=64, n_heads=2, n_kv_heads=HEADS, head_dim=D)
+    text.write_text("the hello on a line in the end of it all " * 40)
+    command = [sys.executable, "-m", "spectralkv.cli", "calibrate", "-m", model, "-f", text, "-o", path]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    spec = "eoptshrinkq:2"
+    format_ = _core.CalibratedFormat(path, type_k=spec, type_v=spec)
+    assert format_.shape == (2, HEADS, D)
+    pair = rows(500)
+    batch = make(workers, spec, layer=1, n_layers=2, calibrated=format_)
+    plain = make(workers, spec, layer=1, n_layers=2)
+    for one in (batch, plain):
+        one.extend(*pair)
+    chosen = batch.select([0])
+    assert equal(chosen.read(), batch.read()) and not equal(batch.read(), plain.read())
+    for got, given in zip(batch.read(), pair, strict=True):
+        assert np.linalg.norm(got - given) < 0.5 * np.linalg.norm(given)
+    with pytest.raises(ValueError, match="layer 1: the calibration is of another model: it has 2 layers"):
+        make(workers, spec, layer=1, n_layers=3, calibrated=format_)
+    with pytest.raises(ValueError, match="no calibration of spectralkv"):
+        _core.CalibratedFormat(model)
+    with pytest.raises(FileNotFoundError):
+        _core.CalibratedFormat(tmp_path / "missing")
+    with pytest.raises(ValueError, match="there is no 'nothing'"):
+        _core.CalibratedFormat(path, type_k="nothing")

@@ -12,6 +12,7 @@ from spectralkv.terminal import complain
 EVALUATIONS: dict[str, tuple[str, str]] = {
     "needle": ("spectralkv.evaluate.needle", "find needles in long texts: RULER's retrieval tasks"),
     "longbench": ("spectralkv.evaluate.longbench", "LongBench's English-language tasks, from your copy of it"),
+    "curve": ("spectralkv.evaluate.curve", "divergence against bits, as a plot and a table"),
     "memory": ("spectralkv.evaluate.memory", "what a cache holds at several lengths of context, in bytes"),
     "report": ("spectralkv.evaluate.report", "everything about a list of cache types on one page"),
 }

@@ -1,4 +1,4 @@
-"""The command `spectralkv eval needle`: RULER's retrieval tasks through each of several caches."""
+"""The command `spectralkv eval needle`: RULER's retrieval tasks, and copying, through each of several caches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from spectralkv.evaluate.options import (
     with_progress,
 )
 from spectralkv.evaluate.reader import Reader
-from spectralkv.evaluate.scoring import clean_answer, string_match_all, string_match_part
+from spectralkv.evaluate.scoring import clean_answer, string_match_part
 from spectralkv.evaluate.store import ResultFile
 from spectralkv.evaluate.texts import read_text
 from spectralkv.extras import install_hint
@@ -34,10 +34,12 @@ from spectralkv.extras import install_hint
 FOLDER = "needle"  # in --out
 ABOUT = """
 Hides needles in long texts and asks for them, as RULER's retrieval tasks do, through each cache type: the chat template
-of the model, greedy answers, scores by string match. Prints accuracy by task, length and cache with 95 % intervals,
-and the differences from the first cache on the same questions. The folder of --out gets, in needle/, a file of JSON
-lines for each cache type (prompt, answer, what was expected), summary.json, summary.md and heat maps. A run that was
-interrupted goes on where it was; more samples, lengths or cache types are added to what is there.
+of the model, greedy answers, scores by string match. vt is RULER's variable tracking; copy_json_N asks for an object of
+N fields, scored by fields that are right. Prints accuracy by task, length and cache with 95 % intervals, and the
+differences from the first cache on the same questions; where an answer has several parts, also how many are whole.
+The folder of --out gets, in needle/, a file of JSON lines for each cache type (prompt, answer, what was expected),
+summary.json, summary.md and heat maps. A run that was interrupted goes on where it was; more samples, lengths or cache
+types are added to what is there.
 """
 
 
@@ -115,7 +117,7 @@ def _check(options: argparse.Namespace, context_length: int) -> None:
             raise ValueError(f"[eval] {name} needs --lengths of {TASKS[name].least_length} and more")
         if name == "niah_single_2" and options.haystack is None:
             raise ValueError("[eval] niah_single_2 hides its needle in a text: give --haystack FILE")
-        if "words" in (TASKS[name].key, TASKS[name].value):
+        if {"words", "nouns"} & {TASKS[name].key, TASKS[name].value}:
             word_lists()
     if options.questions > options.depths:
         raise ValueError(f"[eval] {options.questions} needles at different depths need --depths {options.questions}")
@@ -130,14 +132,14 @@ def _run_cell(
     missing = [prompt for prompt in prompts if prompt.key not in file.records]
     if not missing:
         return
-    task, length = missing[0].fields["task"], missing[0].fields["length"]
+    task, length = TASKS[missing[0].fields["task"]], missing[0].fields["length"]
     cache = next(cache for cache in given_caches(options) if file.path.stem == cache.file_name)
     reader = Reader(engine, cache, length, options.batch_size)
-    answers = reader.answers([prompt.tokens for prompt in missing], TASKS[task].max_tokens)
+    answers = reader.answers([prompt.tokens for prompt in missing], task.max_tokens, task.stop)
     for prompt, answer in zip(with_progress(missing, len(missing), label), answers, strict=True):
         cleaned = clean_answer(answer)
         expected = prompt.fields["expected"]
-        scores = {"score": string_match_all(cleaned, expected), "part": string_match_part(cleaned, expected)}
+        scores = {"score": task.score(cleaned, expected), "part": string_match_part(cleaned, expected)}
         file.add({**prompt.fields, "answer": answer, **scores})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,29 @@ def _cluster(record: Record) -> str:
     return f"{record['task']}/{record['length']}/{record['sample']}"
 
 
-def _cell(records: Sequence[Record]) -> Interval:
-    return score_interval([record["score"] for record in records], [_cluster(record) for record in records])
+def _score(record: Record) -> float:
+    return float(record["score"])
 
 
-def _difference(records: Sequence[Record], base: Mapping[str, Record]) -> Interval | None:
+def _whole(record: Record) -> float:
+    """1 where all that was expected is there."""
+    return float(record["score"] == 1)
+
+
+def _cell(records: Sequence[Record], value: Callable[[Record], float]) -> Interval:
+    return score_interval([value(record) for record in records], [_cluster(record) for record in records])
+
+
+def _difference(
+    records: Sequence[Record], base: Mapping[str, Record], value: Callable[[Record], float]
+) -> Interval | None:
     """Against the base on the questions that both answered; None without any."""
     pairs = [(record, base[record["key"]]) for record in records if record["key"] in base]
     if not pairs:
         return None
     return paired_difference(
-        [record["score"] for record, _ in pairs],
-        [other["score"] for _, other in pairs],
+        [value(record) for record, _ in pairs],
+        [value(other) for _, other in pairs],
         [_cluster(record) for record, _ in pairs],
     )
 
@@ -50,9 +61,10 @@ def _shared(records: Mapping[str, Sequence[Record]], task: str) -> set[str]:
 def summarise(records: Mapping[str, Sequence[Record]]) -> Summary:
     """records: of each cache by its name; the first cache is the base of the differences.
 
-    Gives {"base": name, "cells": [{"task", "length", "cache", "accuracy", "difference"}]}. length is a number, or "all"
-    for the questions of any length that every cache answered. The last two have mean, low, high, n and clusters;
-    difference is None for the base and where no question is shared."""
+    Gives {"base": name, "cells": [{"task", "length", "cache", "accuracy", "difference", "whole", "whole_difference"}]}.
+    length is a number, or "all" for the questions of any length that every cache answered. The last four have mean,
+    low, high, n and clusters. Differences are None for the base and where no question is shared; "whole" counts answers
+    that are right in all their parts, and is None with its difference where an answer has one part."""
     base = next(iter(records))
     held = {record["key"]: record for record in records[base]}
     tasks = dict.fromkeys(record["task"] for some in records.values() for record in some)
@@ -65,16 +77,14 @@ def summarise(records: Mapping[str, Sequence[Record]]) -> Summary:
                 chosen = [record for record in _select(some, task, length) if length != ALL or record["key"] in shared]
                 if not chosen:
                     continue
-                difference = None if cache == base else _difference(chosen, held)
-                cells.append(
-                    {
-                        "task": task,
-                        "length": length,
-                        "cache": cache,
-                        "accuracy": asdict(_cell(chosen)),
-                        "difference": difference and asdict(difference),
-                    }
-                )
+                cell = {"task": task, "length": length, "cache": cache, "whole": None, "whole_difference": None}
+                kinds = {"accuracy": ("difference", _score)}
+                if any(len(record["expected"]) > 1 for record in chosen):
+                    kinds["whole"] = ("whole_difference", _whole)
+                for kind, (against, value) in kinds.items():
+                    difference = None if cache == base else _difference(chosen, held, value)
+                    cell |= {kind: asdict(_cell(chosen, value)), against: difference and asdict(difference)}
+                cells.append(cell)
     return {"base": base, "cells": cells}
 
 
@@ -87,25 +97,35 @@ def percent(interval: Mapping[str, Any] | None, signed: bool = False) -> str:
     return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
+def shown_kinds(cells: Sequence[Mapping[str, Any]], base: str) -> list[tuple[str, str]]:
+    """Of the cells of a task: the names of what tables show, and the tables' captions; none where no cell has a
+    figure."""
+    captions = {
+        "accuracy": "accuracy in %",
+        "difference": f"points above {base} on the same questions",
+        "whole": "whole answers right, in %",
+        "whole_difference": f"whole answers right, points above {base}",
+    }
+    return [(kind, caption) for kind, caption in captions.items() if any(cell[kind] for cell in cells)]
+
+
 def markdown(summary: Summary) -> str:
-    """Two tables for each task: accuracy in percent, and points above or below the base."""
+    """Two tables for each task: accuracy in percent, and points above or below the base; two more for whole answers."""
     cells = {(cell["task"], cell["length"], cell["cache"]): cell for cell in summary["cells"]}
     parts = []
     for task in dict.fromkeys(task for task, _, _ in cells):
         lengths = list(dict.fromkeys(length for name, length, _ in cells if name == task))
         caches = list(dict.fromkeys(cache for name, _, cache in cells if name == task))
-        for kind, base in (("accuracy", None), ("difference", summary["base"])):
-            rows = [cache for cache in caches if cache != base]
-            if not rows:
-                continue
-            what = "accuracy in % [95 % interval]" if base is None else f"points above {base} on the same questions"
-            parts.append(f"{task}: {what}\n")
+        for kind, caption in shown_kinds([cells[key] for key in cells if key[0] == task], summary["base"]):
+            signed = kind.endswith("difference")
+            rows = [cache for cache in caches if not signed or cache != summary["base"]]
+            parts.append(f"{task}: {caption}{'' if signed else ' [95 % interval]'}\n")
             parts.append("| cache | " + " | ".join(str(length) for length in lengths) + " |")
             parts.append("|---|" + "---|" * len(lengths))
             for cache in rows:
-                shown = [_shown(cells.get((task, length, cache)), kind) for length in lengths]
+                shown = [_shown(cells.get((task, length, cache)), kind, signed) for length in lengths]
                 parts.append(f"| {cache} | " + " | ".join(shown) + " |")
-            if base is None:
+            if kind == "accuracy":
                 parts.append(
                     "| answers (texts) | " + " | ".join(_counts(cells, task, n, caches) for n in lengths) + " |"
                 )
@@ -113,8 +133,8 @@ def markdown(summary: Summary) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _shown(cell: Mapping[str, Any] | None, kind: str) -> str:
-    return "-" if cell is None else percent(cell[kind], signed=kind == "difference")
+def _shown(cell: Mapping[str, Any] | None, kind: str, signed: bool) -> str:
+    return "-" if cell is None else percent(cell[kind], signed)
 
 
 def _counts(

@@ -1,4 +1,5 @@
-"""RULER's retrieval tasks (Hsieh et al. 2024, arXiv 2404.06654): what is hidden in a text, and what is asked for.
+"""RULER's retrieval tasks (Hsieh et al. 2024, arXiv 2404.06654), and copying of objects: what is hidden in a text, and
+what is asked for.
 
 A sample is a context of n units (sentences, or distractor needles) with needles between them, and one or more questions
 about it. The words of needles, questions and answer prefixes are RULER's, because they decide what a score means.
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice, pairwise
 
 from spectralkv.evaluate.needle_words import distinct
+from spectralkv.evaluate.scoring import field_match, string_match_all
 
 NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 NEEDLE = "One of the special magic {kind} for {key} is: {value}."
@@ -35,6 +37,12 @@ BEGIN_TRACE = (
     " Answer: According to the chain(s) of variable assignment in the text above, {n} variables are assigned the value "
     "{query}, they are: "
 )
+COPY = (
+    "A JSON object is hidden within the following text. Make sure to memorize it. I will ask you for it afterwards.\n"
+    "{context}\nRepeat the JSON object of record {record} mentioned in the provided text, with all of its {n} fields."
+)
+RECORD = '{{"record": {record},'  # how it begins, and the answer
+BEGIN_COPY = " The JSON object of record {record} mentioned in the provided text is: "
 HOPS = 4
 EXAMPLE_UNITS = 5  # of the worked example in front of a trace
 
@@ -42,7 +50,9 @@ EXAMPLE_UNITS = 5  # of the worked example in front of a trace
 @dataclass(frozen=True)
 class Task:
     """A row of the table. haystack: "noise" (repeated sentences), "text" (the user's file; noise without one) or
-    "needles" (distractors). key, value: kinds of needle_words. max_tokens: room for the answer."""
+    "needles" (distractors). key, value: kinds of needle_words. n_fields: of the object to copy, where that is the task.
+    max_tokens: room for the answer, which ends behind `stop`, if it comes to that. score: of a cleaned answer by what
+    was expected."""
 
     haystack: str
     key: str = "words"
@@ -50,8 +60,16 @@ class Task:
     n_keys: int = 1
     n_values: int = 1
     n_queries: int = 1
+    n_fields: int = 0
     max_tokens: int = 128
     least_length: int = 256
+    stop: tuple[str, ...] = ()
+    score: Callable[[str, Sequence[str]], float] = string_match_all
+
+
+def _copy(n_fields: int) -> Task:
+    """Room for 16 tokens a field."""
+    return Task("text", "nouns", n_fields=n_fields, max_tokens=16 * n_fields, stop=("}",), score=field_match)
 
 
 TRACKING = "vt"
@@ -65,6 +83,8 @@ TASKS: dict[str, Task] = {
     "niah_multivalue": Task("text", n_values=4),
     "niah_multiquery": Task("text", n_keys=4, n_queries=4),
     TRACKING: Task("noise", max_tokens=30, least_length=1024),
+    "copy_json_10": _copy(10),
+    "copy_json_30": _copy(30),
 }
 
 
@@ -142,6 +162,8 @@ def make_sample(
     if name == TRACKING:
         return _make_trace(haystack, rng)
     task = TASKS[name]
+    if task.n_fields:
+        return _make_copy(task, haystack, depths[number % len(depths)], rng)
     n_keys = max(task.n_keys, n_questions) if task.haystack == "needles" else task.n_keys
     own = depths[number % len(depths)]
     others = rng.sample([depth for depth in depths if depth != own], n_keys * task.n_values - 1)
@@ -206,3 +228,19 @@ def _make_trace(haystack: Haystack, rng: random.Random) -> Sample:
         return [Question(front + user, begin, tuple(chain[1]), None)]
 
     return Sample(questions, 0.0)
+
+
+def _make_copy(task: Task, haystack: Haystack, depth: float, rng: random.Random) -> Sample:
+    """An object of names and numbers of three digits at a depth, all of which is asked for but the record's number."""
+    record = rng.randint(1000, 9999)
+    names = distinct(task.key, task.n_fields, rng, {"record"})
+    fields = tuple(f'"{name}": {rng.randint(100, 999)}' for name in names)
+    front = RECORD.format(record=record)
+    hidden = [(depth, f"{front} {', '.join(fields)}}}")]
+
+    def questions(n: int) -> list[Question]:
+        context = haystack.joiner.join(insert(haystack.units(n), hidden))
+        user = COPY.format(context=context, record=record, n=task.n_fields)
+        return [Question(user, BEGIN_COPY.format(record=record) + front, fields, depth)]
+
+    return Sample(questions, depth)

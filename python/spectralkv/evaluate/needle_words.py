@@ -40,6 +40,11 @@ def random_word(rng: random.Random) -> str:
     return f"{rng.choice(adjectives)}-{rng.choice(nouns)}"
 
 
+def random_noun(rng: random.Random) -> str:
+    """ "harbour"."""
+    return rng.choice(word_lists()[1])
+
+
 def random_number(rng: random.Random) -> str:
     """Seven digits."""
     return str(rng.randint(10**6, 10**7 - 1))
@@ -52,6 +57,7 @@ def random_uuid(rng: random.Random) -> str:
 
 MAKERS: dict[str, Callable[[random.Random], str]] = {
     "words": random_word,
+    "nouns": random_noun,
     "numbers": random_number,
     "uuids": random_uuid,
 }

@@ -50,8 +50,8 @@ def number_list(least: int, most: int) -> Any:
     return lambda text: sorted({convert(part.strip()) for part in text.split(",")})
 
 
-def add_shared_options(parser: argparse.ArgumentParser) -> None:
-    """-m, -hf, -t, -ngl, -b and --cache: the model and its caches."""
+def add_shared_options(parser: argparse.ArgumentParser, caches: str = " and ".join(DEFAULT_CACHES)) -> None:
+    """-m, -hf, -t, -ngl, -b and --cache: the model and its caches. caches: what stands for none."""
     add = parser.add_argument
     add("-m", "--model", metavar="PATH", help="a GGUF file (default: the demo model)")
     add("-hf", "-hfr", "--hf-repo", metavar="REPO", help="OWNER/NAME[:QUANT] of the Hugging Face Hub, in place of -m")
@@ -80,7 +80,7 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
         type=cache_type,
         metavar="TYPE",
         help="a cache type, TYPE or KEYS/VALUES, such as q8_0 or eoptshrinkq:3/eoptshrinkq:2; again for another one "
-        f"(default: {' and '.join(DEFAULT_CACHES)})",
+        f"(default: {caches})",
     )
 
 

@@ -56,8 +56,9 @@ class Reader:
         self._exact = cache.exact
         self._session = _core.Session(engine, n_ctx=n_ctx, n_batch=n_batch, type_k=cache.k, type_v=cache.v)
 
-    def answers(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[str]:
-        """The greedy continuation of each prompt, in order: up to an end token, max_tokens or the end of the context.
+    def answers(self, prompts: Sequence[Sequence[int]], max_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
+        """The greedy continuation of each prompt, in order: up to an end token, a text of `stop` (which it then lacks),
+        max_tokens or the end of the context.
         Prompts with a long start in common should stand side by side."""
         points = branch_points(prompts)
         with tempfile.TemporaryDirectory(prefix="spectralkv-eval-") as folder:
@@ -69,7 +70,7 @@ class Reader:
                     saved.pop()[1].unlink()
                 self._read(prompt, branches, saved, Path(folder))
                 read = prompt
-                yield self._continue(max_tokens)
+                yield self._continue(max_tokens, stop)
 
     def _read(
         self, prompt: Sequence[int], branches: Sequence[int], saved: list[tuple[int, Path]], folder: Path
@@ -88,9 +89,9 @@ class Reader:
                     saved.append((length, path))
         self._session.eval(prompt[at:])
 
-    def _continue(self, max_tokens: int) -> str:
+    def _continue(self, max_tokens: int, stop: Sequence[str]) -> str:
         generation = _core.Generation(
-            self._session, _core.SamplingOptions(temperature=0), max_tokens=max_tokens, stop=[]
+            self._session, _core.SamplingOptions(temperature=0), max_tokens=max_tokens, stop=list(stop)
         )
         text = ""
         while (step := generation.next()) is not None:

@@ -17,7 +17,7 @@ Data = dict[str, Any]
 PARTS = ("kl", "prefix", "needle", "fidelity", "memory", "speed")
 
 
-def _model(options: argparse.Namespace) -> list[str]:
+def model_args(options: argparse.Namespace) -> list[str]:
     """-m, -hf, -t and --kv-calibration as they were given."""
     return [
         *(["-m", options.model] if options.model else []),
@@ -28,7 +28,7 @@ def _model(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _types(cache: CacheType) -> list[str]:
+def type_args(cache: CacheType) -> list[str]:
     return ["-ctk", cache.k, "-ctv", cache.v]
 
 
@@ -38,8 +38,8 @@ def divergences(options: argparse.Namespace, runner: Runner, caches: Sequence[Ca
     texts = options.text if protocol == "decode" else options.text[:1]
     for text in texts:
         for cache in caches:
-            args = ["perplexity", *_model(options), "-f", str(text), "-c", str(options.context), "--chunks", "1"]
-            args += ["--protocol", protocol, "--kl-divergence", *_types(cache), "--json", "--log-disable"]
+            args = ["perplexity", *model_args(options), "-f", str(text), "-c", str(options.context), "--chunks", "1"]
+            args += ["--protocol", protocol, "--kl-divergence", *type_args(cache), "--json", "--log-disable"]
             if protocol == "prefix":
                 args += ["--prefix", str(options.context - options.context // 8)]
             result = runner.json_of(f"{protocol}-{text.stem}-{cache.file_name}", args)
@@ -55,8 +55,8 @@ def fidelity(options: argparse.Namespace, runner: Runner, caches: Sequence[Cache
     for cache in caches:
         if cache.exact:
             continue
-        args = ["fidelity", *_model(options), "-f", str(options.text[0]), "-c", str(options.context)]
-        args += [*_types(cache), "--json", "-", "--log-disable"]
+        args = ["fidelity", *model_args(options), "-f", str(options.text[0]), "-c", str(options.context)]
+        args += [*type_args(cache), "--json", "-", "--log-disable"]
         result = runner.json_of(f"fidelity-{cache.file_name}", args)
         if result is None:
             continue
@@ -85,7 +85,7 @@ def _spectra(result: Mapping[str, Any]) -> Data:
 
 def memory(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType]) -> Data | None:
     """Bytes of each cache at several contexts of the first text."""
-    args = ["eval", "memory", *_model(options), "-f", str(options.text[0])]
+    args = ["eval", "memory", *model_args(options), "-f", str(options.text[0])]
     args += ["--contexts", ",".join(map(str, options.depths)), *_each(cache.name for cache in caches), "--json"]
     result = runner.json_of("memory", args)
     return None if result is None else {"command": shown_command(args), "result": result}
@@ -95,8 +95,8 @@ def speed(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheTyp
     """Tokens per second of prompts and of generation, by depth."""
     found = []
     for cache in caches:
-        args = ["bench", *_model(options), "-p", "128", "-n", "32", "-d", ",".join(map(str, (0, *options.depths)))]
-        args += ["-r", "3", *_types(cache), "-o", "json"]
+        args = ["bench", *model_args(options), "-p", "128", "-n", "32", "-d", ",".join(map(str, (0, *options.depths)))]
+        args += ["-r", "3", *type_args(cache), "-o", "json"]
         rows = runner.json_of(f"speed-{cache.file_name}", args)
         if rows is not None:
             found.append({"cache": cache.name, "command": shown_command(args), "rows": rows})
@@ -109,7 +109,16 @@ def _each(names: Iterable[str]) -> list[str]:
 
 def needle(options: argparse.Namespace, runner: Runner, caches: Sequence[CacheType]) -> Data | None:
     """Runs the needle evaluation with --needle's options, then takes all that its folder holds for these caches."""
-    args = ["eval", "needle", *_model(options), *options.needle, "--seed", str(options.seed), "--out", str(options.out)]
+    args = [
+        "eval",
+        "needle",
+        *model_args(options),
+        *options.needle,
+        "--seed",
+        str(options.seed),
+        "--out",
+        str(options.out),
+    ]
     runner.run([*args, *_each(cache.name for cache in caches)])
     records: dict[str, list[Record]] = {}
     settings: Record = {}
@@ -151,7 +160,7 @@ def _needle_commands(
     haystack = ["--haystack", _haystack(options)] if settings["haystack_sha256"] else []
     shared = ["--depths", str(settings["depths"]), "--questions", str(settings["questions"]), *haystack]
     shared += ["--seed", str(settings["seed"]), "--out", str(options.out)]
-    front = ["eval", "needle", *_model(options)]
+    front = ["eval", "needle", *model_args(options)]
     return [
         [*front, "--tasks", task, "--lengths", ",".join(map(str, lengths)), "--samples", str(n), *shared, *_each(names)]
         for (task, n, names), lengths in groups.items()

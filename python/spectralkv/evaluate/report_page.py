@@ -117,12 +117,15 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def table_markdown(table: Table) -> str:
+    """The caption and the table."""
+    lines = [f"| {' | '.join(map(_cell, table.header))} |", "|" + "---|" * len(table.header)]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in table.rows]
+    return f"{table.caption}:\n\n" + "\n".join(lines)
+
+
 def _section_markdown(section: Section) -> str:
-    parts = [f"## {section.title}", *section.text]
-    for table in section.tables:
-        lines = [f"| {' | '.join(map(_cell, table.header))} |", "|" + "---|" * len(table.header)]
-        lines += [f"| {' | '.join(map(_cell, row))} |" for row in table.rows]
-        parts += [f"{table.caption}:", "\n".join(lines)]
+    parts = [f"## {section.title}", *section.text, *map(table_markdown, section.tables)]
     if section.commands:
         parts.append("```\n" + "\n".join(section.commands) + "\n```")
     return "\n\n".join(parts)

@@ -33,11 +33,11 @@ UNUSED_IDS = re.compile(
 )
 
 
-def to_svg(figure: Figure) -> str:
-    """The <svg> element, text as text, without date."""
+def to_svg(figure: Figure, transparent: bool = True) -> str:
+    """The <svg> element, text as text, without the time that it was made."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spectralkv", "font.family": "sans-serif"}):
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", transparent=transparent, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     return UNUSED_IDS.sub("", text[text.index("<svg") :]).strip()
 
@@ -116,6 +116,36 @@ def divergence_plot(points: Mapping[str, Sequence[tuple[str, float, float, float
         _bits_axis(ax)
         ax.set_ylabel("KL divergence from f16, nats")
     return Plot(figures, _legend(shown))
+
+
+def curve_figure(lines: Mapping[str, Sequence[tuple[float, float, float]]], about: str) -> Figure:
+    """lines: by name, (honest bits, KL, its standard error). about: what was measured, above it."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    ax = figure.subplots()
+    seen: set[str] = set()
+    for name, points in lines.items():
+        bits, kl, errors = zip(*sorted(points), strict=True)
+        ax.errorbar(
+            bits,
+            kl,
+            yerr=[min(error, 0.9 * value) for error, value in zip(errors, kl, strict=True)],
+            color=color(name),
+            marker=MARKERS[len(seen) % len(MARKERS)],
+            markersize=5,
+            linewidth=1,
+            linestyle="--" if color(name) in seen else "-",
+            label=name,
+        )
+        seen.add(color(name))
+    _log_axis(ax)
+    _bits_axis(ax)
+    every = [bits for points in lines.values() for bits, *_ in points]
+    ax.set_xlim(0.9 * min(every), 1.1 * max(every))
+    ax.grid(alpha=0.3)
+    ax.legend()
+    ax.set_ylabel("KL divergence from f16, nats")
+    ax.set_title(about, fontsize=9)
+    return figure
 
 
 def retrieval_plot(points: Mapping[str, Sequence[tuple[str, float, Mapping[str, float]]]]) -> Plot:

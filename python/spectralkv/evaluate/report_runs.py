@@ -58,18 +58,30 @@ class Runner:
         self._dates.add(kept.get("date") or date.fromtimestamp(path.stat().st_mtime).isoformat())
         return kept["result"]
 
+    def _path(self, name: str) -> Path:
+        return self._folder / (re.sub(r"[^\w.+-]", "_", name) + ".json")
+
+    def _kept(self, name: str, args: Sequence[str]) -> dict[str, Any] | None:
+        """What the file of that name says of the command; None when it has another one's, or is not there."""
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"[eval] {path} is no JSON ({error}): remove it") from error
+        return dict(kept) if kept.get("command") == shown_command(args) else None
+
+    def has(self, name: str, args: Sequence[str]) -> bool:
+        """Whether `json_of` needs to run nothing."""
+        return self._kept(name, args) is not None
+
     def json_of(self, name: str, args: Sequence[str]) -> Any:
         """The JSON that the command prints; None when nothing may be run and it is not there. ValueError, with what
         the command said, when it fails."""
-        path = self._folder / (re.sub(r"[^\w.+-]", "_", name) + ".json")
-        command = shown_command(args)
-        if path.is_file():
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"[eval] {path} is no JSON ({error}): remove it") from error
-            if kept.get("command") == command:
-                return self._note(kept, path)
+        path, command = self._path(name), shown_command(args)
+        if (held := self._kept(name, args)) is not None:
+            return self._note(held, path)
         if self._collect:
             print(f"left out, not measured yet: {command}", file=sys.stderr)
             return None

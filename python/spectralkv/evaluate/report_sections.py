@@ -7,7 +7,7 @@ from typing import Any
 
 from spectralkv.evaluate import report_plots as plots
 from spectralkv.evaluate.heat_map import draw_heat_map
-from spectralkv.evaluate.needle_summary import ALL, percent
+from spectralkv.evaluate.needle_summary import ALL, percent, shown_kinds
 from spectralkv.evaluate.report_data import Data
 from spectralkv.evaluate.report_page import Picture, Section, Table
 from spectralkv.plots import draw_ranks, draw_spectra
@@ -112,7 +112,7 @@ def needle_section(data: Data) -> Section:
 
         def row(cache: str, kind: str, task: str = task, lengths: Sequence[Any] = lengths) -> list[str]:
             found = [cells.get((task, length, cache)) for length in lengths]
-            return [cache, *(DASH if c is None else percent(c[kind], kind == "difference") for c in found)]
+            return [cache, *(DASH if c is None else percent(c[kind], kind.endswith("difference")) for c in found)]
 
         def count(cache: str, task: str = task, lengths: Sequence[Any] = lengths) -> list[str]:
             found = [cells.get((task, length, cache)) for length in lengths]
@@ -122,13 +122,9 @@ def needle_section(data: Data) -> Section:
             ]
 
         base = summary["base"]
-        tables.append(
-            Table(f"{task}: accuracy in %, 95 % interval", ["cache", *shown], [row(c, "accuracy") for c in caches])
-        )
-        others = [cache for cache in caches if cache != base]
-        if others:
-            caption = f"{task}: points above {base} on the same questions, 95 % interval"
-            tables.append(Table(caption, ["cache", *shown], [row(cache, "difference") for cache in others]))
+        for kind, caption in shown_kinds([cells[key] for key in cells if key[0] == task], base):
+            rows = [row(c, kind) for c in caches if c != base or not kind.endswith("difference")]
+            tables.append(Table(f"{task}: {caption}, 95 % interval", ["cache", *shown], rows))
         tables.append(Table(f"{task}: answers / texts", ["cache", *shown], [count(cache) for cache in caches]))
         points[task] = [
             (cache, bits[cache], cells[task, lengths[-1], cache]["accuracy"])

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "kv/bits_by_head.h"
 #include "kv/cache_estimate.h"
+#include "kv/layer_batch.h"
 #include "kv/layer_rows.h"
 #include "spectral/metric.h"
 #include "support/random_calibration.h"
@@ -109,6 +110,34 @@ TEST(CalibratedCache, SameBitsForAnyBatchAndThreads) {
             << type << ", batch " << batch << ", threads " << threads;
       }
   }
+}
+
+// What a runtime with attention of its own reads of a layer is what the cache holds of it.
+TEST(CalibratedCache, BatchesOfALayerReadTheSame) {
+  const Rows rows;
+  for (const char* const type : {"eoptshrinkq:2.5", "eoptshrinkq:1.5,window=0"}) {
+    std::vector<float> expected;
+    run(rows, type, kTokens, 1, &expected);
+    ThreadPool pool(2);
+    LayerBatch batch({1, 2, 1, 3, 64}, format_of(type), {}, pool);
+    const std::array<std::int64_t, 4> strides{0, 64, kWidth, 1};
+    std::vector<float> dense(expected.size());
+    float* const v_out = dense.data() + rows.k.size();
+    batch.extend({rows.k.data(), kTokens, strides}, {rows.v.data(), kTokens, strides}, dense.data(), v_out);
+    batch.read(dense.data(), v_out);
+    for (std::size_t side = 0; side < 2; ++side)
+      for (std::size_t h = 0; h < 3; ++h)
+        for (std::size_t t = 0; t < kTokens; ++t)
+          ASSERT_EQ(std::memcmp(&dense[((side * 3 + h) * kTokens + t) * 64],
+                                &expected[(side * kTokens + t) * kWidth + h * 64], 64 * sizeof(float)),
+                    0)
+              << type << ", side " << side << ", head " << h << ", token " << t;
+    EXPECT_EQ(batch.reports().front().n_layers, 1);
+    EXPECT_EQ(batch.nearest_below(200), batch.layout().window == 0 ? 128 : 0);
+  }
+  ThreadPool pool(1);
+  EXPECT_THROW(LayerBatch({0, 3, 1, 3, 64}, format_of("eoptshrinkq:2"), {}, pool), Error) << "3 layers";
+  EXPECT_THROW(LayerBatch({0, 2, 1, 2, 64}, format_of("eoptshrinkq:2"), {}, pool), Error) << "2 KV heads";
 }
 
 double norm(const float* x, std::int64_t n) {
