@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Whether the set avxvnni is what it says, on a machine whose processor lacks AVX-VNNI: avxvnni.sh [BUILD]
+#
+# Its object holds vpdpbusd in VEX encoding on 256 bits and no vpmaddubsw. Where the processor has AVX-512 VNNI the same
+# source is compiled for that instead, which is the same instruction in another encoding, and the tests of BUILD (build/tests,
+# with test_simd, test_linalg and test_kv built) run with it. No emulator of Debian 12 has AVX-VNNI (qemu 7.2 has not).
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+build=$(realpath "${1:-$root/build/tests}")
+compiler=${CXX:-c++}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+flags=(-std=c++20 -I"$root/cpp" -O3 -fPIC -ffp-contract=off -Wall -Wextra -Wconversion -Wshadow -Werror -mavx2 -mfma -mf16c)
+
+if ! echo | "$compiler" -mavxvnni -x c++ -c -o "$work/none.o" - 2>/dev/null; then
+  echo "avxvnni: $compiler does not know -mavxvnni, nothing was looked at"
+  exit 0
+fi
+"$compiler" "${flags[@]}" -mavxvnni -c "$root/cpp/simd/kernels_avxvnni.cc" -o "$work/vex.o"
+objdump -d --no-show-raw-insn "$work/vex.o" >"$work/vex.s"
+vex=$(grep -c '{vex} vpdpbusd .*%ymm' "$work/vex.s" || true)
+other=$(grep -cE 'vpmaddubsw|zmm|%ymm(1[6-9]|2[0-9]|3[01])' "$work/vex.s" || true)
+echo "avxvnni: $vex vpdpbusd on 256 bits, $other instructions of another set"
+[ "$vex" -ge 100 ] && [ "$other" = 0 ] || { echo "avxvnni: that is not what the set says" >&2; exit 1; }
+
+if ! grep -qw avx512_vnni /proc/cpuinfo 2>/dev/null; then
+  echo "avxvnni: no AVX-512 VNNI here, so its results were not looked at"
+  exit 0
+fi
+[ -x "$build/test_kv" ] || { echo "avxvnni: build test_simd, test_linalg and test_kv in $build first" >&2; exit 1; }
+"$compiler" "${flags[@]}" -mavx512vl -mavx512vnni -c "$root/cpp/simd/kernels_avxvnni.cc" -o "$work/evex.o"
+cat >"$work/dispatch.cc" <<'CODE'
+#include "simd/dispatch.h"
+namespace spectralkv {
+std::vector<const simd::Kernels*> usable_kernels() {
+  return {simd::kernels_avxvnni(), simd::kernels_avx2(), simd::kernels_scalar()};
+}
+const simd::Kernels& kernels() { return *usable_kernels().front(); }
+}  // namespace spectralkv
+CODE
+"$compiler" "${flags[@]}" -c "$work/dispatch.cc" -o "$work/dispatch.o"
+objects() { find "$build/CMakeFiles/$1.dir" -name '*.o'; }
+mapfile -t rooms < <(for folder in "$build"/CMakeFiles/room_*.dir; do objects "$(basename "$folder" .dir)"; done)
+for room in simd linalg kv; do
+  mapfile -t tests < <(objects "test_$room")
+  # The first of two definitions is taken: ours.
+  "$compiler" -o "$work/test_$room" "$work/evex.o" "$work/dispatch.o" "${tests[@]}" "${rooms[@]}" \
+    -Wl,--allow-multiple-definition -lgtest -lgtest_main -pthread -ldl
+  "$work/test_$room" --gtest_brief=1 >"$work/log" || { tail -n 40 "$work/log"; exit 1; }
+  echo "avxvnni: test_$room passes with it, $(tail -n 1 "$work/log")"
+done
