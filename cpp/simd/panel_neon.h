@@ -50,7 +50,7 @@ inline Sums sums_start(const int8_t* q) {
 }
 template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
-  const int8x16_t four = bytes_four(q);
+  const FourBytes four = four_bytes(word_at(q));
   const auto add = [&](int32x4_t& to, uint8x16_t x) {
     to = dots_of_four(to, bits == 8 ? bytes_less_128(x) : vreinterpretq_s8_u8(x), four);
   };

@@ -78,14 +78,14 @@ inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const 
       levels.at(tile, level);
       if constexpr (!kHaveSign<Rows>) {
 #pragma GCC unroll 4
-        for (int h = 0; h < 4; ++h) sum[h] = dots_of_four(sum[h], level[h], vdupq_n_s8(1));
+        for (int h = 0; h < 4; ++h) sum[h] = dots_of_four(sum[h], level[h], four_bytes(0x01010101));
       }
 #pragma GCC unroll 4
       for (int i = 0; i < T; ++i) {
-        int8x16_t four = bytes_four(values + i * x.ld + 4 * g);
-        if constexpr (!kHaveSign<Rows>) four = bytes_less_128(vreinterpretq_u8_s8(four));
+        FourBytes four = four_bytes(word_at(values + i * x.ld + 4 * g));
+        if constexpr (!kHaveSign<Rows>) four = four_less_128(four);
 #pragma GCC unroll 4
-        for (int h = 0; h < 4; ++h) acc[i][h] = dots_of_four(acc[i][h], four, level[h]);
+        for (int h = 0; h < 4; ++h) acc[i][h] = dots_of_four(acc[i][h], level[h], four);
       }
     }
     const int left = a.rows - r < 16 ? (int)(a.rows - r) : 16;
