@@ -5,6 +5,7 @@ find_package(nanobind CONFIG REQUIRED)
 
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/python/src/*.cc)
 nanobind_add_module(_core NB_STATIC NOMINSIZE ${sources})
+set_target_properties(_core PROPERTIES UNITY_BUILD ${SPECTRALKV_UNITY} UNITY_BUILD_BATCH_SIZE 8)
 target_include_directories(_core SYSTEM PRIVATE ${NB_DIR}/include)
 target_link_libraries(_core PRIVATE spectralkv_core)
 if(NOT APPLE)

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -68,6 +69,8 @@ std::vector<std::string> split_list(const std::string& text);
 // The value as a number; UsageError says what was expected.
 std::int64_t parse_int(const std::string& text, std::int64_t min, std::int64_t max);
 double parse_number(const std::string& text, double min, double max);
+constexpr double kAnyNumber = std::numeric_limits<double>::max();  // and its negative: bounds of parse_number
+
 
 // Applies `--name value` and `--name=value` (long or short name), in order; "--" ends the options. Gives the
 // arguments that belong to no option, at most max_positional of them. UsageError names the option, for an

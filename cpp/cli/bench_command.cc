@@ -12,7 +12,7 @@
 namespace spectralkv {
 namespace {
 
-struct CommandOptions {
+struct BenchCommand {
   ModelOptions model;
   std::vector<std::string> type_k, type_v;
   std::vector<std::int64_t> prompts{512}, generations{128}, depths{0}, threads{0};
@@ -31,7 +31,7 @@ std::function<void(const std::string&)> set_list(std::vector<std::int64_t>& targ
   };
 }
 
-std::vector<Option> rows_of(CommandOptions& o) {
+std::vector<Option> rows_of(BenchCommand& o) {
   constexpr std::int64_t kMost = std::int64_t{1} << 24;
   std::vector<Option> rows;
   for (Option& row : model_rows(o.model))
@@ -97,7 +97,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
 }
 
 // Pairs of cache types: K alone stands for both.
-std::vector<std::pair<std::string, std::string>> cache_types(const CommandOptions& o) {
+std::vector<std::pair<std::string, std::string>> cache_types(const BenchCommand& o) {
   std::vector<std::string> k = o.type_k, v = o.type_v;
   if (k.empty()) k.push_back(o.model.session.type_k);
   if (v.empty()) v = o.type_k.empty() ? std::vector{o.model.session.type_v} : k;
@@ -109,7 +109,7 @@ std::vector<std::pair<std::string, std::string>> cache_types(const CommandOption
   return pairs;
 }
 
-std::vector<BenchTest> tests_of(const CommandOptions& o) {
+std::vector<BenchTest> tests_of(const BenchCommand& o) {
   std::vector<BenchTest> tests;
   for (const std::int64_t depth : o.depths) {
     for (const std::int64_t n : o.prompts)
@@ -123,7 +123,7 @@ std::vector<BenchTest> tests_of(const CommandOptions& o) {
   return tests;
 }
 
-int run_all(CommandOptions& o, const CliHooks& hooks) {
+int run_all(BenchCommand& o, const CliHooks& hooks) {
   const auto types = cache_types(o);
   BenchOptions bench;
   bench.tests = tests_of(o);
@@ -172,12 +172,12 @@ int run_all(CommandOptions& o, const CliHooks& hooks) {
 }  // namespace
 
 std::vector<Option> bench_options() {
-  CommandOptions options;
+  BenchCommand options;
   return without_setters(rows_of(options));
 }
 
 int bench_command(const std::vector<std::string>& args, const CliHooks& hooks) {
-  CommandOptions options;
+  BenchCommand options;
   const std::vector<Option> rows = rows_of(options);
   if (gave_help(hooks, "bench", "[-m MODEL] [OPTIONS]",
                 "Measures tokens per second, mean and standard deviation: ppN reads a prompt of N "

@@ -16,14 +16,14 @@
 namespace spectralkv {
 namespace {
 
-struct CommandOptions {
+struct CalibrateCommand {
   ModelOptions model;
   TextInput input;
   std::string out;
   LogLevel log = LogLevel::info;
 };
 
-std::vector<Option> rows_of(CommandOptions& o) {
+std::vector<Option> rows_of(CalibrateCommand& o) {
   std::vector<Option> rows = model_rows(o.model);
   append_rows(rows, input_rows(o.input));
   append_rows(rows,
@@ -39,7 +39,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
 }
 
 // Where it is to lie; the folder is made.
-std::string destination(const CommandOptions& o, const Engine& engine) {
+std::string destination(const CalibrateCommand& o, const Engine& engine) {
   if (!o.out.empty()) return o.out;
   const std::string folder = calibration_folder();
   check(!folder.empty(), "cli",
@@ -52,7 +52,7 @@ std::string destination(const CommandOptions& o, const Engine& engine) {
   return folder + "/" + calibration_file_name(model_fingerprint(engine.file(), engine.config()));
 }
 
-int make(CommandOptions& o, const CliHooks& hooks) {
+int make(CalibrateCommand& o, const CliHooks& hooks) {
   const Log log(o.log);
   o.model.engine.calibration.source = "none";
   Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
@@ -83,7 +83,7 @@ int make(CommandOptions& o, const CliHooks& hooks) {
 }  // namespace
 
 int calibrate_command(const std::vector<std::string>& args, const CliHooks& hooks) {
-  CommandOptions options;
+  CalibrateCommand options;
   const std::vector<Option> rows = rows_of(options);
   if (gave_help(
           hooks, "calibrate", "-m MODEL [-f PATH | --tokens PATH] [-o PATH] [OPTIONS]",

@@ -19,7 +19,7 @@
 namespace spectralkv {
 namespace {
 
-struct CommandOptions {
+struct FidelityCommand {
   ModelOptions model;
   FidelityOptions measure;
   TextInput input;
@@ -42,7 +42,7 @@ std::vector<std::int64_t> parse_layers(const std::string& text) {
   return {layers.begin(), layers.end()};
 }
 
-std::vector<Option> rows_of(CommandOptions& o) {
+std::vector<Option> rows_of(FidelityCommand& o) {
   std::vector<Option> rows = model_rows(o.model);
   append_rows(rows, input_rows(o.input));
   append_rows(rows, session_rows(o.model));
@@ -77,7 +77,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
 }
 
 // The tokens, and how many of them to read.
-std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const CliHooks& hooks) {
+std::vector<Token> take_input(FidelityCommand& o, const Engine& engine, const CliHooks& hooks) {
   std::vector<Token> tokens = read_input(o.input, engine.tokenizer(), hooks);
   const auto n = static_cast<std::int64_t>(tokens.size());
   const bool chosen = o.model.context_given && o.model.session.n_ctx > 0;
@@ -87,7 +87,7 @@ std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const Cli
 }
 
 // Before any work: that results can be written where they are wanted.
-void check_outputs(const CommandOptions& o, const CliHooks& hooks) {
+void check_outputs(const FidelityCommand& o, const CliHooks& hooks) {
   if (!o.plot.empty()) {
     check(static_cast<bool>(hooks.plot_fidelity), "cli", "--plot: ", hooks.no_plot);
     std::error_code error;
@@ -105,7 +105,7 @@ void write_file(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-int measure(CommandOptions& o, const CliHooks& hooks) {
+int measure(FidelityCommand& o, const CliHooks& hooks) {
   const Log log(o.log);
   check_outputs(o, hooks);
   Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
@@ -139,7 +139,7 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 }  // namespace
 
 int fidelity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
-  CommandOptions options;
+  FidelityCommand options;
   const std::vector<Option> rows = rows_of(options);
   if (gave_help(
           hooks, "fidelity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [-ctk TYPE -ctv TYPE] [OPTIONS]",

@@ -9,7 +9,6 @@
 namespace spectralkv {
 namespace {
 
-constexpr double kAnyNumber = std::numeric_limits<double>::max();
 
 void put(std::vector<GgufEntry>& entries, std::string key, const char* type, GgufValue value) {
   std::erase_if(entries, [&](const GgufEntry& entry) { return entry.key == key; });

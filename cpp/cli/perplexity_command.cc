@@ -23,7 +23,7 @@ constexpr std::int64_t kDefaultChunk = 512;  // as llama-perplexity has it
 constexpr const char* kTasks =
     "such tasks are shorter than the exact tail of a cache; `spectralkv eval` has long ones";
 
-struct CommandOptions {
+struct PerplexityCommand {
   ModelOptions model;
   PerplexityOptions measure;
   CacheTypes base;
@@ -33,7 +33,7 @@ struct CommandOptions {
   LogLevel log = LogLevel::info;
 };
 
-std::vector<Option> rows_of(CommandOptions& o) {
+std::vector<Option> rows_of(PerplexityCommand& o) {
   std::vector<Option> rows = model_rows(o.model);
   append_rows(rows, input_rows(o.input));
   append_rows(rows, {
@@ -101,7 +101,7 @@ std::vector<Option> rows_of(CommandOptions& o) {
 }
 
 // The tokens, and the length of a chunk where none was given.
-std::vector<Token> take_input(CommandOptions& o, const Engine& engine, const CliHooks& hooks) {
+std::vector<Token> take_input(PerplexityCommand& o, const Engine& engine, const CliHooks& hooks) {
   // llama.cpp's file has the text that it was made of.
   const bool from_base = o.input.file.empty() && o.input.tokens.empty();
   std::optional<PeerLogitsReader> base;
@@ -182,7 +182,7 @@ std::string result_json(const PerplexityResult& r, Protocol protocol) {
   return out.lines() + "\n";
 }
 
-int measure(CommandOptions& o, const CliHooks& hooks) {
+int measure(PerplexityCommand& o, const CliHooks& hooks) {
   const Log log(o.log);
   Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
   const std::vector<Token> tokens = take_input(o, engine, hooks);
@@ -231,12 +231,12 @@ int measure(CommandOptions& o, const CliHooks& hooks) {
 }  // namespace
 
 std::vector<Option> perplexity_options() {
-  CommandOptions options;
+  PerplexityCommand options;
   return without_setters(rows_of(options));
 }
 
 int perplexity_command(const std::vector<std::string>& args, const CliHooks& hooks) {
-  CommandOptions options;
+  PerplexityCommand options;
   const std::vector<Option> rows = rows_of(options);
   if (gave_help(hooks, "perplexity", "-m MODEL (-f PATH | --tokens PATH) [-c N] [OPTIONS]",
                 concat("Reads a text in chunks and shows how well its tokens are predicted: the "

@@ -8,7 +8,6 @@
 namespace spectralkv {
 namespace {
 
-constexpr double kAnyNumber = std::numeric_limits<double>::max();
 constexpr int kAnyInt = std::numeric_limits<int>::max();
 
 std::string with_default(const char* help, double value) {

@@ -15,7 +15,7 @@
 namespace spectralkv {
 namespace {
 
-constexpr std::int64_t kKeys = 128, kQueries = 16;
+constexpr std::int64_t kCheckKeys = 128, kCheckQueries = 16;
 constexpr std::size_t kLayers = 4;     // that are looked at
 constexpr double kLeastBias = 8;       // below it, a bias is one among other parts of a key
 constexpr double kMostDivergence = 1;  // nats
@@ -129,22 +129,22 @@ double head_loss(const Codec& codec, const SealContext& context, ConstMatrix key
   const std::int64_t d = keys.cols;
   Buffer<std::byte> block(static_cast<std::size_t>(codec.max_bytes(keys.rows)));
   codec.encode(keys, context, block.data(), work);
-  Buffer<float> entered(static_cast<std::size_t>(kQueries * d)),
-      scores(static_cast<std::size_t>(kQueries * kKeys)), exact(static_cast<std::size_t>(kKeys));
-  const Matrix in(entered.data(), kQueries, d), found(scores.data(), kQueries, kKeys);
+  Buffer<float> entered(static_cast<std::size_t>(kCheckQueries * d)),
+      scores(static_cast<std::size_t>(kCheckQueries * kCheckKeys)), exact(static_cast<std::size_t>(kCheckKeys));
+  const Matrix in(entered.data(), kCheckQueries, d), found(scores.data(), kCheckQueries, kCheckKeys);
   codec.enter(queries, in);
-  codec.score(block.data(), kKeys, Queries(in), found, work);
+  codec.score(block.data(), kCheckKeys, Queries(in), found, work);
   double sum = 0;
-  for (std::int64_t m = 0; m < kQueries; ++m) {
-    for (std::int64_t j = 0; j < kKeys; ++j) {
+  for (std::int64_t m = 0; m < kCheckQueries; ++m) {
+    for (std::int64_t j = 0; j < kCheckKeys; ++j) {
       double product = 0;
       for (std::int64_t i = 0; i < d; ++i)
         product += static_cast<double>(queries(m, i)) * static_cast<double>(keys(j, i));
       exact[static_cast<std::size_t>(j)] = static_cast<float>(product);
     }
-    sum += divergence(softmax(exact.data(), kKeys, scale), softmax(found.row(m), kKeys, scale));
+    sum += divergence(softmax(exact.data(), kCheckKeys, scale), softmax(found.row(m), kCheckKeys, scale));
   }
-  return sum / static_cast<double>(kQueries);
+  return sum / static_cast<double>(kCheckQueries);
 }
 
 double layer_loss(const Engine& engine, const LayerFormat& format, std::int64_t layer) {
@@ -153,16 +153,16 @@ double layer_loss(const Engine& engine, const LayerFormat& format, std::int64_t 
   const Rope rope = make_rope(c.rope, {});
   const double scale =
       c.attention_scale > 0 ? c.attention_scale : 1 / std::sqrt(static_cast<double>(c.head_dim));
-  Buffer<float> k(static_cast<std::size_t>(kKeys * c.head_dim)),
-      q(static_cast<std::size_t>(kQueries * c.head_dim));
-  const Matrix keys(k.data(), kKeys, c.head_dim), queries(q.data(), kQueries, c.head_dim);
+  Buffer<float> k(static_cast<std::size_t>(kCheckKeys * c.head_dim)),
+      q(static_cast<std::size_t>(kCheckQueries * c.head_dim));
+  const Matrix keys(k.data(), kCheckKeys, c.head_dim), queries(q.data(), kCheckQueries, c.head_dim);
   double sum = 0;
   for (std::int64_t head = 0; head < c.n_kv_heads; ++head) {
     const auto seed = static_cast<std::uint64_t>(2 * (layer * c.n_kv_heads + head));
     draw.fill("attn_k", head, seed, keys);
     draw.fill("attn_q", head * c.group(), seed + 1, queries);
     turn(rope, 0, keys);
-    turn(rope, 2 * kKeys, queries);
+    turn(rope, 2 * kCheckKeys, queries);
     sum += head_loss(format.k.codec(head), {layer, head, 0, KvSide::keys, {}}, keys, queries, scale);
   }
   return sum / static_cast<double>(c.n_kv_heads);

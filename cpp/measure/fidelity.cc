@@ -13,9 +13,9 @@
 namespace spectralkv {
 namespace {
 
-class Measurement {
+class FidelityRun {
  public:
-  Measurement(Engine& engine, std::span<const Token> tokens, const FidelityOptions& options,
+  FidelityRun(Engine& engine, std::span<const Token> tokens, const FidelityOptions& options,
               const FidelityHooks& hooks)
       : engine_(engine), tokens_(tokens), options_(options), hooks_(hooks), pool_(options.n_threads) {
     settle();
@@ -192,7 +192,7 @@ class Measurement {
 
 FidelityResult measure_fidelity(Engine& engine, std::span<const Token> tokens, const FidelityOptions& options,
                                 const FidelityHooks& hooks) {
-  return Measurement(engine, tokens, options, hooks).run();
+  return FidelityRun(engine, tokens, options, hooks).run();
 }
 
 }  // namespace spectralkv

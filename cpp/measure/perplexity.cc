@@ -15,9 +15,9 @@
 namespace spectralkv {
 namespace {
 
-class Measurement {
+class PerplexityRun {
  public:
-  Measurement(Engine& engine, std::span<const Token> tokens, const PerplexityOptions& options,
+  PerplexityRun(Engine& engine, std::span<const Token> tokens, const PerplexityOptions& options,
               const PerplexityHooks& hooks)
       : engine_(engine), tokens_(tokens), options_(options), hooks_(hooks), pool_(options.n_threads) {
     settle();
@@ -254,7 +254,7 @@ class Measurement {
 
 PerplexityResult measure_perplexity(Engine& engine, std::span<const Token> tokens,
                                     const PerplexityOptions& options, const PerplexityHooks& hooks) {
-  return Measurement(engine, tokens, options, hooks).run();
+  return PerplexityRun(engine, tokens, options, hooks).run();
 }
 
 }  // namespace spectralkv

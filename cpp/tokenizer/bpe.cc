@@ -9,29 +9,26 @@
 #include "tokenizer/vocab_check.h"
 
 namespace spectralkv {
-namespace {
 
-// One token of a piece in the making; a merge keeps the left symbol and drops the right one.
-struct Symbol {
-  Token id;               // -1: dropped, or a byte without a token
-  std::int32_t previous;  // -1: the first
-  std::int32_t next;      // -1: the last
-};
-
-struct Candidate {
-  Merge merge;
-  std::int32_t at;  // index of the left symbol
-};
-
-// For a heap with the next merge on top: lowest rank, then leftmost.
-bool comes_later(const Candidate& a, const Candidate& b) {
-  return a.merge.rank != b.merge.rank ? a.merge.rank > b.merge.rank : a.at > b.at;
-}
-
-}  // namespace
-
-// Kept from piece to piece, to allocate once.
 struct Bpe::Work {
+  // One token of a piece in the making; a merge keeps the left symbol and drops the right one.
+  struct Symbol {
+    Token id;               // -1: dropped, or a byte without a token
+    std::int32_t previous;  // -1: the first
+    std::int32_t next;      // -1: the last
+  };
+
+  struct Candidate {
+    Merge merge;
+    std::int32_t at;  // index of the left symbol
+  };
+
+  // For a heap with the next merge on top: lowest rank, then leftmost.
+  static bool comes_later(const Candidate& a, const Candidate& b) {
+    return a.merge.rank != b.merge.rank ? a.merge.rank > b.merge.rank : a.at > b.at;
+  }
+
+  // Kept from piece to piece, to allocate once.
   std::vector<Symbol> symbols;
   std::vector<Candidate> heap;
 };
@@ -67,7 +64,7 @@ void Bpe::encode_piece(std::string_view piece, Work& work, std::vector<Token>& o
   heap.clear();
   const auto consider = [&](std::int32_t at) {  // the pair of symbol `at` and the next
     if (at < 0) return false;
-    const Symbol& left = symbols[static_cast<std::size_t>(at)];
+    const Work::Symbol& left = symbols[static_cast<std::size_t>(at)];
     if (left.next < 0) return false;
     const Merge* merge = merges_.find(left.id, symbols[static_cast<std::size_t>(left.next)].id);
     if (merge != nullptr) heap.push_back({*merge, at});
@@ -79,22 +76,22 @@ void Bpe::encode_piece(std::string_view piece, Work& work, std::vector<Token>& o
     symbols.push_back({byte_tokens_[byte], i - 1, i + 1 < n ? i + 1 : -1});
   }
   for (std::int32_t i = 0; i < n; ++i) consider(i);
-  std::make_heap(heap.begin(), heap.end(), comes_later);
+  std::make_heap(heap.begin(), heap.end(), Work::comes_later);
 
   while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), comes_later);
-    const Candidate best = heap.back();
+    std::pop_heap(heap.begin(), heap.end(), Work::comes_later);
+    const Work::Candidate best = heap.back();
     heap.pop_back();
-    Symbol& left = symbols[static_cast<std::size_t>(best.at)];
+    Work::Symbol& left = symbols[static_cast<std::size_t>(best.at)];
     if (left.id != best.merge.left || left.next < 0) continue;  // an earlier merge took the left symbol
-    Symbol& right = symbols[static_cast<std::size_t>(left.next)];
+    Work::Symbol& right = symbols[static_cast<std::size_t>(left.next)];
     if (right.id != best.merge.right) continue;  // or the right one
     left.id = best.merge.result;
     right.id = -1;
     left.next = right.next;
     if (left.next >= 0) symbols[static_cast<std::size_t>(left.next)].previous = best.at;
-    if (consider(left.previous)) std::push_heap(heap.begin(), heap.end(), comes_later);
-    if (consider(best.at)) std::push_heap(heap.begin(), heap.end(), comes_later);
+    if (consider(left.previous)) std::push_heap(heap.begin(), heap.end(), Work::comes_later);
+    if (consider(best.at)) std::push_heap(heap.begin(), heap.end(), Work::comes_later);
   }
 
   for (std::int32_t at = 0; at >= 0 && at < n; at = symbols[static_cast<std::size_t>(at)].next) {

@@ -171,7 +171,7 @@ class TileCodes final : public ScalarResidual {
   bool keys_;
 };
 
-std::unique_ptr<const ResidualQuantiser> build(CodecSpec& spec, const ResidualRow::Wish& wish,
+std::unique_ptr<const ResidualQuantiser> build_scalar_residual(CodecSpec& spec, const ResidualRow::Wish& wish,
                                                std::string& text) {
   const RowScales scales = take_row_scales(spec, wish, text);
   return make_scalar_residual(wish.head_dim, wish.bits, scales, wish.side, wish.given_width);
@@ -215,6 +215,6 @@ std::unique_ptr<const ResidualQuantiser> make_scalar_residual(std::int64_t head_
   return std::make_unique<RowCodes>(head_dim, bits, scales, order);
 }
 
-const ResidualRow kScalarResidual = {SKV_ROW_SCALE_OPTIONS, build};
+const ResidualRow kScalarResidual = {SKV_ROW_SCALE_OPTIONS, build_scalar_residual};
 
 }  // namespace spectralkv
