@@ -1,6 +1,6 @@
-// 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. With SKV_BYTE_DOTS four products
-// of bytes are summed by vpdpbusd. Without, in pairs of 16 bits: codes of up to 7 bits cannot overflow there,
-// codes of 8 bits go in two halves. So both give the same sums.
+// 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. With SKV_BYTE_DOTS four
+// products of bytes are summed by vpdpbusd. Without, in pairs of 16 bits: codes of up to 7 bits cannot
+// overflow there, codes of 8 bits go in two halves. So both give the same sums.
 #pragma once
 
 #include <immintrin.h>

@@ -1,5 +1,5 @@
-// 64 bytes in four NEON registers; panel_scalar.h says what each function means. Products are of signed bytes:
-// codes of 8 bits are read 128 less, and sums begin with what that leaves out of a group.
+// 64 bytes in four NEON registers; panel_scalar.h says what each function means. Products are of signed
+// bytes: codes of 8 bits are read 128 less, and sums begin with what that leaves out of a group.
 #pragma once
 
 #include <arm_neon.h>
@@ -25,8 +25,10 @@ inline Bytes bytes_load(const uint8_t* p) {
 template <int shift, int mask>
 inline Bytes bytes_field(Bytes x) {
   const auto field = [](uint8x16_t bytes) {
-    if constexpr (shift == 0) return vandq_u8(bytes, vdupq_n_u8(mask));
-    else return vandq_u8(vshrq_n_u8(bytes, shift), vdupq_n_u8(mask));
+    if constexpr (shift == 0)
+      return vandq_u8(bytes, vdupq_n_u8(mask));
+    else
+      return vandq_u8(vshrq_n_u8(bytes, shift), vdupq_n_u8(mask));
   };
   return {field(x.a), field(x.b), field(x.c), field(x.d)};
 }

@@ -1,6 +1,6 @@
 // Products with codes in tiles by AVX2; tiles_scalar.h says what they mean. Levels are 16-bit numbers 128 too
-// large, for vpmaddwd: sums start at -128 times the sum of the numbers. With SKV_BYTE_DOTS bytes are multiplied
-// by vpdpbusd (tile_rows).
+// large, for vpmaddwd: sums start at -128 times the sum of the numbers. With SKV_BYTE_DOTS bytes are
+// multiplied by vpdpbusd (tile_rows).
 #pragma once
 
 #include "formats/codetiles.h"

@@ -44,8 +44,7 @@ inline void search_trellis(const int8_t* x, int64_t steps, const uint8_t* start,
     alignas(16) int16_t costs[2][kTrellisStates][8];
     for (int s = 0; s < kTrellisStates; ++s)
       for (int row = 0; row < 8; ++row)
-        costs[0][s][row] =
-            (int16_t)(start == nullptr || start[first + row] == s ? 0 : kTrellisWrongStart);
+        costs[0][s][row] = (int16_t)(start == nullptr || start[first + row] == s ? 0 : kTrellisWrongStart);
     for (int64_t t = 0; t < steps; ++t) {
       auto* const cost = costs[t % 2];
       auto* const next = costs[(t + 1) % 2];

@@ -256,7 +256,7 @@ struct CodeLevels {
   }
   Vec at(const uint8_t* row, int64_t d, int64_t i) const {
     const uint8x16_t index = vec_code_index<bits>(row, d, i);
-    if constexpr (bits <= 4) return vec_lookup<bits <= 2 ? 1 : bits == 3 ? 2 : 4>(index, table);
+    if constexpr (bits <= 4) return vec_lookup < bits <= 2 ? 1 : bits == 3 ? 2 : 4 > (index, table);
     uint8_t places[16];
     vst1q_u8(places, index);
     float found[16];
