@@ -13,7 +13,9 @@ trap 'rm -rf "$work"' EXIT
 flags=(-std=c++20 -I"$root/cpp" -O1 -ffp-contract=off -mavx2 -mfma -mf16c) # -O1: a third of the time, the same results
 
 object=$build/CMakeFiles/room_simd.dir/cpp/simd/kernels_avxvnni.cc.o
-[ -f "$object" ] || { echo "avxvnni: no $object: build the project's tests there first" >&2; exit 1; }
+for needed in "$object" "$build/libspectralkv_core.a" "$build/test_kv"; do
+  [ -f "$needed" ] || { echo "avxvnni: no $needed: build the project and its tests there first" >&2; exit 1; }
+done
 objdump -d --no-show-raw-insn "$object" >"$work/vex.s"
 vex=$(grep -c '{vex} vpdpbusd .*%ymm' "$work/vex.s" || true)
 other=$(grep -cE 'vpmaddubsw|zmm|%ymm(1[6-9]|2[0-9]|3[01])' "$work/vex.s" || true)
@@ -35,13 +37,11 @@ const simd::Kernels& kernels() { return *usable_kernels().front(); }
 }  // namespace spectralkv
 CODE
 "$compiler" "${flags[@]}" -c "$work/dispatch.cc" -o "$work/dispatch.o"
-objects() { find "$build/CMakeFiles/$1.dir/" -name '*.o'; }
-mapfile -t rooms < <(for folder in "$build"/CMakeFiles/room_*.dir; do objects "$(basename "$folder" .dir)"; done)
 for room in simd linalg kv; do
-  mapfile -t tests < <(objects "test_$room")
-  # The first of two definitions is taken: ours.
-  "$compiler" -o "$work/test_$room" "$work/evex.o" "$work/dispatch.o" "${tests[@]}" "${rooms[@]}" \
-    -Wl,--allow-multiple-definition -lgtest -lgtest_main -pthread -ldl
+  mapfile -t tests < <(find "$build/CMakeFiles/test_$room.dir" -name '*.o')
+  # What the two objects have is not taken from the archive.
+  "$compiler" -o "$work/test_$room" "${tests[@]}" "$work/evex.o" "$work/dispatch.o" "$build/libspectralkv_core.a" \
+    -lgtest -lgtest_main -pthread -ldl
   "$work/test_$room" --gtest_brief=1 >"$work/log" || { tail -n 40 "$work/log"; exit 1; }
   echo "avxvnni: test_$room passes with it, $(tail -n 1 "$work/log")"
 done
