@@ -41,9 +41,9 @@ run() { # run CPU SET ROOM [gtest options]
 run max "" simd --gtest_filter='-*/scalar'
 run max "" linalg
 run cortex-a53 "" simd --gtest_filter='Dispatch.*:*Tiles*/neon'
-kernels='*ScoreAndMixEqual*:*EnterMeetsLeave*:*Dense.MatchesDoubles*:*QueriesReadWhat*'
+kernels='Codecs/*ScoreAndMixEqual*:*Dense.MatchesDoubles*'
 run max "" kv --gtest_filter="$kernels"
-run max neon kv --gtest_filter='*ScoreAndMixEqual*'
+run max neon kv --gtest_filter="$kernels"
 
 # What the program chooses by itself, on a processor with the dot product and on one without, and that each set can be named.
 model=$build/tiny.gguf
