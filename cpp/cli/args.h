@@ -71,7 +71,6 @@ std::int64_t parse_int(const std::string& text, std::int64_t min, std::int64_t m
 double parse_number(const std::string& text, double min, double max);
 constexpr double kAnyNumber = std::numeric_limits<double>::max();  // and its negative: bounds of parse_number
 
-
 // Applies `--name value` and `--name=value` (long or short name), in order; "--" ends the options. Gives the
 // arguments that belong to no option, at most max_positional of them. UsageError names the option, for an
 // unknown one the nearest.

@@ -9,7 +9,6 @@
 namespace spectralkv {
 namespace {
 
-
 void put(std::vector<GgufEntry>& entries, std::string key, const char* type, GgufValue value) {
   std::erase_if(entries, [&](const GgufEntry& entry) { return entry.key == key; });
   entries.push_back({std::move(key), type, std::move(value)});

@@ -130,7 +130,8 @@ double head_loss(const Codec& codec, const SealContext& context, ConstMatrix key
   Buffer<std::byte> block(static_cast<std::size_t>(codec.max_bytes(keys.rows)));
   codec.encode(keys, context, block.data(), work);
   Buffer<float> entered(static_cast<std::size_t>(kCheckQueries * d)),
-      scores(static_cast<std::size_t>(kCheckQueries * kCheckKeys)), exact(static_cast<std::size_t>(kCheckKeys));
+      scores(static_cast<std::size_t>(kCheckQueries * kCheckKeys)),
+      exact(static_cast<std::size_t>(kCheckKeys));
   const Matrix in(entered.data(), kCheckQueries, d), found(scores.data(), kCheckQueries, kCheckKeys);
   codec.enter(queries, in);
   codec.score(block.data(), kCheckKeys, Queries(in), found, work);

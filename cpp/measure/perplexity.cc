@@ -18,7 +18,7 @@ namespace {
 class PerplexityRun {
  public:
   PerplexityRun(Engine& engine, std::span<const Token> tokens, const PerplexityOptions& options,
-              const PerplexityHooks& hooks)
+                const PerplexityHooks& hooks)
       : engine_(engine), tokens_(tokens), options_(options), hooks_(hooks), pool_(options.n_threads) {
     settle();
     open_files();

@@ -8,8 +8,7 @@
 namespace spectralkv {
 namespace {
 
-std::unique_ptr<const ResidualQuantiser> build_chosen_residual(CodecSpec& spec,
-                                                               const ResidualRow::Wish& wish,
+std::unique_ptr<const ResidualQuantiser> build_chosen_residual(CodecSpec& spec, const ResidualRow::Wish& wish,
                                                                std::string& text) {
   std::array<std::string_view, kAllQuantisers.size()> names;
   for (std::size_t i = 0; i < names.size(); ++i) names[i] = quantiser_name(kAllQuantisers[i]);
@@ -45,6 +44,7 @@ std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std:
   return make_scalar_residual(head_dim, bits, scales, side, given_width);
 }
 
-const ResidualRow kChosenResidual = {SKV_ROW_SCALE_OPTIONS ", quantiser=scalar|trellis", build_chosen_residual};
+const ResidualRow kChosenResidual = {SKV_ROW_SCALE_OPTIONS ", quantiser=scalar|trellis",
+                                     build_chosen_residual};
 
 }  // namespace spectralkv

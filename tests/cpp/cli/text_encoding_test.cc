@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace spectralkv {
+namespace spectralkv::text_encoding_test {
 namespace {
 
 using namespace std::string_view_literals;
@@ -77,4 +77,4 @@ TEST(TextEncoding, OtherBytesAreTold) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::text_encoding_test

@@ -12,7 +12,7 @@
 #include "engine/best_k.h"
 #include "simd/dispatch.h"
 
-namespace spectralkv {
+namespace spectralkv::ops_test {
 namespace {
 
 using device::DeviceBuffer;
@@ -207,4 +207,4 @@ TEST(CudaOps, WhatItCannotRankIsLeftToTheHost) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::ops_test

@@ -13,7 +13,7 @@
 #include "formats/formats.h"
 #include "support/random_rows.h"
 
-namespace spectralkv {
+namespace spectralkv::weights_test {
 namespace {
 
 using device::DeviceBuffer;
@@ -194,4 +194,4 @@ INSTANTIATE_TEST_SUITE_P(Types, EveryType, testing::ValuesIn(all_dtypes().begin(
                          [](const auto& type) { return std::string(type.param.name); });
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::weights_test

@@ -10,7 +10,7 @@
 #include "engine/engine.h"
 #include "support/tiny_model.h"
 
-namespace spectralkv {
+namespace spectralkv::codec_model_test {
 namespace {
 
 struct Shape {
@@ -134,4 +134,4 @@ INSTANTIATE_TEST_SUITE_P(Architectures, CodecModel, testing::ValuesIn(of_every_a
                          [](const auto& param) { return param.param.arch; });
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::codec_model_test

@@ -14,7 +14,7 @@
 #include "base/random.h"
 #include "engine/best_k.h"
 
-namespace spectralkv {
+namespace spectralkv::sampler_test {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -340,4 +340,4 @@ TEST(Logprobs, AreNormalisedAndRanked) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::sampler_test

@@ -20,7 +20,7 @@
 #include "engine/generate.h"
 #include "support/tiny_model.h"
 
-namespace spectralkv {
+namespace spectralkv::scheduler_test {
 namespace {
 
 // What became of a request.
@@ -400,12 +400,6 @@ INSTANTIATE_TEST_SUITE_P(Types, SchedulerTest,
                                          "eoptshrinkq:2,block=64,window=32,sink=4"),
                          [](const auto& param) { return testing_support::test_name(param.param); });
 
-}  // namespace
-}  // namespace spectralkv
-
-namespace spectralkv {
-namespace {
-
 // A model of one layer, whose token 39 has a key that no f16 can hold.
 std::string with_an_unreadable_token(const test::TempFolder& folder, const test::TinyModel& model) {
   std::string bytes = model.bytes();
@@ -486,4 +480,4 @@ TEST(SchedulerFailure, StaysWithItsRequest) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::scheduler_test

@@ -15,7 +15,7 @@
 #include "kv/state_file.h"
 #include "support/tiny_model.h"
 
-namespace spectralkv {
+namespace spectralkv::state_file_test {
 namespace {
 
 const test::TinyModel kTiny;
@@ -289,4 +289,4 @@ TEST(StateFile, KeepsTheCommonStart) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::state_file_test

@@ -14,7 +14,7 @@
 #include "model/model.h"
 #include "support/tiny_model.h"
 
-namespace spectralkv {
+namespace spectralkv::step_test {
 namespace {
 
 constexpr std::int64_t kContext = 200, kBatch = 256;
@@ -176,4 +176,4 @@ INSTANTIATE_TEST_SUITE_P(Architectures, StepTest, testing::ValuesIn(every_archit
                          [](const auto& param) { return param.param.arch; });
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::step_test

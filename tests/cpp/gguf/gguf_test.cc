@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "support/gguf_builder.h"
 
-namespace spectralkv {
+namespace spectralkv::gguf_test {
 namespace {
 
 using test::GgufBuilder;
@@ -271,4 +271,4 @@ TEST(Gguf, LargeVocabularyIsQuick) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::gguf_test

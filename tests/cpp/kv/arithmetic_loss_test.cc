@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "cpp/kv/codec_cases.h"
 
-namespace spectralkv {
+namespace spectralkv::arithmetic_loss_test {
 namespace {
 
 using testing_support::code;
@@ -146,4 +146,4 @@ INSTANTIATE_TEST_SUITE_P(Codecs, ArithmeticLoss,
                          [](const auto& of) { return testing_support::test_name(of.param); });
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::arithmetic_loss_test

@@ -11,7 +11,7 @@
 #include "support/compare.h"
 #include "support/host_cache.h"
 
-namespace spectralkv {
+namespace spectralkv::attention_test {
 namespace {
 
 using testing_support::Comparison;
@@ -175,4 +175,4 @@ TEST(Cache, ReportCountsWhatIsHeld) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::attention_test

@@ -8,7 +8,7 @@
 #include "support/compare.h"
 #include "support/host_cache.h"
 
-namespace spectralkv {
+namespace spectralkv::cache_read_test {
 namespace {
 
 using testing_support::HostCache;
@@ -101,4 +101,4 @@ INSTANTIATE_TEST_SUITE_P(Types, Reading,
                          [](const auto& parameter) { return testing_support::test_name(parameter.param); });
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::cache_read_test

@@ -11,7 +11,7 @@
 #include "spectral/metric.h"
 #include "support/random_calibration.h"
 
-namespace spectralkv {
+namespace spectralkv::calibrated_cache_test {
 namespace {
 
 using testing_support::normals;
@@ -191,4 +191,4 @@ TEST(CalibratedCache, AnotherModelsIsRefused) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::calibrated_cache_test

@@ -12,7 +12,7 @@
 #include "support/gguf_builder.h"
 #include "support/random_calibration.h"
 
-namespace spectralkv {
+namespace spectralkv::calibration_test {
 namespace {
 
 using testing_support::random_calibration;
@@ -144,4 +144,4 @@ TEST(CalibrationFile, AFolderThatIsNotThere) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::calibration_test

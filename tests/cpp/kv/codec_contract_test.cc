@@ -9,7 +9,7 @@
 #include "formats/coded_block.h"
 #include "support/random_calibration.h"
 
-namespace spectralkv {
+namespace spectralkv::codec_contract_test {
 namespace {
 
 using testing_support::blocks_of;
@@ -324,4 +324,4 @@ INSTANTIATE_TEST_SUITE_P(Codecs, Contract, testing::ValuesIn(testing_support::al
                          [](const auto& param) { return testing_support::test_name(param.param); });
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::codec_contract_test

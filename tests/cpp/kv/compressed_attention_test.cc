@@ -11,7 +11,7 @@
 #include "kv/attention.h"
 #include "support/host_cache.h"
 
-namespace spectralkv {
+namespace spectralkv::compressed_attention_test {
 namespace {
 
 using testing_support::Comparison;
@@ -209,4 +209,4 @@ std::vector<Case> all_cases() {
 INSTANTIATE_TEST_SUITE_P(Shapes, Compressed, testing::ValuesIn(all_cases()));
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::compressed_attention_test

@@ -7,7 +7,7 @@
 #include "cpp/kv/codec_cases.h"
 #include "support/host_cache.h"
 
-namespace spectralkv {
+namespace spectralkv::compressed_cache_test {
 namespace {
 
 using testing_support::HostCache;
@@ -173,4 +173,4 @@ TEST(CompressedCache, ReportsNameWhatEachLayerHas) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::compressed_cache_test

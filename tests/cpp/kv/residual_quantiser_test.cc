@@ -10,7 +10,7 @@
 #include "kv/codecs/eoptshrinkq.h"
 #include "kv/codecs/residual_choice.h"
 
-namespace spectralkv {
+namespace spectralkv::residual_quantiser_test {
 namespace {
 
 using testing_support::low_rank_and_noise;
@@ -194,4 +194,4 @@ TEST(ResidualQuantiser, TheTrellisLosesAThirdLess) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::residual_quantiser_test

@@ -7,7 +7,7 @@
 #include "base/random.h"
 #include "kv/codecs.h"
 
-namespace spectralkv {
+namespace spectralkv::spec_test {
 namespace {
 
 std::string refusal(const std::string& spec) {
@@ -146,4 +146,4 @@ TEST(Spec, EveryRowBuildsAndNamesItself) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::spec_test

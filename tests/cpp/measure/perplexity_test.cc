@@ -10,7 +10,7 @@
 #include "measure/perplexity_stats.h"
 #include "support/tiny_model.h"
 
-namespace spectralkv {
+namespace spectralkv::perplexity_test {
 namespace {
 
 const test::TinyModel kTiny;
@@ -158,4 +158,4 @@ TEST(PerplexityStats, QuantilesAndErrors) {
 }
 
 }  // namespace
-}  // namespace spectralkv
+}  // namespace spectralkv::perplexity_test
