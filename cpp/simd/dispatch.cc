@@ -10,34 +10,50 @@
 
 #include "base/error.h"
 
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace spectralkv {
 namespace {
 
 #if defined(__x86_64__) || defined(__i386__)
-// The builtin does not know this name in clang before 15.
-bool cpu_has_f16c() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-}
-#endif
-
+// What compilers do not know by name is asked of the processor: F16C (clang 14), AVX-VNNI (GCC 12).
 bool cpu_has_avx2() {
-#if defined(__x86_64__) || defined(__i386__)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
-#else
-  return false;
-#endif
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
-
+bool cpu_has_avxvnni() {  // bit 4 of eax in leaf 7, subleaf 1
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return cpu_has_avx2() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && a >= 1 &&
+         __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1u << 4) != 0;
+}
 bool cpu_has_avx512() {
-#if defined(__x86_64__) || defined(__i386__)
   return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+#if defined(__aarch64__)
+bool cpu_has_dotprod() {
+#if defined(__linux__)
+  constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP, which old headers lack
+  return (getauxval(AT_HWCAP) & kAsimdDp) != 0;
+#elif defined(__APPLE__)
+  int has = 0;
+  std::size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
 #else
   return false;
 #endif
 }
+#endif
 
 const simd::Kernels& choose() {
   const auto usable = usable_kernels();
@@ -55,8 +71,17 @@ const simd::Kernels& choose() {
 
 std::vector<const simd::Kernels*> usable_kernels() {
   std::vector<const simd::Kernels*> result;
-  if (cpu_has_avx512() && simd::kernels_avx512() != nullptr) result.push_back(simd::kernels_avx512());
-  if (cpu_has_avx2() && simd::kernels_avx2() != nullptr) result.push_back(simd::kernels_avx2());
+  const auto add = [&](bool has, const simd::Kernels* kernels) {
+    if (has && kernels != nullptr) result.push_back(kernels);
+  };
+#if defined(__x86_64__) || defined(__i386__)
+  add(cpu_has_avx512(), simd::kernels_avx512());
+  add(cpu_has_avxvnni(), simd::kernels_avxvnni());
+  add(cpu_has_avx2(), simd::kernels_avx2());
+#elif defined(__aarch64__)
+  add(cpu_has_dotprod(), simd::kernels_dotprod());
+  add(true, simd::kernels_neon());
+#endif
   result.push_back(simd::kernels_scalar());
   return result;
 }

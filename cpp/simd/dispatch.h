@@ -8,7 +8,7 @@
 
 namespace spectralkv {
 
-// The best that this processor runs, or the one that SPECTRALKV_SIMD names (scalar, avx2, avx512; an error
+// The best that this processor runs, or the one that SPECTRALKV_SIMD names (a Kernels::name; an error
 // when the name is unknown or the processor cannot run it). Chosen at the first call.
 const simd::Kernels& kernels();
 

@@ -170,6 +170,9 @@ static constexpr int64_t kMostGroups = 1024;
 // Each is compiled with its own flags; null where the compiler's target does not have it.
 const Kernels* kernels_scalar();
 const Kernels* kernels_avx2();
+const Kernels* kernels_avxvnni();
 const Kernels* kernels_avx512();
+const Kernels* kernels_neon();
+const Kernels* kernels_dotprod();
 
 }  // namespace spectralkv::simd

@@ -33,10 +33,12 @@ constexpr PanelMatmulFn panel_matmul_of() {
   if constexpr (form.bits == 0)
     return nullptr;
   else if constexpr (form.has_levels) {
-    static_assert(level_bits(form) < 8 || form.group == 32, "LevelCodes<8> of panel_avx2.h");
+    static_assert(level_bits(form) < 8 || form.group == 32, "sums_start, and LevelCodes<8> of panel_avx2.h");
     return panel_matmul<LevelCodes<level_bits(form)>, form.bits, form.group, false>;
-  } else
+  } else {
+    static_assert(form.bits < 8 || form.group == 32, "sums_start");
     return panel_matmul<NoLevels, form.bits, form.group, form.has_minimum>;
+  }
 }
 
 constexpr Kernels kTable = {

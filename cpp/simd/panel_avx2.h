@@ -1,12 +1,15 @@
-// 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. The products of bytes are
-// summed in pairs of 16 bits: codes of up to 7 bits cannot overflow there, codes of 8 bits go in two halves.
-// Levels of a table come in halves at once, and as these are small, eight steps of them add up in 16 bits.
+// 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. With SKV_BYTE_DOTS four
+// products of bytes are summed by vpdpbusd. Without, in pairs of 16 bits: codes of up to 7 bits cannot
+// overflow there, codes of 8 bits go in two halves. So both give the same sums.
 #pragma once
 
 #include <immintrin.h>
 #include <stdint.h>
 
 #include "simd/vec_avx2.h"
+#if defined(SKV_BYTE_DOTS)
+#include "simd/dots_avxvnni.h"
+#endif
 
 namespace {
 
@@ -47,11 +50,15 @@ inline Bytes bytes_or_shifted4(Bytes x, Bytes high) {
   return {_mm256_or_si256(x.a, _mm256_slli_epi16(high.a, 4)),
           _mm256_or_si256(x.b, _mm256_slli_epi16(high.b, 4))};
 }
-inline Sums sums_zero() {
+template <int bits>
+inline Sums sums_start(const int8_t*) {
   return {_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 template <int bits>
 inline __m256i sums_dot_half(__m256i acc, __m256i codes, __m256i q) {
+#if defined(SKV_BYTE_DOTS)
+  return byte_dots(acc, codes, q);
+#else
   const __m256i one = _mm256_set1_epi16(1);
   if constexpr (bits < 8) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, q), one));
@@ -62,6 +69,7 @@ inline __m256i sums_dot_half(__m256i acc, __m256i codes, __m256i q) {
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x, one));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(y, _mm256_set1_epi16(16)));
   }
+#endif
 }
 template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
@@ -80,6 +88,7 @@ inline Bytes bytes_lookup(ByteTable table, Bytes places) {
   return {_mm256_shuffle_epi8(table.v, places.a), _mm256_shuffle_epi8(table.v, places.b)};
 }
 
+#if !defined(SKV_BYTE_DOTS)
 // Levels of 8 bits (panel_products.inl), in groups of 32: products are of the level less 128, whose size is
 // multiplied with activations that have its sign, so that two of them fit 16 bits. A group starts with what
 // that leaves out.
@@ -119,6 +128,7 @@ struct LevelCodes<8> {
     add(acc.b, x.level.b, x.size.b);
   }
 };
+#endif
 
 inline Vec sums_to_vec(Sums x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};

@@ -35,7 +35,8 @@ inline Bytes bytes_add_bits(Bytes x, const uint8_t* p) {
 inline Bytes bytes_or_shifted4(Bytes x, Bytes high) {
   return {_mm512_or_si512(x.v, _mm512_slli_epi16(high.v, 4))};
 }
-inline Sums sums_zero() {
+template <int bits>
+inline Sums sums_start(const int8_t*) {
   return {_mm512_setzero_si512()};
 }
 template <int bits>

@@ -53,7 +53,7 @@ struct LevelCodes {
   static constexpr bool kAny = true;
   ByteTable table;
   explicit LevelCodes(const uint8_t* p) : table(byte_table_load(p)) {}
-  static Sums start(const int8_t*) { return sums_zero(); }
+  static Sums start(const int8_t* q) { return sums_start<level_bits>(q); }
   Bytes operand(Bytes codes) const { return bytes_lookup(table, codes); }
   static void dot(Sums& acc, Bytes levels, const int8_t* q) { sums_dot<level_bits>(acc, levels, q); }
 };
@@ -88,7 +88,7 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
         });
       } else {
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) acc[t] = sums_zero();
+        for (int t = 0; t < T; ++t) acc[t] = sums_start<bits>(x[t * groups].q + part * group);
         panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
 #pragma GCC unroll 8
           for (int t = 0; t < T; ++t)

@@ -38,7 +38,10 @@ inline Bytes bytes_or_shifted4(Bytes x, Bytes high) {
   for (int i = 0; i < 64; ++i) x.v[i] = (uint8_t)(x.v[i] | high.v[i] << 4);
   return x;
 }
-inline Sums sums_zero() {
+// What a group of codes of so many bits begins with, q: its activations, 32 where codes have 8 bits. Sums may
+// leave out what this adds.
+template <int bits>
+inline Sums sums_start(const int8_t*) {
   return {};
 }
 // Adds to lane i the sum of codes 4i to 4i + 3, of at most `bits` bits, times the four bytes at q.

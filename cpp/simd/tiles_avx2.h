@@ -1,10 +1,14 @@
 // Products with codes in tiles by AVX2; tiles_scalar.h says what they mean. Levels are 16-bit numbers 128 too
-// large, for vpmaddwd: sums start at -128 times the sum of the numbers.
+// large, for vpmaddwd: sums start at -128 times the sum of the numbers. With SKV_BYTE_DOTS bytes are
+// multiplied by vpdpbusd (tile_rows).
 #pragma once
 
 #include "formats/codetiles.h"
 #include "simd/kernels.h"
 #include "simd/vec_avx2.h"
+#if defined(SKV_BYTE_DOTS)
+#include "simd/dots_avxvnni.h"
+#endif
 
 namespace {
 
@@ -14,15 +18,15 @@ using spectralkv::simd::ProbabilityRows;
 
 constexpr int kTileRowsAtOnce = 4;
 
-// Half h of a tile, rows 8 h to 8 h + 7: bytes by position.
+// Half h of a tile, rows 8 h to 8 h + 7: bytes by position, `more` too large.
 template <int bits>
 struct TileLevels {
   static constexpr int64_t kBytes = 8 * bits;
   __m256i table, shift[2];
 
-  explicit TileLevels(const int8_t* levels) {
+  TileLevels(const int8_t* levels, int more) {
     uint8_t bytes[16];
-    for (int i = 0; i < 16; ++i) bytes[i] = (uint8_t)(levels[i & ((1 << bits) - 1)] + 128);
+    for (int i = 0; i < 16; ++i) bytes[i] = (uint8_t)(levels[i & ((1 << bits) - 1)] + more);
     table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)bytes));
     shift[0] = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2);
     shift[1] = _mm256_setr_epi32(4, 4, 4, 4, 6, 6, 6, 6);
@@ -58,6 +62,58 @@ struct TileLevels {
     return _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(set));
   }
 };
+
+// Adds the products of sixteen rows, from r on, with row t of x to y.
+template <class Rows>
+inline void add_products(__m256i low, __m256i high, const CodeTiles& a, int64_t r, const Rows& x, int64_t t,
+                         const float* scale, float* y) {
+  const int left = a.rows - r < 16 ? (int)(a.rows - r) : 16;
+  const Vec sum = {_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)};
+  Vec factor = vec_set1(a.unit * x.steps[t]);
+  if (scale != nullptr) factor = vec_mul(factor, vec_load_n(scale + r, left));
+  vec_store_n(y + r, vec_fma(sum, factor, vec_load_n(y + r, left)), left);
+}
+
+#if defined(SKV_BYTE_DOTS)
+// vpdpbusd takes one side without a sign: that is the probabilities, or else the levels.
+template <class Rows>
+constexpr int kLevelsMore = 0;
+template <>
+constexpr int kLevelsMore<ByteRows> = 128;
+
+template <int bits, int T, class Rows>
+inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const Rows& x, int64_t t,
+                      const float* scale, float* y, int64_t ldy) {
+  const auto* values = x.values + t * x.ld;
+  for (int64_t r = 0; r < a.rows; r += 16) {
+    const uint8_t* tile = a.data + r / 16 * a.stride;
+    __m256i acc[2][T];
+#pragma GCC unroll 4
+    for (int i = 0; i < T; ++i) {
+      int32_t first = 0;
+      if constexpr (kLevelsMore<Rows> != 0) first = (int32_t)(-128u * (uint32_t)x.sums[t + i]);
+      acc[0][i] = acc[1][i] = _mm256_set1_epi32(first);
+    }
+    for (int64_t g = 0; g < a.groups; ++g, tile += TileLevels<bits>::kBytes) {
+      __m256i half[2];
+      levels.at(tile, half);
+#pragma GCC unroll 4
+      for (int i = 0; i < T; ++i) {
+        int32_t word;
+        __builtin_memcpy(&word, values + i * x.ld + 4 * g, 4);
+        const __m256i four = _mm256_set1_epi32(word);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; ++h)
+          acc[h][i] = kLevelsMore<Rows> != 0 ? byte_dots(acc[h][i], half[h], four)
+                                             : byte_dots(acc[h][i], four, half[h]);
+      }
+    }
+    for (int i = 0; i < T; ++i) add_products(acc[0][i], acc[1][i], a, r, x, t + i, scale, y + i * ldy);
+  }
+}
+#else
+template <class Rows>
+constexpr int kLevelsMore = 128;
 
 // Rows t to t + T - 1 of x: four numbers of a group as pairs of 16 bits, the even ones, then the odd ones.
 template <class Rows, int T>
@@ -96,15 +152,10 @@ inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const 
         }
       }
     }
-    const int left = a.rows - r < 16 ? (int)(a.rows - r) : 16;
-    for (int i = 0; i < T; ++i) {
-      const Vec sum = {_mm256_cvtepi32_ps(acc[0][i]), _mm256_cvtepi32_ps(acc[1][i])};
-      Vec factor = vec_set1(a.unit * x.steps[t + i]);
-      if (scale != nullptr) factor = vec_mul(factor, vec_load_n(scale + r, left));
-      vec_store_n(y + i * ldy + r, vec_fma(sum, factor, vec_load_n(y + i * ldy + r, left)), left);
-    }
+    for (int i = 0; i < T; ++i) add_products(acc[0][i], acc[1][i], a, r, x, t + i, scale, y + i * ldy);
   }
 }
+#endif
 
 template <int bits, int T = kTileRowsAtOnce, class Rows>
 inline void tile_all(const TileLevels<bits>& levels, const CodeTiles& a, const Rows& x, int64_t t,
@@ -117,7 +168,7 @@ inline void tile_all(const TileLevels<bits>& levels, const CodeTiles& a, const R
 
 template <int bits, class Rows>
 void add_tiles(const CodeTiles& a, const Rows& x, const float* scale, float* y, int64_t ldy) {
-  tile_all(TileLevels<bits>(a.levels), a, x, 0, scale, y, ldy);
+  tile_all(TileLevels<bits>(a.levels, kLevelsMore<Rows>), a, x, 0, scale, y, ldy);
 }
 
 // Numbers as 16-bit words in the in-lane order that packing leaves; 32 bytes from the order that two levels

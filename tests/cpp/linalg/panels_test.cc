@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -68,6 +69,8 @@ TEST(QuantizeActivations, IsWithinHalfAStepAndEqualEverywhere) {
 
 TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
   ThreadPool pool(2);
+  auto sets = usable_kernels();
+  std::reverse(sets.begin(), sets.end());
   for (int type = 0; type < simd::kTypes; ++type) {
     const auto dtype = static_cast<DType>(type);
     if (!Panels::possible(dtype)) continue;
@@ -86,12 +89,8 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
       for (const std::int64_t tokens : {1, 2, 3, 5, 8, 13}) {
         const auto x = activations(tokens * n);
         const Quantized quantized(*simd::kernels_scalar(), x, tokens, n);
-        std::vector<float> plain;
-        for (const simd::Kernels* k :
-             {simd::kernels_scalar(), simd::kernels_avx2(), simd::kernels_avx512()}) {
-          bool usable = false;
-          for (const simd::Kernels* u : usable_kernels()) usable |= u == k;
-          if (!usable) continue;
+        std::vector<float> plain;  // scalar is first
+        for (const simd::Kernels* k : sets) {
           const std::int64_t ldy = rows + 1;
           std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 1e30f);
           for (std::int64_t i = 0; i < panels.count(); ++i)
