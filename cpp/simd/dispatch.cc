@@ -1,10 +1,6 @@
 // The priority list and the processor test.
 #include "simd/dispatch.h"
 
-#if defined(__x86_64__) || defined(__i386__)
-#include <cpuid.h>
-#endif
-
 #include <cstdlib>
 #include <string_view>
 
