@@ -38,7 +38,9 @@ const simd::Kernels& kernels() { return *usable_kernels().front(); }
 CODE
 "$compiler" "${flags[@]}" -c "$work/dispatch.cc" -o "$work/dispatch.o"
 for room in simd linalg kv; do
-  mapfile -t tests < <(find "$build/CMakeFiles/test_$room.dir" -name '*.o')
+  folder=$build/CMakeFiles/test_$room.dir
+  if [ -d "$folder/Unity" ]; then folder=$folder/Unity; fi # beside it may lie objects of an earlier build without
+  mapfile -t tests < <(find "$folder" -name '*.o')
   # What the two objects have is not taken from the archive.
   "$compiler" -o "$work/test_$room" "${tests[@]}" "$work/evex.o" "$work/dispatch.o" "$build/libspectralkv_core.a" \
     -lgtest -lgtest_main -pthread -ldl
