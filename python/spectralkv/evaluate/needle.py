@@ -134,8 +134,8 @@ def _run_cell(
         return
     task, length = TASKS[missing[0].fields["task"]], missing[0].fields["length"]
     cache = next(cache for cache in given_caches(options) if file.path.stem == cache.file_name)
-    reader = Reader(engine, cache, length, options.batch_size)
-    answers = reader.answers([prompt.tokens for prompt in missing], task.max_tokens, task.stop)
+    reader = Reader(engine, cache, length, options.batch_size, task.stop)
+    answers = reader.answers([prompt.tokens for prompt in missing], task.max_tokens)
     for prompt, answer in zip(with_progress(missing, len(missing), label), answers, strict=True):
         cleaned = clean_answer(answer)
         expected = prompt.fields["expected"]

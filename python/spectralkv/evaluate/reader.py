@@ -45,20 +45,23 @@ def branch_points(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 class Reader:
-    """A session with one cache type that answers prompts of at most n_ctx tokens, answers included. ValueError for a
-    cache type that the model cannot have.
+    """A session with one cache type that answers prompts of at most n_ctx tokens, answers included. stop: texts
+    that end an answer, which then lacks them. ValueError for a cache type that the model cannot have.
 
     A compressed cache cannot go back into its sealed blocks, so its state is saved, in a temporary folder, where later
     prompts branch off. What a cache holds depends on its tokens alone: answers do not depend on any of this.
     """
 
-    def __init__(self, engine: _core.Engine, cache: CacheType, n_ctx: int, n_batch: int = 512) -> None:
+    def __init__(
+        self, engine: _core.Engine, cache: CacheType, n_ctx: int, n_batch: int = 512, stop: Sequence[str] = ()
+    ) -> None:
         self._exact = cache.exact
+        self._stop = list(stop)
         self._session = _core.Session(engine, n_ctx=n_ctx, n_batch=n_batch, type_k=cache.k, type_v=cache.v)
 
-    def answers(self, prompts: Sequence[Sequence[int]], max_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
-        """The greedy continuation of each prompt, in order: up to an end token, a text of `stop` (which it then lacks),
-        max_tokens or the end of the context.
+    def answers(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[str]:
+        """The greedy continuation of each prompt, in order: up to an end token, a text of `stop`, max_tokens or the end
+        of the context.
         Prompts with a long start in common should stand side by side."""
         points = branch_points(prompts)
         with tempfile.TemporaryDirectory(prefix="spectralkv-eval-") as folder:
@@ -70,7 +73,7 @@ class Reader:
                     saved.pop()[1].unlink()
                 self._read(prompt, branches, saved, Path(folder))
                 read = prompt
-                yield self._continue(max_tokens, stop)
+                yield self._continue(max_tokens)
 
     def _read(
         self, prompt: Sequence[int], branches: Sequence[int], saved: list[tuple[int, Path]], folder: Path
@@ -89,9 +92,9 @@ class Reader:
                     saved.append((length, path))
         self._session.eval(prompt[at:])
 
-    def _continue(self, max_tokens: int, stop: Sequence[str]) -> str:
+    def _continue(self, max_tokens: int) -> str:
         generation = _core.Generation(
-            self._session, _core.SamplingOptions(temperature=0), max_tokens=max_tokens, stop=list(stop)
+            self._session, _core.SamplingOptions(temperature=0), max_tokens=max_tokens, stop=self._stop
         )
         text = ""
         while (step := generation.next()) is not None:
