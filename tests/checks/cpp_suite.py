@@ -1,4 +1,4 @@
-"""Runs the C++ tests that a folder holds, in as many parts as there are processors: cpp_suite.py BUILD [ROOM...]
+"""Runs the C++ tests that a folder holds, a part a processor: cpp_suite.py BUILD [ROOM...] [--without ROOM]
 
 With --other-sets: those of the rooms that compute (or those given), once with each instruction set that this machine
 has and would not choose by itself; the one that it chooses is what every other run of the tests has.
@@ -50,10 +50,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs the C++ tests of a build folder.")
     parser.add_argument("build", type=Path)
     parser.add_argument("rooms", nargs="*")
+    parser.add_argument("--without", metavar="ROOM", help="leave this one out")
     parser.add_argument("--other-sets", action="store_true")
     options = parser.parse_args()
     rooms = set(options.rooms) or (COMPUTING if options.other_sets else None)
     cases = [case for case in find_cases(ROOT) if rooms is None or case.room in rooms]
+    cases = [case for case in cases if case.room != options.without]
     for name in other_sets(options.build) if options.other_sets else [""]:
         start = time.monotonic()
         found = list(faults(options.build, cases, **({"SPECTRALKV_SIMD": name} if name else {})))

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import re
 import signal
@@ -37,6 +38,26 @@ def guarded(tiny_model):
 
 def ask(server, path="/v1/completions", key="right key", **headers):
     return httpx.post(server.url + path, json=BODY, headers={"Authorization": f"Bearer {key}", **headers})
+
+
+def test_a_client_that_goes_away_within_its_body_is_no_error_of_the_server(guarded):
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("uvicorn.error")
+    logger.addHandler(handler)
+    try:
+        with socket.create_connection(("127.0.0.1", guarded.port), timeout=3) as connection:
+            connection.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer right key\r\n"
+                b'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"prompt"'
+            )
+            time.sleep(0.1)
+        time.sleep(0.2)  # less than the body may take
+        assert ask(guarded).status_code == 200
+    finally:
+        logger.removeHandler(handler)
+    assert not [record.getMessage() for record in records if record.exc_info]
 
 
 def raw(server, data, wait=3.0):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spectralkv.serve.errors import ApiError
@@ -58,6 +59,8 @@ class Guard:
         try:
             self._check(scope, headers)
             await self._app(scope, self._bounded(receive), marked)
+        except ClientDisconnect:
+            return  # within its body: there is nobody to answer
         except ApiError as error:
             if started:
                 raise
