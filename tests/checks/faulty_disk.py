@@ -28,7 +28,7 @@ from support.tiny_model import write_tiny_model
 
 FAULTS = ((errno.ENOSPC, True), (errno.EIO, False))
 COMMANDS = {
-    "kl-base": ["perplexity", "-m", "{model}", "-f", "{text}", "-c", "64", "--kl-base", "{target}"],
+    "kl-base": ["perplexity", "-m", "{model}", "-f", "{text}", "-c", "64", "-ctk", "f16", "--kl-base", "{target}"],
     "calibrate": ["calibrate", "-m", "{model}", "-f", "{text}", "-o", "{target}"],
     "fidelity": ["fidelity", "-m", "{model}", "-f", "{text}", "-c", "256", "-ctk", "q8_0", "--json", "{target}"],
     "prompt-cache": ["run", "-m", "{model}", "-no-cnv", "-p", "{words}", "-n", "1", "--prompt-cache", "{target}"],
