@@ -66,7 +66,9 @@ void check_text(const Known& known, std::string_view text) {
   for (const char byte : text) out += stream.put(std::string_view(&byte, 1));
   out += stream.finish();
   Utf8Stream whole;
-  if (out != whole.put(text) + whole.finish()) std::abort();
+  std::string at_once = whole.put(text);
+  at_once += whole.finish();
+  if (out != at_once) std::abort();
 }
 
 }  // namespace
