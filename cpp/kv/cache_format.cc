@@ -59,6 +59,24 @@ void check_calibration(const CacheShape& shape, const Calibration* calibration) 
         shape.n_kv_heads, " of ", shape.head_dim);
 }
 
+// The largest up to n that a layer, or all of them, can go back to.
+template <class Format>
+std::int64_t largest_length(const Format& format, std::int64_t n_tokens, std::int64_t n) {
+  n = std::clamp<std::int64_t>(n, 0, n_tokens);
+  while (n < n_tokens && !format.can_go_back(n_tokens, n)) --n;
+  return n;
+}
+
+CacheReport report_of(const CacheShape& shape, std::int64_t n_ctx, std::int64_t n_tokens) {
+  CacheReport report;
+  report.n_layers = shape.n_layers;
+  report.n_kv_heads = shape.n_kv_heads;
+  report.head_dim = shape.head_dim;
+  report.n_ctx = n_ctx;
+  report.n_tokens = n_tokens;
+  return report;
+}
+
 }  // namespace
 
 std::int64_t LayerFormat::tail_capacity(std::int64_t n_ctx) const {
@@ -79,8 +97,7 @@ bool LayerFormat::can_go_back(std::int64_t n_tokens, std::int64_t n) const {
 }
 
 std::int64_t LayerFormat::nearest_below(std::int64_t n_tokens, std::int64_t n) const {
-  while (n < n_tokens && !can_go_back(n_tokens, n)) --n;
-  return n;
+  return largest_length(*this, n_tokens, n);
 }
 
 double SideFormat::exact_bits(std::int64_t head_dim) const {
@@ -178,9 +195,7 @@ bool CacheFormat::can_go_back(std::int64_t n_tokens, std::int64_t n) const {
 }
 
 std::int64_t CacheFormat::nearest_below(std::int64_t n_tokens, std::int64_t n) const {
-  n = std::clamp<std::int64_t>(n, 0, n_tokens);
-  while (n < n_tokens && !can_go_back(n_tokens, n)) --n;
-  return n;
+  return largest_length(*this, n_tokens, n);
 }
 
 void CacheFormat::check_truncation(std::int64_t n_tokens, std::int64_t n) const {
@@ -195,12 +210,7 @@ void CacheFormat::check_truncation(std::int64_t n_tokens, std::int64_t n) const 
 }
 
 CacheReport empty_report(const CacheFormat& format, std::int64_t n_ctx, std::int64_t n_tokens) {
-  CacheReport report;
-  report.n_layers = format.shape().n_layers;
-  report.n_kv_heads = format.shape().n_kv_heads;
-  report.head_dim = format.shape().head_dim;
-  report.n_ctx = n_ctx;
-  report.n_tokens = n_tokens;
+  CacheReport report = report_of(format.shape(), n_ctx, n_tokens);
   report.k.codec = format.name_k();
   report.v.codec = format.name_v();
   report.k.exact_bits = format.exact_bits(&LayerFormat::k);
@@ -209,12 +219,7 @@ CacheReport empty_report(const CacheFormat& format, std::int64_t n_ctx, std::int
 }
 
 CacheReport empty_report(const LayerFormat& layer, std::int64_t n_ctx, std::int64_t n_tokens) {
-  CacheReport report;
-  report.n_layers = 1;
-  report.n_kv_heads = layer.n_kv_heads;
-  report.head_dim = layer.head_dim;
-  report.n_ctx = n_ctx;
-  report.n_tokens = n_tokens;
+  CacheReport report = report_of({1, layer.n_kv_heads, layer.head_dim}, n_ctx, n_tokens);
   report.k.codec = layer.k.built().text;
   report.v.codec = layer.v.built().text;
   report.k.exact_bits = layer.k.exact_bits(layer.head_dim);

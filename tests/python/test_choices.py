@@ -178,16 +178,22 @@ def ours(model: Any) -> tuple[Callable[[str], list[int]], Logits]:
     return lambda text: model.tokenize(text.encode()), logits
 
 
+def scored_as(chosen: list[Any], ours: Any, *args: object) -> tuple[str, float]:
+    """What the command prints, whose shares are those of the chosen tasks, and the last share."""
+    expected = shares(chosen, scores(chosen, *ours))
+    said = perplexity(*args, "-ctk", "f16").stdout
+    assert [float(row[1]) for row in rows_of(said)] == pytest.approx(expected, abs=1e-6)
+    return said, expected[-1]
+
+
 def test_hellaswag(tiny_model: str, ours: Any, tmp_path: Path) -> None:
     text, tasks = hellaswag(30)
     path = tmp_path / "tasks.txt"
     path.write_text(text)
     for args, most in ([], 400), (["--hellaswag-tasks", 12], 12):
         chosen = drawn_uniform(tasks, most)
-        expected = shares(chosen, scores(chosen, *ours))
-        done = perplexity("-m", tiny_model, "--hellaswag", "-f", path, "-ctk", "f16", *args)
-        assert [float(row[1]) for row in rows_of(done.stdout)] == pytest.approx(expected, abs=1e-6)
-        assert f"Final HellaSwag score({len(chosen)} tasks): {expected[-1]:.4f} +/- " in done.stdout
+        said, share = scored_as(chosen, ours, "-m", tiny_model, "--hellaswag", "-f", path, *args)
+        assert f"Final HellaSwag score({len(chosen)} tasks): {share:.4f} +/- " in said
     report = json.loads(perplexity("-m", tiny_model, "--hellaswag", "-f", path, "--json").stdout)
     p, n, z = report["accuracy"], report["n_tasks"], 1.95996398454
     middle, half = p + z * z / 2 / n, z * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
@@ -215,11 +221,9 @@ def test_multiple_choice(tiny_model: str, ours: Any, tmp_path: Path) -> None:
     path.write_bytes(data)
     for args, most in ([], 0), (["--multiple-choice-tasks", 6], 6):
         chosen = drawn_scaled(tasks, most)
-        expected = shares(chosen, scores(chosen, *ours))
-        done = perplexity("-m", tiny_model, "--multiple-choice", "-bf", path, "-ctk", "f16", *args)
-        assert [float(row[1]) for row in rows_of(done.stdout)] == pytest.approx(expected, abs=1e-6)
+        said, _ = scored_as(chosen, ours, "-m", tiny_model, "--multiple-choice", "-bf", path, *args)
         chance = 100 * len(chosen) / sum(len(task.texts) for task in chosen)
-        assert f"Random chance: {chance:.4f}" in done.stdout
+        assert f"Random chance: {chance:.4f}" in said
     for cut in 3, 30, len(data) - 1:
         path.write_bytes(data[:cut])
         told = perplexity("-m", tiny_model, "--multiple-choice", "-bf", path, status=1).stderr
