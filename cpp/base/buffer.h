@@ -10,6 +10,10 @@
 
 namespace spectralkv {
 
+// Asks for large pages where the system has some: what is read from end to end then misses the page tables
+// less. For what will be written whole: a large page that is touched is there whole.
+void advise_huge_pages(void* data, std::size_t bytes);
+
 // A memory error that names the size; a value error for one that no memory has.
 [[noreturn]] void refuse_buffer(std::size_t n_values, std::size_t value_bytes);
 

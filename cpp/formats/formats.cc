@@ -7,9 +7,9 @@ namespace {
 template <class Block>
 constexpr Unpacking unpacking() {
   if constexpr (Block::kForm.bits == 0)
-    return {Block::kForm, nullptr};
+    return {Block::kForm, false, nullptr};
   else
-    return {Block::kForm, skv_unpack<Block>};
+    return {Block::kForm, skv_has_fine<Block>, skv_unpack<Block>};
 }
 
 }  // namespace

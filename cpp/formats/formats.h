@@ -10,10 +10,11 @@ namespace spectralkv {
 // values and must not overlap `row`. Neither needs alignment beyond its own type's.
 extern const skv_decode_fn kDecode[];
 
-// Of each type its form (bits is 0 where it is not quantised) and what takes its rows apart, null where it
-// has no codes.
+// Of each type its form (bits is 0 where it is not quantised), whether a block has several groups, and what
+// takes its rows apart, null where it has no codes.
 struct Unpacking {
   skv_form form;
+  bool has_fine;
   skv_unpack_fn unpack;
 };
 extern const Unpacking kUnpack[];

@@ -19,35 +19,39 @@ constexpr auto kRows = static_cast<std::size_t>(kPanelRows);
 
 // Sixteen rows taken apart; rows behind the last are zeros.
 struct Rows {
-  std::int64_t cols, groups;
+  std::int64_t cols, blocks;
+  std::size_t row_fine;               // whole numbers of a row
   std::vector<std::uint8_t> codes;    // [16, cols]
-  std::vector<float> scale, minimum;  // [16, groups]
+  std::vector<float> scale, minimum;  // [16, blocks]
+  std::vector<std::int8_t> fine;      // [16, row_fine]
 
-  Rows(std::int64_t n, std::int64_t g)
+  Rows(std::int64_t n, const simd::PanelForm& form)
       : cols(n),
-        groups(g),
+        blocks(n / form.block_columns()),
+        row_fine(form.has_fine ? static_cast<std::size_t>(n / form.group * (form.has_minimum ? 2 : 1)) : 0),
         codes(kRows * static_cast<std::size_t>(n)),
-        scale(kRows * static_cast<std::size_t>(g)),
-        minimum(scale.size()) {}
+        scale(kRows * static_cast<std::size_t>(blocks)),
+        minimum(scale.size()),
+        fine(kRows * row_fine) {}
 
   void load(const WeightView& w, skv_unpack_fn unpack, std::int64_t first) {
     for (std::int64_t r = 0; r < kPanelRows; ++r) {
       std::uint8_t* to = codes.data() + r * cols;
-      float *s = scale.data() + r * groups, *m = minimum.data() + r * groups;
+      float *s = scale.data() + r * blocks, *m = minimum.data() + r * blocks;
       if (first + r < w.rows) {
-        unpack(w.row(first + r), cols, to, s, m);
+        unpack(w.row(first + r), cols, to, s, m, fine.data() + static_cast<std::size_t>(r) * row_fine);
       } else {
         std::memset(to, 0, static_cast<std::size_t>(cols));
-        std::fill(s, s + groups, 0.0f);
-        std::fill(m, m + groups, 0.0f);
+        std::fill(s, s + blocks, 0.0f);
+        std::fill(m, m + blocks, 0.0f);
       }
     }
   }
   // A power of two that brings the row's largest scale or minimum into [2^13, 2^14).
   float unit(std::int64_t r) const {
     float most = 0;
-    for (std::int64_t g = r * groups; g < (r + 1) * groups; ++g) {
-      const auto at = static_cast<std::size_t>(g);
+    for (std::int64_t i = r * blocks; i < (r + 1) * blocks; ++i) {
+      const auto at = static_cast<std::size_t>(i);
       most = std::max({most, std::fabs(scale[at]), std::fabs(minimum[at])});
     }
     int exponent = 0;
@@ -88,27 +92,35 @@ void pack_plane(const Rows& rows, std::int64_t column, int group, int low, int w
     }
 }
 
-void pack(const Rows& rows, const skv_form& form, std::uint8_t* out) {
+void pack(const Rows& rows, const skv_form& form, const simd::PanelForm& panel, std::uint8_t* out) {
   float units[kRows];
   for (std::int64_t r = 0; r < kPanelRows; ++r) units[r] = rows.unit(r);
   std::memcpy(out, units, sizeof units);
   out += sizeof units;
   for (int i = 0; form.has_levels && i < 64; ++i)
     *out++ = static_cast<std::uint8_t>(form.levels[i % 16] + form.offset);
-  const auto halves = [&](const std::vector<float>& of, std::int64_t g) {
+  const auto halves = [&](const std::vector<float>& of, std::int64_t block) {
     for (std::int64_t r = 0; r < kPanelRows; ++r, out += 2) {
-      const std::uint16_t half = skv_f32_to_f16(of[static_cast<std::size_t>(r * rows.groups + g)] / units[r]);
+      const std::uint16_t half =
+          skv_f32_to_f16(of[static_cast<std::size_t>(r * rows.blocks + block)] / units[r]);
       std::memcpy(out, &half, 2);
     }
   };
-  for (std::int64_t g = 0; g < rows.groups; ++g) {
-    halves(rows.scale, g);
-    if (form.has_minimum) halves(rows.minimum, g);
-    for (int low = 0; low < form.bits;) {
-      const int width = skv_plane_width(form.bits, low);
-      pack_plane(rows, g * form.group, form.group, low, width, out);
-      low += width;
-    }
+  const std::size_t block_fine = rows.row_fine / static_cast<std::size_t>(rows.blocks);
+  for (std::int64_t block = 0; block < rows.blocks; ++block) {
+    halves(rows.scale, block);
+    if (form.has_minimum) halves(rows.minimum, block);
+    for (std::size_t i = 0; i < block_fine; ++i)
+      for (std::size_t r = 0; r < kRows; ++r)
+        *out++ = static_cast<std::uint8_t>(
+            rows.fine[r * rows.row_fine + static_cast<std::size_t>(block) * block_fine + i]);
+    const std::int64_t columns = panel.block_columns();
+    for (std::int64_t column = block * columns; column < (block + 1) * columns; column += form.group)
+      for (int low = 0; low < form.bits;) {
+        const int width = skv_plane_width(form.bits, low);
+        pack_plane(rows, column, form.group, low, width, out);
+        low += width;
+      }
   }
 }
 
@@ -127,15 +139,17 @@ Panels::Panels(const WeightView& w, ThreadPool& pool) {
   const auto& form = kind.form;
   const auto unpack = kind.unpack;
   assert(unpack != nullptr);
+  const simd::PanelForm panel{form.bits, form.group, form.has_minimum, form.has_levels, kind.has_fine};
   offset_ = form.offset;
   count_ = (w.rows + kPanelRows - 1) / kPanelRows;
-  panel_bytes_ = simd::panel_bytes(form.bits, form.group, form.has_minimum, form.has_levels, w.cols);
+  panel_bytes_ = panel.bytes(w.cols);
   data_ = Buffer<std::uint8_t>(static_cast<std::size_t>(count_ * panel_bytes_));
+  advise_huge_pages(data_.data(), data_.bytes());
   pool.for_range(count_, [&](std::int64_t begin, std::int64_t end, int) {
-    Rows rows(w.cols, w.cols / form.group);
+    Rows rows(w.cols, panel);
     for (std::int64_t i = begin; i < end; ++i) {
       rows.load(w, unpack, i * kPanelRows);
-      pack(rows, form, data_.data() + i * panel_bytes_);
+      pack(rows, form, panel, data_.data() + i * panel_bytes_);
     }
   });
 }

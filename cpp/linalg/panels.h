@@ -11,8 +11,8 @@ class Panels final : public UploadedWeight {
  public:
   // Whether a weight type has panels: every quantised one.
   static bool possible(DType type);
-  // Rearranges w [rows, cols]: the codes stay as they are, a group's scale and minimum are rounded to f16
-  // under a power of two of their row. Memory: the size of the weights, with K types' scales a little more.
+  // Rearranges w [rows, cols]: codes and whole numbers stay as they are, factors in f16 become f16 under a
+  // power of two of their row. Memory: the size of the weights, or a little more.
   Panels(const WeightView& w, ThreadPool& pool);
 
   std::int64_t count() const { return count_; }  // of 16 rows

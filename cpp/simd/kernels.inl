@@ -1,6 +1,6 @@
 // Written once, compiled once for each instruction set: include a vec_*.h first and define SKV_KERNELS as the
 // name of the accessor. Everything has internal linkage.
-#include "formats/decode.h"
+#include "formats/unpack.h"
 #include "simd/kernels.h"
 // In front of a loop with a fixed count over an array of vectors: unrolled early, or the array lies in
 // memory.
@@ -28,16 +28,21 @@ constexpr int level_bits(const skv_form& form) {
 }
 
 template <class Block>
+constexpr PanelForm panel_form = {Block::kForm.bits, Block::kForm.group, Block::kForm.has_minimum,
+                                  Block::kForm.has_levels, skv_has_fine<Block>};
+
+template <class Block>
 constexpr PanelMatmulFn panel_matmul_of() {
   constexpr skv_form form = Block::kForm;
+  static_assert(!skv_has_fine<Block> || skv_block_values<Block>::k == kFineColumns, "panel_layout.h");
   if constexpr (form.bits == 0)
     return nullptr;
   else if constexpr (form.has_levels) {
     static_assert(level_bits(form) < 8 || form.group == 32, "sums_start, and LevelCodes<8> of panel_avx2.h");
-    return panel_matmul<LevelCodes<level_bits(form)>, form.bits, form.group, false>;
+    return panel_matmul<LevelCodes<level_bits(form)>, panel_form<Block>>;
   } else {
     static_assert(form.bits < 8 || form.group == 32, "sums_start");
-    return panel_matmul<NoLevels, form.bits, form.group, form.has_minimum>;
+    return panel_matmul<NoLevels, panel_form<Block>>;
   }
 }
 

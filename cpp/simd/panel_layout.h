@@ -3,13 +3,17 @@
 // A panel holds 16 rows of a matrix; the last one is filled up with rows of zeros. It begins with 16 units
 // (f32, powers of two); a row's result is multiplied by its unit at the end, which brings its scales into the
 // range of f16. Where codes are places in a table of levels, 64 bytes follow: the 16 levels with the type's
-// offset added, four times over. Then follow the groups of columns (16 or 32 of them share a scale), and in
-// each
+// offset added, four times over. Then follow the blocks of columns: a group of 32, or where groups have fine
+// scales the 256 whose groups (of 16 or 32) share coarse ones. In each
 //
 //     16 scales (f16), one a row
 //     16 minimums (f16), where the type has any
-//     16 codes a column in bit planes, as formats/bitpack.h splits them: the lowest 8, 4, 2 or 1 bits of a
-//     code come first
+//     where scales are fine, for each group 16 whole numbers (int8) that its scales are multiplied by and,
+//     with
+//         minimums, 16 for these
+//     for each group 16 codes a column in bit planes, as formats/bitpack.h splits them: the lowest 8, 4, 2 or
+//     1
+//         bits of a code come first
 //
 // Four columns make a step: 64 codes, byte 4 r + c that of row r and column c, so that a lane of 32 bits
 // meets four activations of its row. In a plane of 8 bits a step is 64 bytes; of 4 bits, 64 bytes hold a step
@@ -24,12 +28,25 @@ namespace spectralkv::simd {
 constexpr int64_t kPanelRows = 16;
 constexpr int64_t kActivationGroup = 32;
 
-constexpr int64_t panel_group_bytes(int bits, int group, bool has_minimum) {
-  return (has_minimum ? 64 : 32) + kPanelRows * group * bits / 8;
-}
-constexpr int64_t panel_bytes(int bits, int group, bool has_minimum, bool has_levels, int64_t cols) {
-  return kPanelRows * 4 + (has_levels ? 64 : 0) + cols / group * panel_group_bytes(bits, group, has_minimum);
-}
+constexpr int64_t kFineColumns = 256;
+
+// What a panel is made of.
+struct PanelForm {
+  int bits = 0, group = 0;
+  bool has_minimum = false, has_levels = false, has_fine = false;
+
+  constexpr int64_t block_columns() const { return has_fine ? kFineColumns : group; }
+  constexpr int64_t header_bytes() const { return kPanelRows * 4 + (has_levels ? 64 : 0); }
+  // Of a block: its scales and minimums, then the codes of a group.
+  constexpr int64_t scale_bytes() const {
+    return kPanelRows * (has_minimum ? 2 : 1) * (2 + (has_fine ? kFineColumns / group : 0));
+  }
+  constexpr int64_t group_bytes() const { return kPanelRows * group * bits / 8; }
+  constexpr int64_t bytes(int64_t cols) const {
+    return header_bytes() +
+           cols / block_columns() * (scale_bytes() + block_columns() / group * group_bytes());
+  }
+};
 
 // Activations in 8 bits: 32 that share a scale, and what weights with minimums need of them. All that a step
 // of a product reads of a token lies together.

@@ -4,6 +4,7 @@
 namespace {
 
 using spectralkv::simd::ActivationGroup;
+using spectralkv::simd::PanelForm;
 
 constexpr int64_t kPrefetchAhead = 4096;  // bytes
 
@@ -58,50 +59,74 @@ struct LevelCodes {
   static void dot(Sums& acc, Bytes levels, const int8_t* q) { sums_dot<level_bits>(acc, levels, q); }
 };
 
-template <class Codes, int bits, int group, bool has_minimum, int T>
+// One group of columns of T tokens; x: the tokens' activations that meet it, `groups` apart.
+template <class Codes, PanelForm form, int T>
+inline void panel_group(const uint8_t* panel, const uint8_t* planes, const ActivationGroup* x, int64_t groups,
+                        int part, Vec scale, Vec minimum, Vec* total) {
+  const int first = part * form.group;
+  Sums acc[T];
+  if constexpr (Codes::kAny) {
+    const Codes table(panel + 64);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + first);
+    panel_steps<form.bits, form.group>(planes, [&](int step, Bytes codes) {
+      const auto levels = table.operand(codes);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) Codes::dot(acc[t], levels, x[t * groups].q + first + 4 * step);
+    });
+  } else {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) acc[t] = sums_start<form.bits>(x[t * groups].q + first);
+    panel_steps<form.bits, form.group>(planes, [&](int step, Bytes codes) {
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) sums_dot<form.bits>(acc[t], codes, x[t * groups].q + first + 4 * step);
+    });
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+    const ActivationGroup& token = x[t * groups];
+    const float sum = form.group == 32 ? token.sum : token.half_sums[part];
+    total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
+    total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
+  }
+}
+
+template <class Codes, PanelForm form, int T>
 inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x, int rows,
                        float* y, int64_t ldy) {
-  constexpr int parts = 32 / group;  // groups of weights that meet one of activations
-  constexpr int64_t kGroupBytes = spectralkv::simd::panel_group_bytes(bits, group, has_minimum);
+  constexpr int parts = 32 / form.group;  // groups of weights that meet one of activations
+  constexpr int64_t kScaleBytes = form.scale_bytes(), kGroupBytes = form.group_bytes();
+  constexpr int64_t kFineBytes = form.has_minimum ? 32 : 16;
+  // One token: the weights come from memory, and the hardware's own fetching stops at pages.
+  const auto fetch = [](const uint8_t* p, int64_t bytes) {
+    if constexpr (T == 1)
+      for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(p + kPrefetchAhead + b, 0, 2);
+  };
   const Vec unit = vec_load((const float*)panel);
-  const uint8_t* at = panel + (Codes::kAny ? 128 : 64);
+  const uint8_t* at = panel + form.header_bytes();
   const int64_t groups = cols / 32;
   Vec total[T];
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) total[t] = vec_set1(0.0f);
-  for (int64_t g = 0; g < groups; ++g, ++x) {
+  for (int64_t c = 0; c < cols; c += form.block_columns()) {
+    fetch(at, kScaleBytes);
+    const Vec coarse = vec_load_f16((const uint16_t*)at);
+    const Vec coarse_minimum = form.has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : zero;
+    const int8_t* fine = (const int8_t*)at + (form.has_minimum ? 64 : 32);
+    at += kScaleBytes;
+    for (int64_t g = 0; g < form.block_columns() / 32; ++g, ++x) {
 #pragma GCC unroll 2
-    for (int part = 0; part < parts; ++part) {
-      if constexpr (T == 1)  // one token: the weights come from memory, and the hardware stops at pages
-        for (int64_t b = 0; b < kGroupBytes; b += 64) __builtin_prefetch(at + kPrefetchAhead + b, 0, 2);
-      const Vec scale = vec_load_f16((const uint16_t*)at);
-      const Vec minimum = has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : vec_mul(scale, zero);
-      Sums acc[T];
-      if constexpr (Codes::kAny) {
-        const Codes table(panel + 64);
-#pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + part * group);
-        panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
-          const auto levels = table.operand(codes);
-#pragma GCC unroll 8
-          for (int t = 0; t < T; ++t) Codes::dot(acc[t], levels, x[t * groups].q + part * group + 4 * step);
-        });
-      } else {
-#pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) acc[t] = sums_start<bits>(x[t * groups].q + part * group);
-        panel_steps<bits, group>(at + (has_minimum ? 64 : 32), [&](int step, Bytes codes) {
-#pragma GCC unroll 8
-          for (int t = 0; t < T; ++t)
-            sums_dot<bits>(acc[t], codes, x[t * groups].q + part * group + 4 * step);
-        });
-      }
-      at += kGroupBytes;
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) {
-        const ActivationGroup& token = x[t * groups];
-        const float sum = group == 32 ? token.sum : token.half_sums[part];
-        total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
-        total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
+      for (int part = 0; part < parts; ++part) {
+        fetch(at, kGroupBytes);
+        Vec scale = coarse, minimum = coarse_minimum;
+        if constexpr (form.has_fine) {
+          scale = vec_mul(coarse, vec_load_i8(fine));
+          if constexpr (form.has_minimum) minimum = vec_mul(coarse_minimum, vec_load_i8(fine + 16));
+          fine += kFineBytes;
+        }
+        if constexpr (!form.has_minimum) minimum = vec_mul(scale, zero);
+        panel_group<Codes, form, T>(panel, at, x, groups, part, scale, minimum, total);
+        at += kGroupBytes;
       }
     }
   }
@@ -109,22 +134,20 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
   for (int t = 0; t < T; ++t) vec_store_n(y + t * ldy, vec_mul(total[t], unit), rows);
 }
 
-template <class Codes, int bits, int group, bool has_minimum, int T>
+template <class Codes, PanelForm form, int T>
 inline void panel_tiles(const uint8_t* panel, int64_t cols, Vec zero, const ActivationGroup* x,
                         int64_t tokens, int rows, float* y, int64_t ldy) {
   for (; tokens >= T; tokens -= T, x += T * (cols / 32), y += T * ldy)
-    panel_tile<Codes, bits, group, has_minimum, T>(panel, cols, zero, x, rows, y, ldy);
+    panel_tile<Codes, form, T>(panel, cols, zero, x, rows, y, ldy);
   if constexpr (T > 1) {
-    if (tokens > 0)
-      panel_tiles<Codes, bits, group, has_minimum, T / 2>(panel, cols, zero, x, tokens, rows, y, ldy);
+    if (tokens > 0) panel_tiles<Codes, form, T / 2>(panel, cols, zero, x, tokens, rows, y, ldy);
   }
 }
 
-template <class Codes, int bits, int group, bool has_minimum>
+template <class Codes, PanelForm form>
 void panel_matmul(const uint8_t* panel, int64_t cols, int offset, const ActivationGroup* x, int64_t tokens,
                   int64_t rows, float* y, int64_t ldy) {
-  panel_tiles<Codes, bits, group, has_minimum, kPanelTokens>(panel, cols, vec_set1((float)-offset), x, tokens,
-                                                             (int)rows, y, ldy);
+  panel_tiles<Codes, form, kPanelTokens>(panel, cols, vec_set1((float)-offset), x, tokens, (int)rows, y, ldy);
 }
 
 // One row of cols activations to 8 bits (ActivationGroup says what is what).

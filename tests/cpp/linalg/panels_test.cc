@@ -75,7 +75,8 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
     const auto dtype = static_cast<DType>(type);
     if (!Panels::possible(dtype)) continue;
     const auto& format = kFormats[type];
-    const auto& [form, unpack] = kUnpack[type];
+    const auto& [form, has_fine, unpack] = kUnpack[type];
+    const std::int64_t step = !has_fine ? 0 : form.has_minimum ? 2 : 1;  // whole numbers of a group
     for (const std::int64_t blocks : {1, 3}) {
       const std::int64_t n = format.values * blocks, rows = 35, groups = n / form.group;
       const auto bytes = random_rows(format, rows, n, 5);
@@ -103,26 +104,30 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
         }
         Comparison compare(format.name);
         std::vector<std::uint8_t> codes(static_cast<std::size_t>(n));
-        std::vector<float> scale(static_cast<std::size_t>(groups)), minimum(scale.size());
+        std::vector<float> scale(static_cast<std::size_t>(blocks)), minimum(scale.size());
+        std::vector<std::int8_t> fine(static_cast<std::size_t>(groups * step));
         std::vector<float> exact(codes.size());
         for (std::int64_t r = 0; r < rows; ++r) {
           kDecode[type](w.row(r), exact.data(), n);
-          unpack(w.row(r), n, codes.data(), scale.data(), minimum.data());
+          unpack(w.row(r), n, codes.data(), scale.data(), minimum.data(), fine.data());
+          const auto size_of = [&](const std::vector<float>& of, std::int64_t c, std::int64_t which) {
+            const double coarse = static_cast<double>(of[static_cast<std::size_t>(c / format.values)]);
+            const auto at = static_cast<std::size_t>(c / form.group * step + which);
+            return std::fabs(has_fine ? coarse * fine[at] : coarse);
+          };
           for (std::int64_t t = 0; t < tokens; ++t) {
             double sum = 0, size = 0;
             for (std::int64_t c = 0; c < n; ++c) {
-              const auto at = static_cast<std::size_t>(c), g = static_cast<std::size_t>(c / form.group);
-              const double value = quantized.value(t, n, c), s = std::fabs(static_cast<double>(scale[g]));
+              const auto at = static_cast<std::size_t>(c);
+              const double value = quantized.value(t, n, c), s = size_of(scale, c, 0);
               sum += static_cast<double>(exact[at]) * value;
               const int code = form.has_levels ? form.levels[codes[at]] + form.offset : codes[at];
               size += std::fabs(value) *
-                      (s * code +
-                       (form.has_minimum ? std::fabs(static_cast<double>(minimum[g])) : s * form.offset));
+                      (s * code + (form.has_minimum ? size_of(minimum, c, 1) : s * form.offset));
             }
-            // Scales and minimums in f16, and two fused additions a group besides their products.
-            compare.add(
-                plain[static_cast<std::size_t>(t * (rows + 1) + r)], sum,
-                1e-37 + (std::ldexp(1.0, -11) + (2.0 * static_cast<double>(groups) + 4) * kEps) * size);
+            // Scales and minimums lose nothing; two fused additions a group besides their products.
+            compare.add(plain[static_cast<std::size_t>(t * (rows + 1) + r)], sum,
+                        1e-37 + (2.0 * static_cast<double>(groups) + 4) * kEps * size);
           }
         }
       }
