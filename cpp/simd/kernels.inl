@@ -42,7 +42,7 @@ constexpr PanelMatmulFn panel_matmul_of() {
     return panel_matmul<LevelCodes<level_bits(form)>, panel_form<Block>>;
   } else {
     static_assert(form.bits < 8 || form.group == 32, "sums_start");
-    return panel_matmul<NoLevels, panel_form<Block>>;
+    return panel_matmul<PlainCodes<form.bits>, panel_form<Block>>;
   }
 }
 

@@ -1,6 +1,6 @@
 // 64 bytes in two AVX2 registers; panel_scalar.h says what each function means. With SKV_BYTE_DOTS four
-// products of bytes are summed by vpdpbusd. Without, in pairs of 16 bits: codes of up to 7 bits cannot
-// overflow there, codes of 8 bits go in two halves. So both give the same sums.
+// products of bytes are summed by vpdpbusd. Without, pairs are, in 16 bits, where as many steps stay as fit:
+// eight of 4-bit codes, one of 7 bits; codes of 8 bits go in two halves. So both give the same sums.
 #pragma once
 
 #include <immintrin.h>
@@ -13,13 +13,16 @@
 
 namespace {
 
-constexpr int kPanelTokens = 3;
+constexpr int kPanelTokens = 4;
 
 struct Bytes {
   __m256i a, b;
 };
 struct Sums {
-  __m256i a, b;
+  __m256i a, b;  // of 32 bits
+#if !defined(SKV_BYTE_DOTS)
+  __m256i pairs_a, pairs_b;  // of 16 bits, to be added
+#endif
 };
 
 inline Bytes bytes_load(const uint8_t* p) {
@@ -50,34 +53,69 @@ inline Bytes bytes_or_shifted4(Bytes x, Bytes high) {
   return {_mm256_or_si256(x.a, _mm256_slli_epi16(high.a, 4)),
           _mm256_or_si256(x.b, _mm256_slli_epi16(high.b, 4))};
 }
+#if defined(SKV_BYTE_DOTS)
 template <int bits>
 inline Sums sums_start(const int8_t*) {
   return {_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 template <int bits>
-inline __m256i sums_dot_half(__m256i acc, __m256i codes, __m256i q) {
-#if defined(SKV_BYTE_DOTS)
-  return byte_dots(acc, codes, q);
-#else
-  const __m256i one = _mm256_set1_epi16(1);
-  if constexpr (bits < 8) {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, q), one));
-  } else {
-    const __m256i low = _mm256_set1_epi8(15);
-    const __m256i x = _mm256_maddubs_epi16(_mm256_and_si256(codes, low), q);
-    const __m256i y = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(codes, 4), low), q);
-    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x, one));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(y, _mm256_set1_epi16(16)));
-  }
-#endif
-}
-template <int bits>
-inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q, int /*step*/) {
   int word;
   __builtin_memcpy(&word, q, 4);
   const __m256i four = _mm256_set1_epi32(word);
-  acc = {sums_dot_half<bits>(acc.a, codes.a, four), sums_dot_half<bits>(acc.b, codes.b, four)};
+  acc = {byte_dots(acc.a, codes.a, four), byte_dots(acc.b, codes.b, four)};
 }
+template <int bits>
+inline Vec sums_to_vec(Sums x) {
+  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+#else
+template <int bits>
+inline Sums sums_start(const int8_t*) {
+  const __m256i none = _mm256_setzero_si256();
+  return {none, none, none, none};
+}
+inline __m256i add_pairs(__m256i acc, __m256i pairs, int times = 1) {
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16((int16_t)times)));
+}
+// Steps whose sums of two products fit 16 bits together.
+template <int bits>
+constexpr int kNarrowSteps = 32767 / (2 * 127 * ((1 << bits) - 1));
+
+template <int bits>
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q, int step) {
+  int word;
+  __builtin_memcpy(&word, q, 4);
+  const __m256i four = _mm256_set1_epi32(word);
+  if constexpr (bits == 8) {
+    const auto add = [&](__m256i& to, __m256i x) {
+      const __m256i low = _mm256_set1_epi8(15);
+      to = add_pairs(to, _mm256_maddubs_epi16(_mm256_and_si256(x, low), four));
+      to = add_pairs(to, _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(x, 4), low), four), 16);
+    };
+    add(acc.a, codes.a);
+    add(acc.b, codes.b);
+  } else {
+    const __m256i a = _mm256_maddubs_epi16(codes.a, four), b = _mm256_maddubs_epi16(codes.b, four);
+    if (step % kNarrowSteps<bits> == 0) {
+      if (step > 0) {
+        acc.a = add_pairs(acc.a, acc.pairs_a);
+        acc.b = add_pairs(acc.b, acc.pairs_b);
+      }
+      acc.pairs_a = a;
+      acc.pairs_b = b;
+    } else {
+      acc.pairs_a = _mm256_add_epi16(acc.pairs_a, a);
+      acc.pairs_b = _mm256_add_epi16(acc.pairs_b, b);
+    }
+  }
+}
+template <int bits>
+inline Vec sums_to_vec(Sums x) {
+  if constexpr (bits < 8) x = {add_pairs(x.a, x.pairs_a), add_pairs(x.b, x.pairs_b), x.pairs_a, x.pairs_b};
+  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+#endif
 struct ByteTable {
   __m256i v;
 };
@@ -113,26 +151,23 @@ struct LevelCodes<8> {
         _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));  // of 32 activations and 128 more each
     const __m256i rest =
         _mm256_slli_epi32(_mm256_sub_epi32(_mm256_broadcastd_epi32(sum), _mm256_set1_epi32(32 * 128)), 7);
-    return {rest, rest};
+    return {rest, rest, rest, rest};
   }
   Operand operand(Bytes codes) const { return {bytes_lookup(level, codes), bytes_lookup(size, codes)}; }
-  static void dot(Sums& acc, const Operand& x, const int8_t* q) {
+  static void dot(Sums& acc, const Operand& x, const int8_t* q, int /*step*/) {
     int word;
     __builtin_memcpy(&word, q, 4);
-    const __m256i four = _mm256_set1_epi32(word), one = _mm256_set1_epi16(1);
+    const __m256i four = _mm256_set1_epi32(word);
     const auto add = [&](__m256i& to, __m256i level_of, __m256i size_of) {
-      const __m256i pair = _mm256_maddubs_epi16(size_of, _mm256_sign_epi8(four, level_of));
-      to = _mm256_add_epi32(to, _mm256_madd_epi16(pair, one));
+      to = add_pairs(to, _mm256_maddubs_epi16(size_of, _mm256_sign_epi8(four, level_of)));
     };
     add(acc.a, x.level.a, x.size.a);
     add(acc.b, x.level.b, x.size.b);
   }
+  static Vec sum(const Sums& acc) { return sums_to_vec<8>(acc); }
 };
 #endif
 
-inline Vec sums_to_vec(Sums x) {
-  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
-}
 inline Vec vec_fused(Vec a, Vec b, Vec c) {
   return vec_fma(a, b, c);
 }

@@ -40,7 +40,7 @@ inline Sums sums_start(const int8_t*) {
   return {_mm512_setzero_si512()};
 }
 template <int bits>
-inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q, int /*step*/) {
   add_dots_of_four(acc.v, codes.v, q);
 }
 struct ByteTable {
@@ -52,6 +52,7 @@ inline ByteTable byte_table_load(const uint8_t* p) {
 inline Bytes bytes_lookup(ByteTable table, Bytes places) {
   return {_mm512_shuffle_epi8(table.v, places.v)};
 }
+template <int bits>
 inline Vec sums_to_vec(Sums x) {
   return {_mm512_cvtepi32_ps(x.v)};
 }

@@ -51,7 +51,7 @@ inline Sums sums_start(const int8_t* q) {
   return {all, all, all, all};
 }
 template <int bits>
-inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q, int /*step*/) {
   const FourBytes four = four_bytes(word_at(q));
   const auto add = [&](int32x4_t& to, uint8x16_t x) {
     to = dots_of_four(to, bits == 8 ? bytes_less_128(x) : vreinterpretq_s8_u8(x), four);
@@ -71,6 +71,7 @@ inline Bytes bytes_lookup(ByteTable table, Bytes places) {
   return {vqtbl1q_u8(table.v, places.a), vqtbl1q_u8(table.v, places.b), vqtbl1q_u8(table.v, places.c),
           vqtbl1q_u8(table.v, places.d)};
 }
+template <int bits>
 inline Vec sums_to_vec(Sums x) {
   return {vcvtq_f32_s32(x.a), vcvtq_f32_s32(x.b), vcvtq_f32_s32(x.c), vcvtq_f32_s32(x.d)};
 }

@@ -13,9 +13,11 @@ template <int bits, int group, class Use>
 inline void panel_steps(const uint8_t* p, const Use& use) {
   constexpr int steps = group / 4;
   if constexpr (bits == 8) {
+#pragma GCC unroll 8
     for (int s = 0; s < steps; ++s) use(s, bytes_load(p + 64 * s));
   } else if constexpr (bits == 4 || bits == 5) {
     const uint8_t* fifth = p + 64 * steps / 2;
+#pragma GCC unroll 4
     for (int s = 0; s < steps; s += 2) {
       const Bytes both = bytes_load(p + 32 * s);
       const Bytes low = bytes_field<0, 15>(both), high = bytes_field<4, 15>(both);
@@ -34,6 +36,7 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
     const Bytes pairs = bytes_load(bits == 6 ? rest : p);
     const Bytes pair[4] = {bytes_field<0, 3>(pairs), bytes_field<2, 3>(pairs), bytes_field<4, 3>(pairs),
                            bytes_field<6, 3>(pairs)};
+#pragma GCC unroll 4
     for (int s = 0; s < 4; ++s) {
       if constexpr (bits == 2) use(s, pair[s]);
       if constexpr (bits == 3) use(s, bytes_add_bits<4>(pair[s], rest + 8 * s));
@@ -45,18 +48,26 @@ inline void panel_steps(const uint8_t* p, const Use& use) {
   }
 }
 
-// What codes are places in: nothing, or the panel's table, whose levels have so many bits.
-struct NoLevels {
-  static constexpr bool kAny = false;
+// Codes as what they are,
+template <int bits>
+struct PlainCodes {
+  explicit PlainCodes(const uint8_t*) {}
+  static Sums start(const int8_t* q) { return sums_start<bits>(q); }
+  Bytes operand(Bytes codes) const { return codes; }
+  static void dot(Sums& acc, Bytes codes, const int8_t* q, int step) { sums_dot<bits>(acc, codes, q, step); }
+  static Vec sum(const Sums& acc) { return sums_to_vec<bits>(acc); }
 };
+// or as places in the table of levels at p, which have so many bits.
 template <int level_bits>
 struct LevelCodes {
-  static constexpr bool kAny = true;
   ByteTable table;
   explicit LevelCodes(const uint8_t* p) : table(byte_table_load(p)) {}
   static Sums start(const int8_t* q) { return sums_start<level_bits>(q); }
   Bytes operand(Bytes codes) const { return bytes_lookup(table, codes); }
-  static void dot(Sums& acc, Bytes levels, const int8_t* q) { sums_dot<level_bits>(acc, levels, q); }
+  static void dot(Sums& acc, Bytes levels, const int8_t* q, int step) {
+    sums_dot<level_bits>(acc, levels, q, step);
+  }
+  static Vec sum(const Sums& acc) { return sums_to_vec<level_bits>(acc); }
 };
 
 // One group of columns of T tokens; x: the tokens' activations that meet it, `groups` apart.
@@ -64,29 +75,20 @@ template <class Codes, PanelForm form, int T>
 inline void panel_group(const uint8_t* panel, const uint8_t* planes, const ActivationGroup* x, int64_t groups,
                         int part, Vec scale, Vec minimum, Vec* total) {
   const int first = part * form.group;
+  const Codes kind(panel + 64);
   Sums acc[T];
-  if constexpr (Codes::kAny) {
-    const Codes table(panel + 64);
 #pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + first);
-    panel_steps<form.bits, form.group>(planes, [&](int step, Bytes codes) {
-      const auto levels = table.operand(codes);
+  for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + first);
+  panel_steps<form.bits, form.group>(planes, [&](int step, Bytes codes) {
+    const auto operand = kind.operand(codes);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) Codes::dot(acc[t], levels, x[t * groups].q + first + 4 * step);
-    });
-  } else {
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) acc[t] = sums_start<form.bits>(x[t * groups].q + first);
-    panel_steps<form.bits, form.group>(planes, [&](int step, Bytes codes) {
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) sums_dot<form.bits>(acc[t], codes, x[t * groups].q + first + 4 * step);
-    });
-  }
+    for (int t = 0; t < T; ++t) Codes::dot(acc[t], operand, x[t * groups].q + first + 4 * step, step);
+  });
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
     const ActivationGroup& token = x[t * groups];
     const float sum = form.group == 32 ? token.sum : token.half_sums[part];
-    total[t] = vec_fused(sums_to_vec(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
+    total[t] = vec_fused(Codes::sum(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
     total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
   }
 }

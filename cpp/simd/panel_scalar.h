@@ -44,9 +44,10 @@ template <int bits>
 inline Sums sums_start(const int8_t*) {
   return {};
 }
-// Adds to lane i the sum of codes 4i to 4i + 3, of at most `bits` bits, times the four bytes at q.
+// Adds to lane i the sum of codes 4i to 4i + 3, of at most `bits` bits, times the four bytes at q; step: the
+// calls before this one since sums_start.
 template <int bits>
-inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q) {
+inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q, int /*step*/) {
   for (int i = 0; i < 64; ++i) acc.v[i / 4] += (int)codes.v[i] * q[i % 4];
 }
 // 64 bytes as places in a table of 16; p: 64 bytes, the table four times.
@@ -62,6 +63,7 @@ inline Bytes bytes_lookup(const ByteTable& table, Bytes places) {
   for (uint8_t& byte : places.v) byte = table.v[byte];
   return places;
 }
+template <int bits>
 inline Vec sums_to_vec(Sums x) {
   return vec_make([&](int i) { return (float)x.v[i]; });
 }

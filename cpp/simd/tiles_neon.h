@@ -95,7 +95,7 @@ inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const 
       for (int h = 0; h < 4; ++h) acc[i][h] = vaddq_s32(acc[i][h], vshlq_n_s32(sum[h], 7));
       Vec factor = vec_set1(a.unit * x.steps[t + i]);
       if (scale != nullptr) factor = vec_mul(factor, vec_load_n(scale + r, left));
-      const Vec products = sums_to_vec({acc[i][0], acc[i][1], acc[i][2], acc[i][3]});
+      const Vec products = sums_to_vec<8>({acc[i][0], acc[i][1], acc[i][2], acc[i][3]});
       vec_store_n(y + i * ldy + r, vec_fma(products, factor, vec_load_n(y + i * ldy + r, left)), left);
     }
   }
