@@ -16,7 +16,7 @@ class Engine;
 namespace api {
 
 struct ModelOptions {
-  int n_threads = 0;                    // 0: all processors of the process
+  int n_threads = 0;                    // 0: one for each core of the process
   int n_gpu_layers = 0;                 // 0: the CPU; negative: everything on CUDA
   std::string kv_calibration = "auto";  // "auto", "none" or a file's path, as --kv-calibration
 };

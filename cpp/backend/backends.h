@@ -10,7 +10,7 @@
 namespace spectralkv {
 
 struct BackendOptions {
-  int n_threads = 0;     // 0: all processors of this process
+  int n_threads = 0;     // 0: one for each core of this process
   int n_gpu_layers = 0;  // 0: CPU; -1 or at least the number of layers: a GPU
   // Quantised weights meet activations in f32, which is slow, instead of 8 bits.
   bool f32_activations = false;

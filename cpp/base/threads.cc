@@ -2,19 +2,17 @@
 // trap.
 #include "base/threads.h"
 
-#include <sched.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <cstdio>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
+#include "base/processors.h"
 
 namespace spectralkv {
 namespace {
@@ -84,8 +82,8 @@ struct ThreadPool::Shared {
   }
 };
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads == 0 ? available_processors() : n_threads) {
-  check(n_threads_ >= 1 && n_threads_ <= 1024, "base", "n_threads must be 1 to 1024 (0: all), got ",
+ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads == 0 ? default_threads() : n_threads) {
+  check(n_threads_ >= 1 && n_threads_ <= 1024, "base", "n_threads must be 1 to 1024 (0: one a core), got ",
         n_threads);
   start();
 }
@@ -139,22 +137,6 @@ void ThreadPool::for_each(std::int64_t n, const std::function<void(std::int64_t,
   run([&](int t) {
     for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) work(i, t);
   });
-}
-
-int available_processors() {
-  int n = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
-  if (std::FILE* file =
-          std::fopen("/sys/fs/cgroup/cpu.max", "r")) {  // "quota period" in microseconds, or "max period"
-    double quota = 0, period = 0;
-    if (std::fscanf(file, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0)
-      n = std::min(n, static_cast<int>(quota / period + 0.999));
-    std::fclose(file);
-  }
-#endif
-  return std::max(n, 1);
 }
 
 }  // namespace spectralkv

@@ -12,7 +12,7 @@ namespace spectralkv {
 
 class ThreadPool {
  public:
-  // n_threads >= 1, the calling thread included; 0 takes the processors this process may use.
+  // n_threads >= 1, the calling thread included; 0: as many as default_threads() says.
   explicit ThreadPool(int n_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -41,8 +41,5 @@ class ThreadPool {
   pid_t process_ = 0;  // that has the threads
   std::unique_ptr<Shared> shared_;
 };
-
-// Processors that this process may run on (affinity and cgroup quota counted).
-int available_processors();
 
 }  // namespace spectralkv

@@ -1,6 +1,6 @@
 // The command `bench`: speed of prompts and of generation by depth and cache type.
 #include "backend/backend.h"
-#include "base/threads.h"
+#include "base/processors.h"
 #include "cli/bench_output.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
@@ -143,7 +143,7 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
     setup.model_type = description.substr(0, comma);
     setup.backend = description.substr(comma + 2, description.rfind(", ") - comma - 2);
     for (const GgufTensor& tensor : engine.file().tensors()) setup.model_size += tensor.bytes;
-    setup.n_threads = threads == 0 ? available_processors() : static_cast<int>(threads);
+    setup.n_threads = threads == 0 ? default_threads() : static_cast<int>(threads);
     setup.bandwidth = engine.backend().memory_bandwidth();
     if (setup.bandwidth == 0) setup.bandwidth = memory_bandwidth(setup.n_threads);
     for (const auto& [k, v] : types) {

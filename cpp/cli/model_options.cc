@@ -9,7 +9,7 @@
 
 #include "backend/cuda_library.h"
 #include "base/error.h"
-#include "base/threads.h"
+#include "base/processors.h"
 #include "kv/codecs.h"
 
 namespace spectralkv {
@@ -54,7 +54,7 @@ std::vector<Option> model_rows(ModelOptions& options) {
   append_rows(rows, {
                         {{"-t", "--threads"},
                          "N",
-                         "CPU threads (default: the processors that this process may use)",
+                         "CPU threads (default: one for each core that this process may use)",
                          set_int(options.engine.n_threads, 0, 1024)},
                         {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
                          "N",

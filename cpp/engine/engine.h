@@ -24,7 +24,7 @@ class KvCache;
 class Model;
 
 struct EngineOptions {
-  int n_threads = 0;     // 0: all processors of this process
+  int n_threads = 0;     // 0: one for each core of this process
   int n_gpu_layers = 0;  // 0: CPU; negative or at least the number of layers: CUDA
   bool allow_unknown_pre = false;
   bool f32_activations =

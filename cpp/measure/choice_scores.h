@@ -11,7 +11,7 @@ namespace spectralkv {
 struct ChoiceOptions {
   std::int64_t n_ctx = 0;  // tokens of an answer with its question, at most; 0: the model's context
   std::int64_t n_batch = 128;
-  int n_threads = 0;  // for the log-probabilities; 0: all
+  int n_threads = 0;  // for the log-probabilities; 0: one a core
   CacheTypes types;
 };
 

@@ -16,7 +16,7 @@ struct FidelityOptions {
   std::int64_t n_ctx = 0;        // tokens to read, the first ones of the text; 0: all that were given
   std::int64_t n_queries = 128;  // the last tokens of those: their queries read the blocks before them
   std::int64_t n_batch = 512;
-  int n_threads = 0;                                   // for the measurement; 0: all
+  int n_threads = 0;                                   // for the measurement; 0: one a core
   std::string type_k = "default", type_v = "default";  // cache specs (kv/codecs.h)
   std::vector<std::int64_t> layers;                    // rising; empty: all
   bool all_codecs = false;                             // also every codec of the table, with the same layout

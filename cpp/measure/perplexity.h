@@ -28,7 +28,7 @@ struct PerplexityOptions {
   std::int64_t n_chunks = 0;  // chunks at most; 0: all that fit
   std::int64_t prefix = -1;   // tokens of a chunk that are not scored; -1: half of it (decode only)
   std::int64_t n_batch = 128;
-  int n_threads = 0;  // for the comparison; 0: all
+  int n_threads = 0;  // for the comparison; 0: one a core
   CacheTypes types;
   std::optional<CacheTypes> base;  // compare with this cache
   std::string save_logits;         // write the logits of all scored positions to this file

@@ -241,7 +241,7 @@ class SpectralCache(Cache):
     config: the model's. type_k, type_v: cache types as everywhere, layer ranges included: "eoptshrinkq:2" (what
     "default" means), "turboquant:3", "f16", "eoptshrinkq:2;layers 0-1=q8_0". attention_mask: [batch, n], for prompts
     that are padded on the left; without it every position counts as a token, and the first sequence's padding would
-    become its sinks. n_threads: that encode and decode, 0 for all processors (torch has threads of its own). pairs:
+    become its sinks. n_threads: that encode and decode, 0 for one a core (torch has threads of its own). pairs:
     give the codecs the dimensions of keys that RoPE turns together, i and i + head_dim/2, side by side, as the engine
     has them (a rotation or a group of 32 is another one in another order); None: where head_dim is even. calibration: a
     file of `spectralkv calibrate`, made of the same model as GGUF; None: all heads are alike.

@@ -34,7 +34,7 @@ class Llama(Generating):
 
     model_path: a GGUF file. n_gpu_layers: 0 for the CPU, below 0 for everything on CUDA. seed: of the calls that give
     none; None, -1 and 4294967295 draw one. n_ctx: tokens that fit, 0 for the model's own context. n_batch, n_ubatch:
-    tokens in one forward pass, the smaller counts. n_threads: None for all processors of the process. logits_all: keep
+    tokens in one forward pass, the smaller counts. n_threads: None for one a core. logits_all: keep
     the logits of every token for `scores`. type_k, type_v: how keys and values are cached: "eoptshrinkq:2" (None, the
     default), "turboquant:3", "q8_0", or "f16" for an exact cache; also GGML's numbers. activations: what quantised
     weights are multiplied with, "q8_0" for 8 bits or "f32", exact and slow. allow_unknown_pre: go on with gpt-2's

@@ -34,7 +34,7 @@ class QuantizeOptions:
     pure: every matrix in the main type of the quantisation. output_type, embedding_type: of the head and of the token
     embedding. leave_output: output.weight keeps its type. importance: an importance matrix of llama-imatrix (.gguf or
     .dat): errors count as much as it says. allow_requantize: also take tensors that are quantised already. n_threads:
-    0 for all processors. force: replace what is there. quiet: nothing on stderr.
+    0 for one a core. force: replace what is there. quiet: nothing on stderr.
     """
 
     overrides: Mapping[str, str] = field(default_factory=dict)

@@ -143,7 +143,7 @@ void bind_engine(nb::module_& m) {
   nb::class_<SharedEngine>(
       m, "Engine",
       "A loaded model: weights, tokenizer and backend. Immutable, so threads may share it; sessions of one\n"
-      "engine work one at a time. n_threads 0: all processors of the process. n_gpu_layers 0: CPU, any "
+      "engine work one at a time. n_threads 0: one for each core of the process. n_gpu_layers 0: CPU, any "
       "negative\n"
       "number: all on CUDA. allow_unknown_pre: an unknown pre-tokenizer becomes gpt-2's. activations: "
       "\"q8_0\", or\n"

@@ -124,7 +124,7 @@ nb::list reports(SharedLayer& self) {
 
 void bind_layer_batch(nb::module_& m) {
   nb::class_<Workers>(m, "Workers",
-                      "Threads that the layers of one cache share. n_threads 0: all processors of the "
+                      "Threads that the layers of one cache share. n_threads 0: one for each core of the "
                       "process. ValueError for\n"
                       "a number outside 0 to 1024.")
       .def("__init__", make_workers, nb::arg("n_threads") = 0)

@@ -88,8 +88,8 @@ void bind_weights(nb::module_& m) {
   m.def(
       "requantize", requantized, nb::arg("data"), nb::arg("from_type"), nb::arg("to_type"), nb::arg("cols"),
       nb::arg("name") = "", nb::arg("n_threads") = 0, nb::arg("importance") = nb::none(),
-      "uint8 [bytes]: rows of `cols` weights in from_type, as bytes, written in to_type. n_threads 0: all "
-      "processors;\nthe result does not depend on it. importance: how much errors of each column count, [n * "
+      "uint8 [bytes]: rows of `cols` weights in from_type, as bytes, written in to_type. n_threads 0: one a "
+      "core;\nthe result does not depend on it. importance: how much errors of each column count, [n * "
       "cols] for n matrices\nbehind each other. ValueError with the tensor's name for a row length that does "
       "not fit, for values that are\nnot finite or too large for the type, and for a type that is only read.",
       nb::sig("def requantize(data: numpy.typing.NDArray[numpy.uint8], from_type: str, to_type: str, cols: "

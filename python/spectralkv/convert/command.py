@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="say what would be written, and write nothing")
     add("--model-name", metavar="NAME", help="general.name; default: from the checkpoint")
     add("--split-max-size", type=_size, default=0, metavar="N", help="bytes of tensors in one file, like 500M or 2G")
-    add("--threads", "-t", type=int, default=0, metavar="N", help="default: all processors")
+    add("--threads", "-t", type=int, default=0, metavar="N", help="default: one a core")
     add("--force", action="store_true", help="replace files that are there")
     return parser
 

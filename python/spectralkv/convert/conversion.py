@@ -33,7 +33,7 @@ FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # general.file_type
 class ConvertOptions:
     """outtype: f32, f16, bf16, q8_0, or auto, the type of most weights. vocab_only: no tensors. model_name: becomes
     general.name. split_max_size: bytes of tensors in one file, 0: no limit. force: replace what is there. n_threads: 0
-    for all processors. quiet: nothing on stderr."""
+    for one a core. quiet: nothing on stderr."""
 
     outtype: str = "auto"
     vocab_only: bool = False

@@ -56,7 +56,7 @@ def add_shared_options(parser: argparse.ArgumentParser, caches: str = " and ".jo
     add("-m", "--model", metavar="PATH", help="a GGUF file (default: the demo model)")
     add("-hf", "-hfr", "--hf-repo", metavar="REPO", help="OWNER/NAME[:QUANT] of the Hugging Face Hub, in place of -m")
     add("-hff", "--hf-file", metavar="FILE", default="", help="the file in that repository")
-    add("-t", "--threads", type=whole_number(0, 1024), default=0, metavar="N", help="CPU threads (default: all)")
+    add("-t", "--threads", type=whole_number(0, 1024), default=0, metavar="N", help="CPU threads (default: one a core)")
     add(
         "-ngl",
         "--n-gpu-layers",

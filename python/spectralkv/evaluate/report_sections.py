@@ -245,7 +245,7 @@ def overview_section(data: Data, caches: Sequence[str]) -> Section:
     measured = data["measured"]
     text = [
         f"{data['model']['model']}, {data['description']}; spectralkv {data['model']['spectralkv']}.",
-        f"Measured on {measured['machines']}; threads: {measured['threads'] or 'all processors'}; "
+        f"Measured on {measured['machines']}; threads: {measured['threads'] or 'one a core'}; "
         f"{measured['dates']}. Texts: {', '.join(data['texts'])}.",
     ]
     table = Table("Every cache type; keys/values where they differ", header, rows)

@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("-m", "--model", metavar="PATH", help="a GGUF file; without -m and -hf the demo model")
     source.add_argument("-hf", "--hf-repo", metavar="REPO[:QUANT]", help="a model of the Hugging Face Hub")
     model.add_argument("-a", "--alias", default="", metavar="NAME", help="the model's name in /v1/models")
-    model.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="0: all processors")
+    model.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="0: one a core")
     model.add_argument("-ngl", "--n-gpu-layers", type=int, default=0, metavar="N", help="-1: all on the GPU")
     cache = parser.add_argument_group("requests and cache")
     cache.add_argument(
