@@ -96,9 +96,13 @@ Session::Session(Engine& engine, const SessionOptions& options) : engine_(engine
 
 Session::~Session() = default;
 
+bool Session::awaits_calibration(const CacheFormat& format) const {
+  return format.calibrated() && !format.calibration() && engine_.calibrations().possible();
+}
+
 std::unique_ptr<KvCache> Session::fresh_cache() {
   auto format = cache_format(engine_, options_.type_k, options_.type_v, options_.seal_until, false);
-  uncalibrated_ = format->calibrated() && !format->calibration() && engine_.calibrations().possible();
+  uncalibrated_ = awaits_calibration(*format);
   return engine_.backend().make_cache(std::move(format), options_.n_ctx);
 }
 

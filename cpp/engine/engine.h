@@ -134,6 +134,10 @@ class Session {
  private:
   struct Work;  // activations
   std::unique_ptr<KvCache> fresh_cache();
+  // The state as one of caches of these types, which the session then has.
+  void load_state_as(const std::string& path, const std::string& type_k, const std::string& type_v);
+  // Whether a calibration would change the format, and can still be made.
+  bool awaits_calibration(const CacheFormat& format) const;
   void copy_all_logits(const Session& other);
   void check_fit(std::span<const Token> tokens) const;
   void read_batch(std::span<const Token> batch, std::int64_t n_logits,

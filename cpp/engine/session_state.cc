@@ -4,9 +4,11 @@
 
 #include "backend/backend.h"
 #include "base/error.h"
+#include "engine/calibrations.h"
 #include "engine/engine.h"
 #include "engine/state_head.h"
 #include "kv/cache.h"
+#include "kv/codecs.h"
 #include "kv/layer_state.h"
 
 namespace spectralkv {
@@ -22,6 +24,23 @@ void Session::load_state(const std::string& path) {
   check(
       !options_.logits_all, "engine",
       "a session that keeps the logits of all tokens cannot load a state: the file holds the last ones only");
+  try {
+    load_state_as(path, options_.type_k, options_.type_v);
+  } catch (const Error&) {
+    // A state from when residuals had scalar codes unless a spec said otherwise goes on with them.
+    const std::string k = with_scalar_residuals(options_.type_k), v = with_scalar_residuals(options_.type_v);
+    if (k == options_.type_k && v == options_.type_v) throw;
+    bool loaded = true;
+    try {
+      load_state_as(path, k, v);
+    } catch (const Error&) {
+      loaded = false;
+    }
+    if (!loaded) throw;
+  }
+}
+
+void Session::load_state_as(const std::string& path, const std::string& type_k, const std::string& type_v) {
   StateReader in(path);
   StateHead head = read_state_head(in, engine_, options_.n_ctx);
   const auto n = std::ssize(head.tokens);
@@ -30,13 +49,13 @@ void Session::load_state(const std::string& path) {
   // named.
   const bool plain = sealed && uncalibrated_head(in) && engine_.calibrations().is_automatic();
   if (sealed && !plain) calibrate();
-  auto fresh = plain ? engine_.backend().make_cache(std::make_shared<const CacheFormat>(
-                                                        engine_.config().cache_shape(), options_.type_k,
-                                                        options_.type_v, options_.seal_until),
-                                                    options_.n_ctx)
-                     : fresh_cache();
+  auto format = plain ? std::make_shared<const CacheFormat>(engine_.config().cache_shape(), type_k, type_v,
+                                                            options_.seal_until)
+                      : cache_format(engine_, type_k, type_v, options_.seal_until, false);
+  const bool uncalibrated = !plain && awaits_calibration(*format);
+  auto fresh = engine_.backend().make_cache(std::move(format), options_.n_ctx);
   fresh->load(in, n);
-  if (plain) uncalibrated_ = false;
+  uncalibrated_ = uncalibrated;
   in.finish();
   cache_ = std::move(fresh);
   tokens_ = std::move(head.tokens);

@@ -66,13 +66,32 @@ std::string codec_help() {
 }
 
 BuiltCodec build_measured_codec(const CodecPlace& place) {
-  return build_codec(kDefaultCodec, place);
+  return build_codec(with_scalar_residuals(kDefaultCodec), place);  // so that files stay what they are
+}
+
+std::string with_scalar_residuals(std::string_view spec) {
+  std::string all;
+  while (true) {
+    const std::size_t end = std::min(spec.find(';'), spec.size());
+    std::string part(spec.substr(0, end));
+    if (part.ends_with("default")) part.replace(part.size() - 7, 7, kDefaultCodec);
+    all += part;
+    const auto has = [&](std::string_view word) { return part.find(word) != std::string_view::npos; };
+    if (has("eoptshrinkq:") && !has("quantiser=")) all += ",quantiser=scalar";
+    if (end == spec.size()) return all;
+    all += ';';
+    spec.remove_prefix(end + 1);
+  }
 }
 
 BuiltCodec build_codec(std::string_view codec_text, const CodecPlace& place) {
   CodecSpec spec(codec_text);
   for (const CodecRow& row : kTable)
-    if (row.name == spec.name()) return row.build(spec, place);
+    if (row.name == spec.name()) {
+      BuiltCodec built = row.build(spec, place);
+      if (built.in_states.empty()) built.in_states = built.text;
+      return built;
+    }
   fail(ErrorKind::value, "kv", "cache type '", codec_text, "': there is no '", spec.name(), "'; there are ",
        codec_list());
 }

@@ -68,6 +68,7 @@ struct BuiltCodec {
   std::string text;              // canonical spec, layout included
   bool calibrated = false;       // a calibration changes what it does
   std::string without_metric{};  // the spec of the same codec without the head's metric; empty: it has none
+  std::string in_states{};       // the canonical spec as state files have it; build_codec() sets it
   double mean_bits = 0;          // an entry, to be given out over heads (kv/bits_by_head.h); 0: takes no part
   // Then, of a head with so many bits: what is lost of a residual's energy.
   std::array<double, kMostBitsByHead + 1> distortion{};
@@ -93,6 +94,9 @@ inline BuiltCodec build_codec(std::string_view codec_text, std::int64_t head_dim
 // The codec whose errors say what a head's bits are worth (engine/calibrate.h), made
 // with what is known of the head so far.
 BuiltCodec build_measured_codec(const CodecPlace& place);
+
+// The spec of a whole cache with what version 0.1.0 took for granted: residuals in scalar codes.
+std::string with_scalar_residuals(std::string_view spec);
 
 // A whole spec: the codec text of each layer. A layer that is not there or is named twice is an error.
 std::vector<std::string> split_layers(std::string_view spec, std::int64_t n_layers);

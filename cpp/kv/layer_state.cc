@@ -78,7 +78,7 @@ void write_layer(StateWriter& out, const LayerStore& store) {
     out.number(static_cast<std::uint32_t>(size));
   out.number(static_cast<std::uint64_t>(store.k.blocks.size()));
   const auto write_side = [&](const SideFormat& of, const SideStore& side) {
-    out.text(of.built().text);
+    out.text(of.built().in_states);
     out.text(of.exact->spec());
     for (const SealedBlock& block : side.blocks) write_block(out, block);
     write_rows(out, side.sinks, *of.exact, format.n_kv_heads, layout.sink,
@@ -111,8 +111,8 @@ void read_layer(StateReader& in, std::int64_t n_tokens, const BlockPool& pool, L
     const bool keys = &side == &store.k;
     const std::string where = concat("layer ", format.layer, keys ? ", K" : ", V");
     const std::string_view spec = in.text();
-    in.require(spec == of.built().text, where, ": it was made with cache type '", spec,
-               "', this session has '", of.built().text, "'");
+    in.require(spec == of.built().in_states, where, ": it was made with cache type '", spec,
+               "', this session has '", of.built().in_states, "'");
     if (keys) {
       in.require(layout == format.layout, "layer ", format.layer, ": block, sink and window are ",
                  layout.block, ", ", layout.sink, ", ", layout.window, " and not ", format.layout.block, ", ",

@@ -178,4 +178,4 @@ def test_every_plot_says_what_it_is_of(page):
     for caption in captions:
         if caption.startswith(("Spectra", "Rank")):
             assert "cache turboquant:2/eoptshrinkq:2, text one" in caption
-    assert re.search(r"Measured on .+, \d+ processors; threads: all processors; \d{4}.*Texts: one, two\.", text)
+    assert re.search(r"Measured on .+, \d+ processors; threads: one a core; \d{4}.*Texts: one, two\.", text)

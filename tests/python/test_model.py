@@ -260,7 +260,7 @@ def test_demo_model_greedy(demo_model: str, shared_reference: Path) -> None:
 
 
 def test_states_of_version_0_1_0_load(tmp_path: Path) -> None:
-    """Its default had components of 3 bits and scales in f16: the file is one of today's default, and reads as then."""
+    """Its default had components of 3 bits, scales in f16 and scalar codes: today's default goes on with them."""
     shape = {"n_layers": 1, "n_embd": 32, "n_heads": 2, "n_kv_heads": 1, "head_dim": 32, "n_ff": 32, "seed": 7}
     path = str(write_tiny_model(tmp_path / "tiny.gguf", TinyModel(context_length=512, **shape)))
     state = Path(__file__).parents[1] / "goldens" / "state-0.1.0.bin"
@@ -275,7 +275,7 @@ def test_states_of_version_0_1_0_load(tmp_path: Path) -> None:
         ids = llama.input_ids.tolist()
         assert len(ids) > 128 + 128, "the file has a sealed block"
         got = go_on(llama)
-    then = "eoptshrinkq:2,factor_bits=3,scale_bits=16"
+    then = "eoptshrinkq:2,factor_bits=3,scale_bits=16,quantiser=scalar"
     with (
         Llama(path, n_ctx=512, type_k=then, type_v=then, kv_calibration="none", verbose=False) as same,
         Llama(path, n_ctx=512, kv_calibration="none", verbose=False) as now,

@@ -95,7 +95,7 @@ BuiltCodec build_factored(CodecSpec& spec, const CodecPlace& place, bool factor,
   const RotationKind asked = rotation_kind_from_name(spec.take_choice(
       "rotation", rotation_kind_name(base.codec.rotation), names_of(kAllRotationKinds, rotation_kind_name)));
   s.codec.rotation = usable_rotation(asked, static_cast<int>(head_dim));
-  std::string residual_text;
+  SpecText residual_text;
   const int width = by_head && place.width > 0 ? place.width : static_cast<int>(mean);
   s.codec.bits = width;
   auto quantiser = residual.build(
@@ -114,18 +114,21 @@ BuiltCodec build_factored(CodecSpec& spec, const CodecPlace& place, bool factor,
     text += s.codec.factor_bits == 0 ? ",factor_bits=auto" : concat(",factor_bits=", s.codec.factor_bits);
   if (s.codec.rotation != base.codec.rotation)
     text += concat(",rotation=", rotation_kind_name(s.codec.rotation));
-  text += residual_text + layout_text(s.layout, base.layout);
+  const std::string layout = layout_text(s.layout, base.layout);
+  const std::string in_states = text + residual_text.in_states + layout;
+  text += residual_text.now + layout;
   const bool stretched = s.metric && place.side == KvSide::keys && place.calibration != nullptr;
   const ConstMatrix metric =
       stretched ? ConstMatrix(place.calibration->metric.data(), head_dim, head_dim) : ConstMatrix{};
   BuiltCodec built{make_eoptshrinkq_codec(head_dim, s.codec, metric, std::move(quantiser), text), true,
                    s.layout, text};
+  built.in_states = in_states;
   built.calibrated = s.codec.second_rows > 0 || by_head || (s.metric && place.side == KvSide::keys);
   built.mean_bits = by_head ? mean : 0;
   if (s.metric && place.side == KvSide::keys) built.without_metric = text + ",metric=off";
   for (int bits = kLeastBitsByHead; by_head && place.width == 0 && bits <= kMostBitsByHead; ++bits) {
     CodecSpec again(spec.text());
-    std::string text_again;
+    SpecText text_again;
     built.distortion[static_cast<std::size_t>(bits)] =
         residual.build(again, {head_dim, bits, place.side, factor, paper, true}, text_again)->distortion();
   }

@@ -9,12 +9,14 @@ namespace spectralkv {
 namespace {
 
 std::unique_ptr<const ResidualQuantiser> build_chosen_residual(CodecSpec& spec, const ResidualRow::Wish& wish,
-                                                               std::string& text) {
+                                                               SpecText& text) {
   std::array<std::string_view, kAllQuantisers.size()> names;
   for (std::size_t i = 0; i < names.size(); ++i) names[i] = quantiser_name(kAllQuantisers[i]);
   const RowScales scales = take_row_scales(spec, wish, text);
-  const std::string name = spec.take_choice("quantiser", quantiser_name(Quantiser::scalar), names);
-  Quantiser quantiser = Quantiser::scalar;
+  const bool usually_trellis = !wish.paper && (wish.by_head || has_width(Quantiser::trellis, wish.bits));
+  const Quantiser usual = usually_trellis ? Quantiser::trellis : Quantiser::scalar;
+  const std::string name = spec.take_choice("quantiser", quantiser_name(usual), names);
+  Quantiser quantiser = usual;
   for (const Quantiser one : kAllQuantisers)
     if (quantiser_name(one) == name) quantiser = one;
   if (!wish.by_head && !has_width(quantiser, wish.bits)) {
@@ -23,7 +25,9 @@ std::unique_ptr<const ResidualQuantiser> build_chosen_residual(CodecSpec& spec, 
       if (has_width(quantiser, bits)) widths += concat(widths.empty() ? "" : ", ", bits);
     spec.refuse(concat("quantiser=", name, " has ", widths, " bits per entry, not ", wish.bits));
   }
-  if (quantiser != Quantiser::scalar) text += concat(",quantiser=", name);
+  const std::string named = concat(",quantiser=", name);
+  if (quantiser != usual) text.now += named;
+  if (quantiser != Quantiser::scalar) text.in_states += named;
   return make_residual(quantiser, wish.head_dim, wish.bits, scales, wish.side, wish.given_width);
 }
 

@@ -22,8 +22,9 @@ std::unique_ptr<const ResidualQuantiser> make_residual(Quantiser quantiser, std:
                                                        RowScales scales, KvSide side,
                                                        bool given_width = false);
 
-// Options scale=, scale_bits= and quantiser=; a width that the quantiser does not have is refused, or, where
-// it is a head's own, given to scalar codes.
+// Options scale=, scale_bits= and quantiser=, by default the trellis but for `paper`; a width that the
+// quantiser does not have is refused, or, where it is a head's own or nobody asked for the quantiser, given
+// to scalar codes.
 extern const ResidualRow kChosenResidual;
 
 }  // namespace spectralkv

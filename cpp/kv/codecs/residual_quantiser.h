@@ -52,6 +52,16 @@ class ResidualQuantiser {
                        CodecWork& work) const;
 };
 
+// A canonical spec: what differs from the defaults, and from those of version 0.1.0, which state files go by.
+struct SpecText {
+  std::string now, in_states;
+
+  void add(std::string_view more) {
+    now += more;
+    in_states += more;
+  }
+};
+
 // How a spec makes one.
 struct ResidualRow {
   struct Wish {
@@ -65,7 +75,7 @@ struct ResidualRow {
   };
   std::string_view options;  // that it knows, for messages
   // Takes its options out of the spec and adds to `text` those that differ from the defaults.
-  std::unique_ptr<const ResidualQuantiser> (*build)(CodecSpec& spec, const Wish& wish, std::string& text);
+  std::unique_ptr<const ResidualQuantiser> (*build)(CodecSpec& spec, const Wish& wish, SpecText& text);
 };
 
 }  // namespace spectralkv

@@ -18,7 +18,7 @@ const std::uint8_t* bytes_of(const std::byte* residual) {
 
 }  // namespace
 
-RowScales take_row_scales(CodecSpec& spec, const ResidualRow::Wish& wish, std::string& text) {
+RowScales take_row_scales(CodecSpec& spec, const ResidualRow::Wish& wish, SpecText& text) {
   std::array<std::string_view, kAllRowScales.size()> names;
   std::transform(kAllRowScales.begin(), kAllRowScales.end(), names.begin(), row_scale_name);
   const bool ours = wish.factored && !wish.paper;
@@ -28,8 +28,8 @@ RowScales take_row_scales(CodecSpec& spec, const ResidualRow::Wish& wish, std::s
   scales.kind = row_scale_from_name(spec.take_choice("scale", row_scale_name(usual.kind), names));
   scales.in_bytes = spec.take_choice("scale_bits", width(usual.in_bytes),
                                      std::array<std::string_view, 2>{"8", "16"}) == "8";
-  if (scales.kind != usual.kind) text += concat(",scale=", row_scale_name(scales.kind));
-  if (scales.in_bytes != usual.in_bytes) text += concat(",scale_bits=", width(scales.in_bytes));
+  if (scales.kind != usual.kind) text.add(concat(",scale=", row_scale_name(scales.kind)));
+  if (scales.in_bytes != usual.in_bytes) text.add(concat(",scale_bits=", width(scales.in_bytes)));
   return scales;
 }
 

@@ -18,7 +18,7 @@ struct RowScales {
 
 // Takes `scale` and `scale_bits` out of the spec and adds to `text` those that are not the default.
 #define SKV_ROW_SCALE_OPTIONS "scale=norm|least_squares|unbiased|length, scale_bits=8|16"
-RowScales take_row_scales(CodecSpec& spec, const ResidualRow::Wish& wish, std::string& text);
+RowScales take_row_scales(CodecSpec& spec, const ResidualRow::Wish& wish, SpecText& text);
 
 // scales: f16 bits, none negative. Returns the bytes written, an even number and at most 2 [scales].
 std::int64_t store_row_scales(std::span<const std::uint16_t> scales, bool in_bytes, std::byte* residual);

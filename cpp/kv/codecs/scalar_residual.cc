@@ -172,7 +172,7 @@ class TileCodes final : public ScalarResidual {
 };
 
 std::unique_ptr<const ResidualQuantiser> build_scalar_residual(CodecSpec& spec, const ResidualRow::Wish& wish,
-                                                               std::string& text) {
+                                                               SpecText& text) {
   const RowScales scales = take_row_scales(spec, wish, text);
   return make_scalar_residual(wish.head_dim, wish.bits, scales, wish.side, wish.given_width);
 }

@@ -142,7 +142,7 @@ TEST_P(ArithmeticLoss, OfMixes) {
 
 INSTANTIATE_TEST_SUITE_P(Codecs, ArithmeticLoss,
                          testing::Values("turboquant:2", "turboquant:3", "turboquant:4", "eoptshrinkq:2",
-                                         "eoptshrinkq:3", "eoptshrinkq:4", "eoptshrinkq:2,quantiser=trellis"),
+                                         "eoptshrinkq:3", "eoptshrinkq:4", "eoptshrinkq:2,quantiser=scalar"),
                          [](const auto& of) { return testing_support::test_name(of.param); });
 
 }  // namespace

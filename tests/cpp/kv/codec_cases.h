@@ -47,7 +47,7 @@ inline std::vector<std::string> specs_of(const CodecRow& codec) {
             "eoptshrinkq:2",
             "eoptshrinkq:2,paper",
             "eoptshrinkq:1.5,metric=off",
-            "eoptshrinkq:2,quantiser=trellis",
+            "eoptshrinkq:2,quantiser=scalar",
             "eoptshrinkq:2,paper,quantiser=trellis",
             "eoptshrinkq:3,loss=nuclear,factor_bits=3,rotation=hadamard",
             "eoptshrinkq:4,loss=operator,scale=unbiased,factor_bits=8",
@@ -107,7 +107,9 @@ inline std::optional<LevelsInBytes> levels_in_bytes(const std::string& text, std
   if ((spec.name() != "turboquant" && spec.name() != "eoptshrinkq") || *spec.mean_bits() < least_bits ||
       *spec.mean_bits() > 4)
     return std::nullopt;
-  if (text.find("quantiser=trellis") != std::string::npos) return LevelsInBytes{127 * trellis_unit(d), 0};
+  const bool trellis = build_codec(text, d).in_states.find("quantiser=trellis") != std::string::npos;
+  if (trellis && trellis_has(static_cast<int>(*spec.mean_bits())))
+    return LevelsInBytes{127 * trellis_unit(d), 0};
   const Codebook& book = shared_unit_codebook(static_cast<int>(d), static_cast<int>(*spec.mean_bits()));
   const ByteLevels bytes = byte_levels(book);
   LevelsInBytes levels{static_cast<double>(book.levels.back()), 0};

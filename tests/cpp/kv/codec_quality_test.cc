@@ -42,7 +42,8 @@ TEST(CodecQuality, NoiseHasTheDistortionOfTheCodebook) {
     EXPECT_NEAR(got, expected[b - 1], 0.04 * expected[b - 1]);
     EXPECT_LT(relative_error(concat("turboquant:", b, ",scale=least_squares"), 128, 128, noise), got);
     EXPECT_DOUBLE_EQ(
-        relative_error(concat("eoptshrinkq:", b, ",rotation=haar,scale=norm,scale_bits=16"), 128, 128, noise),
+        relative_error(concat("eoptshrinkq:", b, ",rotation=haar,scale=norm,scale_bits=16,quantiser=scalar"),
+                       128, 128, noise),
         got);  // no false rank
   }
 }
@@ -114,7 +115,8 @@ TEST(CodecSpecs, DefaultsAndPaper) {
   const auto block = low_rank_and_noise(128, 64, 5);
   EXPECT_EQ(relative_error("eoptshrinkq:2,paper", 128, 64, block),
             relative_error(
-                "eoptshrinkq:2,loss=frobenius,loop=open,scale=norm,scale_bits=16,rotation=haar,factor_bits=4",
+                "eoptshrinkq:2,loss=frobenius,loop=open,scale=norm,scale_bits=16,rotation=haar,factor_bits=4,"
+                "quantiser=scalar",
                 128, 64, block));
   EXPECT_EQ(build_codec("turboquant:3", 64).layout, (CacheLayout{128, 0, 0}));
   EXPECT_EQ(build_codec("turboquant:3,window=64,block=64,sink=2", 64).text,

@@ -185,7 +185,7 @@ std::vector<Case> all_cases() {
       {"eoptshrinkq:2,paper,", "eoptshrinkq:5,loop=open,"},
       {"turboquant:3,", "eoptshrinkq:3,loss=nuclear,"},
       {"turboquant:1,", "turboquant:8,"},
-      {"eoptshrinkq:2,quantiser=trellis,", "eoptshrinkq:2,quantiser=trellis,"}};
+      {"eoptshrinkq:2,quantiser=scalar,", "eoptshrinkq:2,quantiser=scalar,"}};
   // Every codec, for keys and for values.
   const auto every = testing_support::every_lossy_codec("");
   for (std::size_t i = 0; i < every.size(); ++i) types.emplace_back(every[i], every[(i + 1) % every.size()]);

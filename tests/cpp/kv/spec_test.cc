@@ -68,9 +68,21 @@ TEST(Spec, RefusalsSayWhatIsWrong) {
 }
 
 TEST(Spec, AQuantiserIsNamedWhereItIsNotTheUsualOne) {
-  EXPECT_EQ(build_codec("eoptshrinkq:2,quantiser=scalar", 64).text, "eoptshrinkq:2");
-  EXPECT_EQ(build_codec("eoptshrinkq:2,sink=1,quantiser=trellis,scale=norm", 64).text,
-            "eoptshrinkq:2,scale=norm,quantiser=trellis,sink=1");
+  EXPECT_EQ(build_codec("eoptshrinkq:2,quantiser=trellis", 64).text, "eoptshrinkq:2");
+  EXPECT_EQ(build_codec("eoptshrinkq:2,sink=1,quantiser=scalar,scale=norm", 64).text,
+            "eoptshrinkq:2,scale=norm,quantiser=scalar,sink=1");
+  EXPECT_EQ(build_codec("eoptshrinkq:2,paper,quantiser=scalar", 64).text, "eoptshrinkq:2,paper");
+  EXPECT_EQ(build_codec("eoptshrinkq:3,allot=even,quantiser=scalar", 64).text, "eoptshrinkq:3,allot=even");
+}
+
+// State files name the trellis and not scalar codes: so it was when there was nothing else.
+TEST(Spec, StatesGoByTheDefaultsOfTheFirstVersion) {
+  EXPECT_EQ(build_codec("eoptshrinkq:2,sink=1", 64).in_states, "eoptshrinkq:2,quantiser=trellis,sink=1");
+  EXPECT_EQ(build_codec("eoptshrinkq:2,quantiser=scalar", 64).in_states, "eoptshrinkq:2");
+  EXPECT_EQ(build_codec("turboquant:2", 64).in_states, "turboquant:2");
+  EXPECT_EQ(with_scalar_residuals("default;layers 0-1=eoptshrinkq:3,sink=2;layers 2=q8_0"),
+            "eoptshrinkq:2,quantiser=scalar;layers 0-1=eoptshrinkq:3,sink=2,quantiser=scalar;layers 2=q8_0");
+  EXPECT_EQ(with_scalar_residuals("eoptshrinkq:2,quantiser=trellis"), "eoptshrinkq:2,quantiser=trellis");
 }
 
 TEST(Spec, OptionsComeInAnyOrder) {
