@@ -75,45 +75,40 @@ inline Sums sums_start(const int8_t*) {
   const __m256i none = _mm256_setzero_si256();
   return {none, none, none, none};
 }
-inline __m256i add_pairs(__m256i acc, __m256i pairs, int times = 1) {
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16((int16_t)times)));
+inline __m256i add_pairs(__m256i acc, __m256i pairs) {
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+// Keeps sums in their registers from step to step: GCC would make all products first, for which there are too
+// few registers, and then add them as a tree.
+inline void stay(__m256i& a, __m256i& b) {
+  __asm__ volatile("" : "+x"(a), "+x"(b));
 }
 // Steps whose sums of two products fit 16 bits together.
 template <int bits>
-constexpr int kNarrowSteps = 32767 / (2 * 127 * ((1 << bits) - 1));
+constexpr int kNarrowSteps = 32767 / (2 * 127 * ((1 << bits) - 1));  // of 8 bits not one: EightBits
 
 template <int bits>
 inline void sums_dot(Sums& acc, Bytes codes, const int8_t* q, int step) {
   int word;
   __builtin_memcpy(&word, q, 4);
   const __m256i four = _mm256_set1_epi32(word);
-  if constexpr (bits == 8) {
-    const auto add = [&](__m256i& to, __m256i x) {
-      const __m256i low = _mm256_set1_epi8(15);
-      to = add_pairs(to, _mm256_maddubs_epi16(_mm256_and_si256(x, low), four));
-      to = add_pairs(to, _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(x, 4), low), four), 16);
-    };
-    add(acc.a, codes.a);
-    add(acc.b, codes.b);
-  } else {
-    const __m256i a = _mm256_maddubs_epi16(codes.a, four), b = _mm256_maddubs_epi16(codes.b, four);
-    if (step % kNarrowSteps<bits> == 0) {
-      if (step > 0) {
-        acc.a = add_pairs(acc.a, acc.pairs_a);
-        acc.b = add_pairs(acc.b, acc.pairs_b);
-      }
-      acc.pairs_a = a;
-      acc.pairs_b = b;
-    } else {
-      acc.pairs_a = _mm256_add_epi16(acc.pairs_a, a);
-      acc.pairs_b = _mm256_add_epi16(acc.pairs_b, b);
+  const __m256i a = _mm256_maddubs_epi16(codes.a, four), b = _mm256_maddubs_epi16(codes.b, four);
+  if (step % kNarrowSteps<bits> == 0) {
+    if (step > 0) {
+      acc.a = add_pairs(acc.a, acc.pairs_a);
+      acc.b = add_pairs(acc.b, acc.pairs_b);
     }
+    acc.pairs_a = a;
+    acc.pairs_b = b;
+  } else {
+    acc.pairs_a = _mm256_add_epi16(acc.pairs_a, a);
+    acc.pairs_b = _mm256_add_epi16(acc.pairs_b, b);
   }
+  stay(acc.pairs_a, acc.pairs_b);
 }
 template <int bits>
 inline Vec sums_to_vec(Sums x) {
-  if constexpr (bits < 8) x = {add_pairs(x.a, x.pairs_a), add_pairs(x.b, x.pairs_b), x.pairs_a, x.pairs_b};
-  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+  return {_mm256_cvtepi32_ps(add_pairs(x.a, x.pairs_a)), _mm256_cvtepi32_ps(add_pairs(x.b, x.pairs_b))};
 }
 #endif
 struct ByteTable {
@@ -127,22 +122,13 @@ inline Bytes bytes_lookup(ByteTable table, Bytes places) {
 }
 
 #if !defined(SKV_BYTE_DOTS)
-// Levels of 8 bits (panel_products.inl), in groups of 32: products are of the level less 128, whose size is
-// multiplied with activations that have its sign, so that two of them fit 16 bits. A group starts with what
-// that leaves out.
-template <int level_bits>
-struct LevelCodes;
-template <>
-struct LevelCodes<8> {
-  static constexpr bool kAny = true;
+// Codes and levels of 8 bits (panel_products.inl), in groups of 32: products are of the level less 128, whose
+// size is multiplied with activations that have its sign, so that two of them fit 16 bits. A group starts
+// with what that leaves out.
+struct EightBits {
   struct Operand {
     Bytes level, size;
   };
-  ByteTable level, size;
-  explicit LevelCodes(const uint8_t* p) {
-    level.v = _mm256_xor_si256(byte_table_load(p).v, _mm256_set1_epi8(-128));
-    size.v = _mm256_abs_epi8(level.v);
-  }
   static Sums start(const int8_t* q) {
     const __m256i raised = _mm256_xor_si256(_mm256_loadu_si256((const __m256i*)q), _mm256_set1_epi8(-128));
     const __m256i eights = _mm256_sad_epu8(raised, _mm256_setzero_si256());
@@ -153,7 +139,6 @@ struct LevelCodes<8> {
         _mm256_slli_epi32(_mm256_sub_epi32(_mm256_broadcastd_epi32(sum), _mm256_set1_epi32(32 * 128)), 7);
     return {rest, rest, rest, rest};
   }
-  Operand operand(Bytes codes) const { return {bytes_lookup(level, codes), bytes_lookup(size, codes)}; }
   static void dot(Sums& acc, const Operand& x, const int8_t* q, int /*step*/) {
     int word;
     __builtin_memcpy(&word, q, 4);
@@ -163,8 +148,31 @@ struct LevelCodes<8> {
     };
     add(acc.a, x.level.a, x.size.a);
     add(acc.b, x.level.b, x.size.b);
+    stay(acc.a, acc.b);
   }
-  static Vec sum(const Sums& acc) { return sums_to_vec<8>(acc); }
+  static Vec sum(const Sums& acc) { return {_mm256_cvtepi32_ps(acc.a), _mm256_cvtepi32_ps(acc.b)}; }
+};
+template <int bits>
+struct PlainCodes;
+template <>
+struct PlainCodes<8> : EightBits {
+  explicit PlainCodes(const uint8_t*) {}
+  Operand operand(Bytes codes) const {
+    const __m256i top = _mm256_set1_epi8(-128);
+    const __m256i a = _mm256_xor_si256(codes.a, top), b = _mm256_xor_si256(codes.b, top);
+    return {{a, b}, {_mm256_abs_epi8(a), _mm256_abs_epi8(b)}};
+  }
+};
+template <int level_bits>
+struct LevelCodes;
+template <>
+struct LevelCodes<8> : EightBits {
+  ByteTable level, size;
+  explicit LevelCodes(const uint8_t* p) {
+    level.v = _mm256_xor_si256(byte_table_load(p).v, _mm256_set1_epi8(-128));
+    size.v = _mm256_abs_epi8(level.v);
+  }
+  Operand operand(Bytes codes) const { return {bytes_lookup(level, codes), bytes_lookup(size, codes)}; }
 };
 #endif
 

@@ -8,43 +8,30 @@ using spectralkv::simd::PanelForm;
 
 constexpr int64_t kPrefetchAhead = 4096;  // bytes
 
-// Calls use(step, codes) for each step of a group whose planes start at p.
-template <int bits, int group, class Use>
-inline void panel_steps(const uint8_t* p, const Use& use) {
+// The codes of a step of a group whose planes start at p. Steps that share bytes load them each: once, after
+// unrolling.
+template <int bits, int group>
+inline Bytes panel_step(const uint8_t* p, int step) {
   constexpr int steps = group / 4;
   if constexpr (bits == 8) {
-#pragma GCC unroll 8
-    for (int s = 0; s < steps; ++s) use(s, bytes_load(p + 64 * s));
+    return bytes_load(p + 64 * step);
   } else if constexpr (bits == 4 || bits == 5) {
-    const uint8_t* fifth = p + 64 * steps / 2;
-#pragma GCC unroll 4
-    for (int s = 0; s < steps; s += 2) {
-      const Bytes both = bytes_load(p + 32 * s);
-      const Bytes low = bytes_field<0, 15>(both), high = bytes_field<4, 15>(both);
-      if constexpr (bits == 4) {
-        use(s, low);
-        use(s + 1, high);
-      } else {
-        use(s, bytes_add_bits<16>(low, fifth + 8 * s));
-        use(s + 1, bytes_add_bits<16>(high, fifth + 8 * (s + 1)));
-      }
-    }
+    const Bytes both = bytes_load(p + step / 2 * 64);
+    const Bytes four = step % 2 == 0 ? bytes_field<0, 15>(both) : bytes_field<4, 15>(both);
+    return bits == 4 ? four : bytes_add_bits<16>(four, p + 64 * steps / 2 + 8 * step);
   } else {
     static_assert((bits == 2 || bits == 3 || bits == 6) && steps == 4,
                   "2, 3 and 6 bits come in groups of 16");
     const uint8_t* rest = p + (bits == 6 ? 128 : 64);
     const Bytes pairs = bytes_load(bits == 6 ? rest : p);
-    const Bytes pair[4] = {bytes_field<0, 3>(pairs), bytes_field<2, 3>(pairs), bytes_field<4, 3>(pairs),
-                           bytes_field<6, 3>(pairs)};
-#pragma GCC unroll 4
-    for (int s = 0; s < 4; ++s) {
-      if constexpr (bits == 2) use(s, pair[s]);
-      if constexpr (bits == 3) use(s, bytes_add_bits<4>(pair[s], rest + 8 * s));
-      if constexpr (bits == 6) {
-        const Bytes both = bytes_load(p + s / 2 * 64);
-        use(s, bytes_or_shifted4(s % 2 == 0 ? bytes_field<0, 15>(both) : bytes_field<4, 15>(both), pair[s]));
-      }
-    }
+    const Bytes pair = step == 0   ? bytes_field<0, 3>(pairs)
+                       : step == 1 ? bytes_field<2, 3>(pairs)
+                       : step == 2 ? bytes_field<4, 3>(pairs)
+                                   : bytes_field<6, 3>(pairs);
+    if constexpr (bits == 2) return pair;
+    if constexpr (bits == 3) return bytes_add_bits<4>(pair, rest + 8 * step);
+    const Bytes both = bytes_load(p + step / 2 * 64);
+    return bytes_or_shifted4(step % 2 == 0 ? bytes_field<0, 15>(both) : bytes_field<4, 15>(both), pair);
   }
 }
 
@@ -70,20 +57,31 @@ struct LevelCodes {
   static Vec sum(const Sums& acc) { return sums_to_vec<level_bits>(acc); }
 };
 
-// One group of columns of T tokens; x: the tokens' activations that meet it, `groups` apart.
+// A group of columns of T tokens. scales: of the group's block; fine: the group's own, where there are any;
+// x: the activations that meet it, those of a token `groups` behind the token's before. Scales come last:
+// registers are few.
 template <class Codes, PanelForm form, int T>
-inline void panel_group(const uint8_t* panel, const uint8_t* planes, const ActivationGroup* x, int64_t groups,
-                        int part, Vec scale, Vec minimum, Vec* total) {
+inline void panel_group(const uint8_t* panel, const uint8_t* scales, const int8_t* fine,
+                        const uint8_t* planes, Vec zero, const ActivationGroup* x, int64_t groups, int part,
+                        Vec* total) {
   const int first = part * form.group;
   const Codes kind(panel + 64);
   Sums acc[T];
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + first);
-  panel_steps<form.bits, form.group>(planes, [&](int step, Bytes codes) {
-    const auto operand = kind.operand(codes);
+#pragma GCC unroll 8
+  for (int step = 0; step < form.group / 4; ++step) {
+    const auto operand = kind.operand(panel_step<form.bits, form.group>(planes, step));
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) Codes::dot(acc[t], operand, x[t * groups].q + first + 4 * step, step);
-  });
+  }
+  Vec scale = vec_load_f16((const uint16_t*)scales);
+  Vec minimum = form.has_minimum ? vec_load_f16((const uint16_t*)(scales + 32)) : zero;
+  if constexpr (form.has_fine) {
+    scale = vec_mul(scale, vec_load_i8(fine));
+    if constexpr (form.has_minimum) minimum = vec_mul(minimum, vec_load_i8(fine + 16));
+  }
+  if constexpr (!form.has_minimum) minimum = vec_mul(scale, zero);
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
     const ActivationGroup& token = x[t * groups];
@@ -98,7 +96,6 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
                        float* y, int64_t ldy) {
   constexpr int parts = 32 / form.group;  // groups of weights that meet one of activations
   constexpr int64_t kScaleBytes = form.scale_bytes(), kGroupBytes = form.group_bytes();
-  constexpr int64_t kFineBytes = form.has_minimum ? 32 : 16;
   // One token: the weights come from memory, and the hardware's own fetching stops at pages.
   const auto fetch = [](const uint8_t* p, int64_t bytes) {
     if constexpr (T == 1)
@@ -112,22 +109,15 @@ inline void panel_tile(const uint8_t* panel, int64_t cols, Vec zero, const Activ
   for (int t = 0; t < T; ++t) total[t] = vec_set1(0.0f);
   for (int64_t c = 0; c < cols; c += form.block_columns()) {
     fetch(at, kScaleBytes);
-    const Vec coarse = vec_load_f16((const uint16_t*)at);
-    const Vec coarse_minimum = form.has_minimum ? vec_load_f16((const uint16_t*)(at + 32)) : zero;
+    const uint8_t* scales = at;
     const int8_t* fine = (const int8_t*)at + (form.has_minimum ? 64 : 32);
     at += kScaleBytes;
     for (int64_t g = 0; g < form.block_columns() / 32; ++g, ++x) {
 #pragma GCC unroll 2
       for (int part = 0; part < parts; ++part) {
         fetch(at, kGroupBytes);
-        Vec scale = coarse, minimum = coarse_minimum;
-        if constexpr (form.has_fine) {
-          scale = vec_mul(coarse, vec_load_i8(fine));
-          if constexpr (form.has_minimum) minimum = vec_mul(coarse_minimum, vec_load_i8(fine + 16));
-          fine += kFineBytes;
-        }
-        if constexpr (!form.has_minimum) minimum = vec_mul(scale, zero);
-        panel_group<Codes, form, T>(panel, at, x, groups, part, scale, minimum, total);
+        panel_group<Codes, form, T>(panel, scales, fine, at, zero, x, groups, part, total);
+        if constexpr (form.has_fine) fine += form.has_minimum ? 32 : 16;
         at += kGroupBytes;
       }
     }

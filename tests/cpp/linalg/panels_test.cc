@@ -135,42 +135,46 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
   }
 }
 
-// The largest codes and levels that there are, with the largest activations: sums in 16 bits are full.
+// The largest and the smallest codes and levels that there are, with the largest activations: sums in 16 bits
+// are full.
 TEST(Panels, TheLargestSums) {
   constexpr std::int64_t n = 512, tokens = 5;
   for (int type = 0; type < simd::kTypes; ++type) {
     const auto& [form, has_fine, unpack] = kUnpack[type];
     if (unpack == nullptr) continue;
     const simd::PanelForm panel{form.bits, form.group, form.has_minimum, form.has_levels, has_fine};
-    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(panel.bytes(n)), 0xff);
-    const auto put = [&](std::int64_t at, const auto& value, std::int64_t times) {
-      for (std::int64_t i = 0; i < times; ++i)
-        std::memcpy(bytes.data() + at + i * static_cast<std::int64_t>(sizeof value), &value, sizeof value);
-    };
-    put(0, 1.0f, 16);
-    int code = (1 << form.bits) - 1;
-    if (form.has_levels) {
-      code = form.offset + *std::max_element(form.levels, form.levels + 16);
-      put(64, static_cast<std::uint8_t>(code), 64);
-    }
-    const int halves = form.has_minimum ? 32 : 16;
-    for (std::int64_t at = panel.header_bytes(); at < panel.bytes(n);) {
-      put(at, std::uint16_t{0x3c00}, halves);  // 1
-      put(at + 2 * halves, std::uint8_t{1}, panel.scale_bytes() - 2 * halves);
-      at += panel.scale_bytes() + panel.block_columns() / form.group * panel.group_bytes();
-    }
-    for (const int q : {127, -127}) {
-      simd::ActivationGroup full{};
-      std::fill(full.q, full.q + 32, static_cast<std::int8_t>(q));
-      full.scale = 1;
-      full.sum = static_cast<float>(32 * q);
-      full.half_sums[0] = full.half_sums[1] = full.sum / 2;
-      const std::vector<simd::ActivationGroup> x(static_cast<std::size_t>(tokens * n / 32), full);
-      const float expected = static_cast<float>(n * q * (code + (form.has_minimum ? 1 : -form.offset)));
-      for (const simd::Kernels* k : usable_kernels()) {
-        std::vector<float> y(16 * tokens);
-        k->panel_matmul[type](bytes.data(), n, form.offset, x.data(), tokens, 16, y.data(), 16);
-        EXPECT_EQ(y, std::vector<float>(y.size(), expected)) << kFormats[type].name << ' ' << k->name;
+    const auto [lowest, highest] = std::minmax_element(form.levels, form.levels + 16);
+    for (const bool top : {true, false}) {
+      std::vector<std::uint8_t> bytes(static_cast<std::size_t>(panel.bytes(n)), top ? 0xff : 0);
+      const auto put = [&](std::int64_t at, const auto& value, std::int64_t times) {
+        for (std::int64_t i = 0; i < times; ++i)
+          std::memcpy(bytes.data() + at + i * static_cast<std::int64_t>(sizeof value), &value, sizeof value);
+      };
+      put(0, 1.0f, 16);
+      int code = top ? (1 << form.bits) - 1 : 0;
+      if (form.has_levels) {
+        code = form.offset + (top ? *highest : *lowest);
+        put(64, static_cast<std::uint8_t>(code), 64);
+      }
+      const int halves = form.has_minimum ? 32 : 16;
+      for (std::int64_t at = panel.header_bytes(); at < panel.bytes(n);) {
+        put(at, std::uint16_t{0x3c00}, halves);  // 1
+        put(at + 2 * halves, std::uint8_t{1}, panel.scale_bytes() - 2 * halves);
+        at += panel.scale_bytes() + panel.block_columns() / form.group * panel.group_bytes();
+      }
+      for (const int q : {127, -127}) {
+        simd::ActivationGroup full{};
+        std::fill(full.q, full.q + 32, static_cast<std::int8_t>(q));
+        full.scale = 1;
+        full.sum = static_cast<float>(32 * q);
+        full.half_sums[0] = full.half_sums[1] = full.sum / 2;
+        const std::vector<simd::ActivationGroup> x(static_cast<std::size_t>(tokens * n / 32), full);
+        const float expected = static_cast<float>(n * q * (code + (form.has_minimum ? 1 : -form.offset)));
+        for (const simd::Kernels* k : usable_kernels()) {
+          std::vector<float> y(16 * tokens);
+          k->panel_matmul[type](bytes.data(), n, form.offset, x.data(), tokens, 16, y.data(), 16);
+          EXPECT_EQ(y, std::vector<float>(y.size(), expected)) << kFormats[type].name << ' ' << k->name;
+        }
       }
     }
   }
