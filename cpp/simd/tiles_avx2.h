@@ -1,6 +1,6 @@
-// Products with codes in tiles by AVX2; tiles_scalar.h says what they mean. Levels are 16-bit numbers 128 too
-// large, for vpmaddwd: sums start at -128 times the sum of the numbers. With SKV_BYTE_DOTS bytes are
-// multiplied by vpdpbusd (tile_rows).
+// Products with codes in tiles by AVX2; tiles_scalar.h says what they mean. vpmaddubsw multiplies the size of
+// a number by the level with the number's sign: two products fit 16 bits. Probabilities are read 128 less,
+// and 128 times the sum of the levels is added. With SKV_BYTE_DOTS bytes are multiplied by vpdpbusd.
 #pragma once
 
 #include "formats/codetiles.h"
@@ -113,46 +113,77 @@ inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const 
 }
 #else
 template <class Rows>
-constexpr int kLevelsMore = 128;
+constexpr int kLevelsMore = 0;
+// What is taken off the numbers, so that they are signed bytes.
+template <class Rows>
+constexpr int kNumbersLess = 0;
+template <>
+constexpr int kNumbersLess<ProbabilityRows> = 128;
 
-// Rows t to t + T - 1 of x: four numbers of a group as pairs of 16 bits, the even ones, then the odd ones.
-template <class Rows, int T>
-inline void tile_pairs(const Rows& x, int64_t t, int64_t groups, int32_t (*pairs)[T][2], int32_t* sums) {
-  for (int i = 0; i < T; ++i) {
-    const auto* row = x.values + (t + i) * x.ld;
-    sums[i] = 0;
-    for (int64_t g = 0; g < groups; ++g) {
-      const int16_t turned[4] = {row[4 * g], row[4 * g + 2], row[4 * g + 1], row[4 * g + 3]};
-      sums[i] += turned[0] + turned[1] + turned[2] + turned[3];
-      __builtin_memcpy(pairs[g][i], turned, 8);
+constexpr int64_t kMostNumbers = 4 * spectralkv::simd::kMostGroups;
+
+// T rows of numbers as signed bytes, and their sizes.
+template <int T>
+struct SignedRows {
+  alignas(32) int8_t number[T][kMostNumbers];
+  alignas(32) uint8_t size[T][kMostNumbers];
+
+  template <class Rows>
+  SignedRows(const Rows& x, int64_t t, int64_t n) {
+    for (int i = 0; i < T; ++i) {
+      const auto* row = x.values + (t + i) * x.ld;
+      for (int64_t k = 0; k < n; ++k) {
+        const int own = row[k] - kNumbersLess<Rows>;
+        number[i][k] = (int8_t)own;
+        size[i][k] = (uint8_t)(own < 0 ? -own : own);
+      }
     }
   }
+};
+inline __m256i four_times(const void* p) {
+  int word;
+  __builtin_memcpy(&word, p, 4);
+  return _mm256_set1_epi32(word);
 }
 
 template <int bits, int T, class Rows>
 inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const Rows& x, int64_t t,
                       const float* scale, float* y, int64_t ldy) {
-  int32_t pairs[spectralkv::simd::kMostGroups][T][2], sums[T];
-  tile_pairs<Rows, T>(x, t, a.groups, pairs, sums);
-  const __m256i even = _mm256_set1_epi32(0x00ff00ff);
+  const SignedRows<T> rows(x, t, 4 * a.groups);
+  const __m256i one = _mm256_set1_epi16(1), one_byte = _mm256_set1_epi8(1);
   for (int64_t r = 0; r < a.rows; r += 16) {
     const uint8_t* tile = a.data + r / 16 * a.stride;
-    __m256i acc[2][T];
-    for (int i = 0; i < T; ++i)
-      acc[0][i] = acc[1][i] = _mm256_set1_epi32((int32_t)(-128u * (uint32_t)sums[i]));
+    __m256i acc[2][T], less[2];
+    for (int h = 0; h < 2; ++h) {
+      less[h] = _mm256_setzero_si256();
+      for (int i = 0; i < T; ++i) acc[h][i] = _mm256_setzero_si256();
+    }
     for (int64_t g = 0; g < a.groups; ++g, tile += TileLevels<bits>::kBytes) {
       __m256i half[2];
       levels.at(tile, half);
+#pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
-        const __m256i low = _mm256_and_si256(half[h], even), high = _mm256_srli_epi16(half[h], 8);
+        if constexpr (kNumbersLess<Rows> != 0)
+          less[h] =
+              _mm256_add_epi32(less[h], _mm256_madd_epi16(_mm256_maddubs_epi16(one_byte, half[h]), one));
+#pragma GCC unroll 4
         for (int i = 0; i < T; ++i) {
-          const __m256i first = _mm256_madd_epi16(low, _mm256_set1_epi32(pairs[g][i][0]));
-          const __m256i second = _mm256_madd_epi16(high, _mm256_set1_epi32(pairs[g][i][1]));
-          acc[h][i] = _mm256_add_epi32(acc[h][i], _mm256_add_epi32(first, second));
+          const __m256i signed_level = _mm256_sign_epi8(half[h], four_times(rows.number[i] + 4 * g));
+          const __m256i pairs = _mm256_maddubs_epi16(four_times(rows.size[i] + 4 * g), signed_level);
+          acc[h][i] = _mm256_add_epi32(acc[h][i], _mm256_madd_epi16(pairs, one));
+          __asm__ volatile("" : "+x"(acc[h][i]));  // stays in its register
         }
       }
     }
-    for (int i = 0; i < T; ++i) add_products(acc[0][i], acc[1][i], a, r, x, t + i, scale, y + i * ldy);
+#pragma GCC unroll 4
+    for (int i = 0; i < T; ++i) {
+      __m256i sums[2];
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h)
+        sums[h] =
+            kNumbersLess<Rows> == 0 ? acc[h][i] : _mm256_add_epi32(acc[h][i], _mm256_slli_epi32(less[h], 7));
+      add_products(sums[0], sums[1], a, r, x, t + i, scale, y + i * ldy);
+    }
   }
 }
 #endif
