@@ -305,6 +305,7 @@ def test_metas_own_files(tmp_path: Path) -> None:
     folder = write_hf(tmp_path / "m")
     (folder / "model.safetensors").rename(folder / "consolidated.00.pth")
     refuse(folder, "Meta's own files .*convert_llama_weights_to_hf --input_dir")
+    refuse(folder / "consolidated.00.pth", "one of Meta's own files: .*convert_llama_weights_to_hf --input_dir")
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "README.md"])
