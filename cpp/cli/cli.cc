@@ -107,6 +107,16 @@ std::vector<Option> without_setters(std::vector<Option> rows) {
   return rows;
 }
 
+std::string python_command(const std::string& extra, const std::string& name,
+                           const std::vector<std::string>& args) {
+  constexpr std::size_t kMost = 400;  // bytes: a prompt may be long
+  std::string words;
+  for (const std::string& arg : args) words += concat(" ", shell_word(arg));
+  if (words.size() > kMost) words = " ...";
+  return concat("`python3 -m pip install ", extra.empty() ? "." : shell_word(concat(".[", extra, "]")),
+                "` in spectralkv's folder, and then here `python3 -m spectralkv ", name, words, "`");
+}
+
 bool gave_help(const CliHooks& hooks, const std::string& name, const std::string& usage,
                const std::string& about, const std::vector<Option>& rows,
                const std::vector<std::string>& args) {
