@@ -55,8 +55,11 @@ std::vector<Option> model_rows(ModelOptions& options) {
   append_rows(rows, {
                         {{"-t", "--threads"},
                          "N",
-                         "CPU threads (default: the processors that this process may use)",
-                         set_int(options.engine.n_threads, 0, 1024)},
+                         "CPU threads (default, and -1: the processors that this process may use)",
+                         [&options](const std::string& text) {
+                           options.engine.n_threads =
+                               std::max(0, static_cast<int>(parse_int(text, -1, 1024)));
+                         }},
                         {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
                          "N",
                          "layers on the GPU: 0 none (default), all or any negative number: all; without a "
