@@ -95,6 +95,8 @@ std::vector<Option> rows_of(PerplexityCommand& o) {
   append_rows(rows, common_peer_rows(o.model.ignored));
   append_rows(rows,
               {
+                  refused({"-p", "--prompt"}, "the text comes from a file: -f"),
+                  no_effect(o.model.ignored, {"-s", "--seed"}, "N", "nothing is drawn"),
                   refused({"--ppl-stride"}, "chunks do not overlap"),
                   no_effect(o.model.ignored, {"--ppl-output-type"}, "N", "a chunk's line is of one kind"),
               });

@@ -48,7 +48,7 @@ def add_peers(parser: argparse.ArgumentParser, rows: Iterable[Peer]) -> None:
         if row.refused:
             parser.add_argument(*row.names, action=_Refuse, nargs=0, metavar=row.why, **options)
         else:
-            nargs = {"": 0, "?": "?"}.get(row.value)
+            nargs: int | str | None = 0 if row.value == "" else "?" if row.value == "?" else None
             parser.add_argument(*row.names, action=_Ignore, nargs=nargs, **options)
 
 
