@@ -1,4 +1,6 @@
 // The command `bench`: speed of prompts and of generation by depth and cache type.
+#include <tuple>
+
 #include "backend/backend.h"
 #include "base/processors.h"
 #include "cli/bench_output.h"
@@ -8,26 +10,50 @@
 #include "cli/model_options.h"
 #include "cli/peer_rows.h"
 #include "cli/streams.h"
+#include "kv/codecs.h"
 
 namespace spectralkv {
 namespace {
 
+// What an option that is given again adds to.
+struct Numbers {
+  std::vector<std::int64_t> values;
+  bool given = false;  // else they are the default
+};
+
 struct BenchCommand {
   ModelOptions model;
-  std::vector<std::string> type_k, type_v;
-  std::vector<std::int64_t> prompts{512}, generations{128}, depths{0}, threads{0};
+  std::vector<std::string> models, type_k, type_v;
+  Numbers prompts{{512}}, generations{{128}}, depths{{0}}, threads{{0}};
   std::vector<std::pair<std::int64_t, std::int64_t>> both;  // prompt and answer, of -pg
   int repetitions = 5;
   BenchFormat format = BenchFormat::md;
   bool profile = false;
 };
 
+// "512", or llama-bench's ranges: "1-4", "0-4096+1024", "128-1024*2".
+void append_range(std::vector<std::int64_t>& out, const std::string& text, std::int64_t min,
+                  std::int64_t max) {
+  constexpr std::int64_t kMost = 1000;  // tests
+  const std::size_t dash = text.find('-', 1);
+  if (dash == std::string::npos) return out.push_back(parse_int(text, min, max));
+  const std::string behind = text.substr(dash + 1);
+  const std::size_t sign = behind.find_first_of("+*", 1);
+  const bool times = sign != std::string::npos && behind[sign] == '*';
+  const std::int64_t first = parse_int(text.substr(0, dash), times ? 1 : min, max);
+  const std::int64_t last = parse_int(behind.substr(0, sign), first, max);
+  const std::int64_t step =
+      sign == std::string::npos ? 1 : parse_int(behind.substr(sign + 1), times ? 2 : 1, max);
+  if (!times && (last - first) / step >= kMost)
+    throw UsageError(concat("'", text, "' has more than ", kMost, " numbers"));
+  for (std::int64_t n = first; n <= last; n = times ? n * step : n + step) out.push_back(n);
+}
+
 // "512,1024"
-std::function<void(const std::string&)> set_list(std::vector<std::int64_t>& target, std::int64_t min,
-                                                 std::int64_t max) {
+std::function<void(const std::string&)> append_numbers(Numbers& target, std::int64_t min, std::int64_t max) {
   return [&target, min, max](const std::string& text) {
-    target.clear();
-    for (const std::string& part : split_list(text)) target.push_back(parse_int(part, min, max));
+    if (!target.given) target = {{}, true};
+    for (const std::string& part : split_list(text)) append_range(target.values, part, min, max);
   };
 }
 
@@ -35,62 +61,75 @@ std::vector<Option> rows_of(BenchCommand& o) {
   constexpr std::int64_t kMost = std::int64_t{1} << 24;
   std::vector<Option> rows;
   for (Option& row : model_rows(o.model))
-    if (row.names[0] != "-t") rows.push_back(std::move(row));
-  append_rows(
-      rows, {
-                {{"-p", "--n-prompt"},
-                 "N,...",
-                 "tokens of the prompt tests, 0: none (default: 512)",
-                 set_list(o.prompts, 0, kMost)},
-                {{"-n", "--n-gen"},
-                 "N,...",
-                 "tokens of the generation tests, 0: none (default: 128)",
-                 set_list(o.generations, 0, kMost)},
-                {{"-d", "--n-depth"},
-                 "N,...",
-                 "tokens in the cache before a test (default: 0)",
-                 set_list(o.depths, 0, kMost)},
-                {{"-t", "--threads"},
-                 "N,...",
-                 "CPU threads (default: the processors that this process may use)",
-                 set_list(o.threads, 0, 1024)},
-                {{"-ctk", "--cache-type-k"},
-                 "TYPE",
-                 concat("how keys are cached (default: ", o.model.session.type_k, "); again for another run"),
-                 append_text(o.type_k)},
-                {{"-ctv", "--cache-type-v"},
-                 "TYPE",
-                 "how values are cached (default: as the keys); as often as -ctk, or once",
-                 append_text(o.type_v)},
-                {{"-pg"},
-                 "PP,TG",
-                 "a test of a prompt with the generation behind it; again for another",
-                 [&o](const std::string& text) {
-                   const std::vector<std::string> parts = split_list(text);
-                   if (parts.size() != 2) throw UsageError(concat("expected two numbers, not '", text, "'"));
-                   o.both.emplace_back(parse_int(parts[0], 1, kMost), parse_int(parts[1], 1, kMost));
-                 }},
-                calibration_row(o.model.engine),
-                {{"-r", "--repetitions"},
-                 "N",
-                 "how often each test is run (default: 5)",
-                 set_int(o.repetitions, 1, 1000)},
-                {{"-o", "--output"},
-                 "FORMAT",
-                 "md (default), csv, json, jsonl or sql",
-                 set_choice<BenchFormat>(o.format, {{"md", BenchFormat::md},
-                                                    {"csv", BenchFormat::csv},
-                                                    {"json", BenchFormat::json},
-                                                    {"jsonl", BenchFormat::jsonl},
-                                                    {"sql", BenchFormat::sql}}),
-                 Peer::differs,
-                 "columns of its own"},
-                {{"--profile"},
-                 "",
-                 "show which share of the time each part of the forward pass took (of the CPU alone)",
-                 set_flag(o.profile),
-                 Peer::ours},
-            });
+    if (row.names[0] != "-t" && row.names[0] != "-m") rows.push_back(std::move(row));
+  append_rows(rows,
+              {
+                  {{"-m", "--model"},
+                   "PATH",
+                   "the GGUF file; any part of a split one; again for another model",
+                   [&o](const std::string& path) {
+                     set_path(o.model.path)(path);
+                     o.models.push_back(path);
+                   }},
+                  {{"-p", "--n-prompt"},
+                   "N,...",
+                   "tokens of the prompt tests, 0: none (default: 512); here and below also ranges, 1-4, "
+                   "0-4096+1024 or 128-1024*2, and the option again for more",
+                   append_numbers(o.prompts, 0, kMost)},
+                  {{"-n", "--n-gen"},
+                   "N,...",
+                   "tokens of the generation tests, 0: none (default: 128)",
+                   append_numbers(o.generations, 0, kMost)},
+                  {{"-d", "--n-depth"},
+                   "N,...",
+                   "tokens in the cache before a test (default: 0)",
+                   append_numbers(o.depths, 0, kMost)},
+                  {{"-t", "--threads"},
+                   "N,...",
+                   "CPU threads (default: the processors that this process may use)",
+                   append_numbers(o.threads, 0, 1024)},
+                  {{"-ctk", "--cache-type-k"},
+                   "TYPE",
+                   concat("how keys are cached (default: ", kDefaultCodec, "); again for another run"),
+                   append_text(o.type_k),
+                   Peer::differs,
+                   "a comma begins an option of the type; again for another"},
+                  {{"-ctv", "--cache-type-v"},
+                   "TYPE",
+                   "how values are cached (default: as the keys); as often as -ctk, or once",
+                   append_text(o.type_v),
+                   Peer::differs,
+                   "a comma begins an option of the type; default: as the keys"},
+                  {{"-pg"},
+                   "PP,TG",
+                   "a test of a prompt with the generation behind it; again for another",
+                   [&o](const std::string& text) {
+                     const std::vector<std::string> parts = split_list(text);
+                     if (parts.size() != 2)
+                       throw UsageError(concat("expected two numbers, not '", text, "'"));
+                     o.both.emplace_back(parse_int(parts[0], 1, kMost), parse_int(parts[1], 1, kMost));
+                   }},
+                  calibration_row(o.model.engine),
+                  {{"-r", "--repetitions"},
+                   "N",
+                   "how often each test is run (default: 5)",
+                   set_int(o.repetitions, 1, 1000)},
+                  {{"-o", "--output"},
+                   "FORMAT",
+                   "md (default), csv, json, jsonl or sql",
+                   set_choice<BenchFormat>(o.format, {{"md", BenchFormat::md},
+                                                      {"csv", BenchFormat::csv},
+                                                      {"json", BenchFormat::json},
+                                                      {"jsonl", BenchFormat::jsonl},
+                                                      {"sql", BenchFormat::sql}}),
+                   Peer::differs,
+                   "columns of its own"},
+                  {{"--profile"},
+                   "",
+                   "show which share of the time each part of the forward pass took (of the CPU alone)",
+                   set_flag(o.profile),
+                   Peer::ours},
+              });
   append_rows(rows, batch_rows(o.model));
   append_rows(rows, bench_peer_rows(o.model.ignored));
   return rows;
@@ -111,10 +150,10 @@ std::vector<std::pair<std::string, std::string>> cache_types(const BenchCommand&
 
 std::vector<BenchTest> tests_of(const BenchCommand& o) {
   std::vector<BenchTest> tests;
-  for (const std::int64_t depth : o.depths) {
-    for (const std::int64_t n : o.prompts)
+  for (const std::int64_t depth : o.depths.values) {
+    for (const std::int64_t n : o.prompts.values)
       if (n > 0) tests.push_back({n, depth, true});
-    for (const std::int64_t n : o.generations)
+    for (const std::int64_t n : o.generations.values)
       if (n > 0) tests.push_back({n, depth, false});
     for (const auto& [prompt, answer] : o.both) tests.push_back({prompt, depth, true, answer});
   }
@@ -123,17 +162,28 @@ std::vector<BenchTest> tests_of(const BenchCommand& o) {
   return tests;
 }
 
+// Each of the models with each number of threads.
+std::vector<std::pair<std::string, std::int64_t>> runs_of(const std::vector<std::string>& models,
+                                                          const std::vector<std::int64_t>& threads) {
+  std::vector<std::pair<std::string, std::int64_t>> out;
+  for (const std::string& model : models)
+    for (const std::int64_t n : threads) out.emplace_back(model, n);
+  return out;
+}
+
 int run_all(BenchCommand& o, const CliHooks& hooks) {
   const auto types = cache_types(o);
   BenchOptions bench;
   bench.tests = tests_of(o);
   bench.repetitions = o.repetitions;
-  const std::string path = model_path(o.model, hooks);
+  std::vector<std::string> paths = o.models;
+  const std::string last = model_path(o.model, hooks);  // which complains of -m beside -hf
+  if (paths.empty()) paths.push_back(last);
   Progress progress(true);
   bool first = true;
   if (const std::string note = ignored_note(o.model.ignored); !note.empty()) Log(LogLevel::info).info(note);
   write_out(bench_head(o.format, o.profile));
-  for (const std::int64_t threads : o.threads) {
+  for (const auto& [path, threads] : runs_of(paths, o.threads.values)) {
     o.model.engine.n_threads = static_cast<int>(threads);
     Engine engine = open_engine(path, o.model, hooks, Log(LogLevel::info));
     BenchSetup setup;
@@ -148,8 +198,9 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
     if (setup.bandwidth == 0) setup.bandwidth = memory_bandwidth(setup.n_threads);
     for (const auto& [k, v] : types) {
       bench.session = o.model.session;
-      bench.session.type_k = setup.type_k = k;
-      bench.session.type_v = setup.type_v = v;
+      bench.session.type_k = k;
+      bench.session.type_v = v;
+      std::tie(setup.type_k, setup.type_v) = cache_names(engine, k, v);
       BenchHooks on;
       on.cancelled = InterruptGuard::interrupted;
       on.before = [&](const BenchTest& test, int r) {

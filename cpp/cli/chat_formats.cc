@@ -141,7 +141,8 @@ std::string beginning(const std::string& source) {
 }  // namespace
 
 std::string format_chat_builtin(const std::string& source_text, const std::vector<ChatMessage>& messages,
-                                bool add_generation_prompt, const std::string& bos, const std::string& eos) {
+                                bool add_generation_prompt, const std::string& bos, const std::string& eos,
+                                const std::string& any) {
   const Source source{source_text, template_texts(source_text)};
   const Recognised found = recognise_chat(source_text, source.literals);
   switch (found.family) {
@@ -156,9 +157,8 @@ std::string format_chat_builtin(const std::string& source_text, const std::vecto
   }
   fail(ErrorKind::value, "cli", "the chat template '", beginning(source_text),
        "' is none of the builtin ones (chatml, llama3, mistral)",
-       found.why_not.empty() ? "" : "; " + found.why_not,
-       ": the command of the Python package runs any template (pip install . in its folder); or choose one "
-       "with --chat-template, or continue plain text with --no-conversation");
+       found.why_not.empty() ? "" : "; " + found.why_not, ": the Python package runs any, by ", any,
+       "; or choose one with --chat-template, or continue plain text with --no-conversation");
 }
 
 }  // namespace spectralkv

@@ -52,7 +52,15 @@ std::string general_help(const CliHooks& hooks) {
   return out;
 }
 
-[[noreturn]] void fail_unknown_command(const std::string& name, const CliHooks& hooks) {
+// Commands that are Python, and the extras of the package that they need.
+constexpr std::array kPython = {std::pair{"serve", "serve"}, std::pair{"eval", "eval"}, std::pair{"pull", ""},
+                                std::pair{"convert", ""}, std::pair{"quantize", ""}};
+
+[[noreturn]] void fail_unknown_command(const std::string& name, const std::vector<std::string>& rest,
+                                       const CliHooks& hooks) {
+  for (const auto& [command, extra] : kPython)
+    if (name == command)
+      throw UsageError(concat("'", name, "' is in the Python package: ", python_command(extra, name, rest)));
   std::vector<std::string> known{"help"};
   for (const auto& row : kCommands) known.emplace_back(row.name);
   for (const auto& more : hooks.more_commands) known.push_back(more.first);
@@ -83,11 +91,11 @@ int dispatch(const std::vector<std::string>& args, const CliHooks& hooks) {
       return 0;
     }
     const CommandRow* row = find_command(rest[0]);
-    if (row == nullptr) fail_unknown_command(rest[0], hooks);
+    if (row == nullptr) fail_unknown_command(rest[0], {"--help"}, hooks);
     return row->run({"--help"}, hooks);
   }
   const CommandRow* row = find_command(name);
-  if (row == nullptr) fail_unknown_command(name, hooks);
+  if (row == nullptr) fail_unknown_command(name, rest, hooks);
   return row->run(rest, hooks);
 }
 
@@ -105,6 +113,16 @@ std::span<const CommandRow> command_table() {
 std::vector<Option> without_setters(std::vector<Option> rows) {
   for (Option& row : rows) row.set = nullptr;
   return rows;
+}
+
+std::string python_command(const std::string& extra, const std::string& name,
+                           const std::vector<std::string>& args) {
+  constexpr std::size_t kMost = 400;  // bytes: a prompt may be long
+  std::string words;
+  for (const std::string& arg : args) words += concat(" ", shell_word(arg));
+  if (words.size() > kMost) words = " ...";
+  return concat("`python3 -m pip install ", extra.empty() ? "." : shell_word(concat(".[", extra, "]")),
+                "` in spectralkv's folder, and then here `python3 -m spectralkv ", name, words, "`");
 }
 
 bool gave_help(const CliHooks& hooks, const std::string& name, const std::string& usage,

@@ -21,13 +21,16 @@ using ChatFormatter =
     std::function<std::string(const std::string& source, const std::vector<ChatMessage>& messages,
                               bool add_generation_prompt, const std::string& bos, const std::string& eos)>;
 
-// Recognises the chatml, llama-3 and mistral forms of a template; any other is refused by name.
+// Recognises the chatml, llama-3 and mistral forms of a template; any other is refused by name. any: the
+// command that takes it, for that message.
 std::string format_chat_builtin(const std::string& source, const std::vector<ChatMessage>& messages,
-                                bool add_generation_prompt, const std::string& bos, const std::string& eos);
+                                bool add_generation_prompt, const std::string& bos, const std::string& eos,
+                                const std::string& any);
 
 struct CliHooks {
   std::string program = "spectralkv";
-  ChatFormatter format_chat = format_chat_builtin;
+  // An empty function: the builtin formats alone, as format_chat_builtin has them.
+  ChatFormatter format_chat;
   // Path of the model when no -m is given; an empty function: -m is required.
   std::function<std::string()> default_model;
   // Fetches a model of the Hugging Face Hub, unless it is there, and gives its path: "owner/name" or

@@ -32,6 +32,11 @@ std::vector<Option> bench_options();
 std::vector<Option> perplexity_options();
 std::vector<Option> without_setters(std::vector<Option> rows);
 
+// For what the standalone binary refuses: how to have the Python package, with an extra of it or "", and the
+// same command there.
+std::string python_command(const std::string& extra, const std::string& name,
+                           const std::vector<std::string>& args);
+
 // Writes the help of a subcommand where its arguments ask for it, and then gives true. usage: what follows
 // its name; about: lines of text.
 bool gave_help(const CliHooks& hooks, const std::string& name, const std::string& usage,

@@ -116,8 +116,8 @@ int measure(FidelityCommand& o, const CliHooks& hooks) {
   o.measure.type_v = o.model.session.type_v;
   o.measure.all_codecs |= !o.plot.empty();
   log.info("model: ", engine.description());
-  log.info("fidelity: ", o.measure.n_ctx, " of ", tokens.size(), " tokens, K ", o.measure.type_k, ", V ",
-           o.measure.type_v);
+  const auto [name_k, name_v] = cache_names(engine, o.measure.type_k, o.measure.type_v);
+  log.info("fidelity: ", o.measure.n_ctx, " of ", tokens.size(), " tokens, K ", name_k, ", V ", name_v);
 
   Progress progress(o.log != LogLevel::off);
   FidelityHooks on;

@@ -140,6 +140,7 @@ std::string vocab_text(const VocabFacts& v) {
                 id(v.bos), ", EOS ", id(v.eos), ", ", v.chat_template ? "a" : "no", " chat template\n");
 }
 
+constexpr std::string_view kDefaultType = "default";
 constexpr std::int64_t kBatch = 512;  // tokens of a pass, as sessions have by default
 
 std::string range_text(const TypeMemory& cache, std::int64_t more) {
@@ -158,11 +159,12 @@ std::string memory_text(const FileFacts& facts) {
     out += concat(" (weights ", human_bytes(facts.tensor_bytes), ", work ", human_bytes(work), ")");
     more = facts.tensor_bytes + work;
   }
-  out += concat(":\n  ", column("cache type", 14), facts.complete ? column("cache", 28) + "in all" : "cache",
-                "\n");
+  constexpr std::size_t kType = 24;
+  out += concat(":\n  ", column("cache type", kType),
+                facts.complete ? column("cache", 28) + "in all" : "cache", "\n");
   for (const TypeMemory& cache : estimate_caches(facts.model.cache_shape(), facts.n_ctx))
     out += concat(
-        "  ", column(cache.type, 14),
+        "  ", column(cache.type == kDefaultType ? concat(cache.name, " (default)") : cache.type, kType),
         facts.complete ? column(range_text(cache, 0), 28) + range_text(cache, more) : range_text(cache, 0),
         "\n");
   return out;
@@ -173,8 +175,10 @@ std::string memory_json(const FileFacts& facts) {
   out.add("n_ctx", facts.n_ctx);
   out.add("weights", facts.tensor_bytes);
   if (facts.complete) out.add("work", estimate_work(facts.model, std::min(kBatch, facts.n_ctx)));
-  for (const TypeMemory& cache : estimate_caches(facts.model.cache_shape(), facts.n_ctx))
+  for (const TypeMemory& cache : estimate_caches(facts.model.cache_shape(), facts.n_ctx)) {
+    if (cache.type == kDefaultType) out.add("default", cache.name);
     caches.add_raw(cache.type, concat("[", cache.least, ", ", cache.most, "]"));
+  }
   out.add_raw("cache", caches.lines());
   return out.lines();
 }

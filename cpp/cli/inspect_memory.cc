@@ -12,7 +12,7 @@ namespace {
 TypeMemory estimate(const std::string& type, const CacheShape& shape, std::int64_t n_ctx) {
   const CacheFormat format(shape, type, type);
   const CacheEstimate full = estimate_cache(format, n_ctx);
-  return {type, full.least, full.most};
+  return {type, format.name_k(), full.least, full.most};
 }
 
 std::optional<TypeMemory> estimate_if_possible(const std::string& type, const CacheShape& shape,

@@ -13,6 +13,7 @@ namespace spectralkv {
 // bounds.
 struct TypeMemory {
   std::string type;                  // as -ctk and -ctv take it
+  std::string name;                  // canonical: what "default" is
   std::int64_t least = 0, most = 0;  // bytes
 };
 

@@ -10,6 +10,7 @@
 #include "backend/cuda_library.h"
 #include "base/error.h"
 #include "base/processors.h"
+#include "kv/cache_format.h"
 #include "kv/codecs.h"
 
 namespace spectralkv {
@@ -54,8 +55,11 @@ std::vector<Option> model_rows(ModelOptions& options) {
   append_rows(rows, {
                         {{"-t", "--threads"},
                          "N",
-                         "CPU threads (default: one for each core that this process may use)",
-                         set_int(options.engine.n_threads, 0, 1024)},
+                         "CPU threads (default, and -1: one for each core that this process may use)",
+                         [&options](const std::string& text) {
+                           options.engine.n_threads =
+                               std::max(0, static_cast<int>(parse_int(text, -1, 1024)));
+                         }},
                         {{"-ngl", "--gpu-layers", "--n-gpu-layers"},
                          "N",
                          "layers on the GPU: 0 none (default), all or any negative number: all; without a "
@@ -96,7 +100,7 @@ std::vector<Option> session_rows(ModelOptions& options) {
        concat("default: ", kDefaultContext, " at most, llama.cpp's is the model's own")},
       {{"-ctk", "--cache-type-k"},
        "TYPE",
-       concat("how keys are cached (default: ", options.session.type_k, "), with options as in ",
+       concat("how keys are cached (default: ", kDefaultCodec, "), with options as in ",
               "turboquant:3,sink=4, and by layer as in \"q8_0;layers 0-1=f16\". ", codec_help()),
        [&options](const std::string& type) {
          options.session.type_k = type;
@@ -106,7 +110,7 @@ std::vector<Option> session_rows(ModelOptions& options) {
        "default: a compressed cache; more types; alone it sets the values' type too"},
       {{"-ctv", "--cache-type-v"},
        "TYPE",
-       concat("how values are cached (default: as the keys; without -ctk ", options.session.type_v, ")"),
+       concat("how values are cached (default: as the keys; without -ctk ", kDefaultCodec, ")"),
        [&options](const std::string& type) {
          options.session.type_v = type;
          options.type_v_given = true;
@@ -206,6 +210,12 @@ Engine open_engine(const std::string& path, const ModelOptions& options, const C
   }
   engine.n_gpu_layers = 0;
   return Engine(path, engine);
+}
+
+std::pair<std::string, std::string> cache_names(const Engine& engine, const std::string& type_k,
+                                                const std::string& type_v) {
+  const CacheFormat format(engine.config().cache_shape(), type_k, type_v);
+  return {format.name_k(), format.name_v()};
 }
 
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/args.h"
@@ -49,6 +50,9 @@ EngineOptions engine_options(const ModelOptions& options, const CliHooks& hooks,
 // a warning on the log, unless --device asked for the GPU.
 Engine open_engine(const std::string& path, const ModelOptions& options, const CliHooks& hooks,
                    const Log& log);
+// How caches of these types are called for this model, K and V: what `default` is, and by which layers.
+std::pair<std::string, std::string> cache_names(const Engine& engine, const std::string& type_k,
+                                                const std::string& type_v);
 // The session's options with the context settled.
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);
 

@@ -95,6 +95,8 @@ std::vector<Option> rows_of(PerplexityCommand& o) {
   append_rows(rows, common_peer_rows(o.model.ignored));
   append_rows(rows,
               {
+                  refused({"-p", "--prompt"}, "the text comes from a file: -f"),
+                  no_effect(o.model.ignored, {"-s", "--seed"}, "N", "nothing is drawn"),
                   refused({"--ppl-stride"}, "chunks do not overlap"),
                   no_effect(o.model.ignored, {"--ppl-output-type"}, "N", "a chunk's line is of one kind"),
               });
@@ -195,6 +197,11 @@ bool is_exact(const CacheSideReport& side) {
   return side.codec == "f16" || side.codec == "f32";
 }
 
+std::string types_text(const Engine& engine, const CacheTypes& types) {
+  const auto [k, v] = cache_names(engine, types.k, types.v);
+  return concat("K ", k, ", V ", v);
+}
+
 int score(PerplexityCommand& o, const CliHooks& hooks) {
   const Log log(o.log);
   const ChoiceKind kind = *o.choices.kind;
@@ -206,7 +213,7 @@ int score(PerplexityCommand& o, const CliHooks& hooks) {
   options.n_batch = std::min<std::int64_t>(o.model.session.n_batch, 128);
   options.n_threads = o.model.engine.n_threads;
   options.types = {o.model.session.type_k, o.model.session.type_v};
-  log.info("perplexity: ", tasks.size(), " tasks, K ", options.types.k, ", V ", options.types.v);
+  log.info("perplexity: ", tasks.size(), " tasks, ", types_text(engine, options.types));
   if (const std::string note = ignored_note(o.model.ignored); !note.empty()) log.info(note);
   if (!o.json) write_out(choice_heading(kind));
   Progress progress(o.log != LogLevel::off);
@@ -241,10 +248,10 @@ int measure(PerplexityCommand& o, const CliHooks& hooks) {
   else if (o.kl)
     o.measure.base = o.base;
   log_model(o, engine, log);
-  log.info("perplexity: ", tokens.size(), " tokens, chunks of ", o.measure.n_ctx, ", K ", o.measure.types.k,
-           ", V ", o.measure.types.v,
+  log.info("perplexity: ", tokens.size(), " tokens, chunks of ", o.measure.n_ctx, ", ",
+           types_text(engine, o.measure.types),
            !o.kl          ? ""
-           : file.empty() ? concat(", against K ", o.base.k, ", V ", o.base.v)
+           : file.empty() ? concat(", against ", types_text(engine, o.base))
                           : concat(", against '", file, "'"));
   if (const std::string note = ignored_note(o.model.ignored); !note.empty()) log.info(note);
 

@@ -120,10 +120,16 @@ int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
     return 0;
   parse_run(args, options);
   if (!options.grammar_option.empty() && !hooks.constrain)
-    throw UsageError(
-        concat(options.grammar_option,
-               " needs the command of the Python package (pip install '.[grammar]' in its folder)"));
-  return Run(options, hooks).run();
+    throw UsageError(concat(options.grammar_option,
+                            " needs the Python package: ", python_command("grammar", "run", args)));
+  if (hooks.format_chat) return Run(options, hooks).run();
+  CliHooks builtin = hooks;
+  builtin.format_chat = [&args](const std::string& source, const std::vector<ChatMessage>& messages,
+                                bool add_generation_prompt, const std::string& bos, const std::string& eos) {
+    return format_chat_builtin(source, messages, add_generation_prompt, bos, eos,
+                               python_command("", "run", args));
+  };
+  return Run(options, builtin).run();
 }
 
 }  // namespace spectralkv

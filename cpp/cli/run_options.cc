@@ -11,6 +11,7 @@
 #include "cli/peer_rows.h"
 #include "cli/sampling_rows.h"
 #include "cli/streams.h"
+#include "cli/text_encoding.h"
 
 namespace spectralkv {
 namespace {
@@ -235,34 +236,6 @@ std::vector<Option> chat_rows(RunOptions& o) {
        }},
       quiet_row(o.log),
   };
-}
-
-// What \n and the like in a text stand for; any other backslash stays.
-std::string unescaped(const std::string& text) {
-  constexpr std::string_view kLetters = "nrt'\"\\", kMeanings = "\n\r\t'\"\\";
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\\' || i + 1 == text.size()) {
-      out += text[i];
-      continue;
-    }
-    const char letter = text[++i];
-    if (const std::size_t known = kLetters.find(letter); known != std::string_view::npos) {
-      out += kMeanings[known];
-    } else if (letter == 'x' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
-      out += static_cast<char>(16 * digit(text[i + 1]) + digit(text[i + 2]));
-      i += 2;
-    } else {
-      out += {'\\', letter};
-    }
-  }
-  return out;
 }
 
 void process_escapes(RunOptions& o) {

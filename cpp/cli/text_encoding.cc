@@ -1,4 +1,4 @@
-// Byte order marks, the zeros of wide characters, and bytes that no UTF-8 has.
+// Byte order marks, the zeros of wide characters, bytes that no UTF-8 has, and backslashes.
 #include "cli/text_encoding.h"
 
 #include <algorithm>
@@ -54,6 +54,33 @@ std::string plain_text(std::string bytes, const std::string& name, std::string& 
   else if (bytes.find('\0') != std::string::npos)
     warning = concat(name, " has NUL bytes: is it a text?");
   return bytes;
+}
+
+std::string unescaped(const std::string& text) {
+  constexpr std::string_view kLetters = "nrt'\"\\", kMeanings = "\n\r\t'\"\\";
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\' || i + 1 == text.size()) {
+      out += text[i];
+      continue;
+    }
+    const char letter = text[++i];
+    if (const std::size_t known = kLetters.find(letter); known != std::string_view::npos) {
+      out += kMeanings[known];
+    } else if (letter == 'x' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
+      out += static_cast<char>(16 * digit(text[i + 1]) + digit(text[i + 2]));
+      i += 2;
+    } else {
+      out += {'\\', letter};
+    }
+  }
+  return out;
 }
 
 }  // namespace spectralkv

@@ -114,7 +114,8 @@ std::vector<Token> read_token_file(const std::string& path, const CliHooks& hook
   if (path.ends_with(".npy")) return parse_npy(data, path);
   check(static_cast<bool>(hooks.unpack_npz), "cli", "'", path,
         "' is an archive, which the standalone binary does not read: save its array as .npy (numpy.save), or "
-        "use the command of the Python package (pip install . in its folder)");
+        "use the Python package (`python3 -m pip install .` in spectralkv's folder, and then `python3 -m "
+        "spectralkv` for `spectralkv`)");
   return parse_npy(hooks.unpack_npz(path, data), path);
 }
 

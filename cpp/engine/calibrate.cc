@@ -64,7 +64,7 @@ class Run final : public ForwardingBackend {
              heads_[l * static_cast<std::size_t>(config_.n_kv_heads) + static_cast<std::size_t>(h)].harm)
           harm /= static_cast<float>(std::max(std::sqrt(layers_[l].stream), 1e-30));
     return Calibration(config_.cache_shape(), config_.group(), model_fingerprint(engine_.file(), config_),
-                       std::move(heads_));
+                       kCalibrationMethod, std::move(heads_));
   }
 
   void rope(Matrix q, Matrix k, std::int64_t head_dim, ConstMatrix cos_sin) override {

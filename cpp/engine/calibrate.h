@@ -16,6 +16,9 @@ struct CalibrateHooks {
   std::function<bool()> cancelled;
 };
 
+// Raised by whoever changes what a calibration of the same model comes to: the text, what is measured, or
+// how. Kept ones of a lower number are then made anew, and the shipped ones have to be (docs/method.md).
+inline constexpr std::int64_t kCalibrationMethod = 1;
 inline constexpr std::int64_t kCalibrationTokens = 1536;  // of a text, at most
 inline constexpr std::int64_t kLeastCalibration = 512;
 

@@ -44,14 +44,17 @@ bool Calibrations::possible() const {
   return options_.source == "auto" && engine_.config().context_length >= kLeastCalibration;
 }
 
-std::shared_ptr<const Calibration> Calibrations::load_kept(const std::string& path,
-                                                           std::uint64_t model) const {
+std::shared_ptr<const Calibration> Calibrations::load_kept(const std::string& path, std::uint64_t model) {
   std::error_code error;
   if (!fs::exists(path, error)) return nullptr;
   try {
     auto calibration = std::make_shared<const Calibration>(Calibration::load(path));
-    if (calibration->model() == model) return calibration;
-    notice(concat("calibration '", path, "' is of another model and is not used"));
+    if (calibration->model() != model)
+      notice(concat("calibration '", path, "' is of another model and is not used"));
+    else if (calibration->method() >= kCalibrationMethod)
+      return calibration;
+    else if (outdated_.empty())
+      outdated_ = path;
   } catch (const Error& e) {
     notice(concat("not used: ", e.what()));
   }
@@ -66,8 +69,13 @@ std::shared_ptr<const Calibration> Calibrations::find() {
     std::vector<std::string> places{beside(engine_.file().path())};
     for (const std::string& folder : {calibration_folder(), options_.shipped})
       if (!folder.empty()) places.push_back(folder + "/" + calibration_file_name(model));
-    for (const std::string& place : places)
-      if (!found_) found_ = load_kept(place, model);
+    for (const std::string& place : places) {
+      if (found_) break;
+      found_ = load_kept(place, model);
+      if (found_ && !outdated_.empty())
+        notice(concat("calibration '", outdated_, "' was made by an older version and is not used: '", place,
+                      "' is newer"));
+    }
   } else if (options_.source != "none") {
     std::error_code error;
     if (!fs::exists(options_.source, error))
@@ -91,7 +99,9 @@ std::shared_ptr<const Calibration> Calibrations::make(const std::function<bool()
   if (auto found = find(); found || !possible()) return found;
   const std::lock_guard lock(mutex_);
   if (found_) return found_;
-  notice("calibrating the cache for this model, once");
+  notice(outdated_.empty() ? "calibrating the cache for this model, once"
+                           : concat("calibrating the cache for this model anew, once: '", outdated_,
+                                    "' was made by an older version"));
   const auto start = std::chrono::steady_clock::now();
   const std::vector<Token> tokens = engine_.tokenizer().encode_prompt(calibration_text(), false);
   CalibrateHooks hooks;

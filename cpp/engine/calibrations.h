@@ -38,8 +38,8 @@ class Calibrations {
 
   // What is there; null: nothing, or the source is "none". With "auto": beside the model
   // (MODEL.calibration.gguf for MODEL.gguf), in the user's folder, and in the shipped one, where files of
-  // other models or damaged ones are passed over with a notice. A named file that is not there or does not
-  // fit is an error.
+  // other models, damaged ones, and those that were made by an older method are passed over with a notice. A
+  // named file that is not there or does not fit is an error; it may be of any method.
   std::shared_ptr<const Calibration> find();
   bool is_automatic() const { return options_.source == "auto"; }
   // Whether `make` would make one: the source is "auto", and the model's context long enough.
@@ -49,7 +49,7 @@ class Calibrations {
   std::shared_ptr<const Calibration> make(const std::function<bool()>& cancelled = {});
 
  private:
-  std::shared_ptr<const Calibration> load_kept(const std::string& path, std::uint64_t model) const;
+  std::shared_ptr<const Calibration> load_kept(const std::string& path, std::uint64_t model);
   void notice(const std::string& line) const {
     if (options_.notice) options_.notice(line);
   }
@@ -58,6 +58,7 @@ class Calibrations {
   CalibrationOptions options_;
   std::mutex mutex_;
   bool searched_ = false;
+  std::string outdated_;  // the first file that was passed over for its method
   std::shared_ptr<const Calibration> found_;
 };
 

@@ -9,22 +9,13 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/shown.h"
 #include "gguf/cursor.h"
 
 namespace spectralkv {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A word for the shell, with quotes where it needs them.
-std::string shell_word(const std::string& word) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+,=@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
 
 std::string convert_command(const std::string& folder) {
   return concat("`spectralkv convert ", shell_word(folder), " --outfile model.gguf` makes one of it");

@@ -47,8 +47,8 @@ std::uint64_t hash_of(const CacheShape& shape, std::int64_t group, std::uint64_t
 }  // namespace
 
 Calibration::Calibration(const CacheShape& shape, std::int64_t group, std::uint64_t model,
-                         std::vector<HeadCalibration> heads)
-    : shape_(shape), group_(group), model_(model), heads_(std::move(heads)) {
+                         std::int64_t method, std::vector<HeadCalibration> heads)
+    : shape_(shape), group_(group), model_(model), method_(method), heads_(std::move(heads)) {
   assert(std::ssize(heads_) == shape.n_layers * shape.n_kv_heads);
   for (HeadCalibration& head : heads_) {
     assert(std::ssize(head.metric.span()) == shape.head_dim * shape.head_dim);
@@ -76,6 +76,7 @@ void Calibration::save(const std::string& path) const {
     out.add(key(name), static_cast<std::uint32_t>(value));
   };
   number("version", kVersion);
+  number("method", method_);
   number("layers", shape_.n_layers);
   number("kv_heads", shape_.n_kv_heads);
   number("head_dim", d);
@@ -100,6 +101,9 @@ Calibration Calibration::load(const std::string& path) {
   const auto number = [&](const char* name, std::int64_t most) { return file.get_int(key(name), 1, most); };
   const std::int64_t version = number("version", INT32_MAX);
   refuse_unless(version == kVersion, "it has version ", version, "; this program reads version ", kVersion);
+  // Files of before there were numbers have none.
+  const std::int64_t method =
+      file.find_value(key("method")) == nullptr ? 0 : file.get_int(key("method"), 0, INT32_MAX);
   CacheShape shape;
   shape.n_layers = number("layers", 4096);
   shape.n_kv_heads = number("kv_heads", 4096);
@@ -143,7 +147,7 @@ Calibration Calibration::load(const std::string& path) {
       head.harm[side] = x;
     }
   }
-  return Calibration(shape, group, std::get<std::uint64_t>(*model), std::move(heads));
+  return Calibration(shape, group, std::get<std::uint64_t>(*model), method, std::move(heads));
 }
 
 }  // namespace spectralkv

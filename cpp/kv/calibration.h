@@ -28,12 +28,14 @@ struct HeadCalibration {
 class Calibration {
  public:
   // heads: [n_layers * n_kv_heads]; group: query heads to a KV head. model: the fingerprint of whose it is.
-  Calibration(const CacheShape& shape, std::int64_t group, std::uint64_t model,
+  // method: the number of the way in which it was made (engine/calibrate.h); 0: before they were numbered.
+  Calibration(const CacheShape& shape, std::int64_t group, std::uint64_t model, std::int64_t method,
               std::vector<HeadCalibration> heads);
 
   const CacheShape& shape() const { return shape_; }
   std::int64_t group() const { return group_; }
   std::uint64_t model() const { return model_; }
+  std::int64_t method() const { return method_; }
   const HeadCalibration& head(std::int64_t layer, std::int64_t h) const {
     return heads_[static_cast<std::size_t>(layer * shape_.n_kv_heads + h)];
   }
@@ -43,7 +45,8 @@ class Calibration {
   ConstMatrix queries(std::int64_t layer, std::int64_t h) const {
     return {head(layer, h).queries.data(), group_, shape_.head_dim};
   }
-  // Of everything that it says; never 0. Blocks that were sealed with another one mean something else.
+  // Of everything that it says of heads; never 0. Blocks that were sealed with another one mean something
+  // else.
   std::uint64_t fingerprint() const { return fingerprint_; }
 
   // As a GGUF file (docs/method.md), atomically. OS errors name it.
@@ -55,6 +58,7 @@ class Calibration {
   CacheShape shape_;
   std::int64_t group_;
   std::uint64_t model_;
+  std::int64_t method_;
   std::vector<HeadCalibration> heads_;
   std::uint64_t fingerprint_;
 };

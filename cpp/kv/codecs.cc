@@ -19,9 +19,6 @@ BuiltCodec build_exact(CodecSpec& spec, const CodecPlace& place) {
   return {make(place.head_dim), false, CacheLayout{}, spec.name()};
 }
 
-// The default of every way to run; docs/method.md says why this one.
-constexpr std::string_view kDefaultCodec = "eoptshrinkq:2";
-
 BuiltCodec build_default(CodecSpec& spec, const CodecPlace& place) {
   if (spec.bits()) spec.refuse("it takes no bits");
   spec.finish("none");

@@ -74,6 +74,9 @@ struct BuiltCodec {
   std::array<double, kMostBitsByHead + 1> distortion{};
 };
 
+// What `default` means where the head dim is a multiple of 16; elsewhere it is f16. docs/method.md says why.
+inline constexpr std::string_view kDefaultCodec = "eoptshrinkq:2";
+
 struct CodecRow {
   std::string_view name;   // as specs begin
   std::string_view help;   // one line: bits and options

@@ -27,8 +27,6 @@ class FidelityRun {
     result_.n_queries = options_.n_queries;
     result_.n_kv_heads = c.n_kv_heads;
     result_.head_dim = c.head_dim;
-    result_.type_k = options_.type_k;
-    result_.type_v = options_.type_v;
     const auto d = static_cast<double>(c.head_dim);
     result_.random_delocalisation = std::sqrt(2 * std::log(d) / d);
     if (options_.all_codecs) result_.all_codecs = comparable_codecs(c.head_dim);
@@ -82,6 +80,8 @@ class FidelityRun {
     }
     shape_ = c.cache_shape();
     const CacheFormat format(shape_, options_.type_k, options_.type_v);
+    result_.type_k = format.name_k();
+    result_.type_v = format.name_v();
     if (format.calibrated() || options_.all_codecs)
       calibration_ = engine_.calibrations().make(hooks_.cancelled);
     for (const std::int64_t l : options_.layers) {

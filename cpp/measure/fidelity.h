@@ -72,7 +72,7 @@ struct LayerFidelity {
 
 struct FidelityResult {
   std::int64_t n_tokens = 0, n_queries = 0, n_kv_heads = 0, head_dim = 0;
-  std::string type_k, type_v;           // as asked for
+  std::string type_k, type_v;           // canonical
   double random_delocalisation = 0;     // sqrt(2 log(d) / d)
   std::vector<std::string> all_codecs;  // names of LayerFidelity::all
   std::vector<LayerFidelity> layers;

@@ -4,6 +4,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectralkv._core import version as __version__
+    from spectralkv.constants import (
+        GGML_TYPE_F16,
+        GGML_TYPE_F32,
+        GGML_TYPE_Q4_0,
+        GGML_TYPE_Q8_0,
+        LLAMA_ATTENTION_TYPE_CAUSAL,
+        LLAMA_ATTENTION_TYPE_NON_CAUSAL,
+        LLAMA_ATTENTION_TYPE_UNSPECIFIED,
+        LLAMA_DEFAULT_SEED,
+        LLAMA_POOLING_TYPE_CLS,
+        LLAMA_POOLING_TYPE_LAST,
+        LLAMA_POOLING_TYPE_MEAN,
+        LLAMA_POOLING_TYPE_NONE,
+        LLAMA_POOLING_TYPE_RANK,
+        LLAMA_POOLING_TYPE_UNSPECIFIED,
+        LLAMA_ROPE_SCALING_TYPE_LINEAR,
+        LLAMA_ROPE_SCALING_TYPE_LONGROPE,
+        LLAMA_ROPE_SCALING_TYPE_NONE,
+        LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED,
+        LLAMA_ROPE_SCALING_TYPE_YARN,
+        LLAMA_SPLIT_MODE_LAYER,
+        LLAMA_SPLIT_MODE_NONE,
+        LLAMA_SPLIT_MODE_ROW,
+    )
     from spectralkv.fetch.errors import PullError
     from spectralkv.fetch.pull import pull
     from spectralkv.grammar import LlamaGrammar
@@ -19,6 +43,28 @@ if TYPE_CHECKING:
     from spectralkv.tokenizers import BaseLlamaTokenizer, LlamaTokenizer
 
 __all__ = [
+    "GGML_TYPE_F16",
+    "GGML_TYPE_F32",
+    "GGML_TYPE_Q4_0",
+    "GGML_TYPE_Q8_0",
+    "LLAMA_ATTENTION_TYPE_CAUSAL",
+    "LLAMA_ATTENTION_TYPE_NON_CAUSAL",
+    "LLAMA_ATTENTION_TYPE_UNSPECIFIED",
+    "LLAMA_DEFAULT_SEED",
+    "LLAMA_POOLING_TYPE_CLS",
+    "LLAMA_POOLING_TYPE_LAST",
+    "LLAMA_POOLING_TYPE_MEAN",
+    "LLAMA_POOLING_TYPE_NONE",
+    "LLAMA_POOLING_TYPE_RANK",
+    "LLAMA_POOLING_TYPE_UNSPECIFIED",
+    "LLAMA_ROPE_SCALING_TYPE_LINEAR",
+    "LLAMA_ROPE_SCALING_TYPE_LONGROPE",
+    "LLAMA_ROPE_SCALING_TYPE_NONE",
+    "LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED",
+    "LLAMA_ROPE_SCALING_TYPE_YARN",
+    "LLAMA_SPLIT_MODE_LAYER",
+    "LLAMA_SPLIT_MODE_NONE",
+    "LLAMA_SPLIT_MODE_ROW",
     "BaseLlamaCache",
     "BaseLlamaTokenizer",
     "Llama",
@@ -39,6 +85,30 @@ __all__ = [
 ]
 
 _MODULES = {
+    "constants": (
+        "GGML_TYPE_F32",
+        "GGML_TYPE_F16",
+        "GGML_TYPE_Q4_0",
+        "GGML_TYPE_Q8_0",
+        "LLAMA_ATTENTION_TYPE_UNSPECIFIED",
+        "LLAMA_ATTENTION_TYPE_CAUSAL",
+        "LLAMA_ATTENTION_TYPE_NON_CAUSAL",
+        "LLAMA_DEFAULT_SEED",
+        "LLAMA_POOLING_TYPE_UNSPECIFIED",
+        "LLAMA_POOLING_TYPE_NONE",
+        "LLAMA_POOLING_TYPE_MEAN",
+        "LLAMA_POOLING_TYPE_CLS",
+        "LLAMA_POOLING_TYPE_LAST",
+        "LLAMA_POOLING_TYPE_RANK",
+        "LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED",
+        "LLAMA_ROPE_SCALING_TYPE_NONE",
+        "LLAMA_ROPE_SCALING_TYPE_LINEAR",
+        "LLAMA_ROPE_SCALING_TYPE_YARN",
+        "LLAMA_ROPE_SCALING_TYPE_LONGROPE",
+        "LLAMA_SPLIT_MODE_NONE",
+        "LLAMA_SPLIT_MODE_LAYER",
+        "LLAMA_SPLIT_MODE_ROW",
+    ),
     "fetch.errors": ("PullError",),
     "fetch.pull": ("pull",),
     "grammar": ("LlamaGrammar",),

@@ -36,6 +36,7 @@ def _quantizations() -> dict[str, tuple[str, int]]:
 
 
 QUANTIZATIONS = _quantizations()
+NUMBERS = {str(number): name for name, (_, number) in QUANTIZATIONS.items()}  # as llama-quantize takes them too
 FLOATS = tuple(kind for kind, (_, block_values, _) in _core.weight_types().items() if block_values == 1)
 ROLE = re.compile(r"blk\.(\d+)\.(\w+)(?:\.\d+)?\.weight")
 

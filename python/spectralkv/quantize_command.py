@@ -6,10 +6,26 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spectralkv.mixtures import ALIASES, QUANTIZATIONS, READ_ONLY
+from spectralkv.mixtures import ALIASES, NUMBERS, QUANTIZATIONS, READ_ONLY
 from spectralkv.output import parse_size
+from spectralkv.peers import Peer, add_peers
 from spectralkv.quantize import QuantizeOptions, plan_quantization, quantize
 from spectralkv.terminal import complain, for_terminal
+
+_GOAL = "the types are chosen by name, not by a size"
+_STATE = "nothing is kept of a run"
+# Options of llama-quantize that are not here.
+REFUSED = (
+    Peer(("--include-weights",), "", "an importance matrix is used for all tensors that it has", True),
+    Peer(("--exclude-weights",), "", "an importance matrix is used for all tensors that it has", True),
+    Peer(("--keep-split",), "", "--split-max-size says how the result is split", True),
+    Peer(("--prune-layers",), "", "a model keeps its layers", True),
+    Peer(("--override-kv",), "", "metadata are copied as they are; `spectralkv run` overrides them", True),
+    Peer(("--target-bpw",), "", _GOAL, True),
+    Peer(("--target-size",), "", _GOAL, True),
+    Peer(("--save-state",), "", _STATE, True),
+    Peer(("--state-file",), "", _STATE, True),
+)
 
 
 def _size(text: str) -> int:
@@ -24,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="spectralkv quantize",
         usage="spectralkv quantize [OPTIONS] IN.gguf [OUT.gguf] TYPE [THREADS]",
         description="Writes a GGUF file anew with its weights in another type.",
-        epilog=f"TYPE: {', '.join(QUANTIZATIONS)}. OUT.gguf: by default IN-TYPE.gguf beside IN.gguf.",
+        epilog=f"TYPE: {', '.join(QUANTIZATIONS)}, or its number. OUT.gguf: by default IN-TYPE.gguf beside IN.gguf.",
     )
     add = parser.add_argument
     add("words", nargs="*", help=argparse.SUPPRESS)
@@ -35,6 +51,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="REGEX=TYPE",
         help="type of the tensors whose name the regular expression finds, like attn_v=q8_0; may be repeated, the "
         "first that fits wins",
+    )
+    add(
+        "--tensor-type-file",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="the same, as many as the file has, with spaces or line breaks between; behind those of --tensor-type",
     )
     add(
         "--imatrix",
@@ -50,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="print every tensor's type and size, and write nothing")
     add("--split-max-size", type=_size, default=0, metavar="N", help="bytes of tensors in one file, like 500M or 2G")
     add("--force", action="store_true", help="replace a file that is there")
+    add_peers(parser, REFUSED)
     return parser
 
 
@@ -65,7 +90,7 @@ def _overrides(parser: argparse.ArgumentParser, given: Sequence[str]) -> dict[st
 
 def _positional(parser: argparse.ArgumentParser, words: list[str]) -> tuple[Path, Path | None, str, int]:
     """(in, out, type, threads) of IN [OUT] TYPE [THREADS]."""
-    known = {*QUANTIZATIONS, *ALIASES, *(kind.upper() for kind in READ_ONLY)}  # the last are refused by name
+    known = {*QUANTIZATIONS, *ALIASES, *NUMBERS, *(kind.upper() for kind in READ_ONLY)}  # the last: refused by name
     at = next((i for i in (1, 2) if i < len(words) and words[i].upper() in known), None)
     if at is None:
         shown = words[-1] if len(words) > 1 else "nothing"
@@ -75,7 +100,8 @@ def _positional(parser: argparse.ArgumentParser, words: list[str]) -> tuple[Path
     rest = words[at + 1 :]
     if len(rest) > 1 or (rest and not rest[0].isdecimal()):
         parser.error(f"behind the type comes the number of threads, got {' '.join(rest)}")
-    return Path(words[0]), Path(words[1]) if at == 2 else None, words[at].upper(), int(rest[0]) if rest else 0
+    name = NUMBERS.get(words[at], words[at].upper())
+    return Path(words[0]), Path(words[1]) if at == 2 else None, name, int(rest[0]) if rest else 0
 
 
 def main(args: Sequence[str]) -> int:
@@ -83,19 +109,20 @@ def main(args: Sequence[str]) -> int:
     parser = _parser()
     given = parser.parse_intermixed_args(args)
     source, target, quantization, n_threads = _positional(parser, given.words)
-    options = QuantizeOptions(
-        overrides=_overrides(parser, given.tensor_type),
-        pure=given.pure,
-        output_type=given.output_tensor_type,
-        embedding_type=given.token_embedding_type,
-        leave_output=given.leave_output_tensor,
-        importance=given.imatrix,
-        allow_requantize=given.allow_requantize,
-        n_threads=n_threads,
-        split_max_size=given.split_max_size,
-        force=given.force,
-    )
     try:
+        of_files = [word for path in given.tensor_type_file for word in path.read_text(encoding="utf-8").split()]
+        options = QuantizeOptions(
+            overrides=_overrides(parser, [*given.tensor_type, *of_files]),
+            pure=given.pure,
+            output_type=given.output_tensor_type,
+            embedding_type=given.token_embedding_type,
+            leave_output=given.leave_output_tensor,
+            importance=given.imatrix,
+            allow_requantize=given.allow_requantize,
+            n_threads=n_threads,
+            split_max_size=given.split_max_size,
+            force=given.force,
+        )
         if given.dry_run:
             plan = plan_quantization(source, quantization, options)
             print(for_terminal(plan.table()))

@@ -46,6 +46,7 @@ std::vector<std::string> fuzz_words() {
   return {"GGUF",
           "spectralkv-calibration",
           "calibration.version",
+          "calibration.method",
           "calibration.layers",
           "calibration.kv_heads",
           "calibration.head_dim",

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,24 @@ def test_every_test_depth_and_cache_type_has_a_row(model: Path, tmp_path: Path) 
         assert row["bandwidth_gb_per_s"] > 0.1
         assert row["gb_per_s"] > 0
     assert not list(tmp_path.iterdir())  # the state file is gone
+
+
+def test_lists_grow_and_have_ranges(model: Path, make_tiny: Callable[..., str]) -> None:
+    """As llama-bench reads them."""
+    other = make_tiny(context_length=256)
+    numbers = ["-p", "4-8+2", "-p", "16", "-n", "0", "-d", "2-8*2", "-t", "1-2", "-r", 1]
+    rows = json.loads(bench("-m", model, "-m", other, *numbers, "-ctk", "f16", "-o", "json").stdout)
+    assert [(row["model_filename"], row["n_threads"], row["n_depth"], row["n_prompt"]) for row in rows] == [
+        (str(path), t, d, p) for path in (model, other) for t in (1, 2) for d in (2, 4, 8) for p in (4, 6, 8, 16)
+    ]
+    for wrong in ("4-2", "1-2+0", "0-8*2", "2-8*1", "1-99999", "-5", "3-", "3-x"):
+        assert "option '-p'" in bench("-m", model, f"-p={wrong}", status=2).stderr
+
+
+@pytest.mark.parametrize("form", ["md", "json"])
+def test_the_default_is_named(model: Path, form: str) -> None:
+    told = bench("-m", model, "-p", 8, "-n", 0, "-r", 1, "-ctk", "default", "-o", form).stdout
+    assert told.count("eoptshrinkq:2") == 2 and "default" not in told
 
 
 def test_formats_agree(model: Path) -> None:

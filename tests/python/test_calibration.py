@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFWriter
 from support.tiny_model import write_tiny_model
 
 from spectralkv import Llama, _core
@@ -112,6 +112,52 @@ def test_states_belong_to_their_calibration(model: str, tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="sealed with a calibration"):
         none._session.load_state(state)
+
+
+def older(source: Path, target: Path) -> None:
+    """As a version of before methods had numbers wrote it, with other harms."""
+    reader = GGUFReader(source)
+    writer = GGUFWriter(target, "spectralkv-calibration")
+    for name in ("version", "layers", "kv_heads", "head_dim", "group"):
+        writer.add_uint32(f"calibration.{name}", int(reader.fields[f"calibration.{name}"].contents()))
+    writer.add_uint64("calibration.model", int(reader.fields["calibration.model"].contents()))
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data[::-1].copy() if tensor.name == "calibration.harm" else tensor.data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_one_of_an_older_version_is_made_anew(model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first = logits(Llama(model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2"))
+    [kept] = (tmp_path / "kept").iterdir()
+    whole = kept.read_bytes()
+    older(kept, tmp_path / "older.gguf")
+    kept.write_bytes((tmp_path / "older.gguf").read_bytes())
+    capfd.readouterr()
+    again = Llama(model, n_ctx=1024, type_k="eoptshrinkq:2", type_v="eoptshrinkq:2")
+    assert np.array_equal(logits(again), first)
+    lines = [line for line in capfd.readouterr().err.splitlines() if "older version" in line]
+    assert lines == [f"calibrating the cache for this model anew, once: '{kept}' was made by an older version"]
+    assert kept.read_bytes() == whole
+    named = Llama(model, n_ctx=1024, kv_calibration=tmp_path / "older.gguf", type_k="eoptshrinkq:2", verbose=False)
+    assert not np.array_equal(logits(named), first)
+
+
+def test_the_shipped_one_is_what_this_version_makes(demo_model: str, tmp_path: Path) -> None:
+    """Raise kCalibrationMethod, and make it anew, when this fails (docs/method.md)."""
+    made = command("calibrate", "-m", demo_model, "-o", str(tmp_path / "made.gguf"))
+    assert made.returncode == 0, made.stderr
+    [shipped] = Path(SHIPPED).glob("*.gguf")
+    ours, theirs = GGUFReader(tmp_path / "made.gguf"), GGUFReader(shipped)
+    for name in ours.fields:
+        if name.startswith("calibration."):
+            assert ours.fields[name].contents() == theirs.fields[name].contents(), name
+    for one, other in zip(ours.tensors, theirs.tensors, strict=True):
+        a, b = (np.asarray(tensor.data, np.float64) for tensor in (one, other))
+        # Other instructions round sums otherwise; a text or a measure that is another moves them by more.
+        assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(b), one.name
 
 
 def test_the_demo_models_is_shipped(demo_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

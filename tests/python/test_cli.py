@@ -182,6 +182,17 @@ def test_ctrl_c_while_the_program_loads(tiny_model, tmp_path, delay):
 def test_tokenize_and_inspect(tiny_model):
     ids = json.loads(run("tokenize", "-m", tiny_model, "-p", "hello<|im_end|>", "--ids").stdout)
     assert ids[-1] == 2
+    # As llama-tokenize: escapes of a typed text, standard input, the number.
+    line_break = json.loads(run("tokenize", "-m", tiny_model, "-p", "a\\n", "--ids").stdout)
+    assert run("tokenize", "-m", tiny_model, "--stdin", "--ids", input="a\n").stdout == f"{line_break}\n"
+    counted = run("tokenize", "-m", tiny_model, "-p", "a\\n", "--no-escape", "--show-count", "--log-disable").stdout
+    assert [line.split(" -> ")[-1] for line in counted.splitlines()] == [
+        '"a"',
+        '"\\\\"',
+        '"n"',
+        "Total number of tokens: 3",
+    ]
+    assert "there is a text already" in run("tokenize", "-m", tiny_model, "-p", "a", "--stdin", status=2).stderr
     assert "llama" in run("inspect", tiny_model).stdout
 
 

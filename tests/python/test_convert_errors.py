@@ -305,10 +305,17 @@ def test_metas_own_files(tmp_path: Path) -> None:
     folder = write_hf(tmp_path / "m")
     (folder / "model.safetensors").rename(folder / "consolidated.00.pth")
     refuse(folder, "Meta's own files .*convert_llama_weights_to_hf --input_dir")
+    refuse(folder / "consolidated.00.pth", "one of Meta's own files: .*convert_llama_weights_to_hf --input_dir")
 
 
-def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "README.md"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_pipes_are_not_waited_for(name: str, linked: bool, tmp_path: Path) -> None:
     folder = write_hf(tmp_path / "m")
-    (folder / "config.json").unlink()
-    os.mkfifo(folder / "config.json")
-    refuse(folder, "config.json is no regular file")
+    (folder / name).unlink(missing_ok=True)
+    if linked:
+        os.mkfifo(tmp_path / "pipe")
+        (folder / name).symlink_to(tmp_path / "pipe")
+    else:
+        os.mkfifo(folder / name)
+    refuse(folder, f"{name} is no regular file")

@@ -57,10 +57,19 @@ def test_table(source):
     assert [line.split()[:2] for line in heads[1:5]] == [["1", s] for s in ("K0", "K1", "V0", "V1")]
 
 
+def test_the_default_is_named(make_tiny, tmp_path):
+    np.save(tmp_path / "ids.npy", np.random.default_rng(1).integers(3, 300, 300, dtype=np.int32))
+    source = ["-m", make_tiny(context_length=512), "--tokens", tmp_path / "ids.npy", "--kv-calibration", "none"]
+    result = fidelity(*source, "--queries", "16", "--layers", "1", "--json", "-")
+    assert "tokens, K eoptshrinkq:2, V eoptshrinkq:2" in result.stderr
+    report = json.loads(result.stdout)
+    assert report["type_k"] == report["type_v"] == "eoptshrinkq:2"
+
+
 def test_json(source, tmp_path):
     report = json.loads(fidelity(*source, "--json", "-").stdout)
     assert (report["n_tokens"], report["n_queries"], report["n_kv_heads"], report["head_dim"]) == (200, 16, 2, 16)
-    assert report["type_k"] == SPEC[1]
+    assert report["type_k"] == "turboquant:2,sink=4,block=32"
     assert report["delocalisation_random"] == pytest.approx(math.sqrt(2 * math.log(16) / 16))
     assert report["codecs"] == []
     assert [layer["layer"] for layer in report["layers"]] == [0, 1]

@@ -42,6 +42,8 @@ def test_the_cache_takes_what_was_estimated(make_tiny: Callable[..., str], head_
     engine = _core.Engine(path, n_threads=2)
     ids = [int(t) for t in np.random.default_rng(0).integers(3, 300, n_ctx)]
     assert len(memory["cache"]) >= 8
+    assert memory["default"] == "eoptshrinkq:2"
+    assert memory["cache"]["default"] == memory["cache"]["eoptshrinkq:2"]
     for kind, (least, most) in memory["cache"].items():
         session = _core.Session(engine, n_ctx=n_ctx, type_k=kind, type_v=kind)
         session.eval(ids)

@@ -151,6 +151,20 @@ def test_defaults_say_nothing(tiny_model):
         assert llama.create_completion("hello", **{**options, "max_tokens": 2})["usage"]["prompt_tokens"] > 0
 
 
+def test_numbers_by_name(tiny_model, request):
+    """As they stand in llama-cpp-python, where it is installed."""
+    names = [name for name in spectralkv.__all__ if name.isupper()]
+    ours = {name: getattr(spectralkv, name) for name in names}
+    assert len(ours) == 22 and all(type(number) is int for number in ours.values())
+    types = {"type_k": spectralkv.GGML_TYPE_Q8_0, "type_v": spectralkv.GGML_TYPE_F16}
+    llama = Llama(tiny_model, n_ctx=64, split_mode=spectralkv.LLAMA_SPLIT_MODE_LAYER, verbose=False, **types)
+    assert llama.cache_report()["k"]["codec"] == "q8_0" and llama.cache_report()["v"]["codec"] == "f16"
+    python = request.getfixturevalue("llama_cpp_python")
+    code = "import json, sys, llama_cpp; print(json.dumps({n: getattr(llama_cpp, n) for n in sys.argv[1:]}))"
+    found = subprocess.run([python, "-c", code, *names], capture_output=True, check=True, text=True).stdout
+    assert json.loads(found) == ours
+
+
 def test_unknown_names_are_refused(tiny_model):
     llama = Llama(tiny_model, n_ctx=64, verbose=False)
     for call in (llama.create_completion, llama.create_chat_completion, llama.generate):

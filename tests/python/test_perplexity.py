@@ -50,6 +50,12 @@ def test_json(source, protocol):
     assert alone["kl_mean"] is None
 
 
+def test_the_default_is_named(tiny_model, tokens):
+    args = ["-m", tiny_model, "--tokens", tokens, "--kl-divergence", "--base-ctk", "default", "--base-ctv", "f32"]
+    told = perplexity(*args, "-ctk", "default;layers 0=q8_0", "-ctv", "default", "--kv-calibration", "none").stderr
+    assert "K q8_0;layers 1=eoptshrinkq:2, V eoptshrinkq:2, against K eoptshrinkq:2, V f32" in told
+
+
 def test_text_in_chunks(source):
     lines = perplexity(*source, "-c", 50, "--chunks", 3, "--kl-divergence").stdout.splitlines()
     assert [part.split("]")[0] for part in lines[0].split(",") if part] == ["[1", "[2", "[3"]

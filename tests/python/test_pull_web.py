@@ -51,6 +51,19 @@ def left(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in found)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_path_that_cannot_be_told(server: Server, model: bytes, tmp_path: Path) -> None:
+    server.files["/a/m.gguf"] = Served(model)
+    words = [sys.executable, "-m", "spectralkv", "pull", server.url("/a/m.gguf")]
+    for _ in range(2):  # fetched, and there
+        with open("/dev/full", "wb") as full:
+            failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        assert failed.returncode == 1
+        assert failed.stderr.splitlines()[-1] == "error: [Errno 28] No space left on device"
+        assert "Traceback" not in failed.stderr
+    assert left(tmp_path) == ["m.gguf"]
+
+
 def test_once(server: Server, model: bytes, tmp_path: Path) -> None:
     server.files["/a/m.gguf"] = Served(model)
     path = pull(server.url("/a/m.gguf"))

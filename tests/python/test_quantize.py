@@ -170,8 +170,29 @@ def test_overrides_dry_run_and_refusals(source: Path, tmp_path: Path, capsys: py
     assert main([str(target), str(tmp_path / "r.gguf"), "Q8_0", "--allow-requantize"]) == 0
     with pytest.raises(SystemExit):
         main([str(source), "NOPE"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["--keep-split", str(source), "Q8_0"])
+    assert "option '--keep-split' is not supported: --split-max-size says" in capsys.readouterr().err
     replace = QuantizeOptions(force=True, quiet=True)
     with pytest.raises(OSError, match="a file to read"):
         quantize(source, source, "Q8_0", replace)
     assert plan_quantization(source, "q8_0", QUIET).new_bytes < source.stat().st_size
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q.gguf", "r.gguf"]
+
+
+def test_types_by_number_and_of_a_file(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As llama-quantize takes them: 15 is Q4_K_M, 7 is Q8_0."""
+    listed, target = tmp_path / "types.txt", tmp_path / "q.gguf"
+    listed.write_text(r"blk\.0\.ffn_up=q4_0 ffn_up=q5_0" + "\nattn_v=q5_1\n")
+    args = [str(source), str(target), "7", "2", "--tensor-type", "attn_v=q4_1", "--tensor-type-file", str(listed)]
+    assert main(args) == 0
+    kinds = types_of(target)
+    assert [kinds[f"blk.{i}.ffn_up.weight"] for i in (0, 1)] == ["q4_0", "q5_0"]
+    assert (kinds["blk.0.attn_v.weight"], kinds["blk.0.attn_q.weight"]) == ("q4_1", "q8_0")
+    assert main(["--dry-run", str(source), "15"]) == 0
+    numbered = capsys.readouterr().out
+    assert main(["--dry-run", str(source), "q4_k_m"]) == 0
+    assert numbered.endswith(capsys.readouterr().out)
+    assert main([str(source), "8", "--tensor-type-file", str(tmp_path / "none")]) == 1
+    assert "none" in capsys.readouterr().err

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,30 @@ def test_metadata_in_the_place_of_the_files(tiny_model: str) -> None:
         assert changed != own
     for bad in ("x", "=int:1", "a=int:x", "a=real:1", "a=bool:2"):
         assert "option '--override-kv'" in run(*args, "--override-kv", bad, status=2).stderr
+
+
+ALONE = "import sys; from spectralkv import _core; sys.exit(_core.cli_main(sys.argv[1:]))"  # as the standalone binary
+
+
+def test_what_the_binary_refuses_names_a_command_that_works(make_tiny: Callable[..., str], tmp_path: Path) -> None:
+    """The same words go to the Python package, whatever a shell would do to them."""
+    template = tmp_path / "it's a $template.jinja"
+    template.write_text("{% for m in messages %}<|user|>{{ m.content | upper }}{% endfor %}<|answer|>")
+    model = make_tiny(chat_template=template.read_text())
+    words = ["-m", model, "-p", "hello 'the' `tin`", "-n", "4", "--temp", "0", "--chat-template-file", str(template)]
+    refused = subprocess.run([sys.executable, "-c", ALONE, "run", *words], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    start = "in spectralkv's folder, and then here `python3 -m spectralkv run "
+    assert "the Python package runs any, by `python3 -m pip install .` " + start in refused.stderr
+    named = refused.stderr.split(start)[1].rpartition("`; or choose one with --chat-template")[0]
+    assert shlex.split(named) == words
+    answer = subprocess.run([sys.executable, "-m", "spectralkv", "run", *shlex.split(named)], capture_output=True)
+    assert answer.returncode == 0, answer.stderr
+    other = [sys.executable, "-c", ALONE, "quantize", "a b.gguf", "Q8_0"]
+    refused = subprocess.run(other, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2 and "`python3 -m spectralkv quantize 'a b.gguf' Q8_0`" in refused.stderr
+    long = [*words[:3], "the " * 200, "--grammar", 'root ::= "yes"']
+    refused = subprocess.run([sys.executable, "-c", ALONE, "run", *long], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert "--grammar needs the Python package: `python3 -m pip install '.[grammar]'`" in refused.stderr
+    assert refused.stderr.splitlines()[0].endswith("`python3 -m spectralkv run ...`")

@@ -352,3 +352,22 @@ def test_messages_and_tools_open_no_turn(server, client, tmp_path):
     path = write_tiny_model(tmp_path / "tiny.gguf", chat_template=HERMES_TEMPLATE)
     with serving(str(path), parse_special=True) as running:
         assert prompt_tokens(running, attack) == tokens(shown)
+
+
+def test_defaults_of_requests(tiny_model):
+    """As the options of the command set them; what a request says goes before."""
+    template = "{{ word }}{% for m in messages %} {{ m.content }}{% endfor %}"
+    options = {"template": template, "template_variables": {"word": "hello"}}
+    with serving(tiny_model, sampling={"temperature": 1.5, "seed": 5, "top_k": 0}, **options) as running:
+        chat = {"messages": [{"role": "user", "content": "the tin"}]}
+        assert httpx.post(running.url + "/apply-template", json=chat).json()["prompt"] == "hello the tin"
+        own = chat | {"chat_template_kwargs": {"word": "now"}}
+        assert httpx.post(running.url + "/apply-template", json=own).json()["prompt"] == "now the tin"
+
+        def text(**more):
+            body = {"prompt": "hello", "max_tokens": 12, "ignore_eos": True} | more
+            return httpx.post(running.url + "/v1/completions", json=body).json()["choices"][0]["text"]
+
+        drawn, greedy = text(), text(temperature=0)
+        assert drawn == text() == text(temperature=1.5, seed=5, top_k=0)
+        assert len({drawn, greedy, text(seed=6), text(seed=-1)}) >= 3

@@ -15,6 +15,7 @@ pytest.importorskip("openai")
 from support.serving import serving
 
 from spectralkv.serve.command import _parser
+from spectralkv.serve.llama_server import PEERS, SHARED, table
 from spectralkv.serve.openapi import OPERATIONS
 from spectralkv.serve.routes import ROUTES
 
@@ -59,8 +60,22 @@ def test_the_table_of_routes(page):
 
 def test_options_that_the_page_names(page):
     known = {name for action in _parser()._actions for name in action.option_strings}
-    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page)) - {"--no-install-recommends", "--from"}
+    text = "\n".join(line for line in page.splitlines() if not line.startswith("| `-"))
+    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text)) - {"--no-install-recommends", "--from"}
     assert named <= known
+
+
+def test_the_table_beside_llama_server(page):
+    """Every option of llama-server's own list (2026), and what it is here."""
+    section = page.split("## Beside llama-server\n")[1].split("\n## ")[0]
+    assert table() in section
+    lines = (Path(__file__).parents[1] / "support" / "llama_server_flags.txt").read_text().splitlines()
+    theirs = {name for line in lines if not line.startswith("#") for name in line.split()}
+    theirs -= {"-h", "--help", "--usage"}
+    known = {name for action in _parser()._actions for name in action.option_strings}
+    assert theirs <= known, theirs - known
+    listed = {name for names, _ in SHARED for name in names} | {name for peer in PEERS for name in peer.names}
+    assert listed == theirs
 
 
 def test_the_table_of_sizes(page):

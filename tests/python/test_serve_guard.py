@@ -224,6 +224,52 @@ def test_the_type_of_keys_is_that_of_values(args, expected):
     assert (settings.type_k, settings.type_v) == expected
 
 
+def test_what_llama_servers_users_type(tmp_path, capsys):
+    """Defaults of requests, templates, and options without effect."""
+    (tmp_path / "t.jinja").write_text("{{ messages }}")
+    sampling = [
+        "--temp",
+        "0.6",
+        "--top-k",
+        "-1",
+        "--top-p",
+        "0.95",
+        "--repeat-penalty",
+        "1.1",
+        "-s",
+        "-1",
+        "--mirostat",
+        "2",
+    ]
+    idle = ["-fa", "on", "--jinja", "-cb", "--mlock", "-tb", "4", "--metrics", "-fa", "--no-webui"]
+    options = _parser().parse_args(["-m", "x.gguf", *sampling, *idle, "-ub", "64", "--gpu-layers", "0", "-cram", "5"])
+    settings = _settings(options)
+    assert settings.sampling == {"temperature": 0.6, "top_k": -1, "top_p": 0.95, "repeat_penalty": 1.1, "mirostat": 2}
+    assert (settings.n_batch, settings.cache_bytes, settings.template) == (64, 5 << 20, "")
+    assert options.ignored == ["-fa", "--jinja", "-cb", "--mlock", "-tb", "--metrics", "--no-webui"]
+    templates = [
+        "--chat-template-file",
+        str(tmp_path / "t.jinja"),
+        "--chat-template-kwargs",
+        '{"enable_thinking": false}',
+    ]
+    settings = _settings(_parser().parse_args(["-m", "x.gguf", *templates, "--seed", "7"]))
+    assert settings.template == "{{ messages }}" and settings.template_variables == {"enable_thinking": False}
+    assert settings.sampling == {"seed": 7}
+    assert "<|im_start|>" in _settings(_parser().parse_args(["-m", "x.gguf", "--chat-template", "chatml"])).template
+    for wrong in (["--min-p", "2"], ["--chat-template", "phi9"], ["--chat-template-kwargs", "[]"], ["--top-p", "-1"]):
+        with pytest.raises(ValueError, match="min_p|phi9|kwargs|top_p"):
+            _settings(_parser().parse_args(["-m", "x.gguf", *wrong]))
+    for refused, why in (
+        ("--lora", "adapters"),
+        ("-md", "no speculative decoding"),
+        ("--ssl-key-file", "TLS in front"),
+    ):
+        with pytest.raises(SystemExit):
+            _parser().parse_args(["-m", "x.gguf", refused, "x"])
+        assert f"option '{refused}' is not supported: " in (told := capsys.readouterr().err) and why in told
+
+
 def test_help_has_no_defaults_that_say_nothing(capsys):
     with pytest.raises(SystemExit):
         main(["serve", "--help"])

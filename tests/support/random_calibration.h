@@ -49,7 +49,7 @@ inline std::shared_ptr<const Calibration> random_calibration(const CacheShape& s
   std::vector<HeadCalibration> heads;
   for (std::int64_t i = 0; i < shape.n_layers * shape.n_kv_heads; ++i)
     heads.push_back(random_head(shape.head_dim, group, seed + 100 * static_cast<std::uint64_t>(i)));
-  return std::make_shared<const Calibration>(shape, group, 0x1234, std::move(heads));
+  return std::make_shared<const Calibration>(shape, group, 0x1234, 3, std::move(heads));
 }
 
 }  // namespace spectralkv::testing_support

@@ -17,6 +17,11 @@ PICKLE_REASON = (
 )
 OTHER_PICKLES = ("training_args.bin", "optimizer.pt")  # beside a model's weights
 META = re.compile(r"consolidated\.\d+\.pth")
+META_WAY = (
+    "make a checkpoint of transformers' form of them, `python -m transformers.models.llama.convert_llama_weights_to_hf "
+    "--input_dir DIR --model_size SIZE --llama_version VERSION --output_dir FOLDER` (it opens them with weights_only), "
+    "and convert that folder"
+)
 METHODS = {  # quant_method of config.json, and how its makers write it
     "gptq": "GPTQ",
     "awq": "AWQ",
@@ -54,11 +59,7 @@ def check_folder(source: Path, vocab_only: bool) -> None:
     if odd:  # reading a pipe would wait for ever
         raise ConvertError(f"{source / odd[0]} is no regular file")
     if not weights and not vocab_only and any(META.fullmatch(n) for n in names):
-        raise ConvertError(
-            f"{source} has Meta's own files (consolidated.00.pth): make a checkpoint of transformers' form of them, "
-            "`python -m transformers.models.llama.convert_llama_weights_to_hf --input_dir DIR --model_size SIZE "
-            "--llama_version VERSION --output_dir FOLDER` (it opens them with weights_only), and convert that folder"
-        )
+        raise ConvertError(f"{source} has Meta's own files (consolidated.00.pth): {META_WAY}")
     pickles = [n for n in names if Path(n).suffix in PICKLES and n not in OTHER_PICKLES and _is_pickle(source / n)]
     if pickles and not weights and not vocab_only:
         raise ConvertError(f"{source} has no safetensors, but {pickles[0]}: {PICKLE_REASON} {_save_again(source)}")
@@ -79,6 +80,8 @@ def _about_file(source: Path) -> str:
         return f"{source} is one file of a checkpoint, expected its folder: spectralkv convert {folder}"
     if source.suffix == ".gguf":
         return f"{source} is a GGUF file already; `spectralkv quantize` writes it in another type"
+    if META.fullmatch(source.name):
+        return f"{source} is one of Meta's own files: {META_WAY}"
     if source.suffix in PICKLES:
         return f"{source}: {PICKLE_REASON} {_save_again(source.parent)}"
     return f"{source} is no folder, expected that of a checkpoint"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spectralkv.calibrations import CALIBRATION_HELP
 from spectralkv.extras import install_hint
+from spectralkv.peers import add_peers, ignored_note
+from spectralkv.serve.llama_server import PEERS, SAMPLING
 from spectralkv.terminal import complain
 
 if TYPE_CHECKING:
@@ -36,32 +39,52 @@ def _parser() -> argparse.ArgumentParser:
         prog="spectralkv serve",
         description="Answers many at a time over HTTP, as OpenAI's API does; docs/serving.md.",
         formatter_class=_Help,
+        epilog="llama-server's other options are taken without effect, or refused with the reason.",
     )
     model = parser.add_argument_group("model")
     source = model.add_mutually_exclusive_group()
     source.add_argument("-m", "--model", metavar="PATH", help="a GGUF file; without -m and -hf the demo model")
-    source.add_argument("-hf", "--hf-repo", metavar="REPO[:QUANT]", help="a model of the Hugging Face Hub")
+    source.add_argument("-hf", "-hfr", "--hf-repo", metavar="REPO[:QUANT]", help="a model of the Hugging Face Hub")
+    model.add_argument("-hff", "--hf-file", default="", metavar="FILE", help="the file in that repository")
     model.add_argument("-a", "--alias", default="", metavar="NAME", help="the model's name in /v1/models")
     model.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="0: one a core")
-    model.add_argument("-ngl", "--n-gpu-layers", type=int, default=0, metavar="N", help="-1: all on the GPU")
+    model.add_argument(
+        "-ngl", "--n-gpu-layers", "--gpu-layers", type=int, default=0, metavar="N", help="-1: all on the GPU"
+    )
+    model.add_argument("--chat-template", default="", metavar="JINJA", help="in place of the model's own, or a name")
+    model.add_argument("--chat-template-file", metavar="PATH", help="the same, of a file")
+    model.add_argument("--chat-template-kwargs", default="{}", metavar="JSON", help="variables of the template")
     cache = parser.add_argument_group("requests and cache")
     cache.add_argument(
         "-c", "--ctx-size", type=int, default=4096, metavar="N", help="tokens of a request; 0: the model's"
     )
     cache.add_argument("-b", "--batch-size", type=int, default=512, metavar="N", help="tokens of a step, at most")
+    cache.add_argument("-ub", "--ubatch-size", type=int, default=512, metavar="N", help="the same; the smaller counts")
     cache.add_argument("-np", "--parallel", type=int, default=16, metavar="N", help="requests that run at a time")
     cache.add_argument("--max-requests", type=int, default=256, metavar="N", help="that run or wait; more get 503")
-    cache.add_argument("--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
-    cache.add_argument("-ctk", "--cache-type-k", default="default", metavar="SPEC", help="how keys are cached")
+    cache.add_argument("-cram", "--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
+    cache.add_argument(
+        "-ctk",
+        "--cache-type-k",
+        default="default",
+        metavar="SPEC",
+        help="how keys are cached; default is eoptshrinkq:2",
+    )
     cache.add_argument("-ctv", "--cache-type-v", metavar="SPEC", help="how values are cached; without it as the keys")
     cache.add_argument("--kv-calibration", default="auto", metavar="SOURCE", help=CALIBRATION_HELP)
     cache.add_argument("--cache-disk", metavar="FOLDER", help="keeps sequences beyond memory, and over restarts")
     cache.add_argument("--cache-disk-size", type=int, default=10240, metavar="MiB", help="of --cache-disk")
     cache.add_argument("--slot-save-path", metavar="FOLDER", help="where requests may save and restore slots")
-    cache.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds of a request, queue and answer")
+    cache.add_argument(
+        "-to", "--timeout", type=float, default=600, metavar="S", help="seconds of a request, queue and answer"
+    )
     cache.add_argument("--compare", metavar="SPEC", help="a second cache type, which answers under /compare")
     marks = "control tokens that messages write out count as such (default: they are plain text)"
     cache.add_argument("--parse-special", action="store_true", help=marks)
+    sampling = parser.add_argument_group("defaults of requests, which may say otherwise")
+    for names, field, kind in SAMPLING:
+        sampling.add_argument(*names, dest=f"sampling_{field}", type=kind, metavar="N")
+    sampling.add_argument("-s", "--seed", dest="sampling_seed", type=int, metavar="N", help="-1: another one each time")
     replicas = parser.add_argument_group("replicas behind Ray Serve")
     replicas.add_argument(
         "--ray", nargs="?", const="local", metavar="ADDRESS", help="run replicas on a cluster; without ADDRESS one here"
@@ -79,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument("--cors-origin", action="append", default=[], metavar="ORIGIN", help="whose pages may ask")
     network.add_argument("--max-body", type=int, default=16, metavar="MiB", help="of a request's body")
     network.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    for names, level in ((("-v", "--verbose", "--log-verbose"), "debug"), (("--log-disable",), "error")):
+        network.add_argument(*names, dest="log_level", action="store_const", const=level, help=f"--log-level {level}")
+    add_peers(parser, PEERS)
     return parser
 
 
@@ -88,7 +114,7 @@ def _model_path(args: argparse.Namespace) -> str:
     if args.hf_repo is not None:
         from spectralkv.fetch.hub import fetch_reference
 
-        return fetch_reference(args.hf_repo, "")
+        return fetch_reference(args.hf_repo, args.hf_file)
     from spectralkv.fetch.pull import pull
 
     return pull()
@@ -112,6 +138,41 @@ def read_keys(given: Sequence[str], path: str | None) -> list[str]:
     if not all(keys):
         raise ValueError("--api-key: the key is empty")
     return keys
+
+
+def _template(options: argparse.Namespace) -> str:
+    """A template's source, or "" for the model's own."""
+    if options.chat_template_file is not None:
+        return Path(options.chat_template_file).read_text(encoding="utf-8")
+    source = str(options.chat_template)
+    if source and "{" not in source:
+        from spectralkv.chat_formats import named
+
+        return named(source).template
+    return source
+
+
+def _variables(options: argparse.Namespace) -> dict[str, Any]:
+    try:
+        given = json.loads(options.chat_template_kwargs)
+    except ValueError as error:
+        raise ValueError(f"--chat-template-kwargs: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"--chat-template-kwargs: expected an object, got {options.chat_template_kwargs!r}")
+    return given
+
+
+def _sampling(options: argparse.Namespace) -> dict[str, float | int]:
+    """What was given, by the fields of SamplingOptions; ValueError for what makes no sense."""
+    from spectralkv import _core
+
+    head = "sampling_"
+    given = {name[len(head) :]: value for name, value in vars(options).items() if name.startswith(head)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("seed", 0) < 0:
+        del given["seed"]
+    _core.Sampler(_core.SamplingOptions(**given), 2)
+    return given
 
 
 def _settings(options: argparse.Namespace) -> ServiceOptions:
@@ -139,7 +200,7 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         n_threads=threads,
         n_gpu_layers=options.n_gpu_layers,
         n_ctx=options.ctx_size,
-        n_batch=options.batch_size,
+        n_batch=min(options.batch_size, options.ubatch_size),
         n_parallel=options.parallel,
         type_k=options.cache_type_k,
         type_v=options.cache_type_k if options.cache_type_v is None else options.cache_type_v,
@@ -151,6 +212,9 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         kept_folder=options.cache_disk,
         kept_bytes=options.cache_disk_size << 20,
         parse_special=options.parse_special,
+        template=_template(options),
+        template_variables=_variables(options),
+        sampling=_sampling(options),
     )
 
 
@@ -192,6 +256,8 @@ def _replicas(options: argparse.Namespace, settings: ServiceOptions, guard: Guar
 
 def main(args: Sequence[str]) -> int:
     options = _parser().parse_args(args)
+    if note := ignored_note(options.ignored, "docs/serving.md"):
+        print(note, file=sys.stderr)
     try:
         from spectralkv.serve.listen import make_server
 

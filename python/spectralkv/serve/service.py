@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -28,7 +28,8 @@ class ServiceOptions:
     """model: a path. n_ctx: tokens of a request, 0 for the model's own. cache_bytes: of all sequences together.
     max_requests: that run or wait at a time. timeout: seconds of a request, queue and answer. slot_folder: where slots
     may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them. parse_special:
-    control tokens that messages write out count."""
+    control tokens that messages write out count. template: a source in place of the model's, "" for that one.
+    template_variables, sampling: what requests leave open, by the fields of SamplingOptions."""
 
     model: str
     alias: str = ""
@@ -47,6 +48,9 @@ class ServiceOptions:
     kept_folder: str | None = None
     kept_bytes: int = 10 << 30
     parse_special: bool = False
+    template: str = ""
+    template_variables: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, float | int] = field(default_factory=dict)
 
 
 class Service:
@@ -66,7 +70,7 @@ class Service:
             )
         )
         self.tokenizer = self.engine.tokenizer
-        self.template = self.engine.chat_template
+        self.template = options.template or self.engine.chat_template
         self.name = options.alias or os.path.basename(options.model)
         self.created = int(time.time())
         self.n_ctx = options.n_ctx or int(self.engine.config["context_length"])
@@ -99,7 +103,7 @@ class Service:
     def _render(self, body: Conversation | SaveBody, tools: Tools | None) -> str:
         given = [message.model_dump(exclude_none=True) for message in body.messages or []]
         messages = [message_for_template(message) for message in given]
-        variables: dict[str, Any] = dict(body.chat_template_kwargs or {})
+        variables: dict[str, Any] = {**self.options.template_variables, **(body.chat_template_kwargs or {})}
         if tools:
             variables["tools"] = tools.for_template()
         bos, eos = self.piece(self.tokenizer.bos), self.piece(self.tokenizer.eos)
@@ -201,7 +205,9 @@ class Service:
 
     def sampling(self, body: Sampling, number: int) -> _core.SamplingOptions:
         """How the answer of that number is drawn: a seed and its successors give n different ones."""
-        seed = body.seed if body.seed is not None and body.seed >= 0 else self._seeds.getrandbits(62)
+        seed = int(self.options.sampling.get("seed", -1) if body.seed is None else body.seed)
+        if seed < 0:
+            seed = self._seeds.getrandbits(62)
         given: dict[str, Any] = {
             "temperature": body.temperature,
             "top_k": body.top_k,
@@ -213,8 +219,8 @@ class Service:
             "presence_penalty": body.presence_penalty,
         }
         biases = [(int(token), bias) for token, bias in (body.logit_bias or {}).items()]
-        options = {name: value for name, value in given.items() if value is not None}
-        return _core.SamplingOptions(seed=seed + number, logit_bias=biases, **options)
+        options = self.options.sampling | {name: value for name, value in given.items() if value is not None}
+        return _core.SamplingOptions(**(options | {"seed": seed + number, "logit_bias": biases}))
 
     def submit(
         self,

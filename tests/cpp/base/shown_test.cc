@@ -24,5 +24,12 @@ TEST(Shown, MarksThatTurnTheDirection) {
   EXPECT_EQ(shown("\u200e\u200f\u061c\u2028"), "\\u{200e}\\u{200f}\\u{061c}\\u{2028}");
 }
 
+TEST(ShellWord, IsQuotedWhereItNeedsIt) {
+  EXPECT_EQ(shell_word("models/a-1.5B.gguf"), "models/a-1.5B.gguf");
+  EXPECT_EQ(shell_word("two words"), "'two words'");
+  EXPECT_EQ(shell_word("it's $HOME"), "'it'\\''s $HOME'");
+  EXPECT_EQ(shell_word(""), "''");
+}
+
 }  // namespace
 }  // namespace spectralkv

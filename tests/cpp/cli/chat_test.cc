@@ -18,7 +18,7 @@ const std::vector<ChatMessage> kSystem{
 
 std::string format(const std::string& source, const std::vector<ChatMessage>& messages,
                    bool open_answer = true) {
-  return format_chat_builtin(source, messages, open_answer, "<s>", "</s>");
+  return format_chat_builtin(source, messages, open_answer, "<s>", "</s>", "`this command`");
 }
 
 // A chatml template whose literals hold real line breaks, or Jinja's escapes.
@@ -142,9 +142,7 @@ TEST(ChatFormats, RefusesOthersByName) {
     const std::string what = e.what();
     EXPECT_NE(what.find("'" + source.substr(0, 60) + "...'"), std::string::npos) << what;
     EXPECT_NE(what.find("--no-conversation"), std::string::npos) << what;
-    EXPECT_NE(what.find("the command of the Python package runs any template (pip install . in its folder)"),
-              std::string::npos)
-        << what;
+    EXPECT_NE(what.find("the Python package runs any, by `this command`;"), std::string::npos) << what;
   }
   EXPECT_THROW(format("{{ '[INST] <<SYS>>' + x + '[/INST]' }}", kOne),
                Error);  // Llama 2's, which looks like Mistral's

@@ -19,6 +19,8 @@ TEST(InspectMemory, BoundsHoldWhatAFullCacheTakes) {
     const auto rows = testing_support::normals(1, static_cast<std::size_t>(n_ctx * kWidth));
     const auto types = estimate_caches({2, 3, 64}, n_ctx);
     EXPECT_GE(types.size(), 9u);
+    EXPECT_EQ(types[0].type, "default");
+    EXPECT_EQ(types[0].name, kDefaultCodec);
     for (const TypeMemory& type : types) {
       testing_support::HostCache cache({2, 3, 64}, n_ctx, type.type, type.type, pool);
       const ConstMatrix x(rows.data(), n_ctx, kWidth);

@@ -164,6 +164,80 @@ TEST(Calibrations, BadFilesArePassedOverWithANotice) {
   EXPECT_NE(loaded.notices[0].find(path), std::string::npos) << loaded.notices[0];
 }
 
+// `made` as an older version would have kept it.
+void save_outdated(const Calibration& made, const std::string& path) {
+  std::vector<HeadCalibration> heads;
+  for (std::int64_t l = 0; l < made.shape().n_layers; ++l)
+    for (std::int64_t h = 0; h < made.shape().n_kv_heads; ++h) {
+      const HeadCalibration& head = made.head(l, h);
+      heads.push_back({head.metric.copy(), head.queries.copy(), {2, 1}});
+    }
+  Calibration(made.shape(), made.group(), made.model(), kCalibrationMethod - 1, std::move(heads)).save(path);
+}
+
+TEST(Calibrations, OfAnOlderMethodAreMadeAnew) {
+  Loaded loaded;
+  const auto text = loaded.model.text(600);
+  const Calibration made = calibrate(*loaded.engine, text, {});
+  EXPECT_EQ(made.method(), kCalibrationMethod);
+  const std::string kept = calibration_folder() + "/" + calibration_file_name(made.model());
+  save_outdated(made, kept);
+  EXPECT_EQ(loaded.engine->calibrations().find(), nullptr);
+  EXPECT_TRUE(loaded.notices.empty());
+  const auto anew = loaded.engine->calibrations().make();
+  ASSERT_EQ(loaded.notices.size(), 2u);
+  EXPECT_NE(loaded.notices[0].find(concat("anew, once: '", kept, "' was made by an older version")),
+            std::string::npos)
+      << loaded.notices[0];
+  EXPECT_EQ(Calibration::load(kept).fingerprint(), anew->fingerprint());
+  EXPECT_EQ(Calibration::load(kept).method(), kCalibrationMethod);
+
+  // One that is named is used as it is.
+  save_outdated(made, kept);
+  EngineOptions options{.n_threads = 1};
+  options.calibration.source = kept;
+  Engine named(loaded.engine->file().path(), options);
+  EXPECT_EQ(named.calibrations().find()->method(), kCalibrationMethod - 1);
+}
+
+TEST(Calibrations, ThoseThatShipGoBeforeOlderOnes) {
+  Loaded loaded;
+  const auto text = loaded.model.text(600);
+  const Calibration made = calibrate(*loaded.engine, text, {});
+  const std::string name = calibration_file_name(made.model()), kept = calibration_folder() + "/" + name,
+                    shipped = loaded.folder.write("", "") + "shipped";
+  fs::create_directory(shipped);
+  made.save(shipped + "/" + name);
+  const auto found = [&] {
+    EngineOptions options{.n_threads = 1};
+    options.calibration.source = "auto";
+    options.calibration.shipped = shipped;
+    loaded.notices.clear();
+    options.calibration.notice = [&](const std::string& line) { loaded.notices.push_back(line); };
+    Engine engine(loaded.engine->file().path(), options);
+    return engine.calibrations().make();
+  };
+  save_outdated(made, kept);
+  EXPECT_EQ(found()->fingerprint(), made.fingerprint());
+  ASSERT_EQ(loaded.notices.size(), 1u);
+  EXPECT_NE(loaded.notices[0].find(concat("'", kept, "' was made by an older version and is not used")),
+            std::string::npos)
+      << loaded.notices[0];
+
+  // Of the same method one's own goes first, be it of another text.
+  const Calibration own = calibrate(*loaded.engine, std::span(text).subspan(1), {});
+  own.save(kept);
+  EXPECT_EQ(found()->fingerprint(), own.fingerprint());
+  EXPECT_TRUE(loaded.notices.empty());
+
+  // With both outdated, a new one.
+  save_outdated(made, kept);
+  save_outdated(made, shipped + "/" + name);
+  EXPECT_EQ(found()->method(), kCalibrationMethod);
+  EXPECT_EQ(loaded.notices.size(), 2u);
+  EXPECT_EQ(Calibration::load(kept).method(), kCalibrationMethod);
+}
+
 TEST(Calibrations, ANamedFileMustFit) {
   Loaded loaded;
   const auto text = loaded.model.text(600);

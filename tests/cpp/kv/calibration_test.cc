@@ -43,6 +43,8 @@ TEST(CalibrationFile, SaysTheSameAgain) {
   const Calibration read = Calibration::load(path);
   EXPECT_EQ(read.fingerprint(), made->fingerprint());
   EXPECT_EQ(read.model(), made->model());
+  EXPECT_EQ(made->method(), 3);
+  EXPECT_EQ(read.method(), 3);
   EXPECT_EQ(read.group(), kGroup);
   EXPECT_EQ(read.shape().n_layers, kShape.n_layers);
   for (std::int64_t l = 0; l < kShape.n_layers; ++l)
