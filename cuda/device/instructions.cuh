@@ -71,11 +71,50 @@ __device__ __forceinline__ int not_before(int x) {
   return x;
 }
 
+// 128 bytes of global memory that will be wanted, into the second-level cache.
+__device__ __forceinline__ void fetch_ahead(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" : : "l"(global));
+}
+
 // Dynamic shared memory of the block, aligned to 128 bytes.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
   extern __shared__ __align__(128) unsigned char spectralkv_shared[];
   return reinterpret_cast<T*>(spectralkv_shared);
+}
+
+// 16 bytes of global into shared memory, both at multiples of 16, on their own; of them the first `bytes`,
+// and zeros behind. There once this thread has waited, and for others once they have met it afterwards.
+__device__ __forceinline__ void copy16_async(void* shared, const void* global, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))), "l"(global), "r"(bytes)
+               : "memory");
+}
+// What this thread has begun since the last call is a group.
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" : : : "memory");
+}
+// Waits for this thread's groups but the newest `left`.
+template <int left>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" : : "n"(left) : "memory");
+}
+
+// Four matrices [8, 8] of f16 from shared memory, all lanes together: lane 8 i + r names row r of matrix i,
+// 16 bytes at a multiple of 16. Lane 4 g + t gets in out[i] the places 2 t and 2 t + 1 of row g; of column g
+// where they come turned.
+__device__ __forceinline__ void load_matrices(std::uint32_t (&out)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(row)))
+               : "memory");
+}
+__device__ __forceinline__ void load_matrices_turned(std::uint32_t (&out)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(row)))
+               : "memory");
 }
 
 // c [16, 8] += a [16, 16] b [16, 8]: f16 pairs in, f32 out. Lane l = 4 g + t holds

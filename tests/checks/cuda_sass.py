@@ -15,7 +15,8 @@ from pathlib import Path
 from common import finish
 
 # Kernel, what it must have: the sign of a byte eight times (4-bit codes), products on the tensor cores, loads of 16
-# bytes, shuffles of trellis codes, products of four bytes.
+# bytes, shuffles of trellis codes, products of four bytes; what fetches ahead, copies into shared memory that nobody
+# waits for at once, and matrices out of it, as they are and turned.
 MUST_HAVE = {
     "attend_tiles": [
         r"PRMT [^;]*0xba98",
@@ -24,11 +25,21 @@ MUST_HAVE = {
         r"LDG\.E\.128",
         r"SHFL\.IDX",
         r"MUFU\.EX2",
+        r"CCTL\.E\.PF2",
+    ],
+    "attend_halves": [
+        r"HMMA\.16816\.F32",
+        r"LDGSTS\.E\.BYPASS\.128",
+        r"LDSM\.16\.M88\.4",
+        r"LDSM\.16\.MT88\.4",
+        r"MUFU\.EX2",
     ],
     "gemv": [r"IDP\.4A\.S8\.S8", r"LDG\.E\.(64|128)"],
     "seal_search": [r"SHFL\.IDX", r"VOTE\.|VOTEU"],
 }
-NO_LOCAL_MEMORY = re.compile(r"^(attend_tiles|attend_plain|gemv|seal_search|rms_norm_kernel)\b")
+NO_LOCAL_MEMORY = re.compile(
+    r"^(attend_tiles|attend_halves|attend_plain|expand_blocks|gemv|seal_search|rms_norm_kernel)\b"
+)
 LOCAL = re.compile(r"\b(STL|LDL)\b")
 FUNCTION = re.compile(r"^\s*Function : (\S+)")
 INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(.*?;)")
