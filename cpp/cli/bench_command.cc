@@ -148,6 +148,7 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
     if (setup.bandwidth == 0) setup.bandwidth = memory_bandwidth(setup.n_threads);
     for (const auto& [k, v] : types) {
       bench.session = o.model.session;
+      bench.session.n_batch = settled_batch(o.model, engine);
       bench.session.type_k = setup.type_k = k;
       bench.session.type_v = setup.type_v = v;
       BenchHooks on;

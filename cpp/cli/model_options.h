@@ -49,7 +49,10 @@ EngineOptions engine_options(const ModelOptions& options, const CliHooks& hooks,
 // a warning on the log, unless --device asked for the GPU.
 Engine open_engine(const std::string& path, const ModelOptions& options, const CliHooks& hooks,
                    const Log& log);
-// The session's options with the context settled.
+// Tokens of a forward pass: the backend's own where none were given.
+std::int64_t settled_batch(const ModelOptions& options, const Engine& engine);
+// The session's options with the context settled, and the batch where there is an engine.
+SessionOptions settled_session(const ModelOptions& options, const Engine& engine);
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);
 
 // Why so many threads are slow, or "".

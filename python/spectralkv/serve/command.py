@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument(
         "-c", "--ctx-size", type=int, default=4096, metavar="N", help="tokens of a request; 0: the model's"
     )
-    cache.add_argument("-b", "--batch-size", type=int, default=512, metavar="N", help="tokens of a step, at most")
+    cache.add_argument(
+        "-b", "--batch-size", type=int, metavar="N", help="tokens of a step, at most; without it 512, on a GPU 2048"
+    )
     cache.add_argument("-np", "--parallel", type=int, default=16, metavar="N", help="requests that run at a time")
     cache.add_argument("--max-requests", type=int, default=256, metavar="N", help="that run or wait; more get 503")
     cache.add_argument("--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
