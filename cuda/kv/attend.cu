@@ -71,6 +71,7 @@ device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstM
 }  // namespace
 
 void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v) {
+  cache.state_->seal_ahead(static_cast<std::size_t>(layer), k, v);
   for (std::int64_t at = 0; at < k.rows; at += device_kv::kChunk)
     take_chunk(*cache.state_, static_cast<std::size_t>(layer), at, k, v);
 }
@@ -83,6 +84,7 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
   const auto l = static_cast<std::size_t>(layer_index);
   const std::int64_t d = s.format.shape().head_dim, heads = s.format.shape().n_kv_heads, n = q.rows;
   assert(k.rows == n && v.rows == n && out.rows == n && q.cols == shape.n_heads * d && k.cols == heads * d);
+  s.seal_ahead(l, k, v);
   for (std::int64_t at = 0; at < n; at += device_kv::kChunk) {
     const std::int64_t count = std::min(device_kv::kChunk, n - at), first = s.n_tokens + at;
     AttendArgs args{};

@@ -94,6 +94,34 @@ TEST(DeviceCacheSealing, IsSpreadOverTheTokensOfTheWindow) {
   EXPECT_GE(sum, 3 * kLayers * 5) << "three blocks of each layer";
 }
 
+// The blocks of a step go through each kernel together, straight from the step's rows, and are what they are
+// when tokens come one by one.
+TEST(DeviceCacheSealing, TakesTheBlocksOfAStepTogether) {
+  const cases::Case c{2, 2, 64, 1100, "eoptshrinkq:2,sink=3", "turboquant:2,sink=3"};
+  const cases::Inputs in(c);
+  DeviceCache one_by_one = cases::device_cache({1, 2, 64}, c.n, c.k, c.v),
+              together = cases::device_cache({1, 2, 64}, c.n, c.k, c.v);
+  device::DeviceBuffer<float> k(in.k.size()), v(in.v.size());
+  k.write(in.k, nullptr);
+  v.write(in.v, nullptr);
+  const auto read = [&](DeviceCache& cache, std::int64_t from, std::int64_t n) {
+    const std::int64_t width = c.kv_heads * c.d, before = device::calls().launches;
+    cache.prepare(n);
+    take_rows(cache, 0, {k.data() + from * width, n, width}, {v.data() + from * width, n, width});
+    const std::int64_t launches = device::calls().launches - before;
+    cache.commit(n);
+    return launches;
+  };
+  for (std::int64_t t = 0; t < c.n; ++t) read(one_by_one, t, 1);
+  read(together, 0, 50);
+  const std::int64_t rows = (1050 + 255) / 256, blocks = (1099 - 128) / 128;
+  EXPECT_EQ(read(together, 50, 1050), rows + 2 * 7 + blocks)
+      << "the first block, with sinks, alone; then all others";
+  const test::TempFolder folder;
+  EXPECT_EQ(cases::contents(cases::save(together, folder, "together")),
+            cases::contents(cases::save(one_by_one, folder, "one by one")));
+}
+
 // Blocks find their places without the host waiting for the device, and pages that were given back are used
 // again.
 TEST(DeviceCacheSealing, NeitherWaitsNorAllocatesWhereItHasBeenBefore) {
