@@ -7,6 +7,7 @@
 #include "cuda/kv/attend_plain.cuh"
 #include "cuda/kv/attend_tiles.h"
 #include "cuda/kv/cache_state.h"
+#include "cuda/kv/take_in.cuh"
 
 namespace spectralkv {
 namespace {
@@ -54,13 +55,19 @@ bool read_tiles(const AttendArgs& args, device::Stream stream) {
   return false;
 }
 
+template <class State>
+device_kv::LayerView view_of_chunk(State& s, std::size_t l, std::int64_t at) {
+  device_kv::LayerView view = s.layers[l].view;
+  view.position = s.positions.data() + at / device_kv::kChunk;
+  return view;
+}
+
 // Tokens [at, at + kChunk) of a step into layer l, and the blocks that their queries read as sealed.
 template <class State>
 device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v) {
   const device::Stream stream = s.work.main;
   const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
-  device_kv::LayerView view = s.layers[l].view;
-  view.position = s.positions.data() + at / device_kv::kChunk;
+  const device_kv::LayerView view = view_of_chunk(s, l, at);
   if (k.rows > 1) s.wait_for_sealing(l);
   device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
                  view, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
@@ -77,7 +84,7 @@ void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatri
 }
 
 void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& shape, ConstMatrix q,
-            ConstMatrix k, ConstMatrix v, Matrix out) {
+            ConstMatrix k, ConstMatrix v, Matrix out, ConstMatrix cos_sin, const cuda::QuantRows& rounded) {
   DeviceCache::State& s = *cache.state_;
   device_kv::AttendMemory& m = s.work.attention;
   const device::Stream stream = s.work.main;
@@ -88,7 +95,9 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
   for (std::int64_t at = 0; at < n; at += device_kv::kChunk) {
     const std::int64_t count = std::min(device_kv::kChunk, n - at), first = s.n_tokens + at;
     AttendArgs args{};
-    args.layer = take_chunk(s, l, at, k, v);
+    const bool turns = cos_sin.data != nullptr;
+    if (turns) s.seal_until(l, s.sealed_for(l, first), false);
+    args.layer = turns ? view_of_chunk(s, l, 0) : take_chunk(s, l, at, k, v);
     args.group = static_cast<int>(shape.n_heads / heads);
     args.rows = static_cast<int>(count) * args.group;
     args.sliding = shape.sliding_window;
@@ -117,16 +126,24 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
     args.states = m.states.data();
     const dim3 each_row(static_cast<unsigned>(args.rows), static_cast<unsigned>(heads));
     const auto floats = static_cast<std::size_t>(d) * sizeof(float);
-    device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), 2 * floats + kWarps * sizeof(float),
-                   stream, args, q.data + at * q.stride, q.stride, shape.scale, m.plain.data(),
-                   m.entered.data(), m.bytes.data(), m.steps.data());
+    const device_kv::EnteredQueries entered{m.plain.data(), m.entered.data(), m.bytes.data(), m.steps.data()};
+    const std::size_t entering = device_kv::enter_shared(static_cast<int>(d));
+    if (turns) {
+      const device_kv::UnturnedRows unturned{q.data, k.data, v.data, cos_sin.data,
+                                             static_cast<int>(cos_sin.cols)};
+      device::launch_early(device_kv::take_in<0>, dim3(each_row.x + 2, each_row.y), dim3(kThreads), entering,
+                           stream, args, unturned, shape.scale, entered);
+    } else {
+      device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), entering, stream, args,
+                     q.data + at * q.stride, q.stride, shape.scale, entered);
+    }
     if (args.sealed_items > 0) {
       args.beside_tiles = s.layers[l].some_tiles && read_tiles(args, stream);
       if (!args.beside_tiles || s.layers[l].some_plain) read_plain<false>(args, stream);
     }
     read_plain<true>(args, stream);
-    device::launch(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
-                   out.data + at * out.stride, out.stride);
+    device::launch_early(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
+                         out.data + at * out.stride, out.stride, rounded);
   }
 }
 

@@ -2,14 +2,20 @@
 // fail, and only it counts.
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <limits>
 
+#include "backend/forwarding.h"
 #include "base/error.h"
 #include "cpp/cuda/cache_cases.h"
 #include "cpp/cuda/model_cases.h"
 #include "cuda/backend/best.h"
+#include "cuda/backend/cuda_backend.h"
 #include "cuda/kv/page_pool.h"
 #include "engine/generate.h"
+#include "formats/encode.h"
+#include "model/model.h"
+#include "model/scratch.h"
 #include "spectralkv.h"
 
 namespace spectralkv {
@@ -68,6 +74,57 @@ TEST_F(CudaEngine, ADeviceThatIsBrokenSaysWhatBrokeIt) {
 }
 
 namespace cases = cache_cases;
+
+// Gives its weights to the device as Q8_0.
+class InBytes final : public ForwardingBackend {
+ public:
+  explicit InBytes(Backend& inner) : ForwardingBackend(inner) {}
+  WeightView upload(const WeightView& w, Use use) override {
+    WeightView view = w;
+    view.type = DType::q8_0;
+    auto& bytes = held_.emplace_back(static_cast<std::size_t>(view.bytes()));
+    const std::vector<float> weights(static_cast<std::size_t>(w.cols), 1.0f);
+    for (std::int64_t r = 0; r < w.rows; ++r)
+      kEncode[static_cast<std::size_t>(DType::q8_0)](reinterpret_cast<const float*>(w.row(r)), weights.data(),
+                                                     bytes.data() + r * view.row_bytes(), w.cols);
+    view.data = bytes.data();
+    return ForwardingBackend::upload(view, use);
+  }
+
+ private:
+  std::deque<std::vector<std::byte>> held_;
+};
+
+// Launches of a step of one token.
+std::int64_t launches_of_a_token(std::uint32_t n_layers, const char* type) {
+  const test::TempFolder folder;
+  test::TinyModel tiny = model();
+  tiny.n_layers = n_layers;
+  const Gguf file(folder.write("tiny.gguf", tiny.bytes()));
+  const ModelConfig config = read_config(file);
+  const std::unique_ptr<Backend> device = cuda::make_backend({});
+  InBytes backend(*device);
+  const std::unique_ptr<Model> loaded = load_model(file, config, backend);
+  Scratch scratch(backend, config, 4, 1);
+  const auto format = std::make_shared<const CacheFormat>(config.cache_shape(), type, type);
+  const std::unique_ptr<KvCache> cache = backend.make_cache(format, 512);
+  std::int64_t launches = 0;
+  for (const Token token : {5, 6}) {
+    const StepPart part{cache.get(), {&token, 1}, 1};
+    launches = -device::calls().launches;
+    loaded->forward(backend, scratch, {&part, 1});
+    launches += device::calls().launches;
+  }
+  return launches;
+}
+
+// A token's launches in each layer (docs/cuda.md has them one by one), and besides: the embedding, the first
+// norm, the head.
+TEST(CudaStep, TakesSoManyLaunches) {
+  EXPECT_EQ(launches_of_a_token(4, "eoptshrinkq:2"), 4 * 11 + 3);
+  EXPECT_EQ(launches_of_a_token(7, "eoptshrinkq:2"), 7 * 11 + 3);
+  EXPECT_EQ(launches_of_a_token(4, "f16"), 4 * 11 + 3);
+}
 
 // Sealing is enqueued layer by layer while tokens go on, never all at once.
 TEST(DeviceCacheSealing, IsSpreadOverTheTokensOfTheWindow) {

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/cuda/host/fiber.h"
@@ -17,6 +19,12 @@ namespace {
 constexpr std::byte kPoison{0xff};  // NaN as any float
 
 struct Warp;
+
+struct Copy {
+  std::byte* to;
+  const void* from;
+  std::size_t bytes, zeros;
+};
 
 struct Lane {
   Fiber fiber;
@@ -29,6 +37,8 @@ struct Lane {
   Site site{"", 0};
   Combine combine = nullptr;
   Word word;
+  std::vector<Copy> copies;              // begun since the last group
+  std::deque<std::vector<Copy>> groups;  // oldest first
 };
 
 struct Warp {
@@ -49,6 +59,8 @@ const char* name_of(Meeting kind) {
       return "a shuffle";
     case Meeting::vote:
       return "a vote";
+    case Meeting::matrices:
+      return "a load of matrices";
     case Meeting::mma:
       return "a matrix product";
   }
@@ -63,6 +75,8 @@ class Machine {
   void enter() {
     fiber_arrived();
     (*body_)();
+    if (!current_->copies.empty() || !current_->groups.empty())
+      fail_here("a thread ends before its copies have arrived; it was last");
     current_->done = true;
     switch_fiber(current_->fiber, main_, true);
   }
@@ -178,6 +192,8 @@ void Machine::run_block(bool rising) {
   for (Lane* lane : active_) {
     lane->done = false;
     lane->waits = Meeting::none;
+    lane->copies.clear();
+    lane->groups.clear();
     prepare(lane->fiber, enter_machine);
   }
   for (;;) {
@@ -284,6 +300,29 @@ const WarpWords& meet_warp(unsigned mask, Meeting kind, const void* brings, std:
   lane.waits = kind;
   machine.yield();
   return lane.warp->words;
+}
+
+void fault(const char* what, Site site) {
+  machine.current_->site = site;
+  machine.fail_here(what);
+}
+
+void begin_copy(void* to, const void* from, std::size_t bytes, std::size_t zeros) {
+  auto* const at = static_cast<std::byte*>(to);
+  std::fill(at, at + bytes + zeros, kPoison);
+  machine.current_->copies.push_back({at, from, bytes, zeros});
+}
+void end_copy_group() {
+  Lane& lane = *machine.current_;
+  lane.groups.push_back(std::exchange(lane.copies, {}));
+}
+void wait_for_copy_groups(std::size_t left) {
+  auto& groups = machine.current_->groups;
+  for (; groups.size() > left; groups.pop_front())
+    for (const Copy& copy : groups.front()) {
+      if (copy.bytes > 0) std::memcpy(copy.to, copy.from, copy.bytes);
+      std::fill(copy.to + copy.bytes, copy.to + copy.bytes + copy.zeros, std::byte{0});
+    }
 }
 
 }  // namespace spectralkv::host

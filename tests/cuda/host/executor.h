@@ -24,7 +24,7 @@ struct Site {
   }
 };
 
-enum class Meeting { none, block, warp, shuffle, vote, mma };
+enum class Meeting { none, block, warp, shuffle, vote, matrices, mma };
 
 constexpr std::size_t kWordBytes = 64;
 struct alignas(8) Word {  // what a lane brings to a meeting, or takes home
@@ -54,5 +54,14 @@ void meet_block(Site site);
 using Combine = void (*)(WarpWords& words, unsigned mask);
 const WarpWords& meet_warp(unsigned mask, Meeting kind, const void* brings, std::size_t bytes,
                            Combine combine, Site site);
+
+// Ends the launch: what the thread that runs does, a device does not.
+[[noreturn]] void fault(const char* what, Site site);
+
+// Copies that a thread begins and waits for later (PTX: cp.async). What they write is poison until then, and
+// what they read may not change: it is read when they are waited for. No thread may end before that.
+void begin_copy(void* to, const void* from, std::size_t bytes, std::size_t zeros);
+void end_copy_group();
+void wait_for_copy_groups(std::size_t left);
 
 }  // namespace spectralkv::host

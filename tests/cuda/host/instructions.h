@@ -266,6 +266,19 @@ inline std::uint32_t permute_bytes(std::uint32_t x, std::uint32_t y, std::uint32
 inline int not_before(int x) {
   return x;
 }
+void note_wait();  // runtime_host.cc
+inline void wait_for_earlier() {
+  note_wait();
+}
+inline void let_next_start() {}
+template <int kBytes>
+void copy_async(void* shared, const void* global, SKV_SITE) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
+  if (reinterpret_cast<std::uintptr_t>(shared) % kBytes != 0 ||
+      reinterpret_cast<std::uintptr_t>(global) % kBytes != 0)
+    host::fault("a copy whose places are no multiples of its bytes", SKV_HERE);
+  host::begin_copy(shared, global, kBytes, 0);
+}
 template <class T>
 T* dynamic_shared() {
   return reinterpret_cast<T*>(host::dynamic_shared());
@@ -327,10 +340,65 @@ inline int s8_element(std::uint32_t word, int i) {
 
 }  // namespace detail
 
+inline void copy16_async(void* shared, const void* global, int bytes, SKV_SITE) {
+  if (reinterpret_cast<std::uintptr_t>(shared) % 16 != 0 ||
+      reinterpret_cast<std::uintptr_t>(global) % 16 != 0)
+    host::fault("a copy of 16 bytes whose places are no multiples of 16", SKV_HERE);
+  if (bytes < 0 || bytes > 16) host::fault("a copy of more than 16 bytes", SKV_HERE);
+  host::begin_copy(shared, global, static_cast<std::size_t>(bytes), static_cast<std::size_t>(16 - bytes));
+}
+inline void commit_copies() {
+  host::end_copy_group();
+}
+template <int left>
+void wait_for_copies() {
+  host::wait_for_copy_groups(left);
+}
+
+namespace detail {
+
+// Each lane has brought the address of its row; it takes home four pairs.
+template <bool turned>
+void load_matrices(host::WarpWords& words, unsigned) {
+  std::uint16_t all[4][8][8];
+  for (unsigned l = 0; l < 32; ++l)
+    std::memcpy(all[l / 8][l % 8], host::word_as<const void*>(words.of[l]), 16);
+  for (unsigned l = 0; l < 32; ++l) {
+    std::uint32_t out[4];
+    const unsigned g = l / 4, t = l % 4;
+    for (int i = 0; i < 4; ++i)
+      out[i] = turned ? all[i][2 * t][g] | static_cast<std::uint32_t>(all[i][2 * t + 1][g]) << 16
+                      : all[i][g][2 * t] | static_cast<std::uint32_t>(all[i][g][2 * t + 1]) << 16;
+    std::memcpy(words.of[l].bytes, out, sizeof out);
+  }
+}
+
+inline void meet_for_matrices(std::uint32_t (&out)[4], const void* row, host::Combine combine,
+                              host::Site site) {
+  if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0)
+    host::fault("a row of a matrix at no multiple of 16", site);
+  const host::WarpWords& words =
+      host::meet_warp(0xffffffffu, host::Meeting::matrices, &row, sizeof row, combine, site);
+  std::memcpy(out, words.of[host::lane_index()].bytes, sizeof out);
+}
+
+}  // namespace detail
+
+inline void load_matrices(std::uint32_t (&out)[4], const void* row, SKV_SITE) {
+  detail::meet_for_matrices(out, row, detail::load_matrices<false>, SKV_HERE);
+}
+inline void load_matrices_turned(std::uint32_t (&out)[4], const void* row, SKV_SITE) {
+  detail::meet_for_matrices(out, row, detail::load_matrices<true>, SKV_HERE);
+}
+
 inline void mma_f16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
   detail::run_mma<float>(c, a, b, detail::multiply<float, float, 16, detail::f16_element>, SKV_HERE);
 }
 inline void mma_s8(int (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
   detail::run_mma<int>(c, a, b, detail::multiply<int, int, 32, detail::s8_element>, SKV_HERE);
+}
+inline void mma_s8_half(int (&c)[4], const std::uint32_t (&a)[2], std::uint32_t b, SKV_SITE) {
+  const std::uint32_t four[4] = {a[0], a[1], 0, 0}, two[2] = {b, 0};
+  detail::run_mma<int>(c, four, two, detail::multiply<int, int, 32, detail::s8_element>, SKV_HERE);
 }
 }  // namespace spectralkv::device
