@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <limits>
+#include <stdexcept>
 
 #include "backend/forwarding.h"
 #include "base/error.h"
@@ -149,6 +150,17 @@ TEST(DeviceCacheSealing, IsSpreadOverTheTokensOfTheWindow) {
   EXPECT_GT(most, 0);
   EXPECT_LE(most, 12) << "launches at one token: one layer's";
   EXPECT_GE(sum, 3 * kLayers * 5) << "three blocks of each layer";
+}
+
+template <int kUnused>
+__global__ void starts_early(bool waits) {
+  if (waits) device::wait_for_earlier();
+}
+
+TEST(CudaStep, KernelsThatStartEarlyWait) {
+  device::launch_early(starts_early<0>, dim3(1), dim3(32), 0, nullptr, true);
+  EXPECT_THROW(device::launch_early(starts_early<0>, dim3(1), dim3(32), 0, nullptr, false),
+               std::runtime_error);
 }
 
 // The blocks of a step go through each kernel together, straight from the step's rows, and are what they are
