@@ -4,6 +4,7 @@
 
 #include "cuda/codecs/codes.cuh"
 #include "cuda/codecs/exact.cuh"
+#include "cuda/codecs/expand_codes.cuh"
 #include "cuda/codecs/groups.cuh"
 #include "cuda/codecs/kivi.cuh"
 #include "cuda/codecs/trellis.cuh"
@@ -95,6 +96,15 @@ __device__ inline RowReader read_block(const CodecView& codec, const std::uint8_
   reader.codec = &codec;
   open_block(reader);
   return reader;
+}
+
+// All rows of a stored block: Expansion's `run`.
+template <class Store>
+__device__ inline void expand_block(const RowReader& reader, float* shared, const Store& store) {
+#define SKV_DEVICE_CODEC(name, Policy) \
+  if (reader.kind == CodecForm::Kind::name) return Expansion<Policy>::run(reader, shared, store);
+#include "cuda/codecs/list.def"
+  __builtin_unreachable();
 }
 
 // Exact rows.

@@ -135,6 +135,12 @@ struct TrellisPolicy : FactoredPolicy {
                    device::Stream stream);  // codes_view.cu
 
   __device__ static void load8(const RowReader& reader, int row, int channel, float (&x)[8]) {
+    residual8(reader, row, channel, scale_at(reader, row), x);
+    add_factors(reader, row, channel, x);
+  }
+  // Without components; scale: of the row.
+  __device__ static void residual8(const RowReader& reader, int row, int channel, float scale,
+                                   float (&x)[8]) {
     const CodecView& c = *reader.codec;
     const bool keys = c.coded.order == kSkvTokenTiles;
     const auto depth = static_cast<std::size_t>(keys ? reader.d : reader.n);
@@ -145,9 +151,7 @@ struct TrellisPolicy : FactoredPolicy {
       indices |= skv_trellis_index(reader.base + reader.codes_at, depth, keys ? t : at, keys ? at : t)
                  << 4 * i;
     }
-    const float scale = scale_at(reader, row);
     for (int i = 0; i < 8; ++i) x[i] = scale * level(c, indices >> 4 * i & 15u);
-    add_factors(reader, row, channel, x);
   }
 
   // Components into the slot, and out of the rows; what is to be drawn is kept.

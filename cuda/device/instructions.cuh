@@ -71,6 +71,11 @@ __device__ __forceinline__ int not_before(int x) {
   return x;
 }
 
+// 128 bytes of global memory that will be wanted, into the second-level cache.
+__device__ __forceinline__ void fetch_ahead(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" : : "l"(global));
+}
+
 // For kernels that are launched early (launch_early): all that earlier launches of the stream do is done, and
 // seen. What stands before may only read what nobody writes while a model runs.
 __device__ __forceinline__ void wait_for_earlier() {

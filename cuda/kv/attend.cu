@@ -4,9 +4,11 @@
 #include <cassert>
 
 #include "cuda/kv/attend_ends.cuh"
+#include "cuda/kv/attend_halves.h"
 #include "cuda/kv/attend_plain.cuh"
 #include "cuda/kv/attend_tiles.h"
 #include "cuda/kv/cache_state.h"
+#include "cuda/kv/expand.cuh"
 #include "cuda/kv/take_in.cuh"
 
 namespace spectralkv {
@@ -16,7 +18,16 @@ using device_kv::AttendArgs;
 using device_kv::kThreads;
 using device_kv::kWarps;
 
-constexpr int kMostRows = 8;  // query rows that read the context together
+constexpr int kMostRows = 8;          // query rows that read the context together, of most kernels
+constexpr std::int64_t kSpan = 2048;  // tokens of a prompt that read sealed blocks together
+static_assert(kSpan % device_kv::kChunk == 0);
+// Up to here warps of 8 rows; beyond, of attend_halves' other form, where a warp has 32.
+constexpr std::int64_t kFewRows = 32;
+// From here on blocks of codes in tiles are expanded, by count of a warp's instructions for K and V of a
+// block of 128 tokens at head dim 128 (docs/cuda.md): some 32000 expand it, and then 2600 multiply it for 32
+// rows, where attend_tiles takes 2900 for eight. Both are the same at 115 rows. What attend_plain would
+// decode anew for every eight rows is expanded from kFewRows on.
+constexpr std::int64_t kExpandRows = 128;
 
 template <int G, bool exact>
 void launch_plain(const AttendArgs& args, device::Stream stream) {
@@ -62,9 +73,14 @@ device_kv::LayerView view_of_chunk(State& s, std::size_t l, std::int64_t at) {
   return view;
 }
 
+// The first sealed block that a query at position t, or a later one, sees.
+std::int64_t first_seen(const device_kv::LayerView& layer, std::int64_t sliding, std::int64_t t) {
+  return sliding > 0 && t + 1 > sliding ? std::min((t + 1 - sliding) / layer.block, layer.sealed_for(t)) : 0;
+}
+
 // Tokens [at, at + kChunk) of a step into layer l, and the blocks that their queries read as sealed.
 template <class State>
-device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v) {
+void take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v) {
   const device::Stream stream = s.work.main;
   const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
   const device_kv::LayerView view = view_of_chunk(s, l, at);
@@ -72,7 +88,139 @@ device_kv::LayerView take_chunk(State& s, std::size_t l, std::int64_t at, ConstM
   device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
                  view, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
   s.seal_until(l, s.sealed_for(l, s.n_tokens + at + count - 1), false);
-  return view;
+}
+
+// By which kernels a step reads a layer: exact tokens, and sealed blocks.
+enum class Exact { plain, few, many, with_sealed };
+enum class Sealed { as_coded, few, many };
+struct Reading {
+  Exact exact = Exact::plain;
+  Sealed sealed = Sealed::as_coded;
+  bool halves[2], groups[2];  // sealed blocks of K, of V, are f16, are q8_0
+
+  // rows: of a KV head in the step.
+  Reading(const device_kv::DeviceLayer& layer, std::int64_t rows) {
+    bool f16 = device_kv::has_halves(layer.view.d);
+    for (std::size_t side = 0; side < 2; ++side) {
+      const CodecForm::Kind kind = layer.codec(side, 0).kind;
+      halves[side] = kind == CodecForm::Kind::f16;
+      groups[side] = kind == CodecForm::Kind::q8_0;
+      f16 &= !layer.view.side[side].exact_f32;
+    }
+    if (!f16) return;
+    exact = rows > kFewRows ? Exact::many : Exact::few;
+    if (rows > kFewRows && (rows >= kExpandRows || !layer.some_tiles))
+      sealed = Sealed::many;
+    else if (rows <= kFewRows && (halves[0] || groups[0]) && (halves[1] || groups[1]))
+      sealed = Sealed::few, exact = Exact::with_sealed;
+  }
+};
+
+void launch_halves(const AttendArgs& args, const device_kv::HalvesPart& part, bool few, int items,
+                   device::Stream stream) {
+  switch (args.layer.d) {
+    case 64:
+      return device_kv::launch_halves<64>(args, part, few, items, stream);
+    case 80:
+      return device_kv::launch_halves<80>(args, part, few, items, stream);
+    case 96:
+      return device_kv::launch_halves<96>(args, part, few, items, stream);
+    case 112:
+      return device_kv::launch_halves<112>(args, part, few, items, stream);
+    case 128:
+      return device_kv::launch_halves<128>(args, part, few, items, stream);
+    case 256:
+      return device_kv::launch_halves<256>(args, part, few, items, stream);
+  }
+  assert(false);
+}
+
+// Rows [first_row, end_row) over exact tokens.
+void read_exact(const AttendArgs& args, const Reading& reading, std::int64_t first_row, std::int64_t end_row,
+                device::Stream stream) {
+  if (reading.exact == Exact::plain) return read_plain<true>(args, stream);
+  device_kv::HalvesPart part{};
+  part.first_row = static_cast<int>(first_row);
+  part.end_row = static_cast<int>(end_row);
+  part.first_item = args.sealed_items;
+  launch_halves(args, part, reading.exact == Exact::few, args.exact_items, stream);
+}
+
+// All rows over sealed blocks where they stand, and over exact tokens.
+void read_few(const AttendArgs& args, const Reading& reading, device::Stream stream) {
+  device_kv::HalvesPart part{};
+  part.end_row = args.rows;
+  part.end_block = INT32_MAX;
+  for (int side = 0; side < 2; ++side) part.side[side] = {args.layer.side[side].blocks, reading.groups[side]};
+  launch_halves(args, part, true, args.sealed_items + args.exact_items, stream);
+}
+
+// All rows of a span over sealed blocks in f16; those that are not are expanded, as many together as there is
+// room for. first: the span's first position.
+template <class State>
+void read_many(State& s, const AttendArgs& args, const Reading& reading, std::int64_t first,
+               std::int64_t count) {
+  const auto& view = args.layer;
+  device_kv::AttendMemory& m = s.work.attention;
+  const std::int64_t begin = first_seen(view, args.sliding, first), end = view.sealed_for(first + count - 1);
+  const std::int64_t values = view.heads * view.block * view.d;  // of a block of all heads
+  const int expanded = (reading.halves[0] ? 0 : 1) + (reading.halves[1] ? 0 : 1);
+  const std::int64_t stretch =
+      expanded == 0 ? INT64_MAX : std::max<std::int64_t>(1, m.most_expanded / (2 * values * expanded));
+  for (std::int64_t b = begin; b < end;) {
+    const std::int64_t blocks = std::min(stretch, end - b);
+    device_kv::HalvesPart part{};
+    part.end_row = args.rows;
+    part.resume = b > begin;
+    part.first_block = static_cast<int>(b);
+    part.end_block = static_cast<int>(b + blocks);
+    device_kv::ExpandArgs expand{view, b, {}, {}};
+    for (int side = 0; side < 2; ++side) {
+      part.side[side].rows = view.side[side].blocks + b * view.heads;
+      if (reading.halves[side]) continue;
+      m.expanded[side].reserve(static_cast<std::size_t>(blocks * values));
+      m.expanded_table[side].reserve(static_cast<std::size_t>(blocks * view.heads));
+      expand.rows[side] = m.expanded[side].data();
+      part.side[side].rows = expand.table[side] = m.expanded_table[side].data();
+      device::launch(device_kv::expand_blocks<0>,
+                     dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(view.heads)), dim3(kThreads),
+                     sizeof(float) * static_cast<std::size_t>(device_kv::expand_codes_floats(
+                                         view.d, static_cast<int>(view.block))),
+                     s.work.main, expand, side);
+    }
+    launch_halves(args, part, false, args.sealed_items, s.work.main);
+    b += blocks;
+  }
+}
+
+// The pieces that rows of a span, its first position `first`, read side by side: enough blocks of threads for
+// the device; for one token a number that does not change as the context grows, so that launches can be
+// replayed.
+template <class State>
+void count_items(const State& s, std::size_t l, const Reading& reading, std::int64_t first,
+                 std::int64_t count, bool one, AttendArgs& args) {
+  const auto& view = args.layer;
+  const std::int64_t chunk = std::min(count, device_kv::kChunk);
+  // a_processor: blocks of threads that there is room for, or of a prompt's exact tokens that are worth it,
+  // as the states of all of them are kept until the span's end.
+  const auto most = [&](std::int64_t rows, bool many, int a_processor) {
+    const std::int64_t together = many ? device_kv::many_rows(view.d) : kMostRows,
+                       side_by_side = view.heads * ((rows + together - 1) / together);
+    return std::max<std::int64_t>(1, a_processor * device::multiprocessors() / side_by_side);
+  };
+  const std::int64_t blocks =
+      one ? s.n_ctx / view.block : s.sealed_for(l, first + count - 1) - first_seen(view, args.sliding, first);
+  const std::int64_t pieces =
+      ((view.block + 31) / 32) * (view.window / view.block + 1 + (chunk + view.block - 1) / view.block) + 1;
+  const bool plain = reading.sealed == Sealed::as_coded && s.layers[l].some_plain,
+             many = reading.exact == Exact::many;
+  args.sealed_items = static_cast<int>(std::clamp<std::int64_t>(
+      (blocks + kWarps - 1) / kWarps, 0, most(args.rows, reading.sealed == Sealed::many, plain ? 4 : 2)));
+  args.exact_items = static_cast<int>(std::clamp<std::int64_t>((pieces + kWarps - 1) / kWarps, 1,
+                                                               most(chunk * args.group, many,
+                                                                    reading.exact == Exact::plain ? 4
+                                                                    : many                        ? 1
+                                                                                                  : 2)));
 }
 
 }  // namespace
@@ -91,27 +239,19 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
   const auto l = static_cast<std::size_t>(layer_index);
   const std::int64_t d = s.format.shape().head_dim, heads = s.format.shape().n_kv_heads, n = q.rows;
   assert(k.rows == n && v.rows == n && out.rows == n && q.cols == shape.n_heads * d && k.cols == heads * d);
+  const bool turns = cos_sin.data != nullptr;
   s.seal_ahead(l, k, v);
-  for (std::int64_t at = 0; at < n; at += device_kv::kChunk) {
-    const std::int64_t count = std::min(device_kv::kChunk, n - at), first = s.n_tokens + at;
+  const std::int64_t group = shape.n_heads / heads;
+  const Reading reading(s.layers[l], n * group);
+  const std::int64_t span = reading.sealed == Sealed::many ? kSpan : device_kv::kChunk;
+  for (std::int64_t at = 0; at < n; at += span) {
+    const std::int64_t count = std::min(span, n - at), first = s.n_tokens + at;
     AttendArgs args{};
-    const bool turns = cos_sin.data != nullptr;
-    if (turns) s.seal_until(l, s.sealed_for(l, first), false);
-    args.layer = turns ? view_of_chunk(s, l, 0) : take_chunk(s, l, at, k, v);
-    args.group = static_cast<int>(shape.n_heads / heads);
-    args.rows = static_cast<int>(count) * args.group;
+    args.layer = view_of_chunk(s, l, at);
+    args.group = static_cast<int>(group);
+    args.rows = static_cast<int>(count * group);
     args.sliding = shape.sliding_window;
-    // Enough blocks of threads for the device; for one token a number that does not change as the context
-    // grows, so that the launches can be replayed.
-    const std::int64_t side_by_side = heads * ((args.rows + kMostRows - 1) / kMostRows);
-    const std::int64_t most = std::max<std::int64_t>(1, 4 * device::multiprocessors() / side_by_side);
-    const auto& view = args.layer;
-    const std::int64_t blocks = n == 1 ? s.n_ctx / view.block : s.sealed_for(l, first + count - 1);
-    const std::int64_t pieces =
-        ((view.block + 31) / 32) * (view.window / view.block + 1 + (count + view.block - 1) / view.block) + 1;
-    args.sealed_items = static_cast<int>(std::min(most, (blocks + kWarps - 1) / kWarps));
-    args.exact_items =
-        static_cast<int>(std::max<std::int64_t>(1, std::min(most, (pieces + kWarps - 1) / kWarps)));
+    count_items(s, l, reading, first, count, n == 1, args);
 
     const auto rows = static_cast<std::size_t>(heads * args.rows);
     m.plain.reserve(rows * static_cast<std::size_t>(d));
@@ -137,11 +277,28 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
       device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), entering, stream, args,
                      q.data + at * q.stride, q.stride, shape.scale, entered);
     }
-    if (args.sealed_items > 0) {
-      args.beside_tiles = s.layers[l].some_tiles && read_tiles(args, stream);
-      if (!args.beside_tiles || s.layers[l].some_plain) read_plain<false>(args, stream);
+    // What is exact for a chunk is overwritten by the next one.
+    for (std::int64_t of_span = 0; of_span < count; of_span += device_kv::kChunk) {
+      if (turns)
+        s.seal_until(l, s.sealed_for(l, first), false);
+      else
+        take_chunk(s, l, at + of_span, k, v);
+      if (reading.exact != Exact::with_sealed)
+        read_exact(args, reading, of_span * group, std::min(of_span + device_kv::kChunk, count) * group,
+                   stream);
     }
-    read_plain<true>(args, stream);
+    switch (reading.sealed) {
+      case Sealed::few:
+        read_few(args, reading, stream);
+        break;
+      case Sealed::many:
+        read_many(s, args, reading, first, count);
+        break;
+      case Sealed::as_coded:
+        if (args.sealed_items == 0) break;
+        args.beside_tiles = s.layers[l].some_tiles && read_tiles(args, stream);
+        if (!args.beside_tiles || s.layers[l].some_plain) read_plain<false>(args, stream);
+    }
     device::launch_early(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
                          out.data + at * out.stride, out.stride, rounded);
   }

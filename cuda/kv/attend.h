@@ -7,6 +7,8 @@
 
 namespace spectralkv::device_kv {
 
+constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+
 // Query rows of a KV head: row r is token r / group of the step, query head kv * group + r % group.
 struct AttendArgs {
   LayerView layer;
@@ -32,6 +34,11 @@ struct AttendArgs {
 
 SKV_HD inline int byte_stride(int d) {
   return (d + 31) / 32 * 32;
+}
+
+// A pair of f16; what is beyond them is the largest.
+__device__ __forceinline__ std::uint32_t halves_within(float a, float b) {
+  return device::f32x2_to_f16x2(fminf(fmaxf(a, -65504.0f), 65504.0f), fminf(fmaxf(b, -65504.0f), 65504.0f));
 }
 
 }  // namespace spectralkv::device_kv

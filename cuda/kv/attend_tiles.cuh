@@ -17,8 +17,6 @@
 
 namespace spectralkv::device_kv {
 
-constexpr float kLog2E = 1.44269504f;
-
 // Shared memory, in words, in this order:
 //
 //     [steps, 32, 4]         queries as `project` multiplies them
@@ -453,7 +451,21 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
   int start = item * each;
   const std::int64_t unseen = (t0 + 1 - args.sliding) / layer.block;  // blocks that no query sees
   if (args.sliding > 0 && start < unseen) start = static_cast<int>(unseen);
+  // The bytes of a warp's next block are under way while it multiplies this one. There are no registers to
+  // bring them nearer than the second-level cache, nor is there time to be had by way of shared memory: what
+  // a lane loads of a block no other lane wants.
+  const auto fetch_block = [&](int b) {
+    SKV_UNROLL
+    for (int side = 0; side < 2; ++side) {
+      const std::int64_t at = b * layer.heads + head;
+      const std::uint8_t* const block = layer.side[side].blocks[at];
+      const auto size = static_cast<int>(layer.side[side].sizes[at]);
+      SKV_UNROLL_NOT
+      for (int i = 128 * lane; i < size; i += 128 * 32) device::fetch_ahead(block + i);
+    }
+  };
   for (int b = start + warp; b < end; b += kWarps) {
+    if (b + kWarps < end) fetch_block(b + kWarps);
     const int n = layer.block_tokens(b);
     const std::int64_t at = b * layer.heads + head;
     // The first token that query 2 t + i sees.

@@ -254,11 +254,14 @@ std::int64_t device_kv::SealMemory::bytes() const {
       slots.bytes() + used.bytes() + drawn.bytes() + logits.bytes() + kept.bytes() + second_codes.bytes());
 }
 
+std::int64_t device_kv::AttendMemory::bytes_held() const {
+  std::size_t sum = plain.bytes() + entered.bytes() + steps.bytes() + states.bytes() + bytes.bytes();
+  for (int side = 0; side < 2; ++side) sum += expanded[side].bytes() + expanded_table[side].bytes();
+  return static_cast<std::int64_t>(sum);
+}
+
 std::int64_t device_kv::DeviceWork::bytes() const {
-  const AttendMemory& a = attention;
-  return static_cast<std::int64_t>(a.plain.bytes() + a.entered.bytes() + a.steps.bytes() + a.states.bytes() +
-                                   a.bytes.bytes()) +
-         seal_main.bytes() + seal_beside.bytes() + tables.bytes();
+  return attention.bytes_held() + seal_main.bytes() + seal_beside.bytes() + tables.bytes();
 }
 
 std::int64_t DeviceCache::exact_bytes() const {

@@ -23,10 +23,15 @@ struct SealMemory {
   std::int64_t bytes() const;
 };
 
-// Memory of attention: queries in three forms, and the states of the pieces of a context.
+// Memory of attention: queries in three forms, the states of the pieces of a context, and sealed blocks of K
+// and V that have been expanded.
 struct AttendMemory {
   device::DeviceBuffer<float> plain, entered, steps, states;
   device::DeviceBuffer<std::int8_t> bytes;
+  device::DeviceBuffer<std::uint16_t> expanded[2];
+  device::DeviceBuffer<const std::uint8_t*> expanded_table[2];
+  std::int64_t most_expanded = std::int64_t{64} << 20;  // bytes, of both sides together; a block of each fits
+  std::int64_t bytes_held() const;
 };
 
 struct DeviceWork {

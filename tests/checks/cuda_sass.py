@@ -15,7 +15,8 @@ from pathlib import Path
 from common import finish
 
 # Kernel, what it must have: the sign of a byte eight times (4-bit codes), products on the tensor cores, loads of 16
-# bytes, shuffles of trellis codes, products of four bytes.
+# bytes, shuffles of trellis codes, products of four bytes; what fetches ahead, copies into shared memory that nobody
+# waits for at once, and matrices out of it, as they are and turned.
 MUST_HAVE = {
     "attend_tiles": [
         r"PRMT [^;]*0xba98",
@@ -23,6 +24,14 @@ MUST_HAVE = {
         r"HMMA\.16816\.F32",
         r"LDG\.E\.128",
         r"SHFL\.IDX",
+        r"MUFU\.EX2",
+        r"CCTL\.E\.PF2",
+    ],
+    "attend_halves": [
+        r"HMMA\.16816\.F32",
+        r"LDGSTS\.E\.BYPASS\.128",
+        r"LDSM\.16\.M88\.4",
+        r"LDSM\.16\.MT88\.4",
         r"MUFU\.EX2",
     ],
     "gemv_kernel": [r"IDP\.4A\.S8\.S8", r"LDGSTS\.E\.(64|BYPASS\.128)"],
@@ -32,7 +41,7 @@ MUST_HAVE = {
     "seal_search": [r"SHFL\.IDX", r"VOTE\.|VOTEU"],
 }
 NO_LOCAL_MEMORY = re.compile(
-    r"^(attend_tiles|attend_plain|gemv_kernel|gemv_floats_kernel|mma_product|take_in|seal_prepare|seal_search|"
+    r"^(attend_tiles|attend_halves|attend_plain|expand_blocks|gemv_kernel|gemv_floats_kernel|mma_product|take_in|seal_prepare|seal_search|"
     r"rms_norm_kernel)\b"
 )
 # Of kernels that may start before the one ahead of them has ended (launch_early), where devices can: they wait for it,

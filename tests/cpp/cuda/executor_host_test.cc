@@ -62,6 +62,13 @@ __global__ void faulty(float* out) {
     __syncthreads();
     if (threadIdx.x > 5) __syncthreads();
   }
+  if (kind > 4) {
+    auto* const to = shared + 4 * (threadIdx.x % 16);
+    device::copy16_async(to + (kind == 6 ? 1 : 0), out + 4 * (threadIdx.x % 16), 16);
+    device::commit_copies();
+    out[threadIdx.x] = to[0];  // too early
+    if (kind != 5) device::wait_for_copies<0>();
+  }
 }
 
 template <int kind>
@@ -85,6 +92,11 @@ TEST(HostExecutor, FindsWhatNeverMeets) {
   EXPECT_NE(fault_of<4>().find("ended"), std::string::npos) << fault_of<4>();
 }
 
+TEST(HostExecutor, FindsCopiesThatNobodyWaitsForAndThatLieAskew) {
+  EXPECT_NE(fault_of<5>().find("before its copies have arrived"), std::string::npos) << fault_of<5>();
+  EXPECT_NE(fault_of<6>().find("no multiples of 16"), std::string::npos) << fault_of<6>();
+}
+
 TEST(HostExecutor, FindsWritesBesideMemory) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "the guard zone is memory of our own to the address sanitizer";
@@ -97,6 +109,11 @@ TEST(HostExecutor, UnwrittenSharedMemoryIsPoison) {
   launch(faulty<3>, dim3(1), dim3(64), 64 * sizeof(float), nullptr, out.data());
   const auto values = read(out);
   EXPECT_TRUE(std::any_of(values.begin(), values.end(), [](float v) { return std::isnan(v); }));
+  DeviceBuffer<float> copied(64);
+  launch(faulty<7>, dim3(1), dim3(64), 64 * sizeof(float), nullptr, copied.data());
+  const auto early = read(copied);
+  EXPECT_TRUE(std::all_of(early.begin(), early.end(), [](float v) { return std::isnan(v); }))
+      << "what is copied is there before it was waited for";
 }
 
 // C = A B with rows of A and columns of B as the device holds them.

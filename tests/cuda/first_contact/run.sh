@@ -115,6 +115,7 @@ if want ncu; then
     step ncu-token 45 ncu.log ncu --clock-control none --csv --metrics gpu__time_duration.sum -s 900 -c 130 "${token[@]}" -ctk eoptshrinkq:2
     step ncu-gemv 30 ncu.log ncu --clock-control none --csv --page details --set full -k regex:gemv -s 40 -c 5 "${token[@]}" -ctk f16
     step ncu-tiles 40 ncu.log ncu --clock-control none --csv --page details --set full -k regex:attend_tiles -s 39 -c 3 "$programs/cuda_attention" 32768
+    step ncu-halves 40 ncu.log ncu --clock-control none --csv --page details --set full -k regex:"attend_halves|expand_blocks" -s 60 -c 4 "$programs/cuda_attention" 8192
   else
     row ncu LEFT-OUT 0 "there is no ncu"
   fi

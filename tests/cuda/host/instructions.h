@@ -279,6 +279,7 @@ void copy_async(void* shared, const void* global, SKV_SITE) {
     host::fault("a copy whose places are no multiples of its bytes", SKV_HERE);
   host::begin_copy(shared, global, kBytes, 0);
 }
+inline void fetch_ahead(const void*) {}
 template <class T>
 T* dynamic_shared() {
   return reinterpret_cast<T*>(host::dynamic_shared());
