@@ -48,6 +48,8 @@ class Backend {
   virtual bool reads_weights() const { return true; }
   // A vector (norm gain, bias) as f32; stays valid as long as the backend.
   virtual const float* upload_vector(const WeightView& w) = 0;
+  // Tokens of a prompt that go through a forward pass together, where nobody says how many.
+  virtual std::int64_t usual_batch() const { return 512; }
   // Host values into backend memory, and back.
   virtual void write(std::span<const float> from, float* to) = 0;
   virtual void read(const float* from, std::span<float> to) = 0;

@@ -15,6 +15,7 @@ class ForwardingBackend : public Backend {
   FloatMemory allocate(std::int64_t n) override { return inner_.allocate(n); }
   WeightView upload(const WeightView& w, Use use) override { return inner_.upload(w, use); }
   const float* upload_vector(const WeightView& w) override { return inner_.upload_vector(w); }
+  std::int64_t usual_batch() const override { return inner_.usual_batch(); }
   void write(std::span<const float> from, float* to) override { inner_.write(from, to); }
   void read(const float* from, std::span<float> to) override { inner_.read(from, to); }
   void embed(const WeightView& table, std::span<const std::int32_t> tokens, Matrix out) override {

@@ -86,7 +86,7 @@ std::vector<Option> rows_of(BenchCommand& o) {
                    append_numbers(o.depths, 0, kMost)},
                   {{"-t", "--threads"},
                    "N,...",
-                   "CPU threads (default: the processors that this process may use)",
+                   "CPU threads (default: one for each core that this process may use)",
                    append_numbers(o.threads, 0, 1024)},
                   {{"-ctk", "--cache-type-k"},
                    "TYPE",
@@ -198,6 +198,7 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
     if (setup.bandwidth == 0) setup.bandwidth = memory_bandwidth(setup.n_threads);
     for (const auto& [k, v] : types) {
       bench.session = o.model.session;
+      bench.session.n_batch = settled_batch(o.model, engine);
       bench.session.type_k = k;
       bench.session.type_v = v;
       std::tie(setup.type_k, setup.type_v) = cache_names(engine, k, v);

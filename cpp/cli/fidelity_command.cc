@@ -110,7 +110,7 @@ int measure(FidelityCommand& o, const CliHooks& hooks) {
   check_outputs(o, hooks);
   Engine engine = open_engine(model_path(o.model, hooks), o.model, hooks, log);
   const std::vector<Token> tokens = take_input(o, engine, hooks);
-  o.measure.n_batch = o.model.session.n_batch;
+  o.measure.n_batch = settled_batch(o.model, engine);
   o.measure.n_threads = o.model.engine.n_threads;
   o.measure.type_k = o.model.session.type_k;
   o.measure.type_v = o.model.session.type_v;

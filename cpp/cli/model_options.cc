@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include "backend/backend.h"
 #include "backend/cuda_library.h"
 #include "base/error.h"
 #include "base/processors.h"
@@ -151,13 +152,17 @@ std::vector<Option> batch_rows(ModelOptions& options) {
       options.session.n_batch = b == 0 ? ub : ub == 0 ? b : std::min(b, ub);
     };
     return Option{
-        std::move(names), "N",
-        std::move(help),  set,
-        Peer::differs,    concat("a batch is a forward pass: the smaller of both (default: ", usual, ")")};
+        std::move(names),
+        "N",
+        std::move(help),
+        set,
+        Peer::differs,
+        concat("a batch is a forward pass: the smaller of both (default: ", usual, "; on a GPU 2048)")};
   };
-  return {row({"-b", "--batch-size"}, options.n_batch,
-              concat("tokens of the prompt in one forward pass, at most (default: ", usual, ")")),
-          row({"-ub", "--ubatch-size"}, options.n_ubatch, "the same; the smaller of both counts")};
+  return {
+      row({"-b", "--batch-size"}, options.n_batch,
+          concat("tokens of the prompt in one forward pass, at most (default: ", usual, "; on a GPU 2048)")),
+      row({"-ub", "--ubatch-size"}, options.n_ubatch, "the same; the smaller of both counts")};
 }
 
 Option quiet_row(LogLevel& level) {
@@ -216,6 +221,17 @@ std::pair<std::string, std::string> cache_names(const Engine& engine, const std:
                                                 const std::string& type_v) {
   const CacheFormat format(engine.config().cache_shape(), type_k, type_v);
   return {format.name_k(), format.name_v()};
+}
+
+std::int64_t settled_batch(const ModelOptions& options, const Engine& engine) {
+  const bool given = options.n_batch != 0 || options.n_ubatch != 0;
+  return given ? options.session.n_batch : engine.backend().usual_batch();
+}
+
+SessionOptions settled_session(const ModelOptions& options, const Engine& engine) {
+  SessionOptions session = settled_session(options, engine.config());
+  session.n_batch = settled_batch(options, engine);
+  return session;
 }
 
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config) {

@@ -53,7 +53,10 @@ Engine open_engine(const std::string& path, const ModelOptions& options, const C
 // How caches of these types are called for this model, K and V: what `default` is, and by which layers.
 std::pair<std::string, std::string> cache_names(const Engine& engine, const std::string& type_k,
                                                 const std::string& type_v);
-// The session's options with the context settled.
+// Tokens of a forward pass: the backend's own where none were given.
+std::int64_t settled_batch(const ModelOptions& options, const Engine& engine);
+// The session's options with the context settled, and the batch where there is an engine.
+SessionOptions settled_session(const ModelOptions& options, const Engine& engine);
 SessionOptions settled_session(const ModelOptions& options, const ModelConfig& config);
 
 // Why so many threads are slow, or "".

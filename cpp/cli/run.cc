@@ -24,7 +24,7 @@ class Run {
         prompt_cache_(options.prompt_cache, options.prompt_cache_all, options.prompt_cache_ro),
         start_(std::chrono::steady_clock::now()),
         engine_(open_engine(model_path(options.model, hooks), options.model, hooks, Log(options.log))),
-        session_(engine_, settled_session(options.model, engine_.config())),
+        session_(engine_, settled_session(options.model, engine_)),
         load_s_(seconds()) {}
 
   int run() {

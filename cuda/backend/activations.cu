@@ -1,6 +1,8 @@
 // Keeps what was made of which memory.
 #include "cuda/backend/activations.h"
 
+#include <algorithm>
+
 #include "cuda/device/device.h"
 
 namespace spectralkv::cuda {
@@ -14,23 +16,24 @@ dim3 blocks_for(std::int64_t threads) {
 
 }  // namespace
 
-QuantRows Activations::room(std::int64_t cols) {
-  codes_.reserve(static_cast<std::size_t>(kFewTokens * cols));
-  scales_.reserve(static_cast<std::size_t>(kFewTokens * cols / 32));
+QuantRows Activations::room(std::int64_t rows, std::int64_t cols) {
+  const std::int64_t values = std::max(rows, kFewTokens) * cols;
+  codes_.reserve(static_cast<std::size_t>(values));
+  scales_.reserve(static_cast<std::size_t>(values / 32));
   return {codes_.data(), scales_.data()};
 }
 
 QuantRows Activations::will_quantise(const float* x, std::int64_t n, std::int64_t cols) {
-  const QuantRows to = room(cols);
+  const QuantRows to = room(n, cols);
   quantised_of_ = {x, n, cols, cols};
   return to;
 }
 
 QuantRows Activations::quantised(ConstMatrix x) {
   if (quantised_of_.holds(x)) return {codes_.data(), scales_.data()};
-  const QuantRows to = room(x.cols);
-  device::launch(quantise_kernel<0>, blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data, x.rows,
-                 x.cols, x.stride, to);
+  const QuantRows to = room(x.rows, x.cols);
+  device::launch_early(quantise_kernel<0>, blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data,
+                       x.rows, x.cols, x.stride, to);
   quantised_of_ = {x.data, x.rows, x.cols, x.stride};
   return to;
 }
@@ -38,9 +41,13 @@ QuantRows Activations::quantised(ConstMatrix x) {
 const std::uint16_t* Activations::narrow(ConstMatrix x, Narrow kind) {
   if (narrow_of_.holds(x) && narrow_kind_ == kind) return narrow_.data();
   narrow_.reserve(static_cast<std::size_t>(x.rows * x.cols));
-  device::launch(kind == Narrow::f16 ? narrow_kernel<Narrow::f16> : narrow_kernel<Narrow::bf16>,
-                 blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data, x.rows, x.cols, x.stride,
-                 narrow_.data());
+  const bool f16 = kind == Narrow::f16;
+  const bool wide =
+      x.cols % 8 == 0 && x.stride % 4 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0;
+  const auto wide_kernel = f16 ? narrow_kernel<Narrow::f16, true> : narrow_kernel<Narrow::bf16, true>;
+  const auto any_kernel = f16 ? narrow_kernel<Narrow::f16, false> : narrow_kernel<Narrow::bf16, false>;
+  device::launch(wide ? wide_kernel : any_kernel, blocks_for((x.rows * x.cols + 7) / 8), dim3(kThreads), 0,
+                 stream_, x.data, x.rows, x.cols, x.stride, narrow_.data());
   narrow_of_ = {x.data, x.rows, x.cols, x.stride};
   narrow_kind_ = kind;
   return narrow_.data();

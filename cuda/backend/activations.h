@@ -9,8 +9,9 @@
 
 namespace spectralkv::cuda {
 
-// Up to so many tokens products take activations in 8 bits. Memory for that many is held from the first on,
-// so that it never moves under a recorded graph.
+// Up to so many tokens products go straight from the planes, row by row, and other kernels round activations
+// to 8 bits for them. Memory for that many is held from the first on, so that it never moves under a recorded
+// graph.
 inline constexpr std::int64_t kFewTokens = 4;
 
 class Activations {
@@ -21,7 +22,7 @@ class Activations {
   // multiple of 32);
   // until `written` names that memory again, `quantised` knows it.
   QuantRows will_quantise(const float* x, std::int64_t n, std::int64_t cols);
-  // x [n, cols] in 8 bits, the same n and cols.
+  // x [n, cols] in 8 bits, cols a multiple of 32.
   QuantRows quantised(ConstMatrix x);
   // x [n, cols] as f16 or bf16, rows without gaps.
   const std::uint16_t* narrow(ConstMatrix x, Narrow kind);
@@ -44,7 +45,7 @@ class Activations {
       return data != nullptr && x.data < data + rows * stride && data < x.data + x.rows * x.stride;
     }
   };
-  QuantRows room(std::int64_t cols);
+  QuantRows room(std::int64_t rows, std::int64_t cols);
 
   device::Stream stream_;
   device::DeviceBuffer<std::int8_t> codes_;

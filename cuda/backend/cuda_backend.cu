@@ -72,16 +72,21 @@ class CudaBackend final : public Backend {
     device::synchronize(stream_);
     return to.data();
   }
+  // A matrix that becomes f16 for a product is read and written once for so many tokens.
+  std::int64_t usual_batch() const override { return 2048; }
   void write(std::span<const float> from, float* to) override {
+    settle();
     device::copy_to_device(to, from.data(), from.size_bytes(), stream_);
     activations_.forget();
   }
   void read(const float* from, std::span<float> to) override {
+    settle();
     device::copy_to_host(to.data(), from, to.size_bytes(), stream_);
     device::synchronize(stream_);
   }
 
   void embed(const WeightView& table, std::span<const std::int32_t> tokens, Matrix out) override {
+    settle();
     tokens_.reserve(tokens.size());
     tokens_.write(tokens, stream_);
     device_weight(table).rows(RowChoice{0, out.rows, tokens_.data()}, out.data, out.stride, stream_);
@@ -89,6 +94,7 @@ class CudaBackend final : public Backend {
   }
 
   void matmul(std::span<const MatmulJob> jobs) override {
+    settle();
     products_.run(jobs);
     for (const MatmulJob& job : jobs) weight_bytes_ += device_weight(*job.w).bytes();
   }
@@ -102,22 +108,24 @@ class CudaBackend final : public Backend {
     norm(x, y, gain, eps, out);
   }
 
+  // Waits for what comes next: where that is attention over single tokens, it is part of a launch there.
   void rope(Matrix q, Matrix k, std::int64_t head_dim, ConstMatrix cos_sin) override {
-    const RopeArgs args{q.data,   k.data,       q.rows,   q.cols / head_dim, k.cols / head_dim,
-                        head_dim, cos_sin.cols, q.stride, k.stride,          cos_sin.data};
-    device::launch(rope_kernel<0>, blocks_for(q.rows * (args.q_heads + args.k_heads) * cos_sin.cols / 2),
-                   dim3(kThreads), 0, stream_, args);
+    settle();
+    turn_ = {q.data,   k.data,       q.rows,   q.cols / head_dim, k.cols / head_dim,
+             head_dim, cos_sin.cols, q.stride, k.stride,          cos_sin.data};
     activations_.written(q);
     activations_.written(k);
   }
 
   void silu_mul(Matrix gate, ConstMatrix up) override {
+    settle();
     activations_.written(gate);
-    device::launch(silu_mul_kernel<0>, blocks_for(gate.rows * gate.cols), dim3(kThreads), 0, stream_,
-                   gate.data, up.data, gate.rows * gate.cols, quantised_form(gate));
+    device::launch_early(silu_mul_kernel<0>, blocks_for(gate.rows * gate.cols), dim3(kThreads), 0, stream_,
+                         gate.data, up.data, gate.rows * gate.cols, quantised_form(gate));
   }
 
   void experts(const ExpertsJob& job) override {
+    settle();
     const std::int64_t n = job.x.rows, slots = n * job.used;
     const auto used = static_cast<int>(job.used);
     routes_.reserve(static_cast<std::size_t>(slots));
@@ -140,6 +148,7 @@ class CudaBackend final : public Backend {
   void scale_rows(Matrix x, const float* factors) override { scale(x, 1, factors); }
 
   void copy(ConstMatrix from, Matrix to) override {
+    settle();
     activations_.written(to);
     const bool whole = from.stride == from.cols && to.stride == to.cols;
     const std::int64_t rows = whole ? 1 : from.rows, values = whole ? from.rows * from.cols : from.cols;
@@ -155,23 +164,37 @@ class CudaBackend final : public Backend {
   }
   void attend(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
               ConstMatrix v, Matrix out) override {
+    const bool single = std::all_of(step.begin(), step.end(), [](const StepPart& p) { return p.n() == 1; });
+    ConstMatrix angles;  // of a turn that attention does
+    if (single && turn_.q != nullptr && turn_.q == q.data && turn_.k == k.data && turn_.n == q.rows) {
+      angles = {turn_.cos_sin, q.rows, turn_.dims};
+      turn_ = {};
+    }
+    settle();
+    QuantRows rounded;
+    if (out.rows > 0) {
+      activations_.written(out);
+      if (out.cols / shape.n_heads % 32 == 0) rounded = quantised_form(out);
+    }
     std::int64_t first = 0;
     for (const StepPart& part : step) {
       const auto of_part = [&](auto rows) { return rows.rows_range(first, part.n()); };
       DeviceCache& cache = cache_of(part);
       if (!in_pass_ && layer == 0) cache.prepare(part.n());
       if (q.rows > 0)
-        spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out));
+        spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out),
+                           angles.data == nullptr ? angles : of_part(angles),
+                           rounded.from_row(first, out.cols));
       else
         take_rows(cache, layer, of_part(k), of_part(v));
       if (!in_pass_ && layer + 1 == cache.format().shape().n_layers) commit(part);
       first += part.n();
     }
-    if (out.rows > 0) activations_.written(out);
   }
 
   void pass(const void* scratch, Step step, const std::function<void()>& operations) override;
   void finish() override {
+    settle();
     const auto faults = std::exchange(faults_, {});
     device::synchronize(stream_);
     for (const auto& fault : faults) fault->check();
@@ -227,14 +250,24 @@ class CudaBackend final : public Backend {
     if (std::find(faults_.begin(), faults_.end(), fault) == faults_.end())
       faults_.push_back(std::move(fault));
   }
+  // Launches what waits for what comes next.
+  void settle() {
+    if (turn_.q == nullptr) return;
+    const RopeArgs args = std::exchange(turn_, {});
+    device::launch(rope_kernel<0>, blocks_for(args.n * (args.q_heads + args.k_heads) * args.dims / 2),
+                   dim3(kThreads), 0, stream_, args);
+  }
   void norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) {
+    settle();
     activations_.written(out);
     const NormArgs args{x.data,   y.data,   gain,       out.data, x.cols,
                         x.stride, y.stride, out.stride, eps,      quantised_form(out)};
     const unsigned threads = x.rows <= kFewTokens ? 1024 : 256;
-    device::launch(rms_norm_kernel<0>, dim3(static_cast<unsigned>(x.rows)), dim3(threads), 0, stream_, args);
+    device::launch_early(rms_norm_kernel<0>, dim3(static_cast<unsigned>(x.rows)), dim3(threads), 0, stream_,
+                         args);
   }
   void scale(Matrix x, float factor, const float* by_row) {
+    settle();
     activations_.written(x);
     device::launch(scale_kernel<0>, blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data, x.rows,
                    x.cols, x.stride, factor, by_row);
@@ -260,6 +293,7 @@ class CudaBackend final : public Backend {
   std::deque<device::DeviceBuffer<float>> vectors_;
   device::DeviceBuffer<std::int32_t> tokens_;
   device::DeviceBuffer<Route> routes_;  // of the rows of a mixture of experts
+  RopeArgs turn_{};                     // that was asked for and not launched yet; q is null: none
   std::deque<Recorded> graphs_;
   bool in_pass_ = false;
   std::vector<std::shared_ptr<const RowFault>> faults_;  // of what has been read since `finish`
@@ -276,7 +310,12 @@ CudaBackend::Recorded* CudaBackend::recorded(const void* scratch, const StepPart
   return nullptr;
 }
 
-void CudaBackend::pass(const void* scratch, Step step, const std::function<void()>& operations) {
+void CudaBackend::pass(const void* scratch, Step step, const std::function<void()>& operations_of_step) {
+  turn_ = {};  // of a pass that failed
+  const auto operations = [&] {
+    operations_of_step();
+    settle();
+  };
   for (const StepPart& part : step) cache_of(part).prepare(part.n());
   activations_.forget();  // a record must not count on what happened before it
   {

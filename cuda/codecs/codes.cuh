@@ -252,7 +252,7 @@ struct SecondStage {
   float* kept;                  // [count, d]: the rows as they came
   std::uint8_t* codes;          // [count, d]
   __device__ SecondStage(const SealArgs& args, int item, const CodecView& codec) {
-    const std::uint16_t* const drawn = args.drawn_of(item % args.layer.heads);
+    const std::uint16_t* const drawn = args.drawn_of(item);
     const std::int64_t at = static_cast<std::int64_t>(item) * DrawnRows::kMost * args.layer.d;
     count = 0;  // where nobody has chosen, nothing is drawn
     if (codec.second_rows > 0 && args.layer.queries != nullptr)

@@ -76,6 +76,36 @@ __device__ __forceinline__ void fetch_ahead(const void* global) {
   asm volatile("prefetch.global.L2 [%0];" : : "l"(global));
 }
 
+// For kernels that are launched early (launch_early): all that earlier launches of the stream do is done, and
+// seen. What stands before may only read what nobody writes while a model runs.
+__device__ __forceinline__ void wait_for_earlier() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" : : : "memory");
+#endif
+}
+// The next launch may start, if early, once all blocks have come here or ended; what it waits for is still
+// the end of this one.
+__device__ __forceinline__ void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
+#endif
+}
+
+// kBytes, 4, 8 or 16, of global into shared memory, both at multiples of kBytes, as copy16_async does; 16
+// leave the first cache alone.
+template <int kBytes>
+__device__ __forceinline__ void copy_async(void* shared, const void* global) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  if constexpr (kBytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(to), "l"(global) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;"
+                 :
+                 : "r"(to), "l"(global), "n"(kBytes)
+                 : "memory");
+}
+
 // Dynamic shared memory of the block, aligned to 128 bytes.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
@@ -138,6 +168,14 @@ __device__ __forceinline__ void mma_s8(int (&c)[4], const std::uint32_t (&a)[4],
       "{%0, %1, %2, %3};"
       : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// The first half of that: a [16, 16], the lanes' a[0] and a[1], times b [16, 8], their b[0].
+__device__ __forceinline__ void mma_s8_half(int (&c)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
 }  // namespace spectralkv::device

@@ -149,10 +149,37 @@ inline int multiprocessors() {
   return count;
 }
 
+// Thread blocks of a kernel that a multiprocessor holds at a time; shared: bytes of dynamic shared memory.
+template <class... Parameters>
+int blocks_at_once(void (*kernel)(Parameters...), int threads, std::size_t shared) {
+  int blocks = 0;
+  cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, reinterpret_cast<const void*>(kernel),
+                                                           threads, shared),
+             "asking for a kernel's room");
+  return blocks;
+}
+
+// Whether kernels can start before the one ahead of them has ended: compute capability 9.0, and a driver that
+// takes such launches in graphs.
+inline bool can_start_early() {
+  static const bool can = [] {
+    constexpr int kOldestDriver = 12030;
+    int device = 0, major = 0, driver = 0;
+    cuda_check(cudaGetDevice(&device), "asking for the device");
+    cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+               "asking the device");
+    cuda_check(cudaDriverGetVersion(&driver), "asking for the driver's version");
+    return CUDART_VERSION >= kOldestDriver && major >= 9 && driver >= kOldestDriver;
+  }();
+  return can;
+}
+
+enum class Start { behind, early };
+
 // shared: bytes of dynamic shared memory; beyond 48 KiB a kernel has to be told before.
 template <class... Parameters, class... Args>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream stream,
-            const Args&... args) {
+void launch_with(Start start, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared,
+                 Stream stream, const Args&... args) {
   if (shared > 48 * 1024)
     cuda_check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
@@ -161,11 +188,33 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
   std::apply(
       [&](auto&... value) {
         void* places[] = {&value...};
-        cuda_check(
-            cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, places, shared, stream),
-            "launching a kernel");
+        cudaLaunchAttribute early{};
+        early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        early.val.programmaticStreamSerializationAllowed = 1;
+        cudaLaunchConfig_t config{};
+        config.gridDim = grid;
+        config.blockDim = block;
+        config.dynamicSmemBytes = shared;
+        config.stream = stream;
+        config.attrs = &early;
+        config.numAttrs = start == Start::early && can_start_early() ? 1 : 0;
+        cuda_check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), places),
+                   "launching a kernel");
       },
       values);
+}
+
+template <class... Parameters, class... Args>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream stream,
+            const Args&... args) {
+  launch_with(Start::behind, kernel, grid, block, shared, stream, args...);
+}
+// Of a kernel that calls wait_for_earlier() before it touches what others write: where the device can, its
+// blocks start while the last ones of the launch ahead still run.
+template <class... Parameters, class... Args>
+void launch_early(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream stream,
+                  const Args&... args) {
+  launch_with(Start::early, kernel, grid, block, shared, stream, args...);
 }
 
 }  // namespace spectralkv::device

@@ -9,6 +9,7 @@
 #include "cuda/kv/attend_tiles.h"
 #include "cuda/kv/cache_state.h"
 #include "cuda/kv/expand.cuh"
+#include "cuda/kv/take_in.cuh"
 
 namespace spectralkv {
 namespace {
@@ -65,6 +66,13 @@ bool read_tiles(const AttendArgs& args, device::Stream stream) {
   return false;
 }
 
+template <class State>
+device_kv::LayerView view_of_chunk(State& s, std::size_t l, std::int64_t at) {
+  device_kv::LayerView view = s.layers[l].view;
+  view.position = s.positions.data() + at / device_kv::kChunk;
+  return view;
+}
+
 // The first sealed block that a query at position t, or a later one, sees.
 std::int64_t first_seen(const device_kv::LayerView& layer, std::int64_t sliding, std::int64_t t) {
   return sliding > 0 && t + 1 > sliding ? std::min((t + 1 - sliding) / layer.block, layer.sealed_for(t)) : 0;
@@ -75,8 +83,7 @@ template <class State>
 void take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v) {
   const device::Stream stream = s.work.main;
   const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
-  device_kv::LayerView view = s.layers[l].view;
-  view.position = s.positions.data() + at / device_kv::kChunk;
+  const device_kv::LayerView view = view_of_chunk(s, l, at);
   if (k.rows > 1) s.wait_for_sealing(l);
   device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
                  view, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
@@ -219,26 +226,28 @@ void count_items(const State& s, std::size_t l, const Reading& reading, std::int
 }  // namespace
 
 void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v) {
+  cache.state_->seal_ahead(static_cast<std::size_t>(layer), k, v);
   for (std::int64_t at = 0; at < k.rows; at += device_kv::kChunk)
     take_chunk(*cache.state_, static_cast<std::size_t>(layer), at, k, v);
 }
 
 void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& shape, ConstMatrix q,
-            ConstMatrix k, ConstMatrix v, Matrix out) {
+            ConstMatrix k, ConstMatrix v, Matrix out, ConstMatrix cos_sin, const cuda::QuantRows& rounded) {
   DeviceCache::State& s = *cache.state_;
   device_kv::AttendMemory& m = s.work.attention;
   const device::Stream stream = s.work.main;
   const auto l = static_cast<std::size_t>(layer_index);
   const std::int64_t d = s.format.shape().head_dim, heads = s.format.shape().n_kv_heads, n = q.rows;
   assert(k.rows == n && v.rows == n && out.rows == n && q.cols == shape.n_heads * d && k.cols == heads * d);
+  const bool turns = cos_sin.data != nullptr;
+  s.seal_ahead(l, k, v);
   const std::int64_t group = shape.n_heads / heads;
   const Reading reading(s.layers[l], n * group);
   const std::int64_t span = reading.sealed == Sealed::many ? kSpan : device_kv::kChunk;
   for (std::int64_t at = 0; at < n; at += span) {
     const std::int64_t count = std::min(span, n - at), first = s.n_tokens + at;
     AttendArgs args{};
-    args.layer = s.layers[l].view;
-    args.layer.position = s.positions.data() + at / device_kv::kChunk;
+    args.layer = view_of_chunk(s, l, at);
     args.group = static_cast<int>(group);
     args.rows = static_cast<int>(count * group);
     args.sliding = shape.sliding_window;
@@ -257,12 +266,23 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
     args.states = m.states.data();
     const dim3 each_row(static_cast<unsigned>(args.rows), static_cast<unsigned>(heads));
     const auto floats = static_cast<std::size_t>(d) * sizeof(float);
-    device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), 2 * floats + kWarps * sizeof(float),
-                   stream, args, q.data + at * q.stride, q.stride, shape.scale, m.plain.data(),
-                   m.entered.data(), m.bytes.data(), m.steps.data());
+    const device_kv::EnteredQueries entered{m.plain.data(), m.entered.data(), m.bytes.data(), m.steps.data()};
+    const std::size_t entering = device_kv::enter_shared(static_cast<int>(d));
+    if (turns) {
+      const device_kv::UnturnedRows unturned{q.data, k.data, v.data, cos_sin.data,
+                                             static_cast<int>(cos_sin.cols)};
+      device::launch_early(device_kv::take_in<0>, dim3(each_row.x + 2, each_row.y), dim3(kThreads), entering,
+                           stream, args, unturned, shape.scale, entered);
+    } else {
+      device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), entering, stream, args,
+                     q.data + at * q.stride, q.stride, shape.scale, entered);
+    }
     // What is exact for a chunk is overwritten by the next one.
     for (std::int64_t of_span = 0; of_span < count; of_span += device_kv::kChunk) {
-      take_chunk(s, l, at + of_span, k, v);
+      if (turns)
+        s.seal_until(l, s.sealed_for(l, first), false);
+      else
+        take_chunk(s, l, at + of_span, k, v);
       if (reading.exact != Exact::with_sealed)
         read_exact(args, reading, of_span * group, std::min(of_span + device_kv::kChunk, count) * group,
                    stream);
@@ -279,8 +299,8 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
         args.beside_tiles = s.layers[l].some_tiles && read_tiles(args, stream);
         if (!args.beside_tiles || s.layers[l].some_plain) read_plain<false>(args, stream);
     }
-    device::launch(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
-                   out.data + at * out.stride, out.stride);
+    device::launch_early(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
+                         out.data + at * out.stride, out.stride, rounded);
   }
 }
 

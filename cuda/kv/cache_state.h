@@ -6,6 +6,7 @@
 
 #include "cuda/kv/device_cache.h"
 #include "cuda/kv/page_pool.h"
+#include "cuda/kv/seal.h"
 #include "cuda/kv/views.h"
 
 namespace spectralkv {
@@ -64,7 +65,10 @@ struct DeviceCache::State {
   std::int64_t sealed_for(std::size_t l, std::int64_t t) const { return type(l).layout.sealed_for(t); }
 
   // Encodes blocks of a layer until `count` are.
-  void seal_until(std::size_t l, std::int64_t count, bool beside);
+  void seal_until(std::size_t l, std::int64_t count, bool beside, const device_kv::FreshRows& fresh = {});
+  // Before a step of several tokens comes in, k and v [n, heads * d]: what its queries will read as sealed,
+  // all blocks together.
+  void seal_ahead(std::size_t l, ConstMatrix k, ConstMatrix v);
   // Encodes complete blocks beside what else runs: all that the next query reads as sealed, and of the others
   // those of one layer after the other, so that they are spread over the tokens until a query does.
   void seal_complete();
@@ -82,6 +86,9 @@ struct DeviceCache::State {
   void from_host(std::size_t l, const LayerStore& host);
 
  private:
+  // The kernels of `blocks` blocks into the slots.
+  void encode_blocks(std::size_t l, const device_kv::SealArgs& args, std::int64_t blocks,
+                     device_kv::SealMemory& memory, device::Stream stream);
   std::vector<SealedBlock> read_blocks(std::size_t l, int side) const;
   void write_blocks(std::size_t l, int side, std::span<const SealedBlock> blocks);
   void read_exact_rows(std::size_t l, int side, std::int64_t capacity, SideStore& to) const;

@@ -5,9 +5,9 @@
 #include <atomic>
 
 #include "base/error.h"
-#include "cuda/kv/attend_ends.cuh"
 #include "cuda/kv/cache_state.h"
 #include "cuda/kv/seal_encode.cuh"
+#include "cuda/kv/take_in.cuh"
 #include "kv/ring.h"
 
 namespace spectralkv {

@@ -15,6 +15,7 @@
 
 #include "cuda/device/device.h"
 #include "cuda/kv/device_work.h"
+#include "cuda/ops/activations.cuh"
 #include "kv/attention.h"
 #include "kv/cache.h"
 
@@ -63,7 +64,7 @@ class DeviceCache final : public KvCache {
 
   friend void take_rows(DeviceCache&, std::int64_t, ConstMatrix, ConstMatrix);
   friend void attend(DeviceCache&, std::int64_t, const AttentionShape&, ConstMatrix, ConstMatrix, ConstMatrix,
-                     Matrix);
+                     Matrix, ConstMatrix, const cuda::QuantRows&);
   struct State;
   std::unique_ptr<State> state_;
   std::uint64_t identity_;
@@ -73,8 +74,10 @@ class DeviceCache final : public KvCache {
 void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v);
 
 // Takes k and v [n, n_kv_heads * head_dim] of the n prepared tokens (keys after RoPE) into the layer, then
-// attends: out [n, n_heads * head_dim] from q of the same shape. All matrices lie in device memory.
+// attends: out [n, n_heads * head_dim] from q of the same shape. All matrices lie in device memory. cos_sin,
+// for one token: q and k come before RoPE, by these [1, dims]. rounded: memory for out in 8 bits too, at a
+// head dim that is a multiple of 32.
 void attend(DeviceCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
-            ConstMatrix v, Matrix out);
+            ConstMatrix v, Matrix out, ConstMatrix cos_sin = {}, const cuda::QuantRows& rounded = {});
 
 }  // namespace spectralkv

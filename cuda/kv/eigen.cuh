@@ -52,7 +52,7 @@ __device__ inline int eigenvalues_below(const double* diagonal, const double* sq
 template <int kUnused>
 __global__ void __launch_bounds__(kEigenThreads) eigen_values(const SKV_GRID_CONSTANT EigenArgs args) {
   const int p = args.p, thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const std::int64_t item = blockIdx.x;
+  const std::int64_t item = args.number(blockIdx.x);
   double* const a = args.matrices + item * p * p;
   double* const v = device::dynamic_shared<double>();  // [p]
   double* const w = v + p;                             // [p]
@@ -168,7 +168,7 @@ template <int kUnused>
 __global__ void __launch_bounds__(kEigenThreads)
     eigen_vectors(const SKV_GRID_CONSTANT EigenArgs args, const int* ranks) {
   const int p = args.p, thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const std::int64_t item = blockIdx.x;
+  const std::int64_t item = args.number(blockIdx.x);
   const int rank = ranks[item];
   double* const diagonal = device::dynamic_shared<double>();  // [p]
   double* const beside = diagonal + p;                        // [p]

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "base/host_device.h"
+
 namespace spectralkv::device_kv {
 
 struct EigenArgs {
@@ -12,15 +14,11 @@ struct EigenArgs {
   double* tridiagonal;  // [count, 3, p]: diagonal, what stands beside it, and the reflectors' sizes
   double* work;         // [count, p, 3, kMostRank]
   double* vectors;      // [count, kMostRank, p], of the largest eigenvalues, the largest first
+  // Which of the matrices there are: of every `apart` the `run` from `first` on.
+  int first = 0, run = 1, apart = 1;
 
-  // From matrix number `first` on.
-  EigenArgs from(std::int64_t first, int most_rank) const {
-    return {p,
-            matrices + first * p * p,
-            values + first * p,
-            tridiagonal + first * 3 * p,
-            work + first * 3 * p * most_rank,
-            vectors + first * most_rank * p};
+  SKV_HD std::int64_t number(unsigned i) const {
+    return first + static_cast<std::int64_t>(static_cast<int>(i) / run) * apart + static_cast<int>(i) % run;
   }
 };
 

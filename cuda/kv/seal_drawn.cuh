@@ -35,33 +35,34 @@ __device__ inline double middle_of(const double* values, int n, int* scratch) {
 }
 
 // <query, row of keys>, in the order of dot_in_double (quant/row_math.h).
-__device__ inline double logit_of(const SealArgs& args, int head, int token, const float* query) {
+__device__ inline double logit_of(const SealArgs& args, int item, int token, const float* query) {
   double sum[4] = {};
   for (int c = 0; c < args.layer.d; c += 4) {
     SKV_UNROLL
     for (int i = 0; i < 4; ++i)
       sum[i] +=
-          static_cast<double>(query[c + i]) * static_cast<double>(exact_value(args, head, token, c + i));
+          static_cast<double>(query[c + i]) * static_cast<double>(exact_value(args, item, token, c + i));
   }
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// Fills drawn. Grid: KV heads. Shared: doubles [kWarps].
+// Fills drawn. Grid: KV heads of each block. Shared: doubles [kWarps].
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_drawn(const SKV_GRID_CONSTANT SealArgs args) {
   const LayerView& layer = args.layer;
-  const int head = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x), n = args.n;
+  const int number = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x), n = args.n;
+  const int head = number % layer.heads, item = (number / layer.heads * 2) * layer.heads + head;  // its keys
   double* const scratch = device::dynamic_shared<double>();
-  double* const logits = args.logits + head * 2 * layer.block;
+  double* const logits = args.logits + number * 2 * layer.block;
   double* const excess = logits + layer.block;  // of the query that looks at a row most
   for (int g = 0; g < layer.group; ++g) {
     const float* const query = layer.queries + (static_cast<std::int64_t>(head) * layer.group + g) * layer.d;
-    for (int t = thread; t < n; t += kThreads) logits[t] = logit_of(args, head, t, query);
+    for (int t = thread; t < n; t += kThreads) logits[t] = logit_of(args, item, t, query);
     const double middle = middle_of(logits, n, reinterpret_cast<int*>(scratch));
     for (int t = thread; t < n; t += kThreads)
       excess[t] = g == 0 ? logits[t] - middle : device::larger(excess[t], logits[t] - middle);
   }
-  std::uint16_t* const drawn = args.drawn_of(head);
+  std::uint16_t* const drawn = args.drawn_of(item);
   int count = 0;
   for (; count < DrawnRows::kMost; ++count) {
     double top = DrawnRows::kAbove;

@@ -1,7 +1,7 @@
 // The second half of sealing: singular vectors, the bytes of each block, and a place for them.
 //
 //     slots  | K, head 0    | K, head 1    | ...  | V, head 0    | ...     a slot takes the largest block
-//              | seal_place: K and V apart, each head by head
+//              | seal_place: block by block; K and V apart, each head by head
 //              v
 //     page   | earlier blocks | head 0 | head 1 | ...  used | free  size |
 //
@@ -74,9 +74,10 @@ __global__ void __launch_bounds__(kThreads) seal_vectors(const SKV_GRID_CONSTANT
   }
 }
 
-// Of codecs that search: what `encode` does before the search. Grid: items. Shared: as seal_encode.
+// Of codecs that search: what `encode` does before the search. Grid: items. Shared: as seal_encode. With a
+// number of blocks the compiler keeps in registers what it spills without one.
 template <int kUnused>
-__global__ void __launch_bounds__(kThreads) seal_prepare(const SKV_GRID_CONSTANT SealArgs args) {
+__global__ void __launch_bounds__(kThreads, 4) seal_prepare(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x);
   prepare_block(args, item, args.slots + item * args.slot_bytes);
 }
@@ -97,15 +98,15 @@ __global__ void __launch_bounds__(kThreads) seal_encode(const SKV_GRID_CONSTANT 
   if (threadIdx.x == 0) args.used[item] = used;
 }
 
-// From the slots into the pages, head by head. Grid: K and V.
+// From the slots into the pages, head by head, of one block. Grid: K and V.
 template <int kUnused>
-__global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT SealArgs args) {
+__global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT SealArgs args, int block) {
   const int heads = args.layer.heads, which = static_cast<int>(blockIdx.x);
   const SideView& side = args.layer.side[which];
   PageCursor cursor = *side.cursor;
   __syncthreads();
   for (int head = 0; head < heads; ++head) {
-    const int item = which * heads + head;
+    const int item = (block * 2 + which) * heads + head;
     const std::uint8_t* const slot = args.slots + item * args.slot_bytes;
     const std::uint32_t bytes = args.used[item];
     std::uint64_t at = place_of(side.codec(head), args.n, slot, cursor.used);
@@ -115,8 +116,8 @@ __global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT S
     }
     for (std::uint32_t i = threadIdx.x; i < bytes; i += kThreads) cursor.page[at + i] = slot[i];
     if (threadIdx.x == 0) {
-      side.blocks[args.index * heads + head] = cursor.page + at;
-      side.sizes[args.index * heads + head] = bytes;
+      side.blocks[(args.index + block) * heads + head] = cursor.page + at;
+      side.sizes[(args.index + block) * heads + head] = bytes;
     }
     cursor.used = at + bytes;
   }

@@ -10,12 +10,18 @@
 
 namespace spectralkv::device_kv {
 
-// Value c of token `token` of the block, from the ring.
+// Value c of token `token` of the item's block, as the ring has it or will.
 __device__ inline float exact_value(const SealArgs& args, int item, int token, int c) {
   const LayerView& layer = args.layer;
   const SideView& side = args.side_of(item);
-  const std::int64_t t = (args.index + 1) * layer.block - args.n + token;
-  const std::int64_t at = (item % layer.heads * layer.ring_tokens + t % layer.ring_tokens) * layer.d + c;
+  const int which = args.which_of(item), head = args.head_of(item);
+  const std::int64_t t = (args.index + args.block_of(item) + 1) * layer.block - args.n + token;
+  if (args.fresh.rows[which] != nullptr && t >= args.fresh.first) {
+    const float value = args.fresh.rows[which][(t - args.fresh.first) * args.fresh.apart[which] +
+                                               static_cast<std::int64_t>(head) * layer.d + c];
+    return side.exact_f32 ? value : device::f16_to_f32(device::f32_to_f16(value));
+  }
+  const std::int64_t at = (head * layer.ring_tokens + t % layer.ring_tokens) * layer.d + c;
   return side.exact_f32 ? reinterpret_cast<const float*>(side.ring)[at]
                         : device::f16_to_f32(reinterpret_cast<const std::uint16_t*>(side.ring)[at]);
 }
@@ -41,7 +47,7 @@ template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_rows(const SKV_GRID_CONSTANT SealArgs args) {
   const int item = static_cast<int>(blockIdx.x), d = args.layer.d, thread = static_cast<int>(threadIdx.x);
   const SideView& side = args.side_of(item);
-  const float* const place = side.place.of(item % args.layer.heads);
+  const float* const place = side.place.of(args.head_of(item));
   double* const scratch = device::dynamic_shared<double>();
   float* const x = reinterpret_cast<float*>(scratch + kWarps);
   float* const rows = args.rows_of(item);

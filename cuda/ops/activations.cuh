@@ -17,6 +17,11 @@ struct alignas(8) GroupScale {
 struct QuantRows {
   std::int8_t* codes = nullptr;  // [n, cols]
   GroupScale* scales = nullptr;  // [n, cols / 32]
+
+  // Rows from `row` on, of `cols` values each.
+  QuantRows from_row(std::int64_t row, std::int64_t cols) const {
+    return codes == nullptr ? *this : QuantRows{codes + row * cols, scales + row * cols / 32};
+  }
 };
 
 // The lanes of a warp bring 32 values side by side, the first at `at`, counted over all rows; at is a
@@ -39,24 +44,40 @@ __device__ __forceinline__ void put_quantised(float value, std::int64_t at, cons
 template <int>
 __global__ void quantise_kernel(const float* x, std::int64_t n, std::int64_t cols, std::int64_t stride,
                                 QuantRows to) {
+  device::wait_for_earlier();
+  device::let_next_start();
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n * cols) return;  // whole warps
   put_quantised(x[i / cols * stride + i % cols], i / 32 * 32, to);
 }
 
-// x as f16 or bf16, [n, cols] without gaps. What is beyond f16 becomes its largest value.
+// What is beyond f16 becomes its largest value.
 enum class Narrow { f16, bf16 };
 template <Narrow kind>
+__device__ __forceinline__ std::uint16_t narrow(float value) {
+  if constexpr (kind == Narrow::bf16) return device::f32_to_bf16(value);
+  constexpr float kMost = 65504.0f;
+  return device::f32_to_f16(value > kMost ? kMost : value < -kMost ? -kMost : value);  // NaN stays
+}
+
+// x as f16 or bf16, [n, cols] without gaps; one thread eight values. wide: cols is a multiple of 8, and rows
+// of x begin at multiples of 16 bytes.
+template <Narrow kind, bool wide>
 __global__ void narrow_kernel(const float* x, std::int64_t n, std::int64_t cols, std::int64_t stride,
                               std::uint16_t* to) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 8;
   if (i >= n * cols) return;
-  const float value = x[i / cols * stride + i % cols];
-  if constexpr (kind == Narrow::bf16) {
-    to[i] = device::f32_to_bf16(value);
+  if constexpr (wide) {
+    const auto* const fours = reinterpret_cast<const float4*>(x + i / cols * stride + i % cols);
+    const float4 a = fours[0], b = fours[1];
+    const auto pair = [](float low, float high) {
+      return narrow<kind>(low) | static_cast<std::uint32_t>(narrow<kind>(high)) << 16;
+    };
+    *reinterpret_cast<uint4*>(to + i) =
+        make_uint4(pair(a.x, a.y), pair(a.z, a.w), pair(b.x, b.y), pair(b.z, b.w));
   } else {
-    constexpr float kMost = 65504.0f;
-    to[i] = device::f32_to_f16(value > kMost ? kMost : value < -kMost ? -kMost : value);  // NaN stays
+    for (std::int64_t at = i; at < i + 8 && at < n * cols; ++at)
+      to[at] = narrow<kind>(x[at / cols * stride + at % cols]);
   }
 }
 

@@ -20,6 +20,8 @@ struct NormArgs {
 
 template <int>
 __global__ void rms_norm_kernel(NormArgs a) {
+  device::wait_for_earlier();
+  device::let_next_start();
   __shared__ float part[32];
   float* const x = a.x + blockIdx.x * a.x_stride;
   float squares = 0;
@@ -41,9 +43,9 @@ __global__ void rms_norm_kernel(NormArgs a) {
 // Turns the first `dims` values of each head of q and k; one thread a pair. cos_sin [n, dims], rows without
 // gaps as linalg/rope.h has them.
 struct RopeArgs {
-  float *q, *k;
-  std::int64_t n, q_heads, k_heads, head_dim, dims, q_stride, k_stride;
-  const float* cos_sin;
+  float *q = nullptr, *k = nullptr;
+  std::int64_t n = 0, q_heads = 0, k_heads = 0, head_dim = 0, dims = 0, q_stride = 0, k_stride = 0;
+  const float* cos_sin = nullptr;
 };
 
 template <int>
@@ -64,6 +66,8 @@ __global__ void rope_kernel(RopeArgs a) {
 // needs cols in multiples of 32.
 template <int>
 __global__ void silu_mul_kernel(float* gate, const float* up, std::int64_t values, QuantRows quantised) {
+  device::wait_for_earlier();
+  device::let_next_start();
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= values) return;
   const float g = gate[i];

@@ -21,10 +21,21 @@ __device__ __forceinline__ void put_value(float* to, float value) {
 __device__ __forceinline__ void put_value(std::uint16_t* to, float value) {
   *to = device::f32_to_f16(value);
 }
+// Eight values, stored 16 bytes at a time.
+__device__ __forceinline__ void put_eight(float* to, const float (&x)[8]) {
+  auto* const fours = reinterpret_cast<float4*>(to);
+  fours[0] = make_float4(x[0], x[1], x[2], x[3]);
+  fours[1] = make_float4(x[4], x[5], x[6], x[7]);
+}
+__device__ __forceinline__ void put_eight(std::uint16_t* to, const float (&x)[8]) {
+  *reinterpret_cast<uint4*>(to) =
+      make_uint4(device::f32x2_to_f16x2(x[0], x[1]), device::f32x2_to_f16x2(x[2], x[3]),
+                 device::f32x2_to_f16x2(x[4], x[5]), device::f32x2_to_f16x2(x[6], x[7]));
+}
 
 // The four values of quad `quad` (0 to 7) of 32 values; both factors are applied as formats/ does it.
 template <class F>
-__device__ __forceinline__ void quad_values(const Planes& w, std::int64_t chunk, int quad, float (&out)[4]) {
+__device__ __forceinline__ void quad_values(const Planes& w, std::int64_t chunk, int quad, float* out) {
   const std::uint32_t codes =
       quad_codes<F>(w.main + chunk * F::kMainWords, w.high + chunk * F::kHighWords, quad);
   const Affine a = group_affine<F>(read_scales<F>(w, chunk), quad / (F::kGroup / 4));
@@ -36,16 +47,18 @@ __device__ __forceinline__ void quad_values(const Planes& w, std::int64_t chunk,
   }
 }
 
-// out [rows.n, stride]; one thread a quad.
+// out [rows.n, stride], at a multiple of 16 bytes, stride a multiple of 8; one thread two quads.
 template <class F, class Out>
 __global__ void dequantise_kernel(Planes w, RowChoice rows, Out* out, std::int64_t stride) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const std::int64_t quads = w.cols / 4;
-  if (i >= rows.n * quads) return;
-  const std::int64_t r = i / quads, q = i % quads;
-  float values[4];
-  quad_values<F>(w, rows(r) * (w.cols / 32) + q / 8, static_cast<int>(q % 8), values);
-  for (int j = 0; j < 4; ++j) put_value(out + r * stride + 4 * q + j, values[j]);
+  const std::int64_t eights = w.cols / 8;
+  if (i >= rows.n * eights) return;
+  const std::int64_t r = i / eights, at = i % eights, chunk = rows(r) * (w.cols / 32) + at / 4;
+  const int quad = static_cast<int>(at % 4) * 2;
+  float values[8];
+  quad_values<F>(w, chunk, quad, values);
+  quad_values<F>(w, chunk, quad + 1, values + 4);
+  put_eight(out + r * stride + 8 * at, values);
 }
 
 enum class FloatKind { f32, f16, bf16 };

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cstdint>
 #include <limits>
 
 #include "base/error.h"
 #include "cuda/weights/expert_gemv.cuh"
 #include "cuda/weights/gemv.cuh"
+#include "cuda/weights/mma_product.cuh"
 #include "cuda/weights/repack.cuh"
 #include "formats/formats.h"
 
@@ -100,7 +102,8 @@ void expand(DType type, const Planes& w, const RowChoice& rows, Out* out, std::i
   with_type(type, [&](auto tag) {
     using Block = typename decltype(tag)::Block;
     if constexpr (kQuantised<Block>) {
-      device::launch(dequantise_kernel<FormOf<Block>, Out>, dim3(blocks_for(rows.n * w.cols / 4)),
+      assert(reinterpret_cast<std::uintptr_t>(out) % 16 == 0 && stride % 8 == 0);
+      device::launch(dequantise_kernel<FormOf<Block>, Out>, dim3(blocks_for(rows.n * w.cols / 8)),
                      dim3(kThreads), 0, stream, w, rows, out, stride);
     } else {
       device::launch(copy_floats_kernel<kFloatKind<Block>, Out>, dim3(blocks_for(rows.n * w.cols)),
@@ -139,25 +142,63 @@ void DeviceWeight::rows(const RowChoice& rows, std::uint16_t* out, std::int64_t 
 }
 
 void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, device::Stream stream) {
-  assert(!jobs.empty() && jobs.size() <= kGemvJobs);
+  assert(!jobs.empty() && jobs.size() <= kGemvJobs && x.rows <= kGemvTokens);
   GemvJobs all{};
-  int blocks = 0;
+  int groups = 0;
   for (std::size_t j = 0; j < kGemvJobs; ++j) {
-    all.first_block[j] = blocks;
+    all.first_group[j] = groups;
     if (j >= jobs.size()) continue;
     const DeviceJob& job = jobs[j];
     all.job[j] = {job.w->planes(), job.bias, job.y.data, job.y.stride};
-    blocks += static_cast<int>((job.w->planes().rows + kGemvRows - 1) / kGemvRows);
+    groups += static_cast<int>((job.w->planes().rows + kGemvRows - 1) / kGemvRows);
   }
-  all.first_block[kGemvJobs] = blocks;
-  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(x.rows));
+  all.first_group[kGemvJobs] = groups;
+  const auto n = static_cast<int>(x.rows);
+  const auto run = [&](auto kernel, std::size_t shared, const auto&... of_x) {
+    // As many blocks as the device holds at a time, which stay.
+    const int held = device::multiprocessors() * device::blocks_at_once(kernel, kGemvThreads, shared);
+    device::launch_early(kernel, dim3(static_cast<unsigned>(std::min(groups, held))), dim3(kGemvThreads),
+                         shared, stream, all, of_x..., n);
+  };
   with_type(jobs[0].w->type(), [&](auto tag) {
     using Block = typename decltype(tag)::Block;
+    if constexpr (kQuantised<Block>) {
+      using F = FormOf<Block>;
+      run(n == 1 ? gemv_kernel<F, 1> : gemv_kernel<F, kGemvTokens>, gemv_shared(QuantStep<F>::kBytes),
+          quantised);
+    } else {
+      constexpr FloatKind kKind = kFloatKind<Block>;
+      run(n == 1 ? gemv_floats_kernel<kKind, 1> : gemv_floats_kernel<kKind, kGemvTokens>,
+          gemv_shared(FloatStep<kKind>::kBytes), x.data, x.stride);
+    }
+  });
+}
+
+namespace {
+
+template <class F, class Tile>
+void launch_mma(const MmaJob& job, device::Stream stream) {
+  const auto tiles = [](std::int64_t n, int of) { return static_cast<unsigned>((n + of - 1) / of); };
+  device::launch(mma_product<F, Tile>, dim3(tiles(job.w.rows, Tile::kRows), tiles(job.n, Tile::kTokens)),
+                 dim3(Tile::kThreads), static_cast<std::size_t>(kMmaStages * MmaGroup<F, Tile>::kStage),
+                 stream, job);
+}
+
+}  // namespace
+
+void mma(const DeviceJob& job, std::int64_t n, const QuantRows& quantised, device::Stream stream) {
+  const Planes& w = job.w->planes();
+  const MmaJob args{w, job.bias, quantised, n, job.y.data, job.y.stride};
+  const std::int64_t large = (w.rows + LargeTile::kRows - 1) / LargeTile::kRows *
+                             ((n + LargeTile::kTokens - 1) / LargeTile::kTokens);
+  const bool small = n <= SmallTile::kTokens || large < device::multiprocessors();
+  with_type(job.w->type(), [&](auto tag) {
+    using Block = typename decltype(tag)::Block;
     if constexpr (kQuantised<Block>)
-      device::launch(gemv_kernel<FormOf<Block>>, grid, dim3(kGemvThreads), 0, stream, all, quantised);
+      small ? launch_mma<FormOf<Block>, SmallTile>(args, stream)
+            : launch_mma<FormOf<Block>, LargeTile>(args, stream);
     else
-      device::launch(gemv_floats_kernel<kFloatKind<Block>>, grid, dim3(kGemvThreads), 0, stream, all, x.data,
-                     x.stride);
+      assert(false);
   });
 }
 

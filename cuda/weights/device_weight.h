@@ -50,6 +50,9 @@ struct DeviceJob {
 // At most three jobs of one weight type in one launch. x [n, cols]: `quantised` of it for quantised weights.
 void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, device::Stream stream);
 
+// The same of one job for many tokens, of quantised weights (mma_product.cuh).
+void mma(const DeviceJob& job, std::int64_t n, const QuantRows& quantised, device::Stream stream);
+
 // y[s][r] = sum_c w[e][r][c] x[s / share][c] for each row s of y, e = routes[s].expert, with f32 activations.
 // All of [y.cols, x.cols], on the device; routes [y.rows]; x and y without gaps.
 void expert_gemv(std::span<const WeightView> experts, const Route* routes, ConstMatrix x, std::int64_t share,

@@ -1,10 +1,17 @@
-// A weight matrix times one token's activations, straight from its planes.
+// A weight matrix times the activations of a few tokens, straight from its planes.
 //
-// What bounds it is memory: a block of 128 threads takes four rows, its threads stride along them in steps of
-// 16 bytes of main codes, and the loads of all four rows are under way before the first is used. 4096
-// columns of 8-bit codes are two steps, so a block has 16 KiB in flight, and a multiprocessor that holds
-// several blocks more than its share of what memory's latency times its bandwidth needs. Products of bytes
-// keep the arithmetic under an instruction for a byte of weights.
+// What bounds it is memory. A warp takes four rows at a time; its lanes stride along them in steps of 16
+// bytes of main codes, and each brings its own pieces into shared memory by copies that run beside the
+// arithmetic:
+//
+//     stage  0         1         2         0         ...     step after step, row group after row group
+//            arrives   arrives   arrives   <- begun while the step two before is multiplied
+//
+// Nobody else reads a lane's pieces, so there is no barrier; and nothing of the next step waits in registers.
+// The thread blocks stay for all the rows that there are, so that the stream of loads never runs dry between
+// rows. Weights do not depend on what was launched before: the first stages are on their way before the
+// activations are waited for. Products of bytes keep the arithmetic under an instruction for a byte of
+// weights.
 #pragma once
 
 #include "cuda/ops/activations.cuh"
@@ -12,7 +19,11 @@
 
 namespace spectralkv::cuda {
 
-inline constexpr int kGemvThreads = 128, kGemvRows = 4, kGemvJobs = 3;
+inline constexpr int kGemvThreads = 128, kGemvWarps = kGemvThreads / 32, kGemvRows = 4, kGemvJobs = 3;
+inline constexpr int kGemvStages = 3, kGemvTokens = 4;
+// Thread blocks for a multiprocessor, at least, by registers.
+template <int tokens>
+inline constexpr int kGemvBlocks = tokens == 1 ? 6 : 4;
 
 // y[t][r] = sum_c w[r][c] x[t][c] + bias[r], for jobs that share x and the weights' type.
 struct GemvJob {
@@ -23,160 +34,271 @@ struct GemvJob {
 };
 struct GemvJobs {
   GemvJob job[kGemvJobs];
-  int first_block[kGemvJobs + 1];  // of each job; the last: all blocks
+  int first_group[kGemvJobs + 1];  // of four rows, of each job; the last: all
 };
 
-// One thread's step along a row.
+// Bytes of shared memory that the copies of a row take, a thread and stage.
 template <class F>
-struct Step {
-  static constexpr int kValues = F::kMain == 8 ? 16 : 32;
-  static constexpr int kMainWords = F::kMainWords * kValues / 32;
-  static constexpr int kHighWords = F::kHighWords > 0 ? F::kHighWords : 1;
-  std::uint32_t main[kMainWords], high[kHighWords];
-  RawScales raw;
-
-  // step: counted over all rows.
-  __device__ __forceinline__ void load(const Planes& w, std::int64_t step) {
-    if constexpr (kMainWords == 4) {
-      const uint4 words = reinterpret_cast<const uint4*>(w.main)[step];
-      main[0] = words.x, main[1] = words.y, main[2] = words.z, main[3] = words.w;
-    } else {
-      const uint2 words = reinterpret_cast<const uint2*>(w.main)[step];
-      main[0] = words.x, main[1] = words.y;
-    }
-    if constexpr (F::kHigh == 2) {
-      const uint2 words = reinterpret_cast<const uint2*>(w.high)[step];
-      high[0] = words.x, high[1] = words.y;
-    }
-    if constexpr (F::kHigh == 1) high[0] = w.high[step];
-    raw = read_scales<F>(w, step * kValues / 32);
-  }
-  // x: the step's values in bytes; s: their scale and sums.
-  __device__ __forceinline__ float dot(const std::uint32_t (&x)[kValues / 4], GroupScale s) const {
-    constexpr int kGroups = F::kGroup == 16 ? 2 : 1, kQuads = kValues / 4 / kGroups;
-    const int sums[2] = {static_cast<std::int16_t>(s.sums & 0xffffu),
-                         static_cast<std::int16_t>(s.sums >> 16)};
-    float total = 0;
-#pragma unroll
-    for (int g = 0; g < kGroups; ++g) {
-      int product = 0;
-#pragma unroll
-      for (int q = kQuads * g; q < kQuads * (g + 1); ++q)
-        product = __dp4a(static_cast<int>(quad_codes<F>(main, high, q)), static_cast<int>(x[q]), product);
-      const int sum = kGroups == 2 ? sums[g] : sums[0] + sums[1];
-      const Affine a = group_affine<F>(raw, g);
-      if constexpr (F::kMinimum) {
-        total += a.scale * static_cast<float>(product) - a.minimum * static_cast<float>(sum);
-      } else {
-        total += a.scale * static_cast<float>(product - F::kOffset * sum);
-      }
-    }
-    return s.scale * total;
-  }
-};
-
-// Adds what the block's threads hold of its four rows and writes them.
-__device__ __forceinline__ void finish_rows(float (&sums)[kGemvRows], const GemvJob& job, std::int64_t row,
-                                            std::int64_t token) {
-  __shared__ float part[kGemvThreads / 32][kGemvRows];
-#pragma unroll
-  for (int r = 0; r < kGemvRows; ++r) {
-    const float sum = device::warp_sum(sums[r]);
-    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32][r] = sum;
-  }
-  __syncthreads();
-  const auto r = static_cast<int>(threadIdx.x);
-  if (r >= kGemvRows || row + r >= job.w.rows) return;
-  float sum = job.bias != nullptr ? job.bias[row + r] : 0.0f;
-  for (int w = 0; w < kGemvThreads / 32; ++w) sum += part[w][r];
-  job.y[token * job.y_stride + row + r] = sum;
+inline constexpr int kStepBytes = 4 * F::kMainWords*(F::kMain == 8 ? 16 : 32) / 32 + 4 * F::kHighWords + 4 +
+                                  (F::kFineBytes > 0 ? 4 : 0);
+constexpr std::size_t gemv_shared(int step_bytes) {
+  return static_cast<std::size_t>(kGemvStages * kGemvRows * kGemvThreads * step_bytes);
 }
 
-__device__ __forceinline__ const GemvJob& job_of_block(const GemvJobs& jobs, std::int64_t& row) {
-  int j = 0;
-  while (j + 1 < kGemvJobs && static_cast<int>(blockIdx.x) >= jobs.first_block[j + 1]) ++j;
-  row = static_cast<std::int64_t>(static_cast<int>(blockIdx.x) - jobs.first_block[j]) * kGemvRows;
-  return jobs.job[j];
-}
-
-// Block x takes four rows, block y a token.
+// One thread's step along a row, and the rows x that it is multiplied with.
 template <class F>
-__global__ void __launch_bounds__(kGemvThreads) gemv_kernel(const GemvJobs jobs, QuantRows x) {
-  std::int64_t row = 0;
-  const GemvJob& job = job_of_block(jobs, row);
-  constexpr int kValues = Step<F>::kValues;
-  const std::int64_t cols = job.w.cols;
-  const auto steps = static_cast<int>(cols / kValues);
-  const auto* const codes = reinterpret_cast<const uint4*>(x.codes + blockIdx.y * cols);
-  const GroupScale* const scales = x.scales + blockIdx.y * (cols / 32);
-  std::int64_t first[kGemvRows];
-#pragma unroll
-  for (int r = 0; r < kGemvRows; ++r)  // rows behind the last are read as the last
-    first[r] = (row + r < job.w.rows ? row + r : job.w.rows - 1) * steps;
-  float sums[kGemvRows] = {};
-#pragma unroll 2
-  for (int s = static_cast<int>(threadIdx.x); s < steps; s += kGemvThreads) {
-    Step<F> step[kGemvRows];
-#pragma unroll
-    for (int r = 0; r < kGemvRows; ++r) step[r].load(job.w, first[r] + s);
+struct QuantStep {
+  static constexpr int kValues = F::kMain == 8 ? 16 : 32, kBytes = kStepBytes<F>;
+  static constexpr int kMainWords = F::kMainWords * kValues / 32, kMain = 4 * kMainWords;
+  static constexpr int kHigh = 4 * F::kHighWords, kFine = F::kFineBytes > 0 ? 4 : 0, kCoarse = 2 * F::kCoarse;
+  static constexpr int kEach = kGemvRows * kGemvThreads;  // pieces of a kind in a stage
+  struct Token {
     std::uint32_t values[kValues / 4];
+    GroupScale scale;
+  };
+
+  QuantRows x;
+  std::int64_t cols;
+
+  __device__ __forceinline__ static int steps(const Planes& w) { return static_cast<int>(w.cols / kValues); }
+  // at: which of the stage's pieces; step: counted over all rows. Scales of less than 4 bytes come with their
+  // neighbours.
+  __device__ __forceinline__ static void fetch(std::uint8_t* stage, int at, const Planes& w,
+                                               std::int64_t step) {
+    const std::int64_t chunk = step * kValues / 32, super = chunk / (F::kSuper / 32);
+    device::copy_async<kMain>(stage + at * kMain, w.main + step * kMainWords);
+    stage += kEach * kMain;
+    if constexpr (kHigh > 0) {
+      device::copy_async<kHigh>(stage + at * kHigh, w.high + step * F::kHighWords);
+      stage += kEach * kHigh;
+    }
+    device::copy_async<4>(stage + at * 4,
+                          reinterpret_cast<const std::uint32_t*>(w.coarse) + super * kCoarse / 4);
+    stage += kEach * 4;
+    if constexpr (kFine > 0)
+      device::copy_async<4>(stage + at * 4,
+                            reinterpret_cast<const std::uint32_t*>(w.fine) + chunk * F::kFineBytes / 4);
+  }
+  __device__ __forceinline__ Token token(int t, int s) const {
+    Token token;
+    const auto* const codes = reinterpret_cast<const uint4*>(x.codes + t * cols);
 #pragma unroll
     for (int i = 0; i < kValues / 16; ++i) {
       const uint4 four = codes[s * (kValues / 16) + i];
-      values[4 * i] = four.x, values[4 * i + 1] = four.y;
-      values[4 * i + 2] = four.z, values[4 * i + 3] = four.w;
+      token.values[4 * i] = four.x, token.values[4 * i + 1] = four.y;
+      token.values[4 * i + 2] = four.z, token.values[4 * i + 3] = four.w;
     }
-    const GroupScale scale = scales[s * kValues / 32];
-#pragma unroll
-    for (int r = 0; r < kGemvRows; ++r) sums[r] += step[r].dot(values, scale);
+    token.scale = x.scales[t * (cols / 32) + s * kValues / 32];
+    return token;
   }
-  finish_rows(sums, job, row, blockIdx.y);
-}
+
+  // The step as it has arrived.
+  struct Arrived {
+    std::uint32_t main[kMainWords], high[F::kHighWords > 0 ? F::kHighWords : 1];
+    RawScales raw;
+
+    __device__ __forceinline__ Arrived(const std::uint8_t* stage, int at, std::int64_t step) {
+      const std::int64_t chunk = step * kValues / 32, super = chunk / (F::kSuper / 32);
+      if constexpr (kMainWords == 4) {
+        const uint4 words = reinterpret_cast<const uint4*>(stage)[at];
+        main[0] = words.x, main[1] = words.y, main[2] = words.z, main[3] = words.w;
+      } else {
+        const uint2 words = reinterpret_cast<const uint2*>(stage)[at];
+        main[0] = words.x, main[1] = words.y;
+      }
+      stage += kEach * kMain;
+      if constexpr (kHigh == 8) {
+        const uint2 words = reinterpret_cast<const uint2*>(stage)[at];
+        high[0] = words.x, high[1] = words.y;
+      }
+      if constexpr (kHigh == 4) high[0] = reinterpret_cast<const std::uint32_t*>(stage)[at];
+      stage += kEach * kHigh;
+      // What stands above is cut off by who reads it.
+      raw.coarse = reinterpret_cast<const std::uint32_t*>(stage)[at];
+      if constexpr (kCoarse == 2) raw.coarse >>= 16 * (super & 1);
+      stage += kEach * 4;
+      raw.fine = 0;
+      if constexpr (kFine > 0)
+        raw.fine = reinterpret_cast<const std::uint32_t*>(stage)[at] >> 8 * (chunk * F::kFineBytes & 3);
+    }
+    __device__ __forceinline__ float dot(const Token& x) const {
+      constexpr int kGroups = F::kGroup == 16 ? 2 : 1, kQuads = kValues / 4 / kGroups;
+      const int sums[2] = {static_cast<std::int16_t>(x.scale.sums & 0xffffu),
+                           static_cast<std::int16_t>(x.scale.sums >> 16)};
+      float total = 0;
+#pragma unroll
+      for (int g = 0; g < kGroups; ++g) {
+        int product = 0;
+#pragma unroll
+        for (int q = kQuads * g; q < kQuads * (g + 1); ++q)
+          product =
+              __dp4a(static_cast<int>(quad_codes<F>(main, high, q)), static_cast<int>(x.values[q]), product);
+        const int sum = kGroups == 2 ? sums[g] : sums[0] + sums[1];
+        const Affine a = group_affine<F>(raw, g);
+        if constexpr (F::kMinimum) {
+          total += a.scale * static_cast<float>(product) - a.minimum * static_cast<float>(sum);
+        } else {
+          total += a.scale * static_cast<float>(product - F::kOffset * sum);
+        }
+      }
+      return x.scale.scale * total;
+    }
+  };
+};
 
 // The same for matrices of floats, with activations as they are: x [n, cols], rows x_stride apart.
 template <FloatKind kind>
-__global__ void __launch_bounds__(kGemvThreads)
-    gemv_floats_kernel(const GemvJobs jobs, const float* x, std::int64_t x_stride) {
-  std::int64_t row = 0;
-  const GemvJob& job = job_of_block(jobs, row);
-  constexpr int kValues = kind == FloatKind::f32 ? 4 : 8;
-  const auto cols = static_cast<int>(job.w.cols), steps = static_cast<int>(job.w.stride / kValues);
-  const float* const from = x + blockIdx.y * x_stride;
-  const uint4* first[kGemvRows];
-#pragma unroll
-  for (int r = 0; r < kGemvRows; ++r)
-    first[r] = reinterpret_cast<const uint4*>(job.w.main) +
-               (row + r < job.w.rows ? row + r : job.w.rows - 1) * steps;
-  float sums[kGemvRows] = {};
-#pragma unroll 2
-  for (int s = static_cast<int>(threadIdx.x); s < steps; s += kGemvThreads) {
-    uint4 words[kGemvRows];
-#pragma unroll
-    for (int r = 0; r < kGemvRows; ++r) words[r] = first[r][s];
+struct FloatStep {
+  static constexpr int kValues = kind == FloatKind::f32 ? 4 : 8, kBytes = 16;
+  struct Token {
     float values[kValues];
+  };
+
+  const float* x;
+  std::int64_t x_stride;
+  int cols;
+
+  __device__ __forceinline__ static int steps(const Planes& w) {
+    return static_cast<int>(w.stride / kValues);
+  }
+  __device__ __forceinline__ static void fetch(std::uint8_t* stage, int at, const Planes& w,
+                                               std::int64_t step) {
+    device::copy_async<16>(stage + at * 16, w.main + step * 4);
+  }
+  __device__ __forceinline__ Token token(int t, int s) const {
+    Token token;
 #pragma unroll
     for (int i = 0; i < kValues; ++i) {
       const int c = s * kValues + i;
-      values[i] = c < cols ? from[c] : 0.0f;  // the padding is zeros
+      token.values[i] = c < cols ? x[t * x_stride + c] : 0.0f;  // the padding is zeros
     }
-#pragma unroll
-    for (int r = 0; r < kGemvRows; ++r) {
-      const std::uint32_t word[4] = {words[r].x, words[r].y, words[r].z, words[r].w};
+    return token;
+  }
+
+  struct Arrived {
+    std::uint32_t words[4];
+    __device__ __forceinline__ Arrived(const std::uint8_t* stage, int at, std::int64_t) {
+      const uint4 all = reinterpret_cast<const uint4*>(stage)[at];
+      words[0] = all.x, words[1] = all.y, words[2] = all.z, words[3] = all.w;
+    }
+    __device__ __forceinline__ float dot(const Token& x) const {
+      float sum = 0;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         if constexpr (kind == FloatKind::f32) {
-          sums[r] += __uint_as_float(word[i]) * values[i];
+          sum += __uint_as_float(words[i]) * x.values[i];
         } else if constexpr (kind == FloatKind::f16) {
-          const float2 pair = device::f16x2_to_f32x2(word[i]);
-          sums[r] += pair.x * values[2 * i] + pair.y * values[2 * i + 1];
+          const float2 pair = device::f16x2_to_f32x2(words[i]);
+          sum += pair.x * x.values[2 * i] + pair.y * x.values[2 * i + 1];
         } else {
-          sums[r] += device::bf16_to_f32(static_cast<std::uint16_t>(word[i])) * values[2 * i] +
-                     device::bf16_to_f32(static_cast<std::uint16_t>(word[i] >> 16)) * values[2 * i + 1];
+          sum += device::bf16_to_f32(static_cast<std::uint16_t>(words[i])) * x.values[2 * i] +
+                 device::bf16_to_f32(static_cast<std::uint16_t>(words[i] >> 16)) * x.values[2 * i + 1];
         }
       }
+      return sum;
     }
+  };
+};
+
+__device__ __forceinline__ const GemvJob& job_of_group(const GemvJobs& jobs, int group, std::int64_t& row) {
+  int j = 0;
+  while (j + 1 < kGemvJobs && group >= jobs.first_group[j + 1]) ++j;
+  row = static_cast<std::int64_t>(group - jobs.first_group[j]) * kGemvRows;
+  return jobs.job[j];
+}
+
+// Rows behind the last are read as the last.
+__device__ __forceinline__ std::int64_t row_or_last(const Planes& w, std::int64_t row) {
+  return row < w.rows ? row : w.rows - 1;
+}
+
+// A warp's way through its row groups: what it brings, a stage for each call.
+template <class Step>
+struct GemvFetch {
+  const GemvJobs& jobs;
+  std::uint8_t* stages;
+  int group, apart, turn = 0, stage = 0;
+
+  __device__ __forceinline__ void next() {
+    constexpr int kStage = kGemvRows * kGemvThreads * Step::kBytes;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (group < jobs.first_group[kGemvJobs]) {
+      std::int64_t row = 0;
+      const Planes& w = job_of_group(jobs, group, row).w;
+      const int steps = Step::steps(w), s = turn * 32 + lane;
+#pragma unroll
+      for (int r = 0; r < kGemvRows; ++r)
+        if (s < steps)
+          Step::fetch(stages + stage * kStage, r * kGemvThreads + static_cast<int>(threadIdx.x), w,
+                      row_or_last(w, row + r) * steps + s);
+      if (++turn * 32 >= steps) turn = 0, group += apart;
+    }
+    device::commit_copies();
+    stage = stage + 1 == kGemvStages ? 0 : stage + 1;
   }
-  finish_rows(sums, job, row, blockIdx.y);
+};
+
+// n: tokens, up to kTokens. Warps take row groups in turn, neighbours on different multiprocessors.
+template <class Step, int kTokens>
+__device__ __forceinline__ void gemv_rows(const GemvJobs& jobs, const Step& x, int n) {
+  constexpr int kStage = kGemvRows * kGemvThreads * Step::kBytes;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int first = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x),
+            apart = kGemvWarps * static_cast<int>(gridDim.x);
+  std::uint8_t* const stages = device::dynamic_shared<std::uint8_t>();
+  GemvFetch<Step> fetch{jobs, stages, first, apart};
+#pragma unroll
+  for (int i = 0; i + 1 < kGemvStages; ++i) fetch.next();
+  device::wait_for_earlier();
+  device::let_next_start();
+  int stage = 0;
+  for (int group = first; group < jobs.first_group[kGemvJobs]; group += apart) {
+    std::int64_t row = 0;
+    const GemvJob& job = job_of_group(jobs, group, row);
+    const int steps = Step::steps(job.w);
+    float sums[kTokens][kGemvRows] = {};
+    for (int turn = 0; turn * 32 < steps; ++turn) {
+      fetch.next();
+      device::wait_for_copies<kGemvStages - 1>();
+      const int s = turn * 32 + lane;
+      if (s < steps) {
+        typename Step::Token tokens[kTokens];
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) tokens[t] = x.token(t < n ? t : n - 1, s);
+#pragma unroll
+        for (int r = 0; r < kGemvRows; ++r) {
+          const typename Step::Arrived arrived(stages + stage * kStage,
+                                               r * kGemvThreads + static_cast<int>(threadIdx.x),
+                                               row_or_last(job.w, row + r) * steps + s);
+#pragma unroll
+          for (int t = 0; t < kTokens; ++t)
+            if (t < n) sums[t][r] += arrived.dot(tokens[t]);
+        }
+      }
+      stage = stage + 1 == kGemvStages ? 0 : stage + 1;
+    }
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t)
+#pragma unroll
+      for (int r = 0; r < kGemvRows; ++r) {
+        const float sum = device::warp_sum(sums[t][r]);
+        if (lane == r && t < n && row + r < job.w.rows)
+          job.y[t * job.y_stride + row + r] = sum + (job.bias != nullptr ? job.bias[row + r] : 0.0f);
+      }
+  }
+  device::wait_for_copies<0>();
+}
+
+// Shared: gemv_shared of the step.
+template <class F, int kTokens>
+__global__ void __launch_bounds__(kGemvThreads, kGemvBlocks<kTokens>)
+    gemv_kernel(const SKV_GRID_CONSTANT GemvJobs jobs, QuantRows x, int n) {
+  gemv_rows<QuantStep<F>, kTokens>(jobs, {x, jobs.job[0].w.cols}, n);
+}
+template <FloatKind kind, int kTokens>
+__global__ void __launch_bounds__(kGemvThreads, kGemvBlocks<kTokens>)
+    gemv_floats_kernel(const SKV_GRID_CONSTANT GemvJobs jobs, const float* x, std::int64_t x_stride, int n) {
+  gemv_rows<FloatStep<kind>, kTokens>(jobs, {x, x_stride, static_cast<int>(jobs.job[0].w.cols)}, n);
 }
 
 }  // namespace spectralkv::cuda

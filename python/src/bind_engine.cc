@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "backend/backend.h"
 #include "bind.h"
 #include "cli/summary.h"
 #include "engine/cache_check.h"
@@ -175,6 +176,10 @@ void bind_engine(nb::module_& m) {
       .def_prop_ro(
           "description", [](const SharedEngine& self) { return to_str(self.engine.description()); },
           nb::sig("def description(self) -> str"), "Model, weight type, backend and threads in one line.")
+      .def_prop_ro(
+          "usual_batch", [](const SharedEngine& self) { return self.engine.backend().usual_batch(); },
+          nb::sig("def usual_batch(self) -> int"),
+          "Tokens of a forward pass that suit where the model runs: 512, and 2048 on a GPU.")
       .def(
           "cache_warning",
           [](SharedEngine& self, const std::string& type_k, const std::string& type_v) {

@@ -1,6 +1,6 @@
 """Reads registers, shared memory and spills of all kernels from what ptxas -v printed: cuda_resources.py LOG.
 
-A kernel of the decode step (attention, products with weights) that spills is a fault.
+A kernel of attention, of products with weights or of a search while sealing that spills is a fault.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from common import finish
 
-MUST_NOT_SPILL = re.compile(r"\b(gemv|attend|attention|append_rows|enter_queries|merge_states)\w*")
+MUST_NOT_SPILL = re.compile(
+    r"\b(gemv|mma_product|attend|attention|append_rows|enter_queries|take_in|merge_states|seal_prepare)\w*"
+)
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")

@@ -34,29 +34,44 @@ MUST_HAVE = {
         r"LDSM\.16\.MT88\.4",
         r"MUFU\.EX2",
     ],
-    "gemv": [r"IDP\.4A\.S8\.S8", r"LDG\.E\.(64|128)"],
+    "gemv_kernel": [r"IDP\.4A\.S8\.S8", r"LDGSTS\.E\.(64|BYPASS\.128)"],
+    "gemv_floats_kernel": [r"LDGSTS\.E\.BYPASS\.128"],
+    "mma_product": [r"IMMA\.16(832|816)\.S8\.S8", r"LDGSTS\.E\.(64|BYPASS\.128)"],
+    "dequantise_kernel": [r"STG\.E\.128"],
     "seal_search": [r"SHFL\.IDX", r"VOTE\.|VOTEU"],
 }
 NO_LOCAL_MEMORY = re.compile(
-    r"^(attend_tiles|attend_halves|attend_plain|expand_blocks|gemv|seal_search|rms_norm_kernel)\b"
+    r"^(attend_tiles|attend_halves|attend_plain|expand_blocks|gemv_kernel|gemv_floats_kernel|mma_product|take_in|seal_prepare|seal_search|"
+    r"rms_norm_kernel)\b"
 )
+# Of kernels that may start before the one ahead of them has ended (launch_early), where devices can: they wait for it,
+# and let the next one start.
+EARLY = re.compile(
+    r"^(gemv_kernel|gemv_floats_kernel|take_in|merge_states|rms_norm_kernel|silu_mul_kernel|quantise_kernel)\b"
+)
+EARLY_MUST_HAVE = (r"ACQBULK", r"PREEXIT")
 LOCAL = re.compile(r"\b(STL|LDL)\b")
+ARCHITECTURE = re.compile(r"^arch = sm_(\d+)")
 FUNCTION = re.compile(r"^\s*Function : (\S+)")
 INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(.*?;)")
 
 
-def functions(dump: str) -> Iterator[tuple[str, list[str]]]:
-    """Names as they are in the file, and instructions."""
-    name, lines = "", []
+def functions(dump: str) -> Iterator[tuple[int, str, list[str]]]:
+    """Architectures, names as they are in the file, and instructions."""
+    architecture, name, lines = 0, "", []
     for line in dump.splitlines():
-        if found := FUNCTION.match(line):
+        if found := ARCHITECTURE.match(line):
             if name:
-                yield name, lines
+                yield architecture, name, lines
+            architecture, name = int(found[1]), ""
+        elif found := FUNCTION.match(line):
+            if name:
+                yield architecture, name, lines
             name, lines = found[1], []
         elif found := INSTRUCTION.match(line):
             lines.append(found[1])
     if name:
-        yield name, lines
+        yield architecture, name, lines
 
 
 def kernel_name(mangled: str) -> str:
@@ -66,8 +81,9 @@ def kernel_name(mangled: str) -> str:
     return re.sub(r"\(.*", "", re.sub(r"^void |spectralkv::(cuda::|device_kv::)?", "", text))
 
 
-def faults_of(name: str, code: list[str]) -> Iterator[str]:
-    for pattern in MUST_HAVE.get(name.split("<")[0], []):
+def faults_of(architecture: int, name: str, code: list[str]) -> Iterator[str]:
+    early = EARLY_MUST_HAVE if architecture >= 90 and EARLY.match(name) else ()
+    for pattern in (*MUST_HAVE.get(name.split("<")[0], []), *early):
         if not any(re.search(pattern, line) for line in code):
             yield f"{name} has no {pattern}"
     local = sum(1 for line in code if LOCAL.search(line))
@@ -80,10 +96,10 @@ def main() -> None:
     faults, seen, counts = [], set(), []
     for file in files:
         dump = subprocess.run([cuobjdump, "-sass", file], capture_output=True, text=True, check=True).stdout
-        for mangled, code in functions(dump):
+        for architecture, mangled, code in functions(dump):
             name = kernel_name(mangled)
             seen.add(name.split("<")[0])
-            faults += faults_of(name, code)
+            faults += faults_of(architecture, name, code)
             counts.append(f"{len(code):8} {name}")
     faults += [
         f"no kernel {name} in {', '.join(Path(f).name for f in files)}" for name in MUST_HAVE if name not in seen

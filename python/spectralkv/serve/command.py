@@ -58,8 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument(
         "-c", "--ctx-size", type=int, default=4096, metavar="N", help="tokens of a request; 0: the model's"
     )
-    cache.add_argument("-b", "--batch-size", type=int, default=512, metavar="N", help="tokens of a step, at most")
-    cache.add_argument("-ub", "--ubatch-size", type=int, default=512, metavar="N", help="the same; the smaller counts")
+    cache.add_argument(
+        "-b", "--batch-size", type=int, metavar="N", help="tokens of a step, at most; without it 512, on a GPU 2048"
+    )
+    cache.add_argument("-ub", "--ubatch-size", type=int, metavar="N", help="the same; the smaller counts")
     cache.add_argument("-np", "--parallel", type=int, default=16, metavar="N", help="requests that run at a time")
     cache.add_argument("--max-requests", type=int, default=256, metavar="N", help="that run or wait; more get 503")
     cache.add_argument("-cram", "--cache-ram", type=int, default=1024, metavar="MiB", help="of all KV caches together")
@@ -200,7 +202,7 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         n_threads=threads,
         n_gpu_layers=options.n_gpu_layers,
         n_ctx=options.ctx_size,
-        n_batch=min(options.batch_size, options.ubatch_size),
+        n_batch=min((n for n in (options.batch_size, options.ubatch_size) if n is not None), default=None),
         n_parallel=options.parallel,
         type_k=options.cache_type_k,
         type_v=options.cache_type_k if options.cache_type_v is None else options.cache_type_v,

@@ -35,7 +35,7 @@ SHARED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("-hf", "-hfr", "--hf-repo"), ""),
     (("-hff", "--hf-file"), ""),
     (("-a", "--alias"), "one name"),
-    (("-t", "--threads"), "default: all processors"),
+    (("-t", "--threads"), "default: one a core"),
     (("-ngl", "--gpu-layers", "--n-gpu-layers"), "default: 0; all layers or none"),
     (("-c", "--ctx-size"), "tokens of one request, not of all slots together; default: 4096"),
     (("-b", "--batch-size"), "a step of all requests together; default: 512"),

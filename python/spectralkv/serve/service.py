@@ -25,18 +25,19 @@ from spectralkv.serve.worker import Busy, Inbox, Job, Worker
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """model: a path. n_ctx: tokens of a request, 0 for the model's own. cache_bytes: of all sequences together.
-    max_requests: that run or wait at a time. timeout: seconds of a request, queue and answer. slot_folder: where slots
-    may be saved. kept_folder: where sequences are kept that memory has no room for, kept_bytes of them. parse_special:
-    control tokens that messages write out count. template: a source in place of the model's, "" for that one.
-    template_variables, sampling: what requests leave open, by the fields of SamplingOptions."""
+    """model: a path. n_ctx: tokens of a request, 0 for the model's own. n_batch: tokens of a step; None: as many as
+    suit the engine. cache_bytes: of all sequences together. max_requests: that run or wait at a time. timeout: seconds
+    of a request, queue and answer. slot_folder: where slots may be saved. kept_folder: where sequences are kept that
+    memory has no room for, kept_bytes of them. parse_special: control tokens that messages write out count. template:
+    a source in place of the model's, "" for that one. template_variables, sampling: what requests leave open, by the
+    fields of SamplingOptions."""
 
     model: str
     alias: str = ""
     n_threads: int = 0
     n_gpu_layers: int = 0
     n_ctx: int = 4096
-    n_batch: int = 512
+    n_batch: int | None = None
     n_parallel: int = 16
     type_k: str = "default"
     type_v: str = "default"
@@ -77,7 +78,7 @@ class Service:
         scheduler = _core.Scheduler(
             self.engine,
             n_ctx=self.n_ctx,
-            n_batch=options.n_batch,
+            n_batch=self.engine.usual_batch if options.n_batch is None else options.n_batch,
             n_parallel=options.n_parallel,
             type_k=options.type_k,
             type_v=options.type_v,

@@ -2,14 +2,21 @@
 // fail, and only it counts.
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <limits>
+#include <stdexcept>
 
+#include "backend/forwarding.h"
 #include "base/error.h"
 #include "cpp/cuda/cache_cases.h"
 #include "cpp/cuda/model_cases.h"
 #include "cuda/backend/best.h"
+#include "cuda/backend/cuda_backend.h"
 #include "cuda/kv/page_pool.h"
 #include "engine/generate.h"
+#include "formats/encode.h"
+#include "model/model.h"
+#include "model/scratch.h"
 #include "spectralkv.h"
 
 namespace spectralkv {
@@ -69,6 +76,57 @@ TEST_F(CudaEngine, ADeviceThatIsBrokenSaysWhatBrokeIt) {
 
 namespace cases = cache_cases;
 
+// Gives its weights to the device as Q8_0.
+class InBytes final : public ForwardingBackend {
+ public:
+  explicit InBytes(Backend& inner) : ForwardingBackend(inner) {}
+  WeightView upload(const WeightView& w, Use use) override {
+    WeightView view = w;
+    view.type = DType::q8_0;
+    auto& bytes = held_.emplace_back(static_cast<std::size_t>(view.bytes()));
+    const std::vector<float> weights(static_cast<std::size_t>(w.cols), 1.0f);
+    for (std::int64_t r = 0; r < w.rows; ++r)
+      kEncode[static_cast<std::size_t>(DType::q8_0)](reinterpret_cast<const float*>(w.row(r)), weights.data(),
+                                                     bytes.data() + r * view.row_bytes(), w.cols);
+    view.data = bytes.data();
+    return ForwardingBackend::upload(view, use);
+  }
+
+ private:
+  std::deque<std::vector<std::byte>> held_;
+};
+
+// Launches of a step of one token.
+std::int64_t launches_of_a_token(std::uint32_t n_layers, const char* type) {
+  const test::TempFolder folder;
+  test::TinyModel tiny = model();
+  tiny.n_layers = n_layers;
+  const Gguf file(folder.write("tiny.gguf", tiny.bytes()));
+  const ModelConfig config = read_config(file);
+  const std::unique_ptr<Backend> device = cuda::make_backend({});
+  InBytes backend(*device);
+  const std::unique_ptr<Model> loaded = load_model(file, config, backend);
+  Scratch scratch(backend, config, 4, 1);
+  const auto format = std::make_shared<const CacheFormat>(config.cache_shape(), type, type);
+  const std::unique_ptr<KvCache> cache = backend.make_cache(format, 512);
+  std::int64_t launches = 0;
+  for (const Token token : {5, 6}) {
+    const StepPart part{cache.get(), {&token, 1}, 1};
+    launches = -device::calls().launches;
+    loaded->forward(backend, scratch, {&part, 1});
+    launches += device::calls().launches;
+  }
+  return launches;
+}
+
+// A token's launches in each layer (docs/cuda.md has them one by one), and besides: the embedding, the first
+// norm, the head.
+TEST(CudaStep, TakesSoManyLaunches) {
+  EXPECT_EQ(launches_of_a_token(4, "eoptshrinkq:2"), 4 * 11 + 3);
+  EXPECT_EQ(launches_of_a_token(7, "eoptshrinkq:2"), 7 * 11 + 3);
+  EXPECT_EQ(launches_of_a_token(4, "f16"), 4 * 10 + 3);  // sealed and exact rows in one
+}
+
 // Sealing is enqueued layer by layer while tokens go on, never all at once.
 TEST(DeviceCacheSealing, IsSpreadOverTheTokensOfTheWindow) {
   constexpr std::int64_t kLayers = 8, kTokens = 420;
@@ -92,6 +150,45 @@ TEST(DeviceCacheSealing, IsSpreadOverTheTokensOfTheWindow) {
   EXPECT_GT(most, 0);
   EXPECT_LE(most, 12) << "launches at one token: one layer's";
   EXPECT_GE(sum, 3 * kLayers * 5) << "three blocks of each layer";
+}
+
+template <int kUnused>
+__global__ void starts_early(bool waits) {
+  if (waits) device::wait_for_earlier();
+}
+
+TEST(CudaStep, KernelsThatStartEarlyWait) {
+  device::launch_early(starts_early<0>, dim3(1), dim3(32), 0, nullptr, true);
+  EXPECT_THROW(device::launch_early(starts_early<0>, dim3(1), dim3(32), 0, nullptr, false),
+               std::runtime_error);
+}
+
+// The blocks of a step go through each kernel together, straight from the step's rows, and are what they are
+// when tokens come one by one.
+TEST(DeviceCacheSealing, TakesTheBlocksOfAStepTogether) {
+  const cases::Case c{2, 2, 64, 1100, "eoptshrinkq:2,sink=3", "turboquant:2,sink=3"};
+  const cases::Inputs in(c);
+  DeviceCache one_by_one = cases::device_cache({1, 2, 64}, c.n, c.k, c.v),
+              together = cases::device_cache({1, 2, 64}, c.n, c.k, c.v);
+  device::DeviceBuffer<float> k(in.k.size()), v(in.v.size());
+  k.write(in.k, nullptr);
+  v.write(in.v, nullptr);
+  const auto read = [&](DeviceCache& cache, std::int64_t from, std::int64_t n) {
+    const std::int64_t width = c.kv_heads * c.d, before = device::calls().launches;
+    cache.prepare(n);
+    take_rows(cache, 0, {k.data() + from * width, n, width}, {v.data() + from * width, n, width});
+    const std::int64_t launches = device::calls().launches - before;
+    cache.commit(n);
+    return launches;
+  };
+  for (std::int64_t t = 0; t < c.n; ++t) read(one_by_one, t, 1);
+  read(together, 0, 50);
+  const std::int64_t rows = (1050 + 255) / 256, blocks = (1099 - 128) / 128;
+  EXPECT_EQ(read(together, 50, 1050), rows + 2 * 7 + blocks)
+      << "the first block, with sinks, alone; then all others";
+  const test::TempFolder folder;
+  EXPECT_EQ(cases::contents(cases::save(together, folder, "together")),
+            cases::contents(cases::save(one_by_one, folder, "one by one")));
 }
 
 // Blocks find their places without the host waiting for the device, and pages that were given back are used

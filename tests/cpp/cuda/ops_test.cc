@@ -154,13 +154,29 @@ TEST(CudaOps, NarrowsWithinF16) {
   const std::vector<float> x{1.0f, -70000.0f, 1e30f, 0.1f, std::numeric_limits<float>::quiet_NaN(), 65504.0f};
   const auto in = to_device(x);
   DeviceBuffer<std::uint16_t> out(x.size());
-  launch(cuda::narrow_kernel<cuda::Narrow::f16>, dim3(1), dim3(32), 0, nullptr, in.data(), std::int64_t{2},
-         std::int64_t{3}, std::int64_t{3}, out.data());
+  launch(cuda::narrow_kernel<cuda::Narrow::f16, false>, dim3(1), dim3(32), 0, nullptr, in.data(),
+         std::int64_t{2}, std::int64_t{3}, std::int64_t{3}, out.data());
   const auto got = read(out);
   for (const std::size_t i : {0u, 3u, 5u}) EXPECT_EQ(got[i], skv_f32_to_f16(x[i]));
   EXPECT_EQ(skv_f16_to_f32(got[1]), -65504.0f);
   EXPECT_EQ(skv_f16_to_f32(got[2]), 65504.0f);
   EXPECT_TRUE(std::isnan(skv_f16_to_f32(got[4])));
+}
+
+TEST(CudaOps, NarrowsEightAtATime) {
+  const auto x = normal(3 * 28, 10);  // rows of 24 values, 28 apart
+  const auto in = to_device(x);
+  for (const bool f16 : {true, false}) {
+    DeviceBuffer<std::uint16_t> out(3 * 24);
+    launch(f16 ? cuda::narrow_kernel<cuda::Narrow::f16, true> : cuda::narrow_kernel<cuda::Narrow::bf16, true>,
+           dim3(1), dim3(32), 0, nullptr, in.data(), std::int64_t{3}, std::int64_t{24}, std::int64_t{28},
+           out.data());
+    const auto got = read(out);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      const float value = x[i / 24 * 28 + i % 24];
+      ASSERT_EQ(got[i], f16 ? skv_f32_to_f16(value) : device::f32_to_bf16(value)) << i;
+    }
+  }
 }
 
 TEST(CudaOps, Scales) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
+#include <limits>
 #include <vector>
 
 #include "base/random.h"
@@ -95,14 +96,15 @@ double tolerance(const float* w, const float* x, std::int64_t cols, double step)
   return sum;
 }
 
-void check_products(DType type, std::int64_t n, bool exact) {
+void check_products(DType type, std::int64_t n, bool exact, std::int64_t rows = 9, std::int64_t more = 0) {
   const std::int64_t unit = dtype_info(type).block_values;
-  const std::int64_t cols = unit == 1 ? 136 : unit == 32 ? 160 : 768;
-  const Weights a(type, 9, cols, 5), b(type, 4, cols, 6);
-  const auto x = normal(static_cast<std::size_t>(n * cols), 7), bias = normal(9, 8);
+  const std::int64_t cols = (unit == 1 ? 136 : unit == 32 ? 160 : 768) + more;
+  const Weights a(type, rows, cols, 5), b(type, 4, cols, 6);
+  const auto x = normal(static_cast<std::size_t>(n * cols), 7),
+             bias = normal(static_cast<std::size_t>(rows), 8);
   DeviceBuffer<std::uint8_t> staging;
   const cuda::DeviceWeight on_a(a.view, staging, nullptr), on_b(b.view, staging, nullptr);
-  DeviceBuffer<float> x_device(x.size()), bias_device(9), y_a(static_cast<std::size_t>(n * 9)),
+  DeviceBuffer<float> x_device(x.size()), bias_device(bias.size()), y_a(static_cast<std::size_t>(n * rows)),
       y_b(static_cast<std::size_t>(n * 4));
   x_device.write(x, nullptr);
   bias_device.write(bias, nullptr);
@@ -113,16 +115,14 @@ void check_products(DType type, std::int64_t n, bool exact) {
   cuda::Activations activations(nullptr);
   cuda::Products products(exact, activations, nullptr);
   const ConstMatrix in(x_device.data(), n, cols);
-  const MatmulJob jobs[] = {{&view_a, bias_device.data(), in, Matrix(y_a.data(), n, 9)},
+  const MatmulJob jobs[] = {{&view_a, bias_device.data(), in, Matrix(y_a.data(), n, rows)},
                             {&view_b, nullptr, in, Matrix(y_b.data(), n, 4)}};
   products.run(jobs);
 
   // What activations (and tiles of weights) are rounded to: 8 bits, f16, bf16 or nothing.
   const bool plain = exact || type == DType::f32, quantised = unit > 1;
-  const double step = n <= 4 ? (quantised && !exact ? 0.5 / 127 : 0)
-                             : (plain                 ? 0
-                                : type == DType::bf16 ? 0x1p-9
-                                                      : 2 * 0x1p-11);
+  const bool in_bytes = quantised && !exact && n <= 256;
+  const double step = in_bytes ? 0.5 / 127 : n <= 4 || plain ? 0 : type == DType::bf16 ? 0x1p-9 : 2 * 0x1p-11;
   const auto compare = [&](const Weights& w, const std::vector<float>& y, const float* add) {
     for (std::int64_t t = 0; t < n; ++t)
       for (std::int64_t r = 0; r < w.view.rows; ++r) {
@@ -146,12 +146,64 @@ TEST_P(EveryType, ProductOfOneToken) {
 TEST_P(EveryType, ProductOfAFewTokens) {
   check_products(GetParam().type, 3, false);
 }
+// Warps go on from rows to rows, and take more than a step for each.
+TEST_P(EveryType, ProductOverManyRows) {
+  check_products(GetParam().type, 1, false, 75, 1280);
+  check_products(GetParam().type, 4, false, 41, 256);
+}
 TEST_P(EveryType, ProductOfManyTokens) {
   check_products(GetParam().type, 6, false);
+}
+TEST_P(EveryType, ProductOfAPrompt) {
+  check_products(GetParam().type, 260, false);
+}
+
+// On the tensor cores: the CPU's product of activations in 8 bits, but for the order of sums in f32.
+void check_whole_numbers(DType type, std::int64_t rows, std::int64_t n) {
+  const std::int64_t unit = dtype_info(type).block_values;
+  const std::int64_t cols = unit == 32 ? 5 * 32 : 2 * unit;
+  const Weights w(type, rows, cols, 11);
+  const auto x = normal(static_cast<std::size_t>(n * cols), 12),
+             bias = normal(static_cast<std::size_t>(rows), 13);
+  DeviceBuffer<std::uint8_t> staging;
+  const cuda::DeviceWeight on_device(w.view, staging, nullptr);
+  DeviceBuffer<float> x_device(x.size()), bias_device(bias.size()), y(static_cast<std::size_t>(n * rows));
+  x_device.write(x, nullptr);
+  bias_device.write(bias, nullptr);
+  DeviceBuffer<std::int8_t> codes(x.size());
+  DeviceBuffer<cuda::GroupScale> scales(x.size() / 32);
+  const cuda::QuantRows rounded{codes.data(), scales.data()};
+  device::launch(cuda::quantise_kernel<0>, dim3(static_cast<unsigned>((x.size() + 255) / 256)), dim3(256), 0,
+                 nullptr, x_device.data(), n, cols, cols, rounded);
+  cuda::mma({&on_device, bias_device.data(), Matrix(y.data(), n, rows)}, n, rounded, nullptr);
+  const auto got = read(y);
+  const auto code = read(codes);
+  const auto scale = read(scales);
+  for (std::int64_t t = 0; t < n; ++t)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      double sum = static_cast<double>(bias[static_cast<std::size_t>(r)]), size = std::abs(sum);
+      for (std::int64_t c = 0; c < cols; ++c) {
+        const auto at = static_cast<std::size_t>(t * cols + c);
+        const double value = static_cast<double>(w.values[static_cast<std::size_t>(r * cols + c)]) *
+                             static_cast<double>(scale[at / 32].scale) * code[at];
+        sum += value;
+        size += std::abs(value);
+      }
+      // With a minimum each group is a difference of two sums, each some times as large as what is left.
+      ASSERT_NEAR(got[static_cast<std::size_t>(t * rows + r)], sum,
+                  std::numeric_limits<float>::epsilon() * static_cast<double>(cols / 32 + 8) * size)
+          << "token " << t << ", row " << r;
+    }
 }
 TEST_P(EveryType, ExactProduct) {
   check_products(GetParam().type, 1, true);
   check_products(GetParam().type, 6, true);
+}
+// Rows and tokens of more than a tile, of the small ones and of the large ones.
+TEST_P(EveryType, ProductInWholeNumbers) {
+  if (GetParam().block_values == 1) GTEST_SKIP() << "not quantised";
+  check_whole_numbers(GetParam().type, 70, 43);
+  check_whole_numbers(GetParam().type, 133, 131);
 }
 
 // More experts than a launch takes, the last ones of another type, as old files may have it.

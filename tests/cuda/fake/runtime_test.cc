@@ -59,5 +59,13 @@ TEST(CudaRuntime, LaunchesPassArgumentsAndAskForSharedMemory) {
   EXPECT_EQ(fake::shared_allowed, 50000U);
 }
 
+TEST(CudaRuntime, OnlyLaunchesThatSaySoMayStartEarly) {
+  launch(some_kernel, dim3(2), dim3(32), 0, nullptr, 1, 1);
+  EXPECT_EQ(fake::attributes, 0U);
+  launch_early(some_kernel, dim3(2), dim3(32), 0, nullptr, 2, 1);
+  EXPECT_EQ(fake::attributes, 1U);
+  EXPECT_EQ(fake::first_argument, 2);
+}
+
 }  // namespace
 }  // namespace spectralkv::device

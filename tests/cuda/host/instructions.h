@@ -266,6 +266,19 @@ inline std::uint32_t permute_bytes(std::uint32_t x, std::uint32_t y, std::uint32
 inline int not_before(int x) {
   return x;
 }
+void note_wait();  // runtime_host.cc
+inline void wait_for_earlier() {
+  note_wait();
+}
+inline void let_next_start() {}
+template <int kBytes>
+void copy_async(void* shared, const void* global, SKV_SITE) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
+  if (reinterpret_cast<std::uintptr_t>(shared) % kBytes != 0 ||
+      reinterpret_cast<std::uintptr_t>(global) % kBytes != 0)
+    host::fault("a copy whose places are no multiples of its bytes", SKV_HERE);
+  host::begin_copy(shared, global, kBytes, 0);
+}
 inline void fetch_ahead(const void*) {}
 template <class T>
 T* dynamic_shared() {
@@ -384,5 +397,9 @@ inline void mma_f16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint3
 }
 inline void mma_s8(int (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], SKV_SITE) {
   detail::run_mma<int>(c, a, b, detail::multiply<int, int, 32, detail::s8_element>, SKV_HERE);
+}
+inline void mma_s8_half(int (&c)[4], const std::uint32_t (&a)[2], std::uint32_t b, SKV_SITE) {
+  const std::uint32_t four[4] = {a[0], a[1], 0, 0}, two[2] = {b, 0};
+  detail::run_mma<int>(c, four, two, detail::multiply<int, int, 32, detail::s8_element>, SKV_HERE);
 }
 }  // namespace spectralkv::device

@@ -103,6 +103,19 @@ void count_launch() {
   ++counted.launches;
 }
 
+namespace {
+bool waited = false;
+}
+void note_wait() {
+  waited = true;
+}
+void expect_wait() {
+  waited = false;
+}
+void check_wait() {
+  if (!waited) throw std::runtime_error("a kernel that starts early does not wait for those before");
+}
+
 void Event::record(Stream) {
   refuse_recording("Event::record");
   fail_if_broken();

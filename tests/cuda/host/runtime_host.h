@@ -31,6 +31,9 @@ struct Calls {
 Calls calls();
 
 void count_launch();
+// Around a kernel that starts early: that it waits.
+void expect_wait();
+void check_wait();
 // Runs `work` now, or with a graph that is being recorded.
 void on_stream(std::function<void()> work);
 
@@ -70,6 +73,11 @@ inline int multiprocessors() {
   return 2;
 }
 
+template <class... Parameters>
+int blocks_at_once(void (*)(Parameters...), int, std::size_t) {
+  return 1;
+}
+
 template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream,
             const Args&... args) {
@@ -78,6 +86,15 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
     host::run("launched here", grid, block, shared, [&] { kernel(static_cast<Parameters>(args)...); });
     check_guards("a kernel");
   });
+}
+
+// The same, of a kernel that waits for those before: at least one thread must.
+template <class... Parameters, class... Args>
+void launch_early(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Stream stream,
+                  const Args&... args) {
+  on_stream([] { expect_wait(); });
+  launch(kernel, grid, block, shared, stream, args...);
+  on_stream([] { check_wait(); });
 }
 
 }  // namespace spectralkv::device
