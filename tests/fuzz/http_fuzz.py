@@ -119,6 +119,7 @@ VALUES: list[Any] = [
     ),
     *('root ::= root "a"', 'root ::= ("a"*)*', "start: /(a|b)*c/", "root ::= [", {"$ref": "#"}, {"type": "string"}),
     *({"pattern": "(a*)*b"}, {"enum": []}, {"minimum": 5, "maximum": 1}, {"anyOf": [{"$ref": "#"}]}, {"const": {}}),
+    *('{"a": "\\ud800"}', '{"a": "\\udc80"}', '{"a": NaN}', '{"a": 1e999}', '{"a":' * 99, "[" * 3000, "{}", "\\ud800"),
 ]
 
 
