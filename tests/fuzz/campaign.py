@@ -26,7 +26,13 @@ HERE = ROOT / "tests" / "fuzz"
 BUILD = ROOT / "build" / "libfuzzer"
 PYTHON = sorted(path.name.removesuffix("_fuzz.py") for path in HERE.glob("*_fuzz.py"))
 TARGETS = sorted([*PYTHON, *(path.name.removesuffix("_fuzz.cc") for path in HERE.glob("*_fuzz.cc"))])
-LONGEST = {"gguf": 16384, "vocab": 32768, "state": 131072, "calibration": 8192}  # bytes of an input; others: 4096
+LONGEST = {
+    "gguf": 16384,
+    "model": 65536,
+    "vocab": 32768,
+    "state": 131072,
+    "calibration": 8192,
+}  # bytes of an input; others: 4096
 MEMORY = 2048  # MiB
 
 
