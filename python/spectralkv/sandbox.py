@@ -171,7 +171,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     code_generator_class = _Generator
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
     # What compiled templates call.
-    concat = staticmethod(joined)  # type: ignore[assignment]
+    concat = staticmethod(joined)
     held = staticmethod(held)
     slice_of = staticmethod(slice_of)
     step = staticmethod(step)
