@@ -9,7 +9,8 @@
 
 // An encoder is compiled twice, for any x86-64 and for AVX2, with everything that it calls inside; the loader
 // picks. Both do the same operations in the same order. (Sanitizers do not work in what runs before main.)
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define SKV_ENCODER __attribute__((target_clones("avx2", "default"), flatten))
 #else
 #define SKV_ENCODER

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import jinja2
 
 from spectralkv.sandbox import PLAIN_MARK, Sandbox
+from spectralkv.sandbox_bounds import check_pattern, length_of, spend
 
 if TYPE_CHECKING:
     from spectralkv import _core
 
 Message = Mapping[str, Any]
+LONGEST_WORDS = 2000  # characters of an error
 
 
 class Marked(str):
@@ -43,12 +45,20 @@ def _marked(value: Any, tokenizer: _core.Tokenizer) -> Any:
     return value
 
 
-def _raise_exception(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
+def _raise_exception(message: object) -> NoReturn:
+    spend(length_of(message))
+    raise jinja2.TemplateError(str(message))
 
 
 def _strftime_now(pattern: str) -> str:
+    check_pattern(pattern)
     return datetime.now().strftime(pattern)
+
+
+def _cut(error: Exception) -> str:
+    """An error's words, which may be any text of the template's."""
+    words = str(error)
+    return words if len(words) <= LONGEST_WORDS else words[:LONGEST_WORDS] + "..."
 
 
 @lru_cache(maxsize=1)
@@ -130,6 +140,6 @@ def format_chat(
         text.encode("utf-8", "surrogateescape")  # surrogates that stand for no byte are no text
         return text if tokenizer is None else Marked(text)
     except jinja2.TemplateError as error:
-        raise ValueError(f"[chat] the model's chat template: {error}") from error
+        raise ValueError(f"[chat] the model's chat template: {_cut(error)}") from error
     except Exception as error:  # whatever an untrusted template comes upon
-        raise ValueError(f"[chat] the model's chat template fails: {type(error).__name__}: {error}") from error
+        raise ValueError(f"[chat] the model's chat template fails: {type(error).__name__}: {_cut(error)}") from error

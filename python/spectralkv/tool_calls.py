@@ -47,13 +47,16 @@ def form_of(template: str) -> Form | None:
 
 
 def _json_at(text: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value at a place behind blanks, and where it ends."""
+    """The JSON value at a place behind blanks, and where it ends. NaN, numbers too large for a float and half
+    characters can be read, but not given on as JSON: they are none."""
     while at < len(text) and text[at].isspace():
         at += 1
     try:
-        return _DECODER.raw_decode(text, at)
+        value, end = _DECODER.raw_decode(text, at)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
+    return value, end
 
 
 def _call(value: Any) -> Call | None:

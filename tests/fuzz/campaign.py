@@ -2,7 +2,8 @@
 
 `python tests/fuzz/campaign.py [SECONDS] [TARGET...]` (60 seconds a target, all of them) builds build/libfuzzer with
 clang++ and the address and undefined-behaviour sanitizers, and goes on from the inputs of earlier runs, which stay in
-build/libfuzzer/corpus. An input that ends a target is kept beside them, and fails the campaign.
+build/libfuzzer/corpus. An input that ends a target is kept beside them, and fails the campaign. Targets in Python
+(templates, requests) run in this interpreter, which must have the package and atheris.
 
 Kernels of instruction sets are left out of this build, because the sanitizers' checks in them take clang minutes; the
 build of tests/checks/sanitize.sh, which tests/checks/fuzz.sh uses, has them.
@@ -10,6 +11,7 @@ build of tests/checks/sanitize.sh, which tests/checks/fuzz.sh uses, has them.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -20,9 +22,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "checks"))
 from common import ROOT, finish
 
+HERE = ROOT / "tests" / "fuzz"
 BUILD = ROOT / "build" / "libfuzzer"
-TARGETS = sorted(path.name.removesuffix("_fuzz.cc") for path in (ROOT / "tests" / "fuzz").glob("*_fuzz.cc"))
-LONGEST = {"gguf": 16384, "vocab": 32768, "state": 131072, "calibration": 8192}  # bytes of an input; others: 4096
+PYTHON = sorted(path.name.removesuffix("_fuzz.py") for path in HERE.glob("*_fuzz.py"))
+TARGETS = sorted([*PYTHON, *(path.name.removesuffix("_fuzz.cc") for path in HERE.glob("*_fuzz.cc"))])
+LONGEST = {
+    "gguf": 16384,
+    "model": 65536,
+    "vocab": 32768,
+    "state": 131072,
+    "calibration": 8192,
+}  # bytes of an input; others: 4096
 MEMORY = 2048  # MiB
 
 
@@ -60,17 +70,20 @@ def last_number(pattern: str, text: str) -> int:
 
 def run(target: str, seconds: int, scratch: str) -> tuple[str, list[str]]:
     """A row of the table, and the inputs that ended the target."""
-    program, corpus = BUILD / "tests" / "fuzz" / f"fuzz_{target}", BUILD / "corpus" / target
+    program, corpus = [str(BUILD / "tests" / "fuzz" / f"fuzz_{target}")], BUILD / "corpus" / target
+    if target in PYTHON:
+        program = [sys.executable, str(HERE / f"{target}_fuzz.py")]
     seeds, found = BUILD / "seeds" / target, BUILD / "findings"
     for folder in (corpus, found):
         folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run([program, "--begin", seeds], check=True)
+    subprocess.run([*program, "--begin", seeds], check=True)
     before = set(found.iterdir())
-    command = [program, f"-max_total_time={seconds}", f"-dict={seeds}.dict", f"-artifact_prefix={found}/{target}-"]
+    command = [*program, f"-max_total_time={seconds}", f"-dict={seeds}.dict", f"-artifact_prefix={found}/{target}-"]
     command += [
         f"-max_len={LONGEST.get(target, 4096)}",
         f"-rss_limit_mb={MEMORY}",
         "-timeout=20",
+        "-report_slow_units=60",  # they are no findings, and a busy machine has many
         "-print_final_stats=1",
     ]
     done = subprocess.run(
@@ -96,7 +109,11 @@ def main() -> None:
     targets = sys.argv[2:] or TARGETS
     if unknown := sorted(set(targets) - set(TARGETS)):
         sys.exit(f"campaign: no target {', '.join(unknown)}; there are {', '.join(TARGETS)}")
-    build(targets)
+    if set(targets) & set(PYTHON) and importlib.util.find_spec("atheris") is None:
+        targets = [target for target in targets if target not in PYTHON]
+        print(f"campaign: without {', '.join(PYTHON)}, which need atheris: pip install atheris")
+    if compiled := [target for target in targets if target not in PYTHON]:
+        build(compiled)
     print(f"{'target':12}{'executions':>12}{'edges':>9}{'features':>10}{'corpus':>8}{'findings':>10}")
     faults = []
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # targets write a file for each input

@@ -110,7 +110,9 @@ int main(int argc, char** argv) {
   const auto start = std::chrono::steady_clock::now();
   long long count = 0;
   while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds) {
-    current = mutated(seeds[random() % seeds.size()], seeds[random() % seeds.size()], words, random);
+    const std::string& seed = seeds[random() % seeds.size()];
+    const auto restructured = random() % 2 == 0 ? fuzz_restructured(seed, random()) : std::nullopt;
+    current = restructured ? *restructured : mutated(seed, seeds[random() % seeds.size()], words, random);
     read_current();
     ++count;
   }

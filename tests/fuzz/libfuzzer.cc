@@ -1,5 +1,6 @@
 // Gives libFuzzer what a target begins with: fuzz_NAME --begin FOLDER writes the seeds, a file each, and the
-// words as FOLDER.dict.
+// words as FOLDER.dict. Half of its changes are those that the format knows, if it does.
+#include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
@@ -29,6 +30,19 @@ void write_words(const std::string& path) {
 }
 
 }  // namespace
+
+extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t most);
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most,
+                                               unsigned seed) {
+  if (seed % 2 == 0)
+    if (const auto made = fuzz_restructured({reinterpret_cast<const char*>(data), size}, seed / 2);
+        made && made->size() <= most) {
+      std::copy(made->begin(), made->end(), data);
+      return made->size();
+    }
+  return LLVMFuzzerMutate(data, size, most);
+}
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 3 || std::string_view((*argv)[1]) != "--begin") return 0;

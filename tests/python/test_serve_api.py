@@ -18,7 +18,8 @@ HERMES_TEMPLATE = (
     "Answer with <tool_call>...</tool_call>.<|im_end|>\n{% endif %}"
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
     "{% for call in message.tool_calls or [] %}<tool_call>{{ call.function.arguments.city }}</tool_call>{% endfor %}"
-    "<|im_end|>\n{% endfor %}{% if thinking %}think{% endif %}<|im_start|>assistant\n"
+    "<|im_end|>\n{% endfor %}{% if thinking %}think{% endif %}{% if bytes %}{{ '\\udc80' }}{% endif %}"
+    "<|im_start|>assistant\n"
 )
 USER = [{"role": "user", "content": "hello there"}]
 WEATHER = {
@@ -185,6 +186,8 @@ def test_templates_and_tokens(server):
     body = {"messages": USER, "chat_template_kwargs": {"thinking": True, "messages": "ignored"}}
     prompt = post(server, "/apply-template", body).json()["prompt"]
     assert "hello there" in prompt and "think<|im_start|>assistant" in prompt
+    broken = post(server, "/apply-template", {"messages": USER, "chat_template_kwargs": {"bytes": True}})
+    assert "\ufffd<|im_start|>" in broken.json()["prompt"]
     tokens = post(server, "/tokenize", {"content": "hello żółw"}).json()["tokens"]
     assert post(server, "/detokenize", {"tokens": tokens}).json()["content"] == "hello żółw"
     assert post(server, "/detokenize", {"tokens": [320]}).status_code == 400

@@ -64,6 +64,12 @@ ANSWERS = [
     (MISTRAL, "[TOOL_CALLS]nothing", "[TOOL_CALLS]nothing", []),
     (MISTRAL, "[TOOL] no", "[TOOL] no", []),
 ]
+# What can be read, and not be given on as JSON, is no call.
+NO_JSON = ('{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}', '{"\\udc80": 1}')
+for arguments in NO_JSON:
+    answer = f'<tool_call>{{"name": "time", "arguments": {arguments}}}</tool_call>'
+    ANSWERS.append((HERMES, answer, answer, []))
+    ANSWERS.append((MISTRAL, f"[TOOL_CALLS]time[ARGS]{arguments}", f"[TOOL_CALLS]time[ARGS]{arguments}", []))
 
 
 def tools_of(template, **fields):
@@ -113,6 +119,13 @@ def test_messages_for_templates():
         message_for_template({"role": "assistant", "tool_calls": [call]})["tool_calls"][0]["function"]["arguments"]
         == "no JSON"
     )
+
+
+@pytest.mark.parametrize("arguments", NO_JSON)
+def test_arguments_that_are_no_json_stay_a_text(arguments):
+    call = {"function": {"name": "f", "arguments": arguments}}
+    [made] = message_for_template({"role": "assistant", "tool_calls": [call]})["tool_calls"]
+    assert made["function"]["arguments"] == arguments
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "time"}}])

@@ -75,7 +75,9 @@ async def detokenize(request: Request) -> Response:
 async def apply_template(request: Request) -> Response:
     body = await read_body(request, Conversation)
     prompt = await service_of(request).render(body, None)
-    return JSONResponse({"prompt": prompt.plain() if isinstance(prompt, Marked) else prompt})
+    text = prompt.plain() if isinstance(prompt, Marked) else prompt
+    # A template may write bytes that are no text.
+    return JSONResponse({"prompt": text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")})
 
 
 async def metrics(request: Request) -> Response:

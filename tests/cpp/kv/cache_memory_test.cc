@@ -11,7 +11,7 @@
 #include "cpp/kv/codec_cases.h"
 #include "support/host_cache.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SKV_OWN_MALLOC 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)

@@ -1,0 +1,128 @@
+"""The bounds of the templates' sandbox: what would fill the memory, or compute for long within one step, is refused."""
+
+import resource
+import time
+
+import pytest
+
+from spectralkv.chat import format_chat
+
+USER = [{"role": "user", "content": "hello"}]
+ROOM = 1 << 30  # bytes beside what the process has: what is refused has not been made
+
+MANY_SLICES = "{% set y = 'a' * 16000000 %}" + "".join(f"{{% set a{i} = y[1:] %}}" for i in range(400))
+
+# By what each would take. None of it is in one step of the template.
+REFUSED = {
+    "fields of format": "{% set x = ('{0}' * 3000).format('a' * 1000000) %}",
+    "many fields of format": "{% set x = ('{0}' * 5000000).format('a') %}",
+    "a width of format": "{% set x = '{:1000000000}'.format(1) %}",
+    "a width in a field": "{% set x = '{:{}}'.format(1, '1000000000') %}",
+    "an attribute in a field": "{% set ns = namespace(x='a' * 9000000) %}{% set x = ('{0.x}' * 3000).format(ns) %}",
+    "keys of %": "{% set x = ('%(a)s' * 5000) % {'a': 'x' * 1000000} %}",
+    "widths of %": "{% set x = ('%(a)99999d' * 5000) % {'a': 1} %}",
+    "keys of format": "{% set x = ('%(a)s' * 5000) | format(a='x' * 1000000) %}",
+    "indent": "{% set x = ('\\n' * 1000000) | indent(60000, true, true) %}",
+    "indent with a text": "{% set x = ('\\u2028' * 1000000) | indent('ab' * 30000) %}",
+    "replace by names": "{% set x = ('a' * 1000000) | replace(old='a', new='b' * 1000000) %}",
+    "replace by a list": "{% set x = ('a' * 1000000) | replace('a', [1] * 60000) %}",
+    "replace a number": "{% set x = ('1' * 1000000) | replace(1, 'b' * 1000000) %}",
+    "join of a generator": "{% set x = ([1] * 60000) | map('string') | join('b' * 1000000) %}",
+    "join of texts": "{% set x = ', '.join(range(60000) | map('replace', '1', 'b' * 10000)) %}",
+    "wordwrap": "{% set x = ('a ' * 30000) | wordwrap(1, true, 'b' * 1000000) %}",
+    "round down": "{% set x = 1 | round(100000000, 'floor') %}",
+    "round to tens": "{% set x = 1 | round(precision=-60000) %}",
+    "slices of a list": "{% set x = [1] | slice(1000000000) | list %}",
+    "strip": "{% set x = ('a' * 8000000).strip('b' * 7999999 + 'a') %}",
+    "trim": "{% set x = ('a' * 8000000) | trim('b' * 7999999 + 'a') %}",
+    "rfind": "{% set x = ('a' * 8000000).rfind('ab' + 'a' * 4000000) %}",
+    "a division": "{% set a = ('f' * 16000000) | int(0, 16) %}{% set x = a // (('f' * 8000000) | int(0, 16)) %}",
+    "a difference": "{% set x = 0x" + "f" * 2000 + " - 1 %}",
+    "a block that is set": "{% set y = 'a' * 10000000 %}{% set x %}{% for i in range(2000) %}{{ y }}{% endfor %}"
+    "{% endset %}",
+    "a macro": "{% set y = 'a' * 10000000 %}{% macro m() %}{% for i in range(2000) %}{{ y }}{% endfor %}{% endmacro %}"
+    "{% set x = m() %}",
+    "slices of a text": MANY_SLICES,
+    "a nest of arguments": "{% set ns = namespace(x=(1,)) %}{% macro m() %}{% set ns.x = varargs %}{% endmacro %}"
+    "{% for i in range(100) %}{% for j in range(9000) %}{{ m(ns.x) }}{% endfor %}{% endfor %}{{ {ns.x: 1} }}",
+    "parts of a text": "{% set x = ('ab ' * 5000000).split() %}",
+    "lines of a text": "{% set x = ('ab\\n' * 5000000).splitlines() %}",
+    "a sum of lists": "{% set x = ([[1] * 10] * 50000) | sum(start=[]) %}",
+    "defaults": "{% set x = range(60000) | map(attribute='q', default='A' * 10000000) | sort %}",
+    "a path of attributes": "{% set ns = namespace() %}{% set ns.a = ns %}"
+    "{% set x = ([ns] * 60000) | map(attribute='a' ~ '.a' * 30000) | list %}",
+    "words": "{% set x = ('a ' * 8000000) | title %}",
+    "a date": "{% set x = strftime_now('%c' * 4000000) %}",
+    "arguments": "{% set x = dict(*('a' * 16000000)) %}",
+    "separators": "{% set x = 1 | tojson(separators='a' * 16000000) %}",
+}
+
+
+def refusal(source):
+    with pytest.raises(ValueError, match=r"\[chat\] the model's chat template") as caught:
+        format_chat(source, USER, True, "<s>", "</s>")
+    return str(caught.value)
+
+
+@pytest.fixture
+def little_room():
+    with open("/proc/self/statm", encoding="ascii") as file:
+        held = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (held + ROOM, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_one_step_may_take(what, little_room):
+    start = time.thread_time()
+    words = refusal(REFUSED[what])
+    assert time.thread_time() - start < 2
+    assert "MemoryError" not in words and "fails" not in words
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "('a').encode('punycode')",
+        "('a').translate({97: 'b'})",
+        "('a').expandtabs(9)",
+        "('a').maketrans('a', 'b')",
+        "('{a}').format_map({'a': 1})",
+        "('<a>' | escape).striptags()",
+        "(1).to_bytes(9, 'big')",
+        "(1).from_bytes([1])",
+        "[1].append(1)",
+        "{}.update({1: 2})",
+        "dict.fromkeys([1])",
+        "(messages | map('string')).throw(1)",
+    ],
+)
+def test_methods_that_no_chat_needs(method):
+    assert "unsafe" in refusal("{{ " + method + " }}")
+
+
+@pytest.mark.parametrize("name", ["striptags", "urlize", "xmlattr"])
+def test_filters_that_no_chat_needs(name):
+    assert "No filter named" in refusal("{{ 'a' | " + name + " }}")
+
+
+def test_words_of_an_error_are_cut():
+    assert len(refusal("{{ raise_exception('a' * 1000000) }}")) < 2100
+    assert len(refusal("{{ {}['a' * 1000000].b }}")) < 2100
+
+
+def test_a_long_text_goes_through_what_templates_do_with_it():
+    """Of a million words: none of the bounds is near what a chat needs."""
+    source = (
+        "{% macro body(m) %}{{ m.content.split('</think>')[-1].lstrip('\\n') | trim }}{% endmacro %}"
+        "{% set words = messages[0]['content'] %}{% for m in messages[:1] %}{{ body(m) | length }} "
+        "{{ (words | replace('x', 'y') ~ '').count('y') }} {{ (words.strip() + '.')[-3:] }} "
+        "{{ '%s!' % words.upper().startswith('X') }} {{ words.rsplit('</think>', 1) | length }} "
+        "{{ '{}, {:>3}'.format(words[:1], loop.index) }}{% endfor %}{% set block %}{{ words[0] }}{% endset %}"
+        "{{ block }}"
+    )
+    messages = [{"role": "user", "content": "x yz\n" * 1_000_000}]
+    text = format_chat(source, messages, True, "<s>", "</s>")
+    assert text == "4999999 2000000 yz. True! 1 x,   1x"
