@@ -197,7 +197,7 @@ inline std::shared_ptr<const Calibration> calibration_of(const Case& c) {
           std::pow(4.0, static_cast<double>((3 * static_cast<std::size_t>(h) + 2 * side) % 5)));
     heads.push_back(std::move(head));
   }
-  return std::make_shared<const Calibration>(CacheShape{1, c.kv_heads, c.d}, group, 1, std::move(heads));
+  return std::make_shared<const Calibration>(CacheShape{1, c.kv_heads, c.d}, group, 1, 0, std::move(heads));
 }
 
 struct Inputs {
