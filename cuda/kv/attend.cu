@@ -98,8 +98,10 @@ struct Reading {
   Sealed sealed = Sealed::as_coded;
   bool halves[2], groups[2];  // sealed blocks of K, of V, are f16, are q8_0
 
-  // rows: of a KV head in the step.
-  Reading(const device_kv::DeviceLayer& layer, std::int64_t rows) {
+  // n: tokens of the step. A single one is always read in the form for few rows, however many heads share a
+  // KV head: the other form's launches depend on the context, and single tokens are replayed.
+  Reading(const device_kv::DeviceLayer& layer, std::int64_t n, std::int64_t group) {
+    const std::int64_t rows = n == 1 ? 1 : n * group;  // of a KV head
     bool f16 = device_kv::has_halves(layer.view.d);
     for (std::size_t side = 0; side < 2; ++side) {
       const CodecForm::Kind kind = layer.codec(side, 0).kind;
@@ -242,7 +244,7 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
   const bool turns = cos_sin.data != nullptr;
   s.seal_ahead(l, k, v);
   const std::int64_t group = shape.n_heads / heads;
-  const Reading reading(s.layers[l], n * group);
+  const Reading reading(s.layers[l], n, group);
   const std::int64_t span = reading.sealed == Sealed::many ? kSpan : device_kv::kChunk;
   for (std::int64_t at = 0; at < n; at += span) {
     const std::int64_t count = std::min(span, n - at), first = s.n_tokens + at;
@@ -300,7 +302,7 @@ void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& 
         if (!args.beside_tiles || s.layers[l].some_plain) read_plain<false>(args, stream);
     }
     device::launch_early(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
-                         out.data + at * out.stride, out.stride, rounded);
+                         out.data + at * out.stride, out.stride, rounded.from_row(at, out.cols));
   }
 }
 
