@@ -116,6 +116,12 @@ std::shared_ptr<const Calibration> Calibrations::make(const std::function<bool()
     if (const std::string folder = calibration_folder(); !folder.empty()) {
       fs::create_directories(folder);
       where = folder + "/" + calibration_file_name(found_->model());
+      if (outdated_ == where) {  // states were sealed with it: whoever has such a one can name it
+        const std::string kept = where + ".old";
+        fs::rename(where, kept);
+        notice(concat("the older calibration is '", kept,
+                      "' now: --kv-calibration takes it, for states that go by it"));
+      }
       found_->save(where);
     }
   } catch (const std::exception& e) {  // the next run makes it again

@@ -101,6 +101,7 @@ bool Session::awaits_calibration(const CacheFormat& format) const {
 }
 
 std::unique_ptr<KvCache> Session::fresh_cache() {
+  has_own_types_ = true;
   auto format = cache_format(engine_, options_.type_k, options_.type_v, options_.seal_until, false);
   uncalibrated_ = awaits_calibration(*format);
   return engine_.backend().make_cache(std::move(format), options_.n_ctx);
@@ -257,7 +258,11 @@ void Session::reset() {
   logits_.clear();
   unread_ = nullptr;
   work_->all_logits.clear();
-  cache_->reset();  // last: a device that has failed may refuse this too
+  // Last: a device that has failed may refuse this too.
+  if (has_own_types_)
+    cache_->reset();
+  else
+    cache_ = fresh_cache();
 }
 
 void Session::truncate(std::int64_t n) {

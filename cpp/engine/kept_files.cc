@@ -33,8 +33,11 @@ std::uint64_t hash_of(const Engine& engine, const CacheFormat& format) {
   hash.add(std::as_bytes(std::span(&model, 1)));
   const std::uint64_t calibration = format.calibration() ? format.calibration()->fingerprint() : 0;
   hash.add(std::as_bytes(std::span(&calibration, 1)));
-  for (const std::string& name : {format.name_k(), format.name_v()})
-    hash.add(std::as_bytes(std::span(name.c_str(), name.size() + 1)));
+  for (std::int64_t l = 0; l < format.shape().n_layers; ++l)
+    for (const auto side : {&LayerFormat::k, &LayerFormat::v}) {
+      const std::string& type = (format.layer(l).*side).built().in_states;
+      hash.add(std::as_bytes(std::span(type.c_str(), type.size() + 1)));
+    }
   return hash.value();
 }
 

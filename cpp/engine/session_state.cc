@@ -13,6 +13,17 @@
 
 namespace spectralkv {
 
+namespace {
+
+bool same_types(const CacheFormat& a, const CacheFormat& b) {
+  for (std::int64_t l = 0; l < a.shape().n_layers; ++l)
+    for (const auto side : {&LayerFormat::k, &LayerFormat::v})
+      if ((a.layer(l).*side).built().text != (b.layer(l).*side).built().text) return false;
+  return true;
+}
+
+}  // namespace
+
 void Session::save_state(const std::string& path) const {
   StateWriter out(path);
   write_state_head(out, engine_, tokens_, logits());
@@ -55,9 +66,10 @@ void Session::load_state_as(const std::string& path, const std::string& type_k, 
   const bool uncalibrated = !plain && awaits_calibration(*format);
   auto fresh = engine_.backend().make_cache(std::move(format), options_.n_ctx);
   fresh->load(in, n);
-  uncalibrated_ = uncalibrated;
   in.finish();
+  uncalibrated_ = uncalibrated;
   cache_ = std::move(fresh);
+  has_own_types_ = type_k == options_.type_k && type_v == options_.type_v;
   tokens_ = std::move(head.tokens);
   logits_ = std::move(head.logits);
   unread_ = nullptr;
@@ -89,13 +101,20 @@ void Session::copy_from(const Session& other) {
   check(std::ssize(other.tokens_) <= options_.n_ctx, "kv", "copy: ", other.tokens_.size(),
         " tokens do not fit into a context of ", options_.n_ctx);
   const CacheFormat &held = other.cache_->format(), &own = cache_->format();
-  for (std::int64_t l = 0; l < own.shape().n_layers; ++l)
-    for (const auto side : {&LayerFormat::k, &LayerFormat::v}) {
-      const std::string &theirs = (held.layer(l).*side).built().text,
-                        &ours = (own.layer(l).*side).built().text;
-      check(theirs == ours, "kv", "copy: layer ", l, " holds cache type '", theirs, "' there and '", ours,
-            "' here");
-    }
+  const auto of_types = [&](const std::string& k, const std::string& v) {
+    return CacheFormat(engine_.config().cache_shape(), k, v, options_.seal_until);
+  };
+  const CacheFormat asked = of_types(options_.type_k, options_.type_v);
+  // A session may have loaded a state of scalar codes (load_state), this one or the other.
+  if (!same_types(held, asked) && !same_types(held, of_types(with_scalar_residuals(options_.type_k),
+                                                             with_scalar_residuals(options_.type_v))))
+    for (std::int64_t l = 0; l < asked.shape().n_layers; ++l)
+      for (const auto side : {&LayerFormat::k, &LayerFormat::v}) {
+        const std::string &theirs = (held.layer(l).*side).built().text,
+                          &ours = (asked.layer(l).*side).built().text;
+        check(theirs == ours, "kv", "copy: layer ", l, " holds cache type '", theirs, "' there and '", ours,
+              "' here");
+      }
   const auto seal_of = [](const CacheFormat& f) {
     return f.calibration() ? f.calibration()->fingerprint() : 0;
   };
@@ -108,6 +127,7 @@ void Session::copy_from(const Session& other) {
   if (options_.logits_all) copy_all_logits(other);
   tokens_ = other.tokens_;
   cache_ = std::move(fork);
+  has_own_types_ = same_types(cache_->format(), asked);
   uncalibrated_ = other.uncalibrated_;
   logits_ = std::move(last);
   unread_ = nullptr;

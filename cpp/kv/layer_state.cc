@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kv/codecs.h"
 #include "kv/codecs/shared_tables.h"
 
 namespace spectralkv {
@@ -56,6 +57,12 @@ SealedBlock read_block(StateReader& in, const SideFormat& of, std::int64_t heads
                ": a block of KV head ", h, " is no block of ", codec.spec());
   }
   return block;
+}
+
+// What a state file calls a cache type, as a command line would have it today.
+std::string in_todays_words(std::string_view spec) {
+  const bool paper = spec.find(",paper") != std::string_view::npos;
+  return paper ? std::string(spec) : with_scalar_residuals(spec);
 }
 
 // The calibration by which blocks were sealed; 0: by none.
@@ -111,8 +118,8 @@ void read_layer(StateReader& in, std::int64_t n_tokens, const BlockPool& pool, L
     const bool keys = &side == &store.k;
     const std::string where = concat("layer ", format.layer, keys ? ", K" : ", V");
     const std::string_view spec = in.text();
-    in.require(spec == of.built().in_states, where, ": it was made with cache type '", spec,
-               "', this session has '", of.built().in_states, "'");
+    in.require(spec == of.built().in_states, where, ": it was made with cache type '", in_todays_words(spec),
+               "', this session has '", in_todays_words(of.built().in_states), "'");
     if (keys) {
       in.require(layout == format.layout, "layer ", format.layer, ": block, sink and window are ",
                  layout.block, ", ", layout.sink, ", ", layout.window, " and not ", format.layout.block, ", ",

@@ -34,9 +34,15 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if action.default else action.help
 
 
+def _gpu_layers(text: str) -> int:
+    """As run has it: a number, or all."""
+    return -1 if text == "all" else int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="spectralkv serve",
+        allow_abbrev=False,
         description="Answers many at a time over HTTP, as OpenAI's API does; docs/serving.md.",
         formatter_class=_Help,
         epilog="llama-server's other options are taken without effect, or refused with the reason.",
@@ -49,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("-a", "--alias", default="", metavar="NAME", help="the model's name in /v1/models")
     model.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="0: one a core")
     model.add_argument(
-        "-ngl", "--n-gpu-layers", "--gpu-layers", type=int, default=0, metavar="N", help="-1: all on the GPU"
+        "-ngl", "--n-gpu-layers", "--gpu-layers", type=_gpu_layers, default=0, metavar="N", help="-1: all on the GPU"
     )
     model.add_argument("--chat-template", default="", metavar="JINJA", help="in place of the model's own, or a name")
     model.add_argument("--chat-template-file", metavar="PATH", help="the same, of a file")
@@ -173,6 +179,8 @@ def _sampling(options: argparse.Namespace) -> dict[str, float | int]:
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("seed", 0) < 0:
         del given["seed"]
+    if given.get("seed", 0) >= 1 << 63:
+        raise ValueError(f"--seed {given['seed']}: below 2^63 is expected")
     _core.Sampler(_core.SamplingOptions(**given), 2)
     return given
 
@@ -184,7 +192,7 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         raise ValueError("--cache-ram, --max-body, --max-requests and --timeout must be above 0")
     if options.slot_save_path is not None and not os.path.isdir(options.slot_save_path):
         raise ValueError(f"--slot-save-path: '{options.slot_save_path}' is no folder")
-    threads = options.threads
+    threads = max(options.threads, 0)
     if options.ray is None:
         for name in ("replicas", "ray_options"):
             if getattr(options, name) != _parser().get_default(name):

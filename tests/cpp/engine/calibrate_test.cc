@@ -185,7 +185,9 @@ TEST(Calibrations, OfAnOlderMethodAreMadeAnew) {
   EXPECT_EQ(loaded.engine->calibrations().find(), nullptr);
   EXPECT_TRUE(loaded.notices.empty());
   const auto anew = loaded.engine->calibrations().make();
-  ASSERT_EQ(loaded.notices.size(), 2u);
+  ASSERT_EQ(loaded.notices.size(), 3u);
+  EXPECT_NE(loaded.notices[1].find(kept + ".old"), std::string::npos) << loaded.notices[1];
+  EXPECT_EQ(Calibration::load(kept + ".old").method(), kCalibrationMethod - 1) << "states may go by it";
   EXPECT_NE(loaded.notices[0].find(concat("anew, once: '", kept, "' was made by an older version")),
             std::string::npos)
       << loaded.notices[0];
@@ -234,7 +236,7 @@ TEST(Calibrations, ThoseThatShipGoBeforeOlderOnes) {
   save_outdated(made, kept);
   save_outdated(made, shipped + "/" + name);
   EXPECT_EQ(found()->method(), kCalibrationMethod);
-  EXPECT_EQ(loaded.notices.size(), 2u);
+  EXPECT_EQ(loaded.notices.size(), 3u);
   EXPECT_EQ(Calibration::load(kept).method(), kCalibrationMethod);
 }
 

@@ -152,6 +152,44 @@ TEST(StateFile, IsRefusedWithTheReason) {
   EXPECT_THROW(saved.save_state(loaded.folder.write("file", "x") + "/state"), Error);
 }
 
+// A state of scalar codes, as all were, in a session whose types leave the quantiser to the default: it goes
+// on, is copied and reset.
+TEST(StateFile, ScalarCodesGoOnInASessionOfTheDefault) {
+  Loaded loaded;
+  const std::string of_then = "eoptshrinkq:2,quantiser=scalar,window=16,block=32",
+                    now = "eoptshrinkq:2,block=32,window=16";
+  const auto text = kTiny.text(120);
+  const std::span<const Token> all(text);
+  for (const std::size_t n : {std::size_t{10}, std::size_t{100}}) {
+    Session old(loaded.engine, options_of(of_then, of_then));
+    old.eval(all.first(n));
+    const std::string path = loaded.folder.write("old", "");
+    old.save_state(path);
+    Session today(loaded.engine, options_of(now, now)), copy(loaded.engine, today.options());
+    today.load_state(path);
+    copy.copy_from(today);
+    old.eval(all.subspan(n));
+    for (Session* s : {&today, &copy}) {
+      EXPECT_EQ(s->cache_report().k.codec, of_then) << n;
+      s->eval(all.subspan(n));
+      EXPECT_TRUE(same_logits(*s, old)) << n;
+    }
+    Session third(loaded.engine, today.options());
+    third.eval(all.first(5));
+    today.copy_from(third);  // back to the default's
+    EXPECT_EQ(today.cache_report().k.codec, third.cache_report().k.codec);
+    copy.reset();
+    EXPECT_EQ(copy.cache_report().k.codec, third.cache_report().k.codec);
+    copy.eval(all);
+    third.eval(all.subspan(5));
+    EXPECT_TRUE(same_logits(copy, third));
+    // Other differences stay refusals, in the words of today's command line.
+    Session wider(loaded.engine, options_of("eoptshrinkq:2", "eoptshrinkq:2"));
+    EXPECT_NE(refusal(wider, path).find("quantiser=scalar"), std::string::npos);
+    EXPECT_THROW(wider.copy_from(third), Error);
+  }
+}
+
 TEST(StateFile, EveryTruncationAndEditIsRefused) {
   Loaded loaded;
   const auto text = kTiny.text(70);
