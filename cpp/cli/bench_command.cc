@@ -10,6 +10,7 @@
 #include "cli/model_options.h"
 #include "cli/peer_rows.h"
 #include "cli/streams.h"
+#include "gguf/gguf.h"
 #include "kv/codecs.h"
 
 namespace spectralkv {
@@ -179,6 +180,8 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
   std::vector<std::string> paths = o.models;
   const std::string last = model_path(o.model, hooks);  // which complains of -m beside -hf
   if (paths.empty()) paths.push_back(last);
+  if (paths.size() > 1)  // a later one that cannot be read is told before anything is measured and written
+    for (const std::string& path : paths) Gguf{path};
   Progress progress(true);
   bool first = true;
   if (const std::string note = ignored_note(o.model.ignored); !note.empty()) Log(LogLevel::info).info(note);

@@ -34,7 +34,7 @@ done
 [ -n "$clang" ] || { echo "fuzz: no clang 14 or newer, so nothing ran with libFuzzer"; exit 0; }
 cd "$root"
 "$clang" -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I cpp -I tests \
-  tests/fuzz/gguf_fuzz.cc tests/fuzz/gguf_structure.cc tests/fuzz/libfuzzer.cc cpp/gguf/*.cc cpp/tensor/dtype.cc cpp/base/mapped_file.cc cpp/base/atomic_file.cc -o "$build/gguf_fuzz" 2>"$build.log" ||
+  tests/fuzz/gguf_fuzz.cc tests/fuzz/gguf_structure.cc tests/fuzz/libfuzzer.cc cpp/gguf/*.cc cpp/tensor/dtype.cc cpp/base/*.cc -o "$build/gguf_fuzz" 2>"$build.log" ||
   { grep -q libclang_rt.fuzzer "$build.log" && echo "fuzz: $clang has no libFuzzer" && exit 0; tail -n 30 "$build.log"; exit 1; }
 mkdir -p "$build/corpus"
 "$build/gguf_fuzz" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -artifact_prefix="$build/" "$build/corpus" \

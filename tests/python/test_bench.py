@@ -81,6 +81,8 @@ def test_lists_grow_and_have_ranges(model: Path, make_tiny: Callable[..., str]) 
     assert [(row["model_filename"], row["n_threads"], row["n_depth"], row["n_prompt"]) for row in rows] == [
         (str(path), t, d, p) for path in (model, other) for t in (1, 2) for d in (2, 4, 8) for p in (4, 6, 8, 16)
     ]
+    failed = bench("-m", model, "-m", f"{other}-absent", *numbers, "-o", "json", status=1)
+    assert failed.stdout == "" and f"{other}-absent" in failed.stderr, "told before anything is measured"
     for wrong in ("4-2", "1-2+0", "0-8*2", "2-8*1", "1-99999", "-5", "3-", "3-x"):
         assert "option '-p'" in bench("-m", model, f"-p={wrong}", status=2).stderr
 
