@@ -1,4 +1,5 @@
 // The command `bench`: speed of prompts and of generation by depth and cache type.
+#include <algorithm>
 #include <tuple>
 
 #include "backend/backend.h"
@@ -87,8 +88,8 @@ std::vector<Option> rows_of(BenchCommand& o) {
                    append_numbers(o.depths, 0, kMost)},
                   {{"-t", "--threads"},
                    "N,...",
-                   "CPU threads (default: one for each core that this process may use)",
-                   append_numbers(o.threads, 0, 1024)},
+                   "CPU threads (default, and -1: one for each core that this process may use)",
+                   append_numbers(o.threads, -1, 1024)},
                   {{"-ctk", "--cache-type-k"},
                    "TYPE",
                    concat("how keys are cached (default: ", kDefaultCodec, "); again for another run"),
@@ -187,7 +188,7 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
   if (const std::string note = ignored_note(o.model.ignored); !note.empty()) Log(LogLevel::info).info(note);
   write_out(bench_head(o.format, o.profile));
   for (const auto& [path, threads] : runs_of(paths, o.threads.values)) {
-    o.model.engine.n_threads = static_cast<int>(threads);
+    o.model.engine.n_threads = static_cast<int>(std::max<std::int64_t>(threads, 0));
     Engine engine = open_engine(path, o.model, hooks, Log(LogLevel::info));
     BenchSetup setup;
     setup.model_filename = path;
@@ -196,7 +197,7 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
     setup.model_type = description.substr(0, comma);
     setup.backend = description.substr(comma + 2, description.rfind(", ") - comma - 2);
     for (const GgufTensor& tensor : engine.file().tensors()) setup.model_size += tensor.bytes;
-    setup.n_threads = threads == 0 ? default_threads() : static_cast<int>(threads);
+    setup.n_threads = threads <= 0 ? default_threads() : static_cast<int>(threads);
     setup.bandwidth = engine.backend().memory_bandwidth();
     if (setup.bandwidth == 0) setup.bandwidth = memory_bandwidth(setup.n_threads);
     for (const auto& [k, v] : types) {

@@ -101,7 +101,7 @@ bool Session::awaits_calibration(const CacheFormat& format) const {
 }
 
 std::unique_ptr<KvCache> Session::fresh_cache() {
-  has_own_types_ = true;
+  has_own_format_ = true;
   auto format = cache_format(engine_, options_.type_k, options_.type_v, options_.seal_until, false);
   uncalibrated_ = awaits_calibration(*format);
   return engine_.backend().make_cache(std::move(format), options_.n_ctx);
@@ -259,7 +259,7 @@ void Session::reset() {
   unread_ = nullptr;
   work_->all_logits.clear();
   // Last: a device that has failed may refuse this too.
-  if (has_own_types_)
+  if (has_own_format_)
     cache_->reset();
   else
     cache_ = fresh_cache();

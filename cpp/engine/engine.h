@@ -151,7 +151,7 @@ class Session {
   SessionOptions options_;
   std::unique_ptr<KvCache> cache_;
   bool uncalibrated_ = false;  // a calibration is wanted, and not there yet
-  bool has_own_types_ = true;  // the cache's types are the options', not those of a state that was loaded
+  bool has_own_format_ = true;  // the cache's format is the options', not that of a state that was loaded
   std::unique_ptr<Work> work_;
   std::vector<Token> tokens_;
   mutable std::vector<float> logits_;

@@ -12,7 +12,6 @@
 #include "kv/layer_state.h"
 
 namespace spectralkv {
-
 namespace {
 
 bool same_types(const CacheFormat& a, const CacheFormat& b) {
@@ -69,7 +68,7 @@ void Session::load_state_as(const std::string& path, const std::string& type_k, 
   in.finish();
   uncalibrated_ = uncalibrated;
   cache_ = std::move(fresh);
-  has_own_types_ = type_k == options_.type_k && type_v == options_.type_v;
+  has_own_format_ = !plain && type_k == options_.type_k && type_v == options_.type_v;
   tokens_ = std::move(head.tokens);
   logits_ = std::move(head.logits);
   unread_ = nullptr;
@@ -100,26 +99,16 @@ void Session::copy_from(const Session& other) {
         "copy_from: the sessions hold back their sealing at different positions");
   check(std::ssize(other.tokens_) <= options_.n_ctx, "kv", "copy: ", other.tokens_.size(),
         " tokens do not fit into a context of ", options_.n_ctx);
-  const CacheFormat &held = other.cache_->format(), &own = cache_->format();
-  const auto of_types = [&](const std::string& k, const std::string& v) {
-    return CacheFormat(engine_.config().cache_shape(), k, v, options_.seal_until);
+  const CacheFormat& held = other.cache_->format();
+  const auto takes = [&](const std::string& k, const std::string& v) {
+    return same_types(held, CacheFormat(engine_.config().cache_shape(), k, v, options_.seal_until));
   };
-  const CacheFormat asked = of_types(options_.type_k, options_.type_v);
-  // A session may have loaded a state of scalar codes (load_state), this one or the other.
-  if (!same_types(held, asked) && !same_types(held, of_types(with_scalar_residuals(options_.type_k),
-                                                             with_scalar_residuals(options_.type_v))))
-    for (std::int64_t l = 0; l < asked.shape().n_layers; ++l)
-      for (const auto side : {&LayerFormat::k, &LayerFormat::v}) {
-        const std::string &theirs = (held.layer(l).*side).built().text,
-                          &ours = (asked.layer(l).*side).built().text;
-        check(theirs == ours, "kv", "copy: layer ", l, " holds cache type '", theirs, "' there and '", ours,
-              "' here");
-      }
-  const auto seal_of = [](const CacheFormat& f) {
-    return f.calibration() ? f.calibration()->fingerprint() : 0;
-  };
-  check(uncalibrated_ || other.uncalibrated_ || seal_of(held) == seal_of(own), "kv",
-        "copy: the caches have different calibrations");
+  const std::string &k = options_.type_k, &v = options_.type_v;
+  const bool as_asked = has_own_format_ ? same_types(held, cache_->format()) : takes(k, v);
+  // The other may have loaded a state of scalar codes (load_state).
+  check(as_asked || (!other.has_own_format_ && takes(with_scalar_residuals(k), with_scalar_residuals(v))),
+        "kv", "copy: the other session's cache holds K ", held.name_k(), " and V ", held.name_v(),
+        ", this one is for K ", k, " and V ", v);
   if (&other == this) return;
   auto fork = other.cache_->fork(options_.n_ctx);
   const std::span<const float> logits = other.logits();
@@ -127,7 +116,7 @@ void Session::copy_from(const Session& other) {
   if (options_.logits_all) copy_all_logits(other);
   tokens_ = other.tokens_;
   cache_ = std::move(fork);
-  has_own_types_ = same_types(cache_->format(), asked);
+  has_own_format_ = other.has_own_format_ && as_asked;
   uncalibrated_ = other.uncalibrated_;
   logits_ = std::move(last);
   unread_ = nullptr;

@@ -146,40 +146,41 @@ struct Expansion {
     }
   }
 };
+// Codes and a low-rank part: residual(block, row, channel, x) gives eight channels of the former.
+template <class Store, class Residual>
+__device__ void expand_coded(const RowReader& reader, float* shared, const Store& store,
+                             const Residual& residual) {
+  const ExpandCodes block(reader, shared);
+  block.stage();
+  const int eights = reader.d / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < reader.n * eights; i += kThreads) {
+    const int row = i / eights, channel = i % eights * 8;
+    float x[8];
+    residual(block, row, channel, x);
+    block.add(row, channel, x);
+    store(row, channel, x);
+  }
+}
 template <>
 struct Expansion<CodesPolicy> {
   template <class Store>
   __device__ static void run(const RowReader& reader, float* shared, const Store& store) {
-    const ExpandCodes block(reader, shared);
-    block.stage();
-    const int eights = reader.d / 8;
-    for (int i = static_cast<int>(threadIdx.x); i < reader.n * eights; i += kThreads) {
-      const int row = i / eights, channel = i % eights * 8;
+    expand_coded(reader, shared, store, [](const ExpandCodes& block, int row, int channel, float(&x)[8]) {
       unsigned codes[8];
       block.codes(row, channel, codes);
       const float scale = block.scales[row];
-      float x[8];
       SKV_UNROLL
       for (int j = 0; j < 8; ++j) x[j] = scale * block.levels[codes[j]];
-      block.add(row, channel, x);
-      store(row, channel, x);
-    }
+    });
   }
 };
 template <>
 struct Expansion<TrellisPolicy> {
   template <class Store>
   __device__ static void run(const RowReader& reader, float* shared, const Store& store) {
-    const ExpandCodes block(reader, shared);
-    block.stage();
-    const int eights = reader.d / 8;
-    for (int i = static_cast<int>(threadIdx.x); i < reader.n * eights; i += kThreads) {
-      const int row = i / eights, channel = i % eights * 8;
-      float x[8];
+    expand_coded(reader, shared, store, [&](const ExpandCodes& block, int row, int channel, float(&x)[8]) {
       TrellisPolicy::residual8(reader, row, channel, block.scales[row], x);
-      block.add(row, channel, x);
-      store(row, channel, x);
-    }
+    });
   }
 };
 

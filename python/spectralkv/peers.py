@@ -18,7 +18,9 @@ class Peer:
     refused: bool = False
 
 
-class _Refuse(argparse.Action):
+class _Given(argparse.Action):
+    """Refuses for the reason that is its metavar, or, where there is none, keeps the name."""
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -26,17 +28,8 @@ class _Refuse(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        parser.error(f"option '{option_string}' is not supported: {self.metavar}")
-
-
-class _Ignore(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+        if self.metavar:
+            parser.error(f"option '{option_string}' is not supported: {self.metavar}")
         namespace.ignored = list(dict.fromkeys([*namespace.ignored, option_string]))
 
 
@@ -44,12 +37,16 @@ def add_peers(parser: argparse.ArgumentParser, rows: Iterable[Peer]) -> None:
     """They are left out of the help. The names of those that were given without effect become `ignored`."""
     parser.set_defaults(ignored=[])
     for row in rows:
-        options: dict[str, Any] = {"dest": "ignored", "help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
-        if row.refused:
-            parser.add_argument(*row.names, action=_Refuse, nargs=0, metavar=row.why, **options)
-        else:
-            nargs: int | str | None = 0 if row.value == "" else "?" if row.value == "?" else None
-            parser.add_argument(*row.names, action=_Ignore, nargs=nargs, **options)
+        nargs: int | str | None = 0 if row.refused or row.value == "" else "?" if row.value == "?" else None
+        parser.add_argument(
+            *row.names,
+            action=_Given,
+            nargs=nargs,
+            metavar=row.why if row.refused else None,
+            dest="ignored",
+            help=argparse.SUPPRESS,
+            default=argparse.SUPPRESS,
+        )
 
 
 def ignored_note(names: Sequence[str], page: str) -> str:

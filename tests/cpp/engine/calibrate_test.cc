@@ -288,6 +288,13 @@ TEST(Calibrations, ArePartOfAState) {
   loads.eval(text);
   plain.eval(text);
   EXPECT_EQ(logits_of(loads), logits_of(plain));
+  Session copy(*loaded.engine, lossy());
+  copy.copy_from(loads);  // and so does a copy, until it is emptied: then it is a new session
+  EXPECT_EQ(logits_of(copy), logits_of(plain));
+  copy.reset();
+  copy.eval(text);
+  EXPECT_EQ(logits_of(copy), logits_of(saved));
+  EXPECT_NE(logits_of(copy), logits_of(plain));
 
   EngineOptions options{.n_threads = 1};
   options.calibration.source = loaded.folder.write("named.gguf", "");
