@@ -150,7 +150,7 @@ class Session {
   Engine& engine_;
   SessionOptions options_;
   std::unique_ptr<KvCache> cache_;
-  bool uncalibrated_ = false;  // a calibration is wanted, and not there yet
+  bool uncalibrated_ = false;   // a calibration is wanted, and not there yet
   bool has_own_format_ = true;  // the cache's format is the options', not that of a state that was loaded
   std::unique_ptr<Work> work_;
   std::vector<Token> tokens_;

@@ -27,7 +27,7 @@ constexpr std::int64_t kContext = 700, kBatch = 700;
 class PrefixCacheTest : public testing::TestWithParam<std::string> {
  protected:
   PrefixCacheTest() {
-    model_.n_heads = 4, model_.n_kv_heads = 2, model_.n_embd = 256, model_.context_length = 1024;
+    model_.n_heads = 2, model_.n_kv_heads = 2, model_.n_embd = 128, model_.context_length = 1024;
     engine_ =
         std::make_unique<Engine>(folder_.write("tiny.gguf", model_.bytes()), EngineOptions{.n_threads = 1});
     const ModelConfig& c = engine_->config();
@@ -73,7 +73,7 @@ TEST_P(PrefixCacheTest, StartsGiveTheSameBits) {
     kept.add(tokens, *cache);
   }
   int used = 0;
-  for (std::int64_t shared = 10; shared <= 330; shared += 17) {
+  for (std::int64_t shared = 10; shared <= 330; shared += 29) {
     const auto tokens = text(shared, 150);
     const PrefixCache::Found found = kept.find(tokens, most(tokens));
     EXPECT_GE(found.common, std::min(found.n, shared));
@@ -90,7 +90,7 @@ TEST_P(PrefixCacheTest, StartsGiveTheSameBits) {
     longer.insert(longer.end(), more.begin(), more.end());
     EXPECT_EQ(read(*cache, longer), read(*whole, longer)) << shared << " shared, started at " << found.n;
   }
-  EXPECT_GT(used, 8);
+  EXPECT_GT(used, 4);
 }
 
 TEST_P(PrefixCacheTest, FindsTheLongestStartThatCanBeUsed) {

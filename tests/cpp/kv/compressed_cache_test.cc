@@ -44,7 +44,7 @@ Cache make_cache(const std::string& type, std::int64_t n_ctx = kTokens, BlockPoo
                std::move(pool));
 }
 
-std::string refusal(Cache& cache, std::int64_t n) {
+std::string refusal(KvCache& cache, std::int64_t n) {
   try {
     cache.truncate(n);
   } catch (const Error& error) {
@@ -64,10 +64,13 @@ TEST(CompressedCache, CutsBackToWhatAStraightReadingHolds) {
             "q8_0,block=64;layers 1=f16", "eoptshrinkq:2,block=64,window=0;layers 1=q8_0,block=96"})) {
     SCOPED_TRACE(type);
     Reader reader(pool);
+    Cache read = make_cache(type);
+    reader.read(read, 390);
     std::int64_t kept = 0;
     for (const std::int64_t n : {1, 50, 63, 64, 65, 100, 128, 200, 256, 300, 320, 340, 352, 353, 384, 389}) {
-      Cache straight = make_cache(type), cut = make_cache(type);
-      reader.read(cut, 390);
+      Cache straight = make_cache(type);
+      const auto fork = read.fork(kTokens);
+      KvCache& cut = *fork;
       const std::string said = refusal(cut, n);
       std::int64_t keep = n;
       if (said != "none") {
