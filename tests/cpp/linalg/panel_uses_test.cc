@@ -81,6 +81,23 @@ TEST(PanelUses, TheSameProductsWheneverPanelsArePacked) {
   }
 }
 
+TEST(PanelUses, AllAtOnceAfterOneUse) {
+  const std::int64_t rows = 100, n = 512;
+  const Mapped file(random_rows(kFormats[static_cast<int>(DType::q6_k)], rows, n, 3));
+  ThreadPool pool(2);
+  Matmul matmul(pool);
+  WeightView w = file.weight(DType::q6_k, 0, rows, n);
+  Panels panels(w);
+  w.uploaded = &panels;
+  const auto x = normals(7, static_cast<std::size_t>(n));
+  const auto expected = product(matmul, w, x);
+  for (int times = 0; times < 2; ++times) {
+    panels.keep_all(pool);
+    EXPECT_EQ(panels.begin_use(), Panels::Use::kept);
+    EXPECT_EQ(product(matmul, w, x), expected);
+  }
+}
+
 TEST(PanelUses, OneMatrixTwiceInACall) {
   const std::int64_t rows = 100, n = 512;
   const Mapped file(random_rows(kFormats[static_cast<int>(DType::q4_k)], rows, n, 3));
