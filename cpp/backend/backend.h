@@ -40,10 +40,13 @@ class Backend {
   // Memory for n floats, uninitialised.
   virtual FloatMemory allocate(std::int64_t n) = 0;
   // Makes a weight of the file usable here, for matmul or as a table for embed; the view that comes back
-  // stays valid as long as the backend and w.data, and where it has `uploaded`, w.data may go for matmul.
-  // w.name is the tensor's own.
+  // stays valid as long as the backend and w.data. Where it has `uploaded`, w.data may go for matmul, unless
+  // it lies in a mapped file: a backend may read that later. w.name is the tensor's own.
   enum class Use { matmul, table };
   virtual WeightView upload(const WeightView& w, Use use) = 0;
+  // Lays out all weights now that the first steps would otherwise lay out as they use them: for those who
+  // measure steps. What steps compute is the same.
+  virtual void lay_out_weights() {}
   // False: names and shapes are all that is wanted of weights; a loader need not read them on their way here.
   virtual bool reads_weights() const { return true; }
   // A vector (norm gain, bias) as f32; stays valid as long as the backend.

@@ -14,6 +14,7 @@ class ForwardingBackend : public Backend {
   std::string description() const override { return inner_.description(); }
   FloatMemory allocate(std::int64_t n) override { return inner_.allocate(n); }
   WeightView upload(const WeightView& w, Use use) override { return inner_.upload(w, use); }
+  void lay_out_weights() override { inner_.lay_out_weights(); }
   const float* upload_vector(const WeightView& w) override { return inner_.upload_vector(w); }
   std::int64_t usual_batch() const override { return inner_.usual_batch(); }
   void write(std::span<const float> from, float* to) override { inner_.write(from, to); }

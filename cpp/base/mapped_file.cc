@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -43,6 +44,14 @@ void MappedFile::forget(std::span<const std::byte> part) const {
   const std::size_t begin = (static_cast<std::size_t>(part.data() - data_) + page - 1) / page * page;
   const std::size_t end = static_cast<std::size_t>(part.data() + part.size() - data_) / page * page;
   if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);  // a hint
+}
+
+void MappedFile::expect(const std::byte* place, std::size_t bytes) const {
+  if (!has(place)) return;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto at = static_cast<std::size_t>(place - data_), begin = at / page * page;
+  const std::size_t end = std::min(at + bytes, size_);
+  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_WILLNEED);  // a hint
 }
 
 }  // namespace spectralkv

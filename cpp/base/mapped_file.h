@@ -23,8 +23,11 @@ class MappedFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  bool has(const std::byte* place) const { return data_ <= place && place < data_ + size_; }
   // Lets go of the memory of pages that lie within `part` of bytes(), if it is one; reading brings them back.
   void forget(std::span<const std::byte> part) const;
+  // Asks the disk for `bytes` from `place` on, what of them the file has, and does not wait for it.
+  void expect(const std::byte* place, std::size_t bytes) const;
 
  private:
   std::string path_;

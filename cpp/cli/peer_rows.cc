@@ -106,7 +106,8 @@ std::vector<Option> common_peer_rows(std::vector<std::string>& ignored) {
       idle({"--log-colors"}, "[on|off|auto]", kLog),
       idle({"--log-prefix", "--no-log-prefix"}, "", kLog),
       idle({"--log-timestamps", "--no-log-timestamps"}, "", kLog),
-      idle({"--warmup", "--no-warmup"}, "", "there is nothing to warm up"),
+      idle({"--warmup", "--no-warmup"}, "",
+           "the second step lays out the weights; none is run for that alone"),
   };
 }
 

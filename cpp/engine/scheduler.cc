@@ -57,6 +57,7 @@ Scheduler::Scheduler(Engine& engine, SchedulerOptions options)
                                                        options_.kept_folder_bytes)),
       pace_(options_.pause_s, options_.n_batch),
       inbox_(std::make_unique<Inbox>()) {
+  engine.backend().lay_out_weights();  // or the first steps would teach the pace what no other one takes
   publish();
 }
 

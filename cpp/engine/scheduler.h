@@ -39,7 +39,8 @@ struct SchedulerOptions {
 // on the CPU; on a GPU, whose products round by the number of rows, but for that.
 class Scheduler {
  public:
-  // The engine must outlive it; its sessions may not be used while a step runs.
+  // The engine must outlive it; its sessions may not be used while this is made or a step runs. Lays out the
+  // weights.
   Scheduler(Engine& engine, SchedulerOptions options);
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;

@@ -37,12 +37,12 @@ SKV_HD static inline void skv_decode_q6_k(const void* row, float* __restrict out
 }
 
 SKV_HD static inline void skv_codes(const struct skv_block_q6_k& block, uint8_t* __restrict codes) {
-  for (int group = 0; group < 16; ++group, codes += 16) {
-    const int half = group / 8, j = group / 2 % 4, first = group % 2 * 16;
-    const uint8_t* low = block.ql + half * 64 + j % 2 * 32 + first;
-    const uint8_t* high = block.qh + half * 32 + first;
-    for (int i = 0; i < 16; ++i)
-      codes[i] = (uint8_t)((low[i] >> (j / 2 * 4) & 15) | (high[i] >> (j * 2) & 3) << 4);
+  for (int half = 0; half < 2; ++half, codes += 128) {
+    const uint8_t *low = block.ql + half * 64, *high = block.qh + half * 32;
+    for (int l = 0; l < 32; ++l) codes[l] = (uint8_t)((low[l] & 15) | (high[l] & 3) << 4);
+    for (int l = 0; l < 32; ++l) codes[32 + l] = (uint8_t)((low[32 + l] & 15) | (high[l] >> 2 & 3) << 4);
+    for (int l = 0; l < 32; ++l) codes[64 + l] = (uint8_t)(low[l] >> 4 | (high[l] >> 4 & 3) << 4);
+    for (int l = 0; l < 32; ++l) codes[96 + l] = (uint8_t)(low[32 + l] >> 4 | high[l] >> 6 << 4);
   }
 }
 

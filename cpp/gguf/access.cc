@@ -46,16 +46,6 @@ double as_float(const std::string& path, const GgufEntry& entry) {
   return *value;
 }
 
-WeightView first_matrix(const GgufTensor& tensor) {
-  WeightView view;
-  view.type = tensor.type;
-  view.data = tensor.data;
-  view.rows = tensor.dims.size() >= 2 ? tensor.dims[1] : 1;
-  view.cols = tensor.dims[0];
-  view.name = tensor.name;
-  return view;
-}
-
 template <class T>
 const T& as(const std::string& path, const GgufEntry& entry, const char* expected) {
   const T* const value = std::get_if<T>(&entry.value);
@@ -141,8 +131,16 @@ const GgufTensor* Gguf::find_tensor(std::string_view name) const {
   return find_by_name(tensors_, tensor_index_, &GgufTensor::name, name);
 }
 
-void Gguf::forget(const WeightView& w) const {
-  for (const MappedFile& file : files_) file.forget({w.data, static_cast<std::size_t>(w.bytes())});
+WeightView Gguf::first_matrix(const GgufTensor& tensor) const {
+  WeightView view;
+  view.type = tensor.type;
+  view.data = tensor.data;
+  view.rows = tensor.dims.size() >= 2 ? tensor.dims[1] : 1;
+  view.cols = tensor.dims[0];
+  view.name = tensor.name;
+  for (const MappedFile& file : files_)
+    if (file.has(tensor.data)) view.file = &file;
+  return view;
 }
 
 const GgufTensor& Gguf::need_tensor(std::string_view name, std::size_t most_dims,

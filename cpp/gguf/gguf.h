@@ -91,9 +91,6 @@ class Gguf {
   // tensor's name; another number throws before anything is made of it.
   std::vector<WeightView> matrices(std::string_view name, std::int64_t n, const char* of_what) const;
 
-  // Lets the memory that holds a weight's pages go; they come back from the file when they are read again.
-  void forget(const WeightView& w) const;
-
   const GgufValue* find_value(std::string_view key) const;
 
  private:
@@ -104,6 +101,7 @@ class Gguf {
   void index_tensors();
   const GgufEntry* find_entry(std::string_view key) const;
   const GgufEntry& need_entry(std::string_view key, const char* expected) const;
+  WeightView first_matrix(const GgufTensor& tensor) const;
   const GgufTensor& need_tensor(std::string_view name, std::size_t most_dims, const char* expected) const;
 
   std::string path_;

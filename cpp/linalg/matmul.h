@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/threads.h"
+#include "linalg/panels.h"
 #include "simd/panel_layout.h"
 #include "tensor/matrix.h"
 
@@ -36,11 +37,26 @@ class Matmul {
     const float* source = nullptr;
     Buffer<simd::ActivationGroup> groups;  // [tokens, cols / 32]
   };
+  // What a thread works with.
+  struct Work {
+    Buffer<float> floats;
+    PanelPacker packer;
+    Buffer<std::uint8_t> panel;  // one that is dropped
+  };
+  // How the rows of a job are computed: without panels, x is null.
+  struct Way {
+    const Quantized* x = nullptr;
+    Panels::Use use = Panels::Use::kept;
+  };
   const Quantized& quantized(ConstMatrix x, std::size_t& used);
-  void rows(const MatmulJob& job, const Quantized* x, std::int64_t begin, std::int64_t end, int thread);
+  // Rows [begin, end) of a job's result,
+  void rows(const MatmulJob& job, const Way& way, std::int64_t begin, std::int64_t end, Work& work);
+  // by panels.
+  void panel_rows(const MatmulJob& job, const Way& way, std::int64_t begin, std::int64_t end, Work& work);
+  void all_rows(std::span<const MatmulJob> jobs, std::span<const Way> ways);
 
   ThreadPool& pool_;
-  std::vector<Buffer<float>> work_;  // one a thread
+  std::vector<Work> work_;  // one a thread
   std::deque<Quantized> quantized_;
 };
 

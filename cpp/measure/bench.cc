@@ -156,6 +156,7 @@ void run_bench(Engine& engine, const BenchOptions& options, const BenchHooks& ho
   SessionOptions session_options = options.session;
   session_options.n_ctx = most;
   Session session(engine, session_options);
+  engine.backend().lay_out_weights();
   session.calibrate(hooks.cancelled);
   const std::vector<Token> tokens = random_tokens(most, engine.config().n_vocab);
   verify(session, tokens);

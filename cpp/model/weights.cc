@@ -68,7 +68,7 @@ WeightView WeightLoader::matrix(const std::string& name, std::string_view shape,
 
 WeightView WeightLoader::uploaded(const WeightView& w, Backend::Use use) const {
   WeightView there = backend_.upload(w, use);
-  if (there.uploaded != nullptr) file_.forget(w);
+  if (there.uploaded != nullptr) w.forget();
   return there;
 }
 
@@ -106,8 +106,9 @@ Linear WeightLoader::linear_of_halves(const std::string& name, std::string_view 
   const WeightView w = find(name + ".weight", shape);
   WeightView pairs = w;
   Buffer<std::byte> bytes = pair_rows(w.data, w.rows, w.row_bytes(), config_.head_dim, config_.rope.dims);
-  file_.forget(w);
+  w.forget();
   pairs.data = bytes.data();
+  pairs.file = nullptr;
   Linear result{backend_.upload(pairs, Backend::Use::matmul), nullptr};
   if (result.w.uploaded != nullptr)
     result.w.data = nullptr;

@@ -8,6 +8,7 @@
 #include <string>
 #include <type_traits>
 
+#include "base/mapped_file.h"
 #include "tensor/dtype.h"
 
 namespace spectralkv {
@@ -63,10 +64,17 @@ struct WeightView {
   std::int64_t rows = 0, cols = 0;
   std::string name;
   const UploadedWeight* uploaded = nullptr;  // null: a backend computes with `data`
+  const MappedFile* file = nullptr;          // that `data` lies in; null: it lies in other memory
 
   std::int64_t row_bytes() const { return dtype_info(type).row_bytes(cols); }
   const std::byte* row(std::int64_t r) const { return data + r * row_bytes(); }
   std::int64_t bytes() const { return rows * row_bytes(); }
+  // Lets the memory go that holds the file's pages of rows [begin, end), or of all; they come back from it
+  // when they are read again.
+  void forget(std::int64_t begin, std::int64_t end) const {
+    if (file != nullptr) file->forget({row(begin), static_cast<std::size_t>((end - begin) * row_bytes())});
+  }
+  void forget() const { forget(0, rows); }
 };
 
 }  // namespace spectralkv

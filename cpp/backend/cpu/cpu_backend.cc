@@ -1,5 +1,5 @@
-// The CPU backend: weights are rearranged for 8-bit arithmetic or stay in the mapped file; loops are split
-// over the pool by token.
+// The CPU backend: weights are rearranged for 8-bit arithmetic, those of a mapped file as steps come to use
+// them, or stay in it; loops are split over the pool by token.
 #include "backend/cpu/cpu_backend.h"
 
 #include <algorithm>
@@ -36,8 +36,11 @@ class CpuBackend : public Backend {
   WeightView upload(const WeightView& w, Use use) override {
     WeightView view = w;
     if (use == Use::matmul && !f32_activations_ && Panels::possible(w.type))
-      view.uploaded = &panels_.emplace_back(w, pool_);
+      view.uploaded = w.file != nullptr ? &panels_.emplace_back(w) : &panels_.emplace_back(w, pool_);
     return view;
+  }
+  void lay_out_weights() override {
+    for (Panels& panels : panels_) panels.keep_all(pool_);
   }
   const float* upload_vector(const WeightView& w) override {
     const auto n = static_cast<std::size_t>(w.rows * w.cols);

@@ -202,7 +202,7 @@ PEERS: tuple[Peer, ...] = (
     _idle("N", _KEPT + ", from its beginning", "--cache-reuse"),
     _refused(_REQUESTS, "-r", "--reverse-prompt"),
     _refused("control tokens are never shown", "-sp", "--special"),
-    _idle("", "there is nothing to warm up", "--warmup", "--no-warmup"),
+    _idle("", "weights are laid out before the first request, always", "--warmup", "--no-warmup"),
     _refused("there is no infill route; `Llama(spm_infill=)` has it", "--spm-infill"),
     _refused("there are no embeddings; `Llama.embed` has them", "--pooling"),
     _refused("there are no embeddings; `Llama.embed` has them", "--embd-normalize"),
