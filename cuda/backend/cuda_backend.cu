@@ -176,20 +176,20 @@ class CudaBackend final : public Backend {
       activations_.written(out);
       if (out.cols / shape.n_heads % 32 == 0) rounded = quantised_form(out);
     }
+    std::vector<CachePart> parts;
     std::int64_t first = 0;
     for (const StepPart& part : step) {
-      const auto of_part = [&](auto rows) { return rows.rows_range(first, part.n()); };
-      DeviceCache& cache = cache_of(part);
-      if (!in_pass_ && layer == 0) cache.prepare(part.n());
-      if (q.rows > 0)
-        spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out),
-                           angles.data == nullptr ? angles : of_part(angles),
-                           rounded.from_row(first, out.cols));
-      else
-        take_rows(cache, layer, of_part(k), of_part(v));
-      if (!in_pass_ && layer + 1 == cache.format().shape().n_layers) commit(part);
+      parts.push_back({&cache_of(part), first, part.n()});
+      if (!in_pass_ && layer == 0) cache_of(part).prepare(part.n());
       first += part.n();
     }
+    if (q.rows > 0)
+      spectralkv::attend(parts, layer, shape, {q, k, v, out, angles, rounded});
+    else
+      for (const CachePart& part : parts)
+        take_rows(*part.cache, layer, k.rows_range(part.first, part.n), v.rows_range(part.first, part.n));
+    for (const StepPart& part : step)
+      if (!in_pass_ && layer + 1 == cache_of(part).format().shape().n_layers) commit(part);
   }
 
   void pass(const void* scratch, Step step, const std::function<void()>& operations) override;
