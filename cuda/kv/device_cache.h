@@ -5,8 +5,8 @@
 //     cache.prepare(n);                                  // host work; never within a captured graph
 //     for each layer: attend(parts, layer, ...);         // only launches, if n == 1: may be captured
 //     cache.commit(n);
-// A captured step of one token may be replayed for any later token of this cache: positions are read from
-// device memory, which prepare writes. Not safe for use by two threads at once.
+// A captured step of one token of each part may be replayed for any later ones of the same caches: positions
+// are read from device memory, which prepare writes. Not safe for use by two threads at once.
 #pragma once
 
 #include <cstdint>
