@@ -267,10 +267,9 @@ __global__ void __launch_bounds__(kThreads, 2)
             left = part.end_row - first_row, count = left < Shape::kRows ? left : Shape::kRows;
   const auto t0 = static_cast<int>(args.position_of(sequence, first_row)),
              t1 = static_cast<int>(args.position_of(sequence, first_row + count - 1));
-  const PieceList<D, few> list(args, part, sequence, source, item, t0, t1);
+  const PieceList<D, few> list(args, part, sequence, args.head_of(pair), source, item, t0, t1);
   if (part.resume && list.begin == list.end) return;
 
-  if (thread == 0) source = {sequence.store, args.head_of(pair)};
   auto* const queries = device::dynamic_shared<std::uint16_t>();
   auto* const seen = reinterpret_cast<SeenRange*>(queries + Shape::kQueryRows * kStride);
   auto* const steps = reinterpret_cast<float*>(seen + Shape::kRows);
