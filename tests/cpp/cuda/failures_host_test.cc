@@ -139,11 +139,11 @@ TEST(CudaStep, TakesSoManyLaunches) {
 
 // Of several sequences as many; beyond four products are a launch each, and so is the rounding before them.
 TEST(CudaStep, TakesAsManyForSeveralSequences) {
-  EXPECT_EQ(launches_of_a_step(4, "eoptshrinkq:2", 4), 4 * 11 + 3);
-  EXPECT_EQ(launches_of_a_step(4, "f16", 4), 4 * 10 + 3);
-  EXPECT_EQ(launches_of_a_step(4, "eoptshrinkq:2", 5), 4 * 18 + 4);
-  EXPECT_EQ(launches_of_a_step(4, "eoptshrinkq:2", 16), 4 * 18 + 4);
-  EXPECT_EQ(launches_of_a_step(4, "eoptshrinkq:2", 17), 4 * (18 + 4) + 4);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 4), 2 * 11 + 3);
+  EXPECT_EQ(launches_of_a_step(2, "f16", 4), 2 * 10 + 3);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 5), 2 * 18 + 4);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 16), 2 * 18 + 4);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 17), 2 * (18 + 4) + 4);
 }
 
 // The second step is recorded, and from then on only the embedding comes before the record.
