@@ -1,4 +1,5 @@
-// Everything goes onto one stream; a pass of one token is recorded as a graph and replayed.
+// Everything goes onto one stream; a pass of one token, or of one of each of some sequences, is recorded as a
+// graph and replayed.
 #include "cuda/backend/cuda_backend.h"
 
 #include <algorithm>
@@ -53,13 +54,16 @@ class CudaBackend final : public Backend {
     auto held = std::make_shared<device::DeviceBuffer<float>>(static_cast<std::size_t>(n));
     return {held->data(), [this, held](float*) { graphs_.clear(); }};  // they may name this memory
   }
-  WeightView upload(const WeightView& w, Use) override {
+  WeightView upload(const WeightView& w, Use use) override {
     auto& held = weights_[{w.name, w.data}];
     if (held == nullptr) {
       held = std::make_unique<DeviceWeight>(w, staging_, stream_);
       device::synchronize(stream_);  // the caller's copy may go now
     }
-    quantised_ = quantised_ || held->quantised();
+    if (held->quantised())
+      quantised_ = true;
+    else if (use == Use::matmul)
+      dense_ = true;
     WeightView view = w;
     view.uploaded = held.get();
     return view;
@@ -164,9 +168,9 @@ class CudaBackend final : public Backend {
   }
   void attend(Step step, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
               ConstMatrix v, Matrix out) override {
-    const bool single = std::all_of(step.begin(), step.end(), [](const StepPart& p) { return p.n() == 1; });
     ConstMatrix angles;  // of a turn that attention does
-    if (single && turn_.q != nullptr && turn_.q == q.data && turn_.k == k.data && turn_.n == q.rows) {
+    if (of_one_token(step) && turn_.q != nullptr && turn_.q == q.data && turn_.k == k.data &&
+        turn_.n == q.rows) {
       angles = {turn_.cos_sin, q.rows, turn_.dims};
       turn_ = {};
     }
@@ -176,20 +180,20 @@ class CudaBackend final : public Backend {
       activations_.written(out);
       if (out.cols / shape.n_heads % 32 == 0) rounded = quantised_form(out);
     }
+    std::vector<CachePart> parts;
     std::int64_t first = 0;
     for (const StepPart& part : step) {
-      const auto of_part = [&](auto rows) { return rows.rows_range(first, part.n()); };
-      DeviceCache& cache = cache_of(part);
-      if (!in_pass_ && layer == 0) cache.prepare(part.n());
-      if (q.rows > 0)
-        spectralkv::attend(cache, layer, shape, of_part(q), of_part(k), of_part(v), of_part(out),
-                           angles.data == nullptr ? angles : of_part(angles),
-                           rounded.from_row(first, out.cols));
-      else
-        take_rows(cache, layer, of_part(k), of_part(v));
-      if (!in_pass_ && layer + 1 == cache.format().shape().n_layers) commit(part);
+      parts.push_back({&cache_of(part), first, part.n()});
+      if (!in_pass_ && layer == 0) cache_of(part).prepare(part.n());
       first += part.n();
     }
+    if (q.rows > 0)
+      spectralkv::attend(parts, layer, shape, {q, k, v, out, angles, rounded});
+    else
+      for (const CachePart& part : parts)
+        take_rows(*part.cache, layer, k.rows_range(part.first, part.n), v.rows_range(part.first, part.n));
+    for (const StepPart& part : step)
+      if (!in_pass_ && layer + 1 == cache_of(part).format().shape().n_layers) commit(part);
   }
 
   void pass(const void* scratch, Step step, const std::function<void()>& operations) override;
@@ -229,18 +233,28 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  // Of each part its cache's identity, and n_logits.
+  using Sequences = std::vector<std::pair<std::uint64_t, std::int64_t>>;
   struct Recorded {
     const void* scratch;
-    std::uint64_t cache;  // its identity
-    std::int64_t n_logits;
+    Sequences sequences;
     device::Graph graph;
     // Work memory held when it was recorded; -1: it ran once, which made all memory that it needs. Buffers
     // only grow, so as long as the sum is the same, none has been replaced and the graph's pointers hold.
     std::int64_t work_bytes = -1;
     std::int64_t weight_bytes = 0;
   };
-  // The record of a step of one token; null: there was none, and there is one of this step now.
-  Recorded* recorded(const void* scratch, const StepPart& part);
+  // The record of a step of one token of each part; null: there was none, and there is one of this step now.
+  Recorded* recorded(const void* scratch, Step step);
+  // Whether a step shall be recorded. cuBLAS has its own ideas of that, and is kept out of records of more
+  // than one token.
+  bool repeats(Step step) const {
+    const auto n = std::ssize(step);
+    return of_one_token(step) && (n == 1 || products_.kernels_alone(n, quantised_, dense_));
+  }
+  static bool of_one_token(Step step) {
+    return std::all_of(step.begin(), step.end(), [](const StepPart& part) { return part.n() == 1; });
+  }
   static DeviceCache& cache_of(const StepPart& part) {
     return static_cast<DeviceCache&>(*part.cache);  // made by make_cache
   }
@@ -288,7 +302,7 @@ class CudaBackend final : public Backend {
   // By tensor: a tied embedding is asked for twice. The place alone would not do, as that of a turned copy
   // may be another's later.
   std::map<std::pair<std::string, const std::byte*>, std::unique_ptr<DeviceWeight>> weights_;
-  bool quantised_ = false;  // any of them
+  bool quantised_ = false, dense_ = false;  // some are; some that are multiplied with are not
   device::DeviceBuffer<std::uint8_t> staging_;
   std::deque<device::DeviceBuffer<float>> vectors_;
   device::DeviceBuffer<std::int32_t> tokens_;
@@ -300,13 +314,14 @@ class CudaBackend final : public Backend {
   std::int64_t weight_bytes_ = 0;
 };
 
-CudaBackend::Recorded* CudaBackend::recorded(const void* scratch, const StepPart& part) {
+CudaBackend::Recorded* CudaBackend::recorded(const void* scratch, Step step) {
   constexpr std::size_t kMost = 8;
-  const std::uint64_t cache = cache_of(part).identity();
+  Sequences sequences;
+  for (const StepPart& part : step) sequences.emplace_back(cache_of(part).identity(), part.n_logits);
   for (Recorded& r : graphs_)
-    if (r.scratch == scratch && r.cache == cache && r.n_logits == part.n_logits) return &r;
+    if (r.scratch == scratch && r.sequences == sequences) return &r;
   if (graphs_.size() == kMost) graphs_.pop_front();
-  graphs_.push_back({scratch, cache, part.n_logits, {}, -1, 0});
+  graphs_.push_back({scratch, std::move(sequences), {}, -1, 0});
   return nullptr;
 }
 
@@ -324,7 +339,7 @@ void CudaBackend::pass(const void* scratch, Step step, const std::function<void(
       explicit Inside(bool& f) : flag(f) { flag = true; }
       ~Inside() { flag = false; }
     } const inside(in_pass_);
-    Recorded* const found = step.size() == 1 && step[0].n() == 1 ? recorded(scratch, step[0]) : nullptr;
+    Recorded* const found = repeats(step) ? recorded(scratch, step) : nullptr;
     if (found == nullptr) {
       operations();
     } else {

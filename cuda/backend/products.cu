@@ -40,6 +40,11 @@ void Products::run(std::span<const MatmulJob> jobs) {
   for (const MatmulJob& job : jobs) activations_.written(job.y);
 }
 
+bool Products::kernels_alone(std::int64_t n, bool quantised, bool dense) const {
+  if (exact_ && quantised) return false;
+  return n <= kFewTokens || (n <= kMmaTokens && !dense);
+}
+
 void Products::many(const MatmulJob& job) {
   const DeviceWeight& w = device_weight(*job.w);
   if (!exact_ && w.quantised() && job.x.rows <= kMmaTokens)

@@ -20,6 +20,8 @@ class Products {
   void run(std::span<const MatmulJob> jobs);
   // Whether n tokens' activations are wanted in 8 bits.
   bool wants_quantised(std::int64_t n) const { return !exact_ && n <= kFewTokens; }
+  // Whether products of n tokens with weights, some of them quantised, some not, are kernels of this library.
+  bool kernels_alone(std::int64_t n, bool quantised, bool dense) const;
   std::int64_t work_bytes() const { return static_cast<std::int64_t>(tile_.bytes() + exact_tile_.bytes()); }
 
  private:

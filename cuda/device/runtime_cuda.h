@@ -143,10 +143,13 @@ class Graph {
 };
 
 inline int multiprocessors() {
-  int device = 0, count = 0;
-  cuda_check(cudaGetDevice(&device), "asking for the device");
-  cuda_check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "asking the device");
-  return count;
+  static const int known = [] {
+    int device = 0, count = 0;
+    cuda_check(cudaGetDevice(&device), "asking for the device");
+    cuda_check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "asking the device");
+    return count;
+  }();
+  return known;
 }
 
 // Thread blocks of a kernel that a multiprocessor holds at a time; shared: bytes of dynamic shared memory.

@@ -1,4 +1,5 @@
-// One layer's attention: which kernels run over which pieces of the context.
+// One layer's attention: which sequences of a step attend together, and which kernels run over which pieces
+// of their contexts.
 #include <algorithm>
 #include <bit>
 #include <cassert>
@@ -17,6 +18,7 @@ namespace {
 using device_kv::AttendArgs;
 using device_kv::kThreads;
 using device_kv::kWarps;
+using device_kv::PartView;
 
 constexpr int kMostRows = 8;          // query rows that read the context together, of most kernels
 constexpr std::int64_t kSpan = 2048;  // tokens of a prompt that read sealed blocks together
@@ -29,12 +31,24 @@ constexpr std::int64_t kFewRows = 32;
 // decode anew for every eight rows is expanded from kFewRows on.
 constexpr std::int64_t kExpandRows = 128;
 
+// Of the part that has the most.
+int sealed_items(const AttendArgs& args) {
+  int most = 0;
+  for (int p = 0; p < args.n_parts; ++p) most = std::max(most, args.parts[p].sealed_items);
+  return most;
+}
+int exact_items(const AttendArgs& args) {
+  int most = 0;
+  for (int p = 0; p < args.n_parts; ++p) most = std::max(most, args.parts[p].exact_items);
+  return most;
+}
+
 template <int G, bool exact>
 void launch_plain(const AttendArgs& args, device::Stream stream) {
-  const auto items = static_cast<unsigned>(exact ? args.exact_items : args.sealed_items);
+  const auto items = static_cast<unsigned>(exact ? exact_items(args) : sealed_items(args));
   device::launch(
       device_kv::attend_plain<G, exact>,
-      dim3(items, static_cast<unsigned>(args.layer.heads), static_cast<unsigned>((args.rows + G - 1) / G)),
+      dim3(items, static_cast<unsigned>(args.pairs()), static_cast<unsigned>((args.rows + G - 1) / G)),
       dim3(kThreads), static_cast<std::size_t>(device_kv::plain_shared_floats(G, args.layer.d)) * 4, stream,
       args);
 }
@@ -49,28 +63,29 @@ void read_plain(const AttendArgs& args, device::Stream stream) {
 // Sealed blocks by the tensor cores, of heads both sides of which are of that kind. False: not at this head
 // dim.
 bool read_tiles(const AttendArgs& args, device::Stream stream) {
+  const int items = sealed_items(args);
   switch (args.layer.d) {
     case 64:
-      return device_kv::launch_tiles<64>(args, stream);
+      return device_kv::launch_tiles<64>(args, items, stream);
     case 80:
-      return device_kv::launch_tiles<80>(args, stream);
+      return device_kv::launch_tiles<80>(args, items, stream);
     case 96:
-      return device_kv::launch_tiles<96>(args, stream);
+      return device_kv::launch_tiles<96>(args, items, stream);
     case 112:
-      return device_kv::launch_tiles<112>(args, stream);
+      return device_kv::launch_tiles<112>(args, items, stream);
     case 128:
-      return device_kv::launch_tiles<128>(args, stream);
+      return device_kv::launch_tiles<128>(args, items, stream);
     case 256:
-      return device_kv::launch_tiles<256>(args, stream);
+      return device_kv::launch_tiles<256>(args, items, stream);
   }
   return false;
 }
 
 template <class State>
-device_kv::LayerView view_of_chunk(State& s, std::size_t l, std::int64_t at) {
-  device_kv::LayerView view = s.layers[l].view;
-  view.position = s.positions.data() + at / device_kv::kChunk;
-  return view;
+device_kv::StoreView store_of_chunk(State& s, std::size_t l, std::int64_t at) {
+  device_kv::StoreView store = s.layers[l].store;
+  store.position = s.positions.data() + at / device_kv::kChunk;
+  return store;
 }
 
 // The first sealed block that a query at position t, or a later one, sees.
@@ -83,10 +98,10 @@ template <class State>
 void take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMatrix v) {
   const device::Stream stream = s.work.main;
   const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
-  const device_kv::LayerView view = view_of_chunk(s, l, at);
   if (k.rows > 1) s.wait_for_sealing(l);
   device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
-                 view, k.data + at * k.stride, k.stride, v.data + at * v.stride, v.stride);
+                 s.layers[l].view, store_of_chunk(s, l, at), k.data + at * k.stride, k.stride,
+                 v.data + at * v.stride, v.stride);
   s.seal_until(l, s.sealed_for(l, s.n_tokens + at + count - 1), false);
 }
 
@@ -144,8 +159,8 @@ void read_exact(const AttendArgs& args, const Reading& reading, std::int64_t fir
   device_kv::HalvesPart part{};
   part.first_row = static_cast<int>(first_row);
   part.end_row = static_cast<int>(end_row);
-  part.first_item = args.sealed_items;
-  launch_halves(args, part, reading.exact == Exact::few, args.exact_items, stream);
+  part.exact_alone = true;
+  launch_halves(args, part, reading.exact == Exact::few, exact_items(args), stream);
 }
 
 // All rows over sealed blocks where they stand, and over exact tokens.
@@ -153,16 +168,17 @@ void read_few(const AttendArgs& args, const Reading& reading, device::Stream str
   device_kv::HalvesPart part{};
   part.end_row = args.rows;
   part.end_block = INT32_MAX;
-  for (int side = 0; side < 2; ++side) part.side[side] = {args.layer.side[side].blocks, reading.groups[side]};
-  launch_halves(args, part, true, args.sealed_items + args.exact_items, stream);
+  for (int side = 0; side < 2; ++side) part.side[side] = {nullptr, reading.groups[side]};
+  launch_halves(args, part, true, args.items, stream);
 }
 
-// All rows of a span over sealed blocks in f16; those that are not are expanded, as many together as there is
-// room for. first: the span's first position.
+// All rows of a span of one part over sealed blocks in f16; those that are not are expanded, as many together
+// as there is room for. first: the span's first position.
 template <class State>
 void read_many(State& s, const AttendArgs& args, const Reading& reading, std::int64_t first,
                std::int64_t count) {
   const auto& view = args.layer;
+  const PartView& own = args.parts[0];
   device_kv::AttendMemory& m = s.work.attention;
   const std::int64_t begin = first_seen(view, args.sliding, first), end = view.sealed_for(first + count - 1);
   const std::int64_t values = view.heads * view.block * view.d;  // of a block of all heads
@@ -176,9 +192,9 @@ void read_many(State& s, const AttendArgs& args, const Reading& reading, std::in
     part.resume = b > begin;
     part.first_block = static_cast<int>(b);
     part.end_block = static_cast<int>(b + blocks);
-    device_kv::ExpandArgs expand{view, b, {}, {}};
+    device_kv::ExpandArgs expand{view, own.store, b, {}, {}};
     for (int side = 0; side < 2; ++side) {
-      part.side[side].rows = view.side[side].blocks + b * view.heads;
+      part.side[side].rows = own.store.side[side].blocks + b * view.heads;
       if (reading.halves[side]) continue;
       m.expanded[side].reserve(static_cast<std::size_t>(blocks * values));
       m.expanded_table[side].reserve(static_cast<std::size_t>(blocks * view.heads));
@@ -190,17 +206,17 @@ void read_many(State& s, const AttendArgs& args, const Reading& reading, std::in
                                          view.d, static_cast<int>(view.block))),
                      s.work.main, expand, side);
     }
-    launch_halves(args, part, false, args.sealed_items, s.work.main);
+    launch_halves(args, part, false, own.sealed_items, s.work.main);
     b += blocks;
   }
 }
 
-// The pieces that rows of a span, its first position `first`, read side by side: enough blocks of threads for
-// the device; for one token a number that does not change as the context grows, so that launches can be
-// replayed.
+// The pieces that rows of a part's span, its first position `first`, read side by side: enough blocks of
+// threads for the device, as if it had it alone; for one token a number that does not change as the context
+// grows, so that launches can be replayed.
 template <class State>
 void count_items(const State& s, std::size_t l, const Reading& reading, std::int64_t first,
-                 std::int64_t count, bool one, AttendArgs& args) {
+                 std::int64_t count, bool one, const AttendArgs& args, PartView& part) {
   const auto& view = args.layer;
   const std::int64_t chunk = std::min(count, device_kv::kChunk);
   // a_processor: blocks of threads that there is room for, or of a prompt's exact tokens that are worth it,
@@ -216,14 +232,140 @@ void count_items(const State& s, std::size_t l, const Reading& reading, std::int
       ((view.block + 31) / 32) * (view.window / view.block + 1 + (chunk + view.block - 1) / view.block) + 1;
   const bool plain = reading.sealed == Sealed::as_coded && s.layers[l].some_plain,
              many = reading.exact == Exact::many;
-  args.sealed_items = static_cast<int>(std::clamp<std::int64_t>(
+  part.sealed_items = static_cast<int>(std::clamp<std::int64_t>(
       (blocks + kWarps - 1) / kWarps, 0, most(args.rows, reading.sealed == Sealed::many, plain ? 4 : 2)));
-  args.exact_items = static_cast<int>(std::clamp<std::int64_t>((pieces + kWarps - 1) / kWarps, 1,
+  part.exact_items = static_cast<int>(std::clamp<std::int64_t>((pieces + kWarps - 1) / kWarps, 1,
                                                                most(chunk * args.group, many,
                                                                     reading.exact == Exact::plain ? 4
                                                                     : many                        ? 1
                                                                                                   : 2)));
 }
+
+// A layer's attention by parts of one format, in work space of the backend.
+template <class State>
+class Reader {
+ public:
+  // n: tokens of a part.
+  Reader(State& any, std::size_t l, const AttentionShape& shape, std::int64_t n, const StepMatrices& step)
+      : work_(any.work),
+        layer_(any.layers[l]),
+        l_(l),
+        shape_(shape),
+        step_(step),
+        group_(shape.n_heads / any.format.shape().n_kv_heads),
+        reading_(layer_, n, group_) {
+    assert(step.q.cols == shape.n_heads * layer_.view.d && step.out.cols == step.q.cols);
+    assert(step.k.cols == layer_.view.heads * layer_.view.d && step.v.cols == step.k.cols);
+  }
+
+  // One token of each part, at most kMostParts of them.
+  void read_tokens(std::span<const CachePart> parts, const auto& state_of) {
+    AttendArgs args = begin(1);
+    for (const CachePart& part : parts) add(args, state_of(part), 0, 1, true, part.first);
+    make_room(args);
+    const device_kv::UnturnedRows rows{
+        step_.q.data,   step_.k.data,   step_.v.data,       step_.q.stride,
+        step_.k.stride, step_.v.stride, step_.cos_sin.data, static_cast<int>(step_.cos_sin.cols)};
+    dim3 each = each_row(args);
+    each.x += 2;
+    device::launch_early(device_kv::take_in<0>, each, dim3(kThreads), enter_shared(args), work_.main, args,
+                         rows, shape_.scale, entered());
+    for (const CachePart& part : parts) {
+      State& s = state_of(part);
+      s.seal_until(l_, s.sealed_for(l_, s.n_tokens), false);
+    }
+    if (reading_.exact != Exact::with_sealed) read_exact(args, reading_, 0, args.rows, work_.main);
+    if (reading_.sealed == Sealed::few) read_few(args, reading_, work_.main);
+    if (reading_.sealed == Sealed::as_coded) read_as_coded(args);
+    merge(args);
+  }
+
+  // Several tokens of one part.
+  void read_prompt(State& s, const CachePart& part) {
+    const ConstMatrix k = step_.k.rows_range(part.first, part.n), v = step_.v.rows_range(part.first, part.n);
+    s.seal_ahead(l_, k, v);
+    const std::int64_t span = reading_.sealed == Sealed::many ? kSpan : device_kv::kChunk;
+    for (std::int64_t at = 0; at < part.n; at += span) {
+      const std::int64_t count = std::min(span, part.n - at);
+      AttendArgs args = begin(count);
+      add(args, s, at, count, false, part.first + at);
+      make_room(args);
+      device::launch(device_kv::enter_queries<0>, each_row(args), dim3(kThreads), enter_shared(args),
+                     work_.main, args, step_.q.data, step_.q.stride, shape_.scale, entered());
+      // What is exact for a chunk is overwritten by the next one.
+      for (std::int64_t of_span = 0; of_span < count; of_span += device_kv::kChunk) {
+        take_chunk(s, l_, at + of_span, k, v);
+        if (reading_.exact != Exact::with_sealed)
+          read_exact(args, reading_, of_span * group_, std::min(of_span + device_kv::kChunk, count) * group_,
+                     work_.main);
+      }
+      if (reading_.sealed == Sealed::few) read_few(args, reading_, work_.main);
+      if (reading_.sealed == Sealed::many) read_many(s, args, reading_, s.n_tokens + at, count);
+      if (reading_.sealed == Sealed::as_coded) read_as_coded(args);
+      merge(args);
+    }
+  }
+
+ private:
+  AttendArgs begin(std::int64_t n) const {
+    AttendArgs args{};
+    args.layer = layer_.view;
+    args.group = static_cast<int>(group_);
+    args.rows = static_cast<int>(n * group_);
+    args.sliding = shape_.sliding_window;
+    return args;
+  }
+  // Tokens [at, at + count) of a part, the first in row `row` of the step.
+  void add(AttendArgs& args, State& s, std::int64_t at, std::int64_t count, bool one,
+           std::int64_t row) const {
+    PartView& part = args.parts[args.n_parts++];
+    part.store = store_of_chunk(s, l_, at);
+    part.first = static_cast<int>(row);
+    count_items(s, l_, reading_, s.n_tokens + at, count, one, args, part);
+    args.items = std::max(args.items, part.sealed_items + part.exact_items);
+  }
+  void make_room(AttendArgs& args) const {
+    device_kv::AttendMemory& m = work_.attention;
+    const auto rows = static_cast<std::size_t>(args.pairs() * args.rows),
+               d = static_cast<std::size_t>(args.layer.d);
+    m.plain.reserve(rows * d);
+    m.entered.reserve(rows * d);
+    m.bytes.reserve(rows * static_cast<std::size_t>(device_kv::byte_stride(args.layer.d)));
+    m.steps.reserve(rows);
+    m.states.reserve(rows * static_cast<std::size_t>(args.items) * (d + 2));
+    args.plain = m.plain.data();
+    args.entered = m.entered.data();
+    args.bytes = m.bytes.data();
+    args.steps = m.steps.data();
+    args.states = m.states.data();
+  }
+  device_kv::EnteredQueries entered() const {
+    const device_kv::AttendMemory& m = work_.attention;
+    return {m.plain.data(), m.entered.data(), m.bytes.data(), m.steps.data()};
+  }
+  static std::size_t enter_shared(const AttendArgs& args) { return device_kv::enter_shared(args.layer.d); }
+  static dim3 each_row(const AttendArgs& args) {
+    return dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(args.pairs()));
+  }
+  void read_as_coded(AttendArgs& args) const {
+    if (sealed_items(args) == 0) return;
+    args.beside_tiles = layer_.some_tiles && read_tiles(args, work_.main);
+    if (!args.beside_tiles || layer_.some_plain) read_plain<false>(args, work_.main);
+  }
+  void merge(const AttendArgs& args) const {
+    const auto floats = static_cast<std::size_t>(args.layer.d) * sizeof(float);
+    device::launch_early(device_kv::merge_states<0>, each_row(args), dim3(kThreads), 3 * floats, work_.main,
+                         args, step_.out.data, step_.out.stride, step_.rounded);
+  }
+
+  device_kv::DeviceWork& work_;
+  const device_kv::DeviceLayer& layer_;
+  std::size_t l_;
+  const AttentionShape& shape_;
+  const StepMatrices& step_;
+  std::int64_t group_;
+  Reading reading_;
+};
 
 }  // namespace
 
@@ -233,76 +375,27 @@ void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatri
     take_chunk(*cache.state_, static_cast<std::size_t>(layer), at, k, v);
 }
 
-void attend(DeviceCache& cache, std::int64_t layer_index, const AttentionShape& shape, ConstMatrix q,
-            ConstMatrix k, ConstMatrix v, Matrix out, ConstMatrix cos_sin, const cuda::QuantRows& rounded) {
-  DeviceCache::State& s = *cache.state_;
-  device_kv::AttendMemory& m = s.work.attention;
-  const device::Stream stream = s.work.main;
-  const auto l = static_cast<std::size_t>(layer_index);
-  const std::int64_t d = s.format.shape().head_dim, heads = s.format.shape().n_kv_heads, n = q.rows;
-  assert(k.rows == n && v.rows == n && out.rows == n && q.cols == shape.n_heads * d && k.cols == heads * d);
-  const bool turns = cos_sin.data != nullptr;
-  s.seal_ahead(l, k, v);
-  const std::int64_t group = shape.n_heads / heads;
-  const Reading reading(s.layers[l], n, group);
-  const std::int64_t span = reading.sealed == Sealed::many ? kSpan : device_kv::kChunk;
-  for (std::int64_t at = 0; at < n; at += span) {
-    const std::int64_t count = std::min(span, n - at), first = s.n_tokens + at;
-    AttendArgs args{};
-    args.layer = view_of_chunk(s, l, at);
-    args.group = static_cast<int>(group);
-    args.rows = static_cast<int>(count * group);
-    args.sliding = shape.sliding_window;
-    count_items(s, l, reading, first, count, n == 1, args);
-
-    const auto rows = static_cast<std::size_t>(heads * args.rows);
-    m.plain.reserve(rows * static_cast<std::size_t>(d));
-    m.entered.reserve(rows * static_cast<std::size_t>(d));
-    m.bytes.reserve(rows * static_cast<std::size_t>(device_kv::byte_stride(static_cast<int>(d))));
-    m.steps.reserve(rows);
-    m.states.reserve(rows * static_cast<std::size_t>((args.sealed_items + args.exact_items) * (d + 2)));
-    args.plain = m.plain.data();
-    args.entered = m.entered.data();
-    args.bytes = m.bytes.data();
-    args.steps = m.steps.data();
-    args.states = m.states.data();
-    const dim3 each_row(static_cast<unsigned>(args.rows), static_cast<unsigned>(heads));
-    const auto floats = static_cast<std::size_t>(d) * sizeof(float);
-    const device_kv::EnteredQueries entered{m.plain.data(), m.entered.data(), m.bytes.data(), m.steps.data()};
-    const std::size_t entering = device_kv::enter_shared(static_cast<int>(d));
-    if (turns) {
-      const device_kv::UnturnedRows unturned{q.data, k.data, v.data, cos_sin.data,
-                                             static_cast<int>(cos_sin.cols)};
-      device::launch_early(device_kv::take_in<0>, dim3(each_row.x + 2, each_row.y), dim3(kThreads), entering,
-                           stream, args, unturned, shape.scale, entered);
-    } else {
-      device::launch(device_kv::enter_queries<0>, each_row, dim3(kThreads), entering, stream, args,
-                     q.data + at * q.stride, q.stride, shape.scale, entered);
-    }
-    // What is exact for a chunk is overwritten by the next one.
-    for (std::int64_t of_span = 0; of_span < count; of_span += device_kv::kChunk) {
-      if (turns)
-        s.seal_until(l, s.sealed_for(l, first), false);
-      else
-        take_chunk(s, l, at + of_span, k, v);
-      if (reading.exact != Exact::with_sealed)
-        read_exact(args, reading, of_span * group, std::min(of_span + device_kv::kChunk, count) * group,
-                   stream);
-    }
-    switch (reading.sealed) {
-      case Sealed::few:
-        read_few(args, reading, stream);
-        break;
-      case Sealed::many:
-        read_many(s, args, reading, first, count);
-        break;
-      case Sealed::as_coded:
-        if (args.sealed_items == 0) break;
-        args.beside_tiles = s.layers[l].some_tiles && read_tiles(args, stream);
-        if (!args.beside_tiles || s.layers[l].some_plain) read_plain<false>(args, stream);
-    }
-    device::launch_early(device_kv::merge_states<0>, each_row, dim3(kThreads), 3 * floats, stream, args,
-                         out.data + at * out.stride, out.stride, rounded.from_row(at, out.cols));
+void attend(std::span<const CachePart> parts, std::int64_t layer, const AttentionShape& shape,
+            const StepMatrices& step) {
+  using State = DeviceCache::State;
+  const auto l = static_cast<std::size_t>(layer);
+  const auto state_of = [](const CachePart& part) -> State& { return *part.cache->state_; };
+  std::vector<CachePart> tokens;
+  for (const CachePart& part : parts) {
+    if (part.n == 1)
+      tokens.push_back(part);
+    else
+      Reader(state_of(part), l, shape, part.n, step).read_prompt(state_of(part), part);
+  }
+  while (!tokens.empty()) {
+    const CacheFormat& format = state_of(tokens[0]).format;
+    const auto others = std::stable_partition(tokens.begin(), tokens.end(), [&](const CachePart& part) {
+      return &state_of(part).format == &format;
+    });
+    const auto n = std::min<std::ptrdiff_t>(device_kv::kMostParts, others - tokens.begin());
+    Reader(state_of(tokens[0]), l, shape, 1, step)
+        .read_tokens(std::span(tokens).first(static_cast<std::size_t>(n)), state_of);
+    tokens.erase(tokens.begin(), tokens.begin() + n);
   }
 }
 

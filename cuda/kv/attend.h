@@ -9,23 +9,41 @@ namespace spectralkv::device_kv {
 
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 
-// Query rows of a KV head: row r is token r / group of the step, query head kv * group + r % group.
+// A sequence whose tokens attend. How its context is split into items is its own affair, so that what it gets
+// does not depend on the others.
+struct PartView {
+  StoreView store;
+  int first;                      // row of its first token among a step's
+  int sealed_items, exact_items;  // pieces of the context that are read side by side
+};
+// Sequences that attend in one launch, which their views travel to as arguments.
+constexpr int kMostParts = 16;
+
+// Parts of one format, each with as many tokens, several only of one. Query rows of a KV head of a part: row
+// r is token r / group of it, query head kv * group + r % group. A pair is a part and a KV head of it, part
+// heads + head, in every grid blockIdx.y.
 struct AttendArgs {
   LayerView layer;
+  PartView parts[kMostParts];
+  int n_parts;
   int rows, group;
-  int sealed_items, exact_items;  // pieces of the context that are read side by side
-  bool beside_tiles;              // attend_tiles reads the sealed blocks of heads that it can read
-  std::int64_t sliding;           // tokens that a query sees, itself included; 0: all
-  const float* plain;             // [heads, rows, d]: queries, scaled
-  const float* entered;           // the same in K's codec space
-  const std::int8_t* bytes;       // [heads, rows, byte_stride(d)]: `entered` in whole numbers,
-  const float* steps;             // [heads, rows], times these
-  float* states;                  // [heads, sealed_items + exact_items, rows, d + 2]: max, sum, output
+  int items;                 // that states have room for, of a pair
+  bool beside_tiles;         // attend_tiles reads the sealed blocks of heads that it can read
+  std::int64_t sliding;      // tokens that a query sees, itself included; 0: all
+  const float* plain;        // [pairs, rows, d]: queries, scaled
+  const float* entered;      // the same in K's codec space
+  const std::int8_t* bytes;  // [pairs, rows, byte_stride(d)]: `entered` in whole numbers,
+  const float* steps;        // [pairs, rows], times these
+  float* states;             // [pairs, items, rows, d + 2]: max, sum, output
 
-  SKV_HD std::int64_t position_of(int row) const { return *layer.position + row / group; }
-  SKV_HD std::int64_t state_at(int head, int item, int row) const {
-    return ((static_cast<std::int64_t>(head) * (sealed_items + exact_items) + item) * rows + row) *
-           (layer.d + 2);
+  SKV_HD int pairs() const { return n_parts * layer.heads; }
+  SKV_HD int head_of(int pair) const { return pair % layer.heads; }
+  SKV_HD const PartView& part_of(int pair) const { return parts[pair / layer.heads]; }
+  SKV_HD std::int64_t position_of(const PartView& part, int row) const {
+    return *part.store.position + row / group;
+  }
+  SKV_HD std::int64_t state_at(int pair, int item, int row) const {
+    return ((static_cast<std::int64_t>(pair) * items + item) * rows + row) * (layer.d + 2);
   }
   SKV_HD bool in_window(std::int64_t t, std::int64_t position) const {
     return position <= t && (sliding == 0 || position > t - sliding);

@@ -211,13 +211,14 @@ struct HalvesWarp {
 // Queries of a block of threads into shared memory, each over the power of two that its largest value has;
 // their steps, and what they see.
 template <int D, bool few>
-__device__ inline void stage_queries(const AttendArgs& args, bool exact, int head, int first_row, int count,
+__device__ inline void stage_queries(const AttendArgs& args, bool exact, int pair, int first_row, int count,
                                      std::uint16_t* queries, float* steps, SeenRange* seen) {
   using Shape = HalvesShape<D, few>;
   const LayerView& layer = args.layer;
+  const PartView& part = args.part_of(pair);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   const float* const from =
-      (exact ? args.plain : args.entered) + (static_cast<std::int64_t>(head) * args.rows + first_row) * D;
+      (exact ? args.plain : args.entered) + (static_cast<std::int64_t>(pair) * args.rows + first_row) * D;
   for (int row = thread / 32; row < Shape::kRows; row += kWarps) {
     float top = 0;
     for (int c = lane; c < D && row < count; c += 32) top = fmaxf(top, fabsf(from[row * D + c]));
@@ -237,7 +238,7 @@ __device__ inline void stage_queries(const AttendArgs& args, bool exact, int hea
   for (int row = thread; row < Shape::kRows; row += kThreads) {
     SeenRange range{0, 0, 0, 0};
     if (row < count) {
-      const std::int64_t t = args.position_of(first_row + row), sealed = layer.sealed_for(t);
+      const std::int64_t t = args.position_of(part, first_row + row), sealed = layer.sealed_for(t);
       const std::int64_t least = args.sliding > 0 && t + 1 > args.sliding ? t + 1 - args.sliding : 0,
                          behind = sealed * layer.block;
       range.from = static_cast<int>(exact && behind > least ? behind : least);
@@ -249,27 +250,31 @@ __device__ inline void stage_queries(const AttendArgs& args, bool exact, int hea
   }
 }
 
-// Grid: items from part.first_item on, KV heads, rows / Shape::kRows. groups: some side is q8_0.
+// Grid: items, pairs, rows / Shape::kRows. groups: some side is q8_0.
 template <int D, bool few, bool groups>
 __global__ void __launch_bounds__(kThreads, 2)
     attend_halves(const SKV_GRID_CONSTANT AttendArgs args, const SKV_GRID_CONSTANT HalvesPart part) {
   static_assert(few || !groups, "prompts have them expanded");
   using Shape = HalvesShape<D, few>;
   constexpr int kPiece = Shape::kPiece, kStride = Shape::kStride;
-  const int head = static_cast<int>(blockIdx.y), item = part.first_item + static_cast<int>(blockIdx.x);
+  const int pair = static_cast<int>(blockIdx.y);
+  const PartView& sequence = args.part_of(pair);
+  __shared__ PieceSource source;
+  const int item = static_cast<int>(blockIdx.x) + (part.exact_alone ? sequence.sealed_items : 0);
+  if (item >= sequence.sealed_items + sequence.exact_items) return;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32, g = lane / 4;
   const int first_row = part.first_row + static_cast<int>(blockIdx.z) * Shape::kRows,
             left = part.end_row - first_row, count = left < Shape::kRows ? left : Shape::kRows;
-  const auto t0 = static_cast<int>(args.position_of(first_row)),
-             t1 = static_cast<int>(args.position_of(first_row + count - 1));
-  const PieceList<D, kPiece> list(args, part, head, item, t0, t1);
+  const auto t0 = static_cast<int>(args.position_of(sequence, first_row)),
+             t1 = static_cast<int>(args.position_of(sequence, first_row + count - 1));
+  const PieceList<D, few> list(args, part, sequence, args.head_of(pair), source, item, t0, t1);
   if (part.resume && list.begin == list.end) return;
 
   auto* const queries = device::dynamic_shared<std::uint16_t>();
   auto* const seen = reinterpret_cast<SeenRange*>(queries + Shape::kQueryRows * kStride);
   auto* const steps = reinterpret_cast<float*>(seen + Shape::kRows);
   auto* const pieces = reinterpret_cast<std::uint8_t*>(queries) + Shape::queries_bytes();
-  stage_queries<D, few>(args, list.exact, head, first_row, count, queries, steps, seen);
+  stage_queries<D, few>(args, list.exact, pair, first_row, count, queries, steps, seen);
   __syncthreads();
 
   const int warp_row = few ? 0 : warp * 16 * Shape::kFragments;
@@ -278,7 +283,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   state.steps = steps + warp_row;
   state.seen = seen + warp_row;
   state.start();
-  const auto state_of = [&](int row) { return args.states + args.state_at(head, item, first_row + row); };
+  const auto state_of = [&](int row) { return args.states + args.state_at(pair, item, first_row + row); };
   if constexpr (!few) {
     SKV_UNROLL
     for (int f = 0; f < Shape::kFragments; ++f) {
@@ -351,7 +356,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     auto* const states = reinterpret_cast<float*>(pieces);
     state.store(0, 0, states + (warp * 8 + g) * (D + 2), true);
     __syncthreads();
-    merge_warps(args, states, 8, count, head, item, first_row);
+    merge_warps(args, states, 8, count, pair, item, first_row);
   } else {
     SKV_UNROLL
     for (int f = 0; f < Shape::kFragments; ++f) {

@@ -20,18 +20,17 @@ constexpr std::int64_t many_rows(std::int64_t d) {
 // Who reads what, beside AttendArgs.
 struct HalvesPart {
   int first_row, end_row;  // of args.rows
-  int first_item;          // of the states; those from args.sealed_items on are of exact tokens
+  bool exact_alone;        // items are those of exact tokens; else these come behind the sealed ones
   bool resume;             // items have states, of blocks before `first_block`
   // Sealed blocks, of which a row sees what the layout says.
   int first_block, end_block;
   struct Side {
-    const std::uint8_t* const* rows;  // [blocks from first_block on, heads]: where each starts
+    const std::uint8_t* const* rows;  // [blocks from first_block on, heads]: where each starts, of `many`
     bool groups;                      // of q8_0; else f16
   } side[2];
 };
 
-// Items [part.first_item, part.first_item + items) of rows [part.first_row, part.end_row), of layers of head
-// dim D.
+// Rows [part.first_row, part.end_row), of layers of head dim D; items: of the part of args that has the most.
 template <int D>
 void launch_halves(const AttendArgs& args, const HalvesPart& part, bool few, int items,
                    device::Stream stream);

@@ -10,7 +10,7 @@ void launch_halves_as(const AttendArgs& args, const HalvesPart& part, int items,
   using Shape = HalvesShape<D, few>;
   const int rows = part.end_row - part.first_row;
   device::launch(attend_halves<D, few, groups>,
-                 dim3(static_cast<unsigned>(items), static_cast<unsigned>(args.layer.heads),
+                 dim3(static_cast<unsigned>(items), static_cast<unsigned>(args.pairs()),
                       static_cast<unsigned>((rows + Shape::kRows - 1) / Shape::kRows)),
                  dim3(kThreads), static_cast<std::size_t>(Shape::shared_bytes(groups)), stream, args, part);
 }

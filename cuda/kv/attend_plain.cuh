@@ -15,13 +15,13 @@ SKV_HD inline int plain_shared_floats(int g, int d) {
 }
 
 // Merges the warps' states [warps, G, d + 2] in shared memory into the item's. count: rows in use.
-__device__ inline void merge_warps(const AttendArgs& args, const float* states, int g, int count, int head,
+__device__ inline void merge_warps(const AttendArgs& args, const float* states, int g, int count, int pair,
                                    int item, int first_row) {
   const int d = args.layer.d, stride = d + 2;
   for (int r = 0; r < count; ++r) {
     float top = -INFINITY;
     for (int w = 0; w < kWarps; ++w) top = fmaxf(top, states[(w * g + r) * stride]);
-    float* const out = args.states + args.state_at(head, item, first_row + r);
+    float* const out = args.states + args.state_at(pair, item, first_row + r);
     for (int c = static_cast<int>(threadIdx.x); c < d + 1; c += kThreads) {  // 0: the sum
       float sum = 0;
       for (int w = 0; w < kWarps; ++w) {
@@ -117,12 +117,16 @@ struct PlainWarp {
   }
 };
 
-// Grid: items, KV heads, rows / G. exact: the exact tokens; else the sealed blocks, by item.
+// Grid: items, pairs, rows / G. exact: the exact tokens; else the sealed blocks, by item.
 template <int G, bool exact>
 __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
     attend_plain(const SKV_GRID_CONSTANT AttendArgs args) {
   const LayerView& layer = args.layer;
-  const int d = layer.d, head = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x);
+  const int d = layer.d, pair = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x),
+            head = args.head_of(pair);
+  const PartView& part = args.part_of(pair);
+  if (item >= (exact ? part.exact_items : part.sealed_items)) return;
+  const StoreView& store = part.store;
   const SideView &k = layer.side[0], &v = layer.side[1];
   if (!exact && args.beside_tiles && k.codec(head).tiles && v.codec(head).tiles) return;
   const int first_row = static_cast<int>(blockIdx.z) * G, left = args.rows - first_row;
@@ -131,16 +135,17 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
   float* const probabilities = q + G * d;
   float* const states = probabilities + kWarps * G * 32;
   const float* const from =
-      (exact ? args.plain : args.entered) + (static_cast<std::int64_t>(head) * args.rows + first_row) * d;
+      (exact ? args.plain : args.entered) + (static_cast<std::int64_t>(pair) * args.rows + first_row) * d;
   for (int i = static_cast<int>(threadIdx.x); i < G * d; i += kThreads) q[i] = i < count * d ? from[i] : 0;
   __syncthreads();
 
   PlainWarp<G> state;
   state.start(q, probabilities + warp * G * 32, d);
-  const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
+  const std::int64_t t0 = args.position_of(part, first_row),
+                     t1 = args.position_of(part, first_row + count - 1);
   if (exact) {
     const std::int64_t from_block = layer.sealed_for(t0) * layer.block;
-    const int step = args.exact_items * kWarps;
+    const int step = part.exact_items * kWarps;
     // Piece 0: the sinks. Others: 32 tokens of a block of the ring.
     const std::int64_t of_block = (layer.block + 31) / 32;
     for (std::int64_t piece = item * kWarps + warp;; piece += step) {
@@ -149,10 +154,10 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
         const std::int64_t at = exact_bytes(k.exact_f32, head * layer.sink * d),
                            v_at = exact_bytes(v.exact_f32, head * layer.sink * d);
         const int n = static_cast<int>(layer.sink);
-        state.read(read_exact(k.exact_f32, k.sinks + at, n, d), read_exact(v.exact_f32, v.sinks + v_at, n, d),
-                   0, n, [&](int r, int token) {
+        state.read(read_exact(k.exact_f32, store.side[0].sinks + at, n, d),
+                   read_exact(v.exact_f32, store.side[1].sinks + v_at, n, d), 0, n, [&](int r, int token) {
                      if (r >= count) return false;
-                     const std::int64_t t = args.position_of(first_row + r);
+                     const std::int64_t t = args.position_of(part, first_row + r);
                      return layer.sealed_for(t) > 0 && args.in_window(t, token);
                    });
         continue;
@@ -162,36 +167,36 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
       if (begin > t1) break;
       const std::int64_t block_left = layer.block - (piece - 1) % of_block * 32;
       const int n = static_cast<int>(block_left < 32 ? block_left : 32);
-      const std::int64_t row = head * layer.ring_tokens + begin % layer.ring_tokens;
+      const std::int64_t row = head * store.ring_tokens + begin % store.ring_tokens;
       const int held = static_cast<int>(t1 + 1 - begin < n ? t1 + 1 - begin : n);
-      state.read(read_exact(k.exact_f32, k.ring + exact_bytes(k.exact_f32, row * d), n, d),
-                 read_exact(v.exact_f32, v.ring + exact_bytes(v.exact_f32, row * d), n, d), 0, held,
-                 [&](int r, int token) {
+      state.read(read_exact(k.exact_f32, store.side[0].ring + exact_bytes(k.exact_f32, row * d), n, d),
+                 read_exact(v.exact_f32, store.side[1].ring + exact_bytes(v.exact_f32, row * d), n, d), 0,
+                 held, [&](int r, int token) {
                    if (r >= count) return false;
-                   const std::int64_t t = args.position_of(first_row + r), position = begin + token;
+                   const std::int64_t t = args.position_of(part, first_row + r), position = begin + token;
                    return position >= layer.sealed_for(t) * layer.block && args.in_window(t, position);
                  });
     }
   } else {
     const std::int64_t sealed = layer.sealed_for(t1);
-    const std::int64_t each = (sealed + args.sealed_items - 1) / args.sealed_items;
+    const std::int64_t each = (sealed + part.sealed_items - 1) / part.sealed_items;
     const std::int64_t end = (item + 1) * each < sealed ? (item + 1) * each : sealed;
     for (std::int64_t b = item * each + warp; b < end; b += kWarps) {
       const int n = layer.block_tokens(b);
       const std::int64_t begin = (b + 1) * layer.block - n;
       if (args.sliding > 0 && (b + 1) * layer.block <= t0 + 1 - args.sliding) continue;
       const std::int64_t at = b * layer.heads + head;
-      state.read(read_block(k.codec(head), k.blocks[at], n, d), read_block(v.codec(head), v.blocks[at], n, d),
-                 0, n, [&](int r, int token) {
+      state.read(read_block(k.codec(head), store.side[0].blocks[at], n, d),
+                 read_block(v.codec(head), store.side[1].blocks[at], n, d), 0, n, [&](int r, int token) {
                    if (r >= count) return false;
-                   const std::int64_t t = args.position_of(first_row + r);
+                   const std::int64_t t = args.position_of(part, first_row + r);
                    return b < layer.sealed_for(t) && args.in_window(t, begin + token);
                  });
     }
   }
   state.store(states + warp * G * (d + 2), d);
   __syncthreads();
-  merge_warps(args, states, G, count, head, exact ? args.sealed_items + item : item, first_row);
+  merge_warps(args, states, G, count, pair, exact ? part.sealed_items + item : item, first_row);
 }
 
 }  // namespace spectralkv::device_kv

@@ -372,11 +372,13 @@ struct TileWarp {
   }
 };
 
-// Grid: items, KV heads, rows / 8.
+// Grid: items, pairs, rows / 8.
 template <int D>
 __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONSTANT AttendArgs args) {
   const LayerView& layer = args.layer;
-  const int head = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x);
+  const int pair = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x),
+            head = args.head_of(pair);
+  const PartView& sequence = args.part_of(pair);
   const int first_row = static_cast<int>(blockIdx.z) * kQueries, left = args.rows - first_row;
   const int count = left < kQueries ? left : kQueries, thread = static_cast<int>(threadIdx.x),
             warp = thread / 32;
@@ -391,8 +393,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
   int* const sealed_for = positions + kQueries;
   std::uint32_t* const own = levels + 8 + 3 * kQueries + warp * tiles_warp_words();
   const CodecView &kc = layer.side[0].codec(head), &vc = layer.side[1].codec(head);
-  if (!kc.tiles || !vc.tiles) return;
-  const std::int64_t row0 = static_cast<std::int64_t>(head) * args.rows + first_row;
+  if (!kc.tiles || !vc.tiles || item >= sequence.sealed_items) return;
+  const std::int64_t row0 = static_cast<std::int64_t>(pair) * args.rows + first_row;
   for (int i = thread; i < query_words(D) / 4; i += kThreads) {
     const int row = i % 32 / 4, channel = projected_place(i / 32, i % 4);
     float4 x = make_float4(0, 0, 0, 0);
@@ -425,11 +427,12 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
     if (g < count) two = *reinterpret_cast<const uint2*>(bytes + 32 * step + 8 * t);
     state.queries.store(step, two);
   }
-  const std::int64_t t0 = args.position_of(first_row), t1 = args.position_of(first_row + count - 1);
+  const std::int64_t t0 = args.position_of(sequence, first_row),
+                     t1 = args.position_of(sequence, first_row + count - 1);
   const std::int64_t sealed = layer.sealed_for(t1);
   // In shared memory, as registers are scarce; a context has at most 2^31 tokens.
   if (thread < kQueries) {
-    const std::int64_t position = args.position_of(first_row + (thread < count ? thread : 0));
+    const std::int64_t position = args.position_of(sequence, first_row + (thread < count ? thread : 0));
     query_steps[thread] = thread < count ? args.steps[row0 + thread] : 0;
     positions[thread] = static_cast<int>(position);
     sealed_for[thread] = static_cast<int>(thread < count ? layer.sealed_for(position)
@@ -446,7 +449,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
       for (int i = 0; i < 4; ++i) state.out[part][p][i] = 0;
   __syncthreads();
 
-  const int each = (static_cast<int>(sealed) + args.sealed_items - 1) / args.sealed_items;
+  const int each = (static_cast<int>(sealed) + sequence.sealed_items - 1) / sequence.sealed_items;
   const int end = static_cast<int>((item + 1) * each < sealed ? (item + 1) * each : sealed);
   int start = item * each;
   const std::int64_t unseen = (t0 + 1 - args.sliding) / layer.block;  // blocks that no query sees
@@ -458,8 +461,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
     SKV_UNROLL
     for (int side = 0; side < 2; ++side) {
       const std::int64_t at = b * layer.heads + head;
-      const std::uint8_t* const block = layer.side[side].blocks[at];
-      const auto size = static_cast<int>(layer.side[side].sizes[at]);
+      const std::uint8_t* const block = sequence.store.side[side].blocks[at];
+      const auto size = static_cast<int>(sequence.store.side[side].sizes[at]);
       SKV_UNROLL_NOT
       for (int i = 128 * lane; i < size; i += 128 * 32) device::fetch_ahead(block + i);
     }
@@ -475,11 +478,11 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
       const std::int64_t first = positions[row] + 1 - args.sliding - ((b + 1) * layer.block - n);
       return args.sliding == 0 || first < 0 ? 0 : static_cast<int>(first);
     };
-    state.read(kc, vc, layer.side[0].blocks[at], layer.side[1].blocks[at], n, seen_from);
+    state.read(kc, vc, sequence.store.side[0].blocks[at], sequence.store.side[1].blocks[at], n, seen_from);
   }
   state.store(states + warp * kQueries * (D + 2));
   __syncthreads();
-  merge_warps(args, states, kQueries, count, head, item, first_row);
+  merge_warps(args, states, kQueries, count, pair, item, first_row);
 }
 
 }  // namespace spectralkv::device_kv

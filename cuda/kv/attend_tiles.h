@@ -6,8 +6,9 @@
 
 namespace spectralkv::device_kv {
 
-// The sealed items of layers whose K and V are codes of head dim D: 64, 80, 96, 112, 128 or 256. True.
+// The sealed items, `items` of the part that has the most, of layers whose K and V are codes of head dim D:
+// 64, 80, 96, 112, 128 or 256. True.
 template <int D>
-bool launch_tiles(const AttendArgs& args, device::Stream stream);
+bool launch_tiles(const AttendArgs& args, int items, device::Stream stream);
 
 }  // namespace spectralkv::device_kv

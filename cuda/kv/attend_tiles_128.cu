@@ -3,6 +3,6 @@
 
 namespace spectralkv::device_kv {
 
-template bool launch_tiles<128>(const AttendArgs&, device::Stream);
+template bool launch_tiles<128>(const AttendArgs&, int, device::Stream);
 
 }  // namespace spectralkv::device_kv

@@ -3,7 +3,7 @@
 
 namespace spectralkv::device_kv {
 
-template bool launch_tiles<64>(const AttendArgs&, device::Stream);
-template bool launch_tiles<80>(const AttendArgs&, device::Stream);
+template bool launch_tiles<64>(const AttendArgs&, int, device::Stream);
+template bool launch_tiles<80>(const AttendArgs&, int, device::Stream);
 
 }  // namespace spectralkv::device_kv

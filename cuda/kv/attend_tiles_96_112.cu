@@ -3,7 +3,7 @@
 
 namespace spectralkv::device_kv {
 
-template bool launch_tiles<96>(const AttendArgs&, device::Stream);
-template bool launch_tiles<112>(const AttendArgs&, device::Stream);
+template bool launch_tiles<96>(const AttendArgs&, int, device::Stream);
+template bool launch_tiles<112>(const AttendArgs&, int, device::Stream);
 
 }  // namespace spectralkv::device_kv

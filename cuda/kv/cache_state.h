@@ -32,6 +32,7 @@ struct DeviceSide {
 
 struct DeviceLayer {
   LayerView view{};
+  StoreView store{};
   DeviceSide side[2];
   std::int64_t sealed = 0;  // blocks that have been encoded, those included that no query reads as sealed yet
   device::Event newest;     // sealing of it

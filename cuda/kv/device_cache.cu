@@ -48,9 +48,9 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
     view.layer = static_cast<int>(l);
     view.heads = static_cast<int>(heads);
     view.d = static_cast<int>(d);
-    view.ring_tokens = ring_rows(type(l), n_ctx, device_kv::kChunk);
-    view.position = positions.data();
-    view.fault = fault.data();
+    layer.store.ring_tokens = ring_rows(type(l), n_ctx, device_kv::kChunk);
+    layer.store.position = positions.data();
+    layer.store.fault = fault.data();
     if (!type(l).queries.empty()) {
       view.group = static_cast<int>(type(l).queries[0].rows);
       view.queries =
@@ -61,20 +61,21 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       DeviceSide& side = layer.side[which];
       const SideFormat& of = type_side(l, which);
       auto& side_view = view.side[which];
+      auto& store = layer.store.side[which];
       side.codec_of = work.tables.fill(side_view, of, which == 0 ? KvSide::keys : KvSide::values,
                                        calibrated(format, l), work.main);
       side_view.exact_f32 = of.exact_f32();
       side.row_bytes = device_kv::exact_bytes(side_view.exact_f32, d);
-      side.ring = DeviceBuffer<std::uint8_t>(size_of(heads * view.ring_tokens * side.row_bytes));
+      side.ring = DeviceBuffer<std::uint8_t>(size_of(heads * layer.store.ring_tokens * side.row_bytes));
       side.sinks = DeviceBuffer<std::uint8_t>(size_of(heads * view.sink * side.row_bytes));
       side.blocks = DeviceBuffer<std::uint8_t*>(size_of(n_blocks * heads));
       side.sizes = DeviceBuffer<std::uint32_t>(size_of(n_blocks * heads));
       side.cursor = DeviceBuffer<PageCursor>(1);
-      side_view.ring = side.ring.data();
-      side_view.sinks = side.sinks.data();
-      side_view.blocks = side.blocks.data();
-      side_view.sizes = side.sizes.data();
-      side_view.cursor = side.cursor.data();
+      store.ring = side.ring.data();
+      store.sinks = side.sinks.data();
+      store.blocks = side.blocks.data();
+      store.sizes = side.sizes.data();
+      store.cursor = side.cursor.data();
       device::fill_bytes(side.ring.data(), 0, side.ring.bytes(), work.main);
     }
     for (std::size_t h = 0; h < size_of(heads); ++h) {
@@ -108,7 +109,7 @@ void DeviceCache::State::become(State& from) {
   for (std::size_t l = 0; l < layers.size(); ++l) {
     DeviceLayer& layer = layers[l];
     const DeviceLayer& held = from.layers[l];
-    if (layer.view.ring_tokens != held.view.ring_tokens) {  // tokens stand in other rows
+    if (layer.store.ring_tokens != held.store.ring_tokens) {  // tokens stand in other rows
       from_host(l, from.to_host(l));
       continue;
     }
@@ -169,7 +170,7 @@ void DeviceCache::State::restore_rows(std::size_t l, std::int64_t b, std::int64_
   for (DeviceSide& side : layer.side)
     for (std::int64_t h = 0; h < view.heads && rows > 0; ++h) {
       const std::uint8_t* const from = side.blocks.read_one(size_of(b * view.heads + h), work.main);
-      const std::int64_t row = h * view.ring_tokens + b * view.block % view.ring_tokens;
+      const std::int64_t ring = layer.store.ring_tokens, row = h * ring + b * view.block % ring;
       device::copy_on_device(side.ring.data() + row * side.row_bytes, from, size_of(rows * side.row_bytes),
                              work.main);
     }
@@ -293,8 +294,8 @@ CacheReport DeviceCache::report() const {
       DeviceBuffer<std::uint64_t> of_blocks(n_heads);
       device::launch(device_kv::count_paper_bits<0>,
                      dim3(static_cast<unsigned>((n_heads + device_kv::kThreads - 1) / device_kv::kThreads)),
-                     dim3(device_kv::kThreads), 0, main, view, which, static_cast<int>(n_heads),
-                     of_blocks.data());
+                     dim3(device_kv::kThreads), 0, main, view, s.layers[l].store, which,
+                     static_cast<int>(n_heads), of_blocks.data());
       side.sizes.read(sizes, main);
       of_blocks.read(bits, main);
       device::synchronize(main);

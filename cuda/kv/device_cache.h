@@ -3,14 +3,15 @@
 //
 // A step of n tokens:
 //     cache.prepare(n);                                  // host work; never within a captured graph
-//     for each layer: attend(cache, layer, ...);         // only launches, if n == 1: may be captured
+//     for each layer: attend(parts, layer, ...);         // only launches, if n == 1: may be captured
 //     cache.commit(n);
-// A captured step of one token may be replayed for any later token of this cache: positions are read from
-// device memory, which prepare writes. Not safe for use by two threads at once.
+// A captured step of one token of each part may be replayed for any later ones of the same caches: positions
+// are read from device memory, which prepare writes. Not safe for use by two threads at once.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "cuda/device/device.h"
@@ -26,6 +27,21 @@ struct RowFault {
   device::PinnedBuffer<unsigned long long> code{1};  // of fault_code; 0: none
   std::int64_t n_kv_heads = 0;
   void check() const;  // a value error that names the row
+};
+
+class DeviceCache;
+
+// The matrices of a step, all in device memory.
+struct StepMatrices {
+  ConstMatrix q, k, v;      // [n, n_heads * head_dim], [n, n_kv_heads * head_dim] twice; behind RoPE
+  Matrix out;               // as q
+  ConstMatrix cos_sin;      // [n, dims]: q and k come before RoPE, by these; only of parts of one token
+  cuda::QuantRows rounded;  // memory for out in 8 bits too, at a head dim that is a multiple of 32
+};
+// Which rows of them a sequence has.
+struct CachePart {
+  DeviceCache* cache;
+  std::int64_t first, n;
 };
 
 class DeviceCache final : public KvCache {
@@ -63,8 +79,7 @@ class DeviceCache final : public KvCache {
   std::unique_ptr<KvCache> small_twin() const override { return twin(n_ctx()); }
 
   friend void take_rows(DeviceCache&, std::int64_t, ConstMatrix, ConstMatrix);
-  friend void attend(DeviceCache&, std::int64_t, const AttentionShape&, ConstMatrix, ConstMatrix, ConstMatrix,
-                     Matrix, ConstMatrix, const cuda::QuantRows&);
+  friend void attend(std::span<const CachePart>, std::int64_t, const AttentionShape&, const StepMatrices&);
   struct State;
   std::unique_ptr<State> state_;
   std::uint64_t identity_;
@@ -73,11 +88,10 @@ class DeviceCache final : public KvCache {
 // Takes k and v as attend does, and attends to nothing.
 void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v);
 
-// Takes k and v [n, n_kv_heads * head_dim] of the n prepared tokens (keys after RoPE) into the layer, then
-// attends: out [n, n_heads * head_dim] from q of the same shape. All matrices lie in device memory. cos_sin,
-// for one token: q and k come before RoPE, by these [1, dims]. rounded: memory for out in 8 bits too, at a
-// head dim that is a multiple of 32.
-void attend(DeviceCache& cache, std::int64_t layer, const AttentionShape& shape, ConstMatrix q, ConstMatrix k,
-            ConstMatrix v, Matrix out, ConstMatrix cos_sin = {}, const cuda::QuantRows& rounded = {});
+// Takes k and v of the prepared tokens of each part into its layer, then attends, each sequence to itself,
+// bit for bit as if it were alone: single tokens of caches of one format together, up to kMostParts in a
+// launch.
+void attend(std::span<const CachePart> parts, std::int64_t layer, const AttentionShape& shape,
+            const StepMatrices& step);
 
 }  // namespace spectralkv

@@ -9,6 +9,7 @@ namespace spectralkv::device_kv {
 
 struct ExpandArgs {
   LayerView layer;
+  StoreView store;
   std::int64_t first_block;
   std::uint16_t* rows[2];         // [blocks, heads, block, d] of K and of V
   const std::uint8_t** table[2];  // [blocks, heads]: where each begins
@@ -25,7 +26,8 @@ __global__ void __launch_bounds__(kThreads)
   const SideView& side = layer.side[which];
   std::uint16_t* const to = args.rows[which] + place * layer.block * d;
   if (threadIdx.x == 0) args.table[which][place] = reinterpret_cast<const std::uint8_t*>(to);
-  const RowReader reader = read_block(side.codec(head), side.blocks[b * layer.heads + head], n, d);
+  const RowReader reader =
+      read_block(side.codec(head), args.store.side[which].blocks[b * layer.heads + head], n, d);
   expand_block(reader, device::dynamic_shared<float>(), [&](int row, int channel, const float(&x)[8]) {
     *reinterpret_cast<uint4*>(to + row * d + channel) =
         make_uint4(halves_within(x[0], x[1]), halves_within(x[2], x[3]), halves_within(x[4], x[5]),

@@ -50,22 +50,33 @@ struct Piece {
   bool sinks;
 };
 
+// Where they lie. In shared memory: while they are multiplied there are no registers for it.
+struct PieceSource {
+  StoreView store;
+  int head, of_block, sink_pieces, first_block;  // positions and blocks are below 2^31
+  int last;                                      // position of the last row
+};
+
 // The pieces of an item, [begin, end), in rising order.
-template <int D, int kPieceTokens>
+template <int D, bool few>
 struct PieceList {
+  static constexpr int kPieceTokens = HalvesShape<D, few>::kPiece;
   const AttendArgs& args;
   const HalvesPart& part;
-  int head, of_block, sink_pieces, begin, end, first_block, last;  // positions and blocks are below 2^31
+  const PieceSource& source;
+  int begin, end;
   bool exact;
 
-  // t0, t1: positions of the first row and of the last.
-  __device__ PieceList(const AttendArgs& a, const HalvesPart& p, int h, int item, int t0, int t1)
-      : args(a), part(p), head(h), sink_pieces(0), last(t1), exact(item >= a.sealed_items) {
+  // t0, t1: positions of the first row and of the last. Thread 0 fills `from`, which is read behind the next
+  // barrier.
+  __device__ PieceList(const AttendArgs& a, const HalvesPart& p, const PartView& sequence, int head,
+                       PieceSource& from, int item, int t0, int t1)
+      : args(a), part(p), source(from), exact(item >= sequence.sealed_items) {
     const LayerView& layer = args.layer;
     const auto block = static_cast<int>(layer.block), sliding = static_cast<int>(args.sliding);
-    of_block = (block + kPieceTokens - 1) / kPieceTokens;
+    const int of_block = (block + kPieceTokens - 1) / kPieceTokens;
     const auto sealed = static_cast<int>(layer.sealed_for(t1));
-    int end_block = 0;
+    int sink_pieces = 0, first_block = 0, end_block = 0;
     if (exact) {
       if (sealed > 0) sink_pieces = (static_cast<int>(layer.sink) + kPieceTokens - 1) / kPieceTokens;
       first_block = static_cast<int>(layer.sealed_for(t0));
@@ -78,37 +89,43 @@ struct PieceList {
       first_block = (t0 + 1 - sliding) / block;
     const int blocks = end_block > first_block ? end_block - first_block : 0,
               all = sink_pieces + blocks * of_block;
-    const int items = exact ? args.exact_items : args.sealed_items,
-              number = exact ? item - args.sealed_items : item, each = (all + items - 1) / items;
+    const int items = exact ? sequence.exact_items : sequence.sealed_items,
+              number = exact ? item - sequence.sealed_items : item, each = (all + items - 1) / items;
     begin = number * each < all ? number * each : all;
     end = begin + each < all ? begin + each : all;
+    if (threadIdx.x == 0) from = {sequence.store, head, of_block, sink_pieces, first_block, t1};
   }
 
   __device__ Piece at(int i) const {
     const LayerView& layer = args.layer;
-    if (exact && i < sink_pieces) {
+    const StoreView& store = source.store;
+    const int head = source.head;
+    if (exact && i < source.sink_pieces) {
       const std::int64_t row = head * layer.sink + i * kPieceTokens;
       const int left = static_cast<int>(layer.sink) - i * kPieceTokens;
-      return {{layer.side[0].sinks + 2 * row * D, layer.side[1].sinks + 2 * row * D},
+      return {{store.side[0].sinks + 2 * row * D, store.side[1].sinks + 2 * row * D},
               i * kPieceTokens,
               left < kPieceTokens ? left : kPieceTokens,
               true};
     }
-    const int number = i - sink_pieces, offset = number % of_block * kPieceTokens;
-    const int b = first_block + number / of_block, block = static_cast<int>(layer.block);
+    const int number = i - source.sink_pieces, offset = number % source.of_block * kPieceTokens;
+    const int b = source.first_block + number / source.of_block, block = static_cast<int>(layer.block);
     if (exact) {
       const int position = b * block + offset;
-      const std::int64_t row = head * layer.ring_tokens + position % static_cast<int>(layer.ring_tokens);
+      const std::int64_t row = head * store.ring_tokens + position % static_cast<int>(store.ring_tokens);
       int left = block - offset;
-      if (last + 1 - position < left) left = last + 1 - position;
-      return {{layer.side[0].ring + 2 * row * D, layer.side[1].ring + 2 * row * D},
+      if (source.last + 1 - position < left) left = source.last + 1 - position;
+      return {{store.side[0].ring + 2 * row * D, store.side[1].ring + 2 * row * D},
               position,
               left < kPieceTokens ? left : kPieceTokens,
               false};
     }
     const int n = layer.block_tokens(b), left = n - offset;
     const std::int64_t at = static_cast<std::int64_t>(b - part.first_block) * layer.heads + head;
-    Piece piece{{part.side[0].rows[at], part.side[1].rows[at]},
+    const auto block_of = [&](int side) -> const std::uint8_t* {
+      return few ? store.side[side].blocks[at] : part.side[side].rows[at];
+    };
+    Piece piece{{block_of(0), block_of(1)},
                 static_cast<int>(layer.block_begin(b)) + offset,
                 left < kPieceTokens ? left : kPieceTokens,
                 false};

@@ -22,6 +22,7 @@ constexpr int kSealAtOnce = 256;
 
 struct SealArgs {
   LayerView layer;
+  StoreView store;
   FreshRows fresh;
   std::int64_t index;  // of the first block
   int n;               // tokens of each

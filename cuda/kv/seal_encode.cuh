@@ -103,7 +103,8 @@ template <int kUnused>
 __global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT SealArgs args, int block) {
   const int heads = args.layer.heads, which = static_cast<int>(blockIdx.x);
   const SideView& side = args.layer.side[which];
-  PageCursor cursor = *side.cursor;
+  const StoreView::Side& store = args.store.side[which];
+  PageCursor cursor = *store.cursor;
   __syncthreads();
   for (int head = 0; head < heads; ++head) {
     const int item = (block * 2 + which) * heads + head;
@@ -116,23 +117,24 @@ __global__ void __launch_bounds__(kThreads) seal_place(const SKV_GRID_CONSTANT S
     }
     for (std::uint32_t i = threadIdx.x; i < bytes; i += kThreads) cursor.page[at + i] = slot[i];
     if (threadIdx.x == 0) {
-      side.blocks[(args.index + block) * heads + head] = cursor.page + at;
-      side.sizes[(args.index + block) * heads + head] = bytes;
+      store.blocks[(args.index + block) * heads + head] = cursor.page + at;
+      store.sizes[(args.index + block) * heads + head] = bytes;
     }
     cursor.used = at + bytes;
   }
-  if (threadIdx.x == 0) *side.cursor = cursor;
+  if (threadIdx.x == 0) *store.cursor = cursor;
 }
 
 // What the paper would count of each of `count` blocks, head by head: bits [count]. Grid: over `count`.
 template <int kUnused>
 __global__ void __launch_bounds__(kThreads)
-    count_paper_bits(const SKV_GRID_CONSTANT LayerView layer, int which, int count, std::uint64_t* bits) {
+    count_paper_bits(const SKV_GRID_CONSTANT LayerView layer, const SKV_GRID_CONSTANT StoreView store,
+                     int which, int count, std::uint64_t* bits) {
   const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (i >= count) return;
   const SideView& side = layer.side[which];
   bits[i] = paper_bits(side.codec(i % layer.heads), layer.d, layer.block_tokens(i / layer.heads),
-                       side.blocks[i], side.sizes[i]);
+                       store.side[which].blocks[i], store.side[which].sizes[i]);
 }
 
 }  // namespace spectralkv::device_kv

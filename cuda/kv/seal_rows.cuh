@@ -21,9 +21,10 @@ __device__ inline float exact_value(const SealArgs& args, int item, int token, i
                                                static_cast<std::int64_t>(head) * layer.d + c];
     return side.exact_f32 ? value : device::f16_to_f32(device::f32_to_f16(value));
   }
-  const std::int64_t at = (head * layer.ring_tokens + t % layer.ring_tokens) * layer.d + c;
-  return side.exact_f32 ? reinterpret_cast<const float*>(side.ring)[at]
-                        : device::f16_to_f32(reinterpret_cast<const std::uint16_t*>(side.ring)[at]);
+  const std::int64_t at = (head * args.store.ring_tokens + t % args.store.ring_tokens) * layer.d + c;
+  const std::uint8_t* const ring = args.store.side[which].ring;
+  return side.exact_f32 ? reinterpret_cast<const float*>(ring)[at]
+                        : device::f16_to_f32(reinterpret_cast<const std::uint16_t*>(ring)[at]);
 }
 
 // The unit of n rows of d values, value(t, c): by the longest. All threads of a block call, all get it.

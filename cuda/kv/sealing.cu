@@ -29,6 +29,7 @@ device_kv::SealArgs make_args(device_kv::SealMemory& m, const DeviceLayer& layer
   const std::int64_t b = layer.sealed;
   device_kv::SealArgs args{};
   args.layer = layer.view;
+  args.store = layer.store;
   args.index = b;
   args.n = layer.view.block_tokens(b);
   args.p = std::min(args.n, layer.view.d);

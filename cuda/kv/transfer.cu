@@ -93,11 +93,11 @@ void DeviceCache::State::read_exact_rows(std::size_t l, int which, std::int64_t 
                                          SideStore& to) const {
   const DeviceSide& side = layers[l].side[which];
   const auto& view = layers[l].view;
-  const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens);
+  const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens), ring_tokens = layers[l].store.ring_tokens;
   for (std::int64_t h = 0; h < view.heads; ++h)
-    ring_runs(view.ring_tokens, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
+    ring_runs(ring_tokens, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
       device::copy_to_host(to.tail.data() + (h * capacity + at) * side.row_bytes,
-                           side.ring.data() + (h * view.ring_tokens + row) * side.row_bytes,
+                           side.ring.data() + (h * ring_tokens + row) * side.row_bytes,
                            size_of(n * side.row_bytes), work.main);
     });
   device::copy_to_host(to.sinks.data(), side.sinks.data(), side.sinks.bytes(), work.main);
@@ -108,10 +108,10 @@ void DeviceCache::State::write_exact_rows(std::size_t l, int which, std::int64_t
                                           const SideStore& from) {
   DeviceSide& side = layers[l].side[which];
   const auto& view = layers[l].view;
-  const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens);
+  const std::int64_t begin = n_tokens - view.tail_tokens(n_tokens), ring_tokens = layers[l].store.ring_tokens;
   for (std::int64_t h = 0; h < view.heads; ++h)
-    ring_runs(view.ring_tokens, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
-      device::copy_to_device(side.ring.data() + (h * view.ring_tokens + row) * side.row_bytes,
+    ring_runs(ring_tokens, begin, n_tokens, [&](std::int64_t row, std::int64_t at, std::int64_t n) {
+      device::copy_to_device(side.ring.data() + (h * ring_tokens + row) * side.row_bytes,
                              from.tail.data() + (h * capacity + at) * side.row_bytes,
                              size_of(n * side.row_bytes), work.main);
     });

@@ -28,11 +28,6 @@ struct SideView {
   // Of queries into the space of keys, of rows to be sealed into that of their side, and out of that of
   // values.
   HeadMatrices enter, place, leave;
-  std::uint8_t** blocks;  // [blocks, heads]: where each starts
-  std::uint32_t* sizes;   // [blocks, heads], bytes
-  PageCursor* cursor;
-  std::uint8_t* ring;   // [heads, ring_tokens, d], f16 or f32: the token at position t in row t % ring_tokens
-  std::uint8_t* sinks;  // [heads, sink, d], the same type
   bool exact_f32;
 
   __device__ __forceinline__ const CodecView& codec(int head) const {
@@ -40,16 +35,28 @@ struct SideView {
   }
 };
 
+// What all sequences of a format have in common.
 struct LayerView : CacheLayout {
   SideView side[2];  // K, V
   int layer, heads, d;
-  std::int64_t ring_tokens;
-  const std::int64_t* position;  // of the step's first token
-  unsigned long long* fault;     // 0, or where a row was not finite
   const float* queries;  // [heads, group, d], the mean ones (LayerFormat::queries); null: none are known
   int group;             // of those
 
   SKV_HD int block_tokens(std::int64_t b) const { return static_cast<int>(CacheLayout::block_tokens(b)); }
+};
+
+// What a layer of one sequence holds.
+struct StoreView {
+  struct Side {
+    std::uint8_t** blocks;  // [blocks, heads]: where each starts
+    std::uint32_t* sizes;   // [blocks, heads], bytes
+    PageCursor* cursor;
+    std::uint8_t* ring;   // [heads, ring_tokens, d], f16 or f32: the token at t in row t % ring_tokens
+    std::uint8_t* sinks;  // [heads, sink, d], the same type
+  } side[2];
+  std::int64_t ring_tokens;
+  const std::int64_t* position;  // of the step's first token
+  unsigned long long* fault;     // 0, or where a row was not finite
 };
 
 SKV_HD inline std::int64_t exact_bytes(bool f32, std::int64_t values) {

@@ -17,11 +17,6 @@ struct alignas(8) GroupScale {
 struct QuantRows {
   std::int8_t* codes = nullptr;  // [n, cols]
   GroupScale* scales = nullptr;  // [n, cols / 32]
-
-  // Rows from `row` on, of `cols` values each.
-  QuantRows from_row(std::int64_t row, std::int64_t cols) const {
-    return codes == nullptr ? *this : QuantRows{codes + row * cols, scales + row * cols / 32};
-  }
 };
 
 // The lanes of a warp bring 32 values side by side, the first at `at`, counted over all rows; at is a

@@ -61,8 +61,14 @@ void fill(DeviceCache& cache, const Inputs& in, std::int64_t tokens) {
 }
 
 void step(DeviceCache& cache, const Inputs& in, std::int64_t n = 1) {
-  attend(cache, 0, shape(), {in.dq.data(), n, kQueryWidth}, {in.dk.data(), n, kWidth},
-         {in.dv.data(), n, kWidth}, {in.out.data(), n, kQueryWidth});
+  const CachePart all{&cache, 0, n};
+  attend({&all, 1}, 0, shape(),
+         {{in.dq.data(), n, kQueryWidth},
+          {in.dk.data(), n, kWidth},
+          {in.dv.data(), n, kWidth},
+          {in.out.data(), n, kQueryWidth},
+          {},
+          {}});
 }
 
 // The distance between the device's and the CPU's outputs of n tokens behind others, over the CPU's norm.

@@ -274,7 +274,9 @@ inline std::vector<float> device_step(DeviceCache& cache, const Case& c, const I
   k.write(std::span(in.k).subspan(size(from * kw), size(n * kw)), nullptr);
   v.write(std::span(in.v).subspan(size(from * kw), size(n * kw)), nullptr);
   cache.prepare(n);
-  attend(cache, 0, shape_of(c), {q.data(), n, qw}, {k.data(), n, kw}, {v.data(), n, kw}, {out.data(), n, qw});
+  const CachePart all{&cache, 0, n};
+  attend({&all, 1}, 0, shape_of(c),
+         {{q.data(), n, qw}, {k.data(), n, kw}, {v.data(), n, kw}, {out.data(), n, qw}, {}, {}});
   cache.commit(n);
   std::vector<float> result(out.size());
   out.read(result, nullptr);

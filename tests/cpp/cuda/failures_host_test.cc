@@ -96,35 +96,65 @@ class InBytes final : public ForwardingBackend {
   std::deque<std::vector<std::byte>> held_;
 };
 
-// Launches of a step of one token.
-std::int64_t launches_of_a_token(std::uint32_t n_layers, const char* type) {
+// Launches of steps of one token of each of some sequences, one step after the other.
+std::vector<std::int64_t> launches_of_steps(Backend& backend, std::uint32_t n_layers, const char* type,
+                                            std::size_t n_sequences, std::size_t n_steps) {
   const test::TempFolder folder;
   test::TinyModel tiny = model();
   tiny.n_layers = n_layers;
   const Gguf file(folder.write("tiny.gguf", tiny.bytes()));
   const ModelConfig config = read_config(file);
-  const std::unique_ptr<Backend> device = cuda::make_backend({});
-  InBytes backend(*device);
   const std::unique_ptr<Model> loaded = load_model(file, config, backend);
-  Scratch scratch(backend, config, 4, 1);
+  const auto rows = static_cast<std::int64_t>(n_sequences);
+  Scratch scratch(backend, config, rows, rows);
   const auto format = std::make_shared<const CacheFormat>(config.cache_shape(), type, type);
-  const std::unique_ptr<KvCache> cache = backend.make_cache(format, 512);
-  std::int64_t launches = 0;
-  for (const Token token : {5, 6}) {
-    const StepPart part{cache.get(), {&token, 1}, 1};
-    launches = -device::calls().launches;
-    loaded->forward(backend, scratch, {&part, 1});
-    launches += device::calls().launches;
+  std::vector<std::unique_ptr<KvCache>> caches;
+  for (std::size_t s = 0; s < n_sequences; ++s) caches.push_back(backend.make_cache(format, 512));
+  std::vector<std::int64_t> launches;
+  const Token token = 5;
+  for (std::size_t i = 0; i < n_steps; ++i) {
+    std::vector<StepPart> step;
+    for (const auto& cache : caches) step.push_back({cache.get(), {&token, 1}, 1});
+    const std::int64_t before = device::calls().launches;
+    loaded->forward(backend, scratch, step);
+    launches.push_back(device::calls().launches - before);
   }
   return launches;
+}
+
+// Of a step whose weights are Q8_0.
+std::int64_t launches_of_a_step(std::uint32_t n_layers, const char* type, std::size_t n_sequences = 1) {
+  const std::unique_ptr<Backend> device = cuda::make_backend({});
+  InBytes backend(*device);
+  return launches_of_steps(backend, n_layers, type, n_sequences, 2).back();
 }
 
 // A token's launches in each layer (docs/cuda.md has them one by one), and besides: the embedding, the first
 // norm, the head.
 TEST(CudaStep, TakesSoManyLaunches) {
-  EXPECT_EQ(launches_of_a_token(4, "eoptshrinkq:2"), 4 * 11 + 3);
-  EXPECT_EQ(launches_of_a_token(7, "eoptshrinkq:2"), 7 * 11 + 3);
-  EXPECT_EQ(launches_of_a_token(4, "f16"), 4 * 10 + 3);  // sealed and exact rows in one
+  EXPECT_EQ(launches_of_a_step(4, "eoptshrinkq:2"), 4 * 11 + 3);
+  EXPECT_EQ(launches_of_a_step(7, "eoptshrinkq:2"), 7 * 11 + 3);
+  EXPECT_EQ(launches_of_a_step(4, "f16"), 4 * 10 + 3);  // sealed and exact rows in one
+}
+
+// Of several sequences as many; beyond four products are a launch each, and so is the rounding before them.
+TEST(CudaStep, TakesAsManyForSeveralSequences) {
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 4), 2 * 11 + 3);
+  EXPECT_EQ(launches_of_a_step(2, "f16", 4), 2 * 10 + 3);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 5), 2 * 18 + 4);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 16), 2 * 18 + 4);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 17), 2 * (18 + 4) + 4);
+}
+
+// The second step is recorded, and from then on only the embedding comes before the record.
+TEST(CudaStep, SeveralSequencesAreReplayed) {
+  const std::unique_ptr<Backend> device = cuda::make_backend({});
+  const auto few = launches_of_steps(*device, 2, "f16", 3, 4);
+  EXPECT_GT(few[1], 20);
+  EXPECT_EQ(few[2], 1);
+  EXPECT_EQ(few[3], 1);
+  const auto many = launches_of_steps(*device, 2, "f16", 6, 3);
+  EXPECT_EQ(many[2], many[0]) << "with matrices of f32, which cuBLAS multiplies";
 }
 
 // Sealing is enqueued layer by layer while tokens go on, never all at once.
@@ -193,8 +223,14 @@ TEST(CudaStep, ATokenOfManyHeadsIsReplayed) {
       replayed.prepare(1);
     };
     const auto token = [&] {
-      attend(replayed, 0, cases::shape_of(c), {q.data(), 1, c.heads * c.d}, {next_k.data(), 1, c.d},
-             {next_v.data(), 1, c.d}, {out.data(), 1, c.heads * c.d});
+      const CachePart all{&replayed, 0, 1};
+      attend({&all, 1}, 0, cases::shape_of(c),
+             {{q.data(), 1, c.heads * c.d},
+              {next_k.data(), 1, c.d},
+              {next_v.data(), 1, c.d},
+              {out.data(), 1, c.heads * c.d},
+              {},
+              {}});
     };
     read(replayed, 0, 100);
     bring(100);
