@@ -87,6 +87,29 @@ def test_lists_grow_and_have_ranges(model: Path, make_tiny: Callable[..., str]) 
         assert "option '-p'" in bench("-m", model, f"-p={wrong}", status=2).stderr
 
 
+def test_lists_of_batches_layers_and_types(model: Path) -> None:
+    """Each with each; a comma in front of a type's name begins another type."""
+    args = ["-p", 8, "-n", 0, "-r", 1, "-t", 1, "-b", "64,128-512*2", "-ub", "100,300"]
+    types = ["-ctk", "f16,turboquant:4,q8_0", "-ctv", "f16,q8_0,eoptshrinkq:2,sink=8"]
+    rows = json.loads(bench("-m", model, *args, *types, "-ngl", "0,0", "-o", "json").stdout)
+    batches = [64, 64, 100, 128, 100, 256, 100, 300]
+    assert [row["n_batch"] for row in rows] == batches * 6
+    pairs = [(row["type_k"].partition(",")[0], row["type_v"].partition(",")[0]) for row in rows[:: len(batches)]]
+    assert pairs == [("f16", "f16"), ("turboquant:4", "q8_0"), ("q8_0", "eoptshrinkq:2")] * 2
+    table = bench("-m", model, *args, "-ctk", "f16").stdout
+    assert "| K | V | batch | test |" in table.splitlines()[0]
+    for wrong in (["-b", "0"], ["-b", "64,x"], ["-ub", "9-1"], ["-ngl", "0,some"]):
+        assert f"option '{wrong[0]}'" in bench("-m", model, *wrong, status=2).stderr
+
+
+def test_json_is_whole_where_a_model_fails_late(model: Path, tmp_path: Path) -> None:
+    """Its head can be read, so that the first is measured; that it names no architecture is told later."""
+    other = tmp_path / "other.gguf"
+    other.write_bytes(model.read_bytes().replace(b"general.architecture", b"general.architectura"))
+    failed = bench("-m", model, "-m", other, "-p", 4, "-n", 0, "-r", 1, "-ctk", "f16", "-o", "json", status=1)
+    assert [row["model_filename"] for row in json.loads(failed.stdout)] == [str(model)]
+
+
 @pytest.mark.parametrize("form", ["md", "json"])
 def test_the_default_is_named(model: Path, form: str) -> None:
     told = bench("-m", model, "-p", 8, "-n", 0, "-r", 1, "-ctk", "default", "-o", form).stdout
