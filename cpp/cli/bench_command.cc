@@ -1,5 +1,6 @@
 // The command `bench`: speed of prompts and of generation by depth and cache type.
 #include <algorithm>
+#include <filesystem>
 #include <tuple>
 
 #include "backend/backend.h"
@@ -111,10 +112,15 @@ std::vector<Option> rows_of(BenchCommand& o) {
       {
           {{"-m", "--model"},
            "PATH",
-           "the GGUF file; any part of a split one; again for another model",
-           [&o](const std::string& path) {
-             set_path(o.model.path)(path);
-             o.models.push_back(path);
+           "the GGUF file; any part of a split one; a list, or again, for further models",
+           [&o](const std::string& text) {
+             // As llama-bench splits it, unless a comma belongs to the name of a file that is there.
+             std::error_code unknown;
+             const bool one = text.find(',') == std::string::npos || std::filesystem::exists(text, unknown);
+             for (const std::string& path : one ? std::vector{text} : split_list(text)) {
+               set_path(o.model.path)(path);
+               o.models.push_back(path);
+             }
            }},
           {{"-p", "--n-prompt"},
            "N,...",
@@ -250,8 +256,8 @@ int run_all(BenchCommand& o, const CliHooks& hooks) {
   std::vector<std::string> paths = o.models;
   const std::string last = model_path(o.model, hooks);  // which complains of -m beside -hf
   if (paths.empty()) paths.push_back(last);
-  if (paths.size() > 1)  // a later one that cannot be read is told before anything is measured and written
-    for (const std::string& path : paths) Gguf{path};
+  for (const std::string& path : paths)
+    Gguf{path};  // one that cannot be read is told before anything is written
   Progress progress(true);
   bool first = true;
   if (const std::string note = ignored_note(o.model.ignored); !note.empty()) Log(LogLevel::info).info(note);

@@ -81,8 +81,18 @@ def test_lists_grow_and_have_ranges(model: Path, make_tiny: Callable[..., str]) 
     assert [(row["model_filename"], row["n_threads"], row["n_depth"], row["n_prompt"]) for row in rows] == [
         (str(path), t, d, p) for path in (model, other) for t in (1, 2) for d in (2, 4, 8) for p in (4, 6, 8, 16)
     ]
-    failed = bench("-m", model, "-m", f"{other}-absent", *numbers, "-o", "json", status=1)
-    assert failed.stdout == "" and f"{other}-absent" in failed.stderr, "told before anything is measured"
+    for models in (
+        ["-m", model, "-m", f"{other}-absent"],
+        ["-m", f"{model},{other}-absent"],
+        ["-m", f"{other}-absent"],
+    ):
+        failed = bench(*models, *numbers, "-o", "json", status=1)
+        assert failed.stdout == "" and f"{other}-absent" in failed.stderr, "told before anything is measured"
+    comma = model.parent / "a,b.gguf"
+    comma.symlink_to(model)
+    few = ["-p", 4, "-n", 0, "-r", 1, "-t", 1, "-ctk", "f16", "-o", "json"]
+    for given, wanted in ((f"{model},{other}", [str(model), str(other)]), (comma, [str(comma)])):
+        assert [row["model_filename"] for row in json.loads(bench("-m", given, *few).stdout)] == wanted
     for wrong in ("4-2", "1-2+0", "0-8*2", "2-8*1", "1-99999", "-5", "3-", "3-x"):
         assert "option '-p'" in bench("-m", model, f"-p={wrong}", status=2).stderr
 

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--compare", metavar="SPEC", help="a second cache type, which answers under /compare")
     marks = "control tokens that messages write out count as such (default: they are plain text)"
     cache.add_argument("--parse-special", action="store_true", help=marks)
+    cache.add_argument("--spm-infill", action="store_true", help="/infill has the suffix in front of the prefix")
     sampling = parser.add_argument_group("defaults of requests, which may say otherwise")
     for names, field, kind in SAMPLING:
         sampling.add_argument(*names, dest=f"sampling_{field}", type=kind, metavar="N")
@@ -225,6 +226,7 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         template=_template(options),
         template_variables=_variables(options),
         sampling=_sampling(options),
+        spm_infill=options.spm_infill,
     )
 
 
