@@ -65,7 +65,7 @@ class _Generator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
-    def visit_Add(self, node: tree.Add, frame: Frame) -> None:
+    def visit_Add(self, node: tree.BinExpr, frame: Frame) -> None:
         parts: list[tree.Expr] = [node.right]
         rest = node.left
         while isinstance(rest, tree.Add):

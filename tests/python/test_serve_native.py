@@ -146,7 +146,27 @@ def test_samplers_of_llama_cpp_reach_openais_routes_too(server):
 
     assert text(dry_multiplier=20.0, dry_allowed_length=0, dry_sequence_breakers=["x"]) != text()
     assert text(samplers=["temperature"], repeat_penalty=5.0) == text(samplers=["temperature"])
-    assert "samplers" in refusal(server, "/v1/completions", **body, samplers=["nothing"]) or True
+    assert "nothing" in refusal(server, "/v1/completions", **body, samplers=["nothing"])
+
+
+def test_limits_of_openais_routes(server):
+    """Pages send -1, or llama-server's name."""
+    body = {"prompt": "hello", "temperature": 0, "ignore_eos": True}
+
+    def n(path="/v1/completions", **more):
+        return post(server, path, **body, **more)["usage"]["completion_tokens"]
+
+    assert n() == 16 and n(n_predict=5) == 5 and n(n_predict=5, max_tokens=3) == 3
+    full = 4096 - post(server, "/v1/completions", **body)["usage"]["prompt_tokens"]
+    assert n(max_tokens=-1, timeout=60) >= full and n(max_tokens=3, suffix="") == 3
+    chat = {"messages": [{"role": "user", "content": "a"}], "temperature": 0, "ignore_eos": True}
+
+    def of_chat(**more):
+        return post(server, "/v1/chat/completions", **chat, **more)["usage"]["completion_tokens"]
+
+    assert of_chat(n_predict=5) == 5 and of_chat(max_tokens=4, n_predict=5) == 4
+    assert of_chat(max_tokens=-1, max_completion_tokens=3) == 3 and of_chat(max_tokens=-1, timeout=0.5) > 5
+    assert "max_tokens" in refusal(server, "/v1/chat/completions", **chat, max_tokens=0)
 
 
 def test_the_defaults_are_the_cores():

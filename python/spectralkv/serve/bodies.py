@@ -15,6 +15,9 @@ Amount = Annotated[float, Field(ge=0, le=1e6)]
 SamplerName = Annotated[str, Field(max_length=32)]
 SamplerLetters = Annotated[str, Field(max_length=64, pattern=r"^[a-z]*$")]
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
+Limit = Annotated[int, Field(ge=-1, lt=2**31)]
+# Of a chat's answer, which has a token at least.
+AnswerLimit = Annotated[int, Field(ge=1, lt=2**31)] | Literal[-1]
 NativeStop = Annotated[str, Field(max_length=1000)]
 VariableName = Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$")]
 TokenDigits = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
@@ -74,7 +77,13 @@ class Sampling(AnySampling):
     logit_bias: dict[TokenDigits, Bias] | None = Field(None, max_length=1024)
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = None
+    n_predict: Limit | None = Field(None, description="llama-server's name of max_tokens, which goes before it")
     stream_options: StreamOptions | None = None
+
+    def limit(self, given: int | None) -> int | None:
+        """How many tokens an answer has at most, where the field for it says `given`; None: as many as fit."""
+        n = self.n_predict if given is None else given
+        return None if n == -1 else n
 
 
 class JsonSchema(Body):
@@ -156,8 +165,8 @@ class Conversation(Variables):
 
 
 class ChatBody(Sampling, Conversation):
-    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    max_tokens: AnswerLimit | None = Field(None, description="-1: as many as fit")
+    max_completion_tokens: AnswerLimit | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
@@ -172,10 +181,10 @@ class CompletionBody(Sampling):
         | Annotated[list[str], Field(min_length=1, max_length=16)]
         | Annotated[list[Annotated[list[Token], Field(min_length=1)]], Field(min_length=1, max_length=16)]
     )
-    max_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = 16
+    max_tokens: Limit | None = Field(None, description="-1: as many as fit; null: as many; absent: 16")
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
-    suffix: None = Field(None, description="not supported")
+    suffix: Literal[""] | None = Field(None, description="not supported")
     best_of: Literal[1] | None = Field(None, description="only 1 is supported")
     response_format: ResponseFormat | None = None
 
@@ -263,9 +272,9 @@ class NativeSampling(AnySampling):
         | None
     ) = Field(None, description="token ids or texts; false: never")
     stop: NativeStop | Annotated[list[NativeStop], Field(max_length=64)] | None = None
-    n_predict: Annotated[int, Field(ge=-1, lt=2**31)] | None = Field(None, description="-1: as many as fit")
-    max_tokens: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
+    n_predict: Limit | None = Field(None, description="-1: as many as fit")
+    max_tokens: Limit | None = None
+    max_completion_tokens: Limit | None = None
     n_cmpl: Annotated[int, Field(ge=1, le=16)] | None = Field(None, description="answers to each prompt")
     n: Annotated[int, Field(ge=1, le=16)] | None = None
     n_probs: Annotated[int, Field(ge=0, le=1000)] | None = None
@@ -296,6 +305,29 @@ class InfillBody(NativeSampling):
     input_suffix: str
     input_extra: Annotated[list[Snippet], Field(max_length=1000)] = []
     prompt: str = Field("", description="how the middle begins")
+
+
+Texts = (
+    str
+    | Annotated[list[Token], Field(min_length=1)]
+    | Annotated[list[str | Annotated[list[Token], Field(min_length=1)]], Field(min_length=1, max_length=256)]
+)
+Norm = Annotated[int, Field(ge=-1, le=100)]
+
+
+class OpenEmbeddingBody(Body):
+    model: str | None = Field(None, max_length=1000, description="not looked at: the server has one model")
+    input: Texts
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: None = Field(None, description="not supported")
+    embd_normalize: Norm | None = Field(None, description="-1: not; 0: the largest number; 1, 2, ...: that norm")
+    user: str | None = Field(None, max_length=1000)
+
+
+class EmbeddingBody(Body):
+    content: Texts | None = None
+    input: Texts | None = None
+    embd_normalize: Norm | None = None
 
 
 class TokenizeBody(Body):

@@ -22,6 +22,7 @@ from spectralkv.serve.tools import Tools
 from spectralkv.serve.worker import Inbox, Job
 
 AnyBody = TypeVar("AnyBody", bound=Body)
+DEFAULT_TOKENS = 16  # of a text's continuation, as OpenAI has it
 PING = 15  # seconds between comments that show a silent connection to be dead
 
 
@@ -47,7 +48,9 @@ async def start_chat(service: Service, body: ChatBody) -> Answers:
     """Hands all answers to a chat to the scheduler."""
     tools = Tools.of_body(body, service.template)
     tokens = await service.encode(await service.render(body, tools), "messages")
-    limits = [n for n in (body.max_completion_tokens, body.max_tokens) if n is not None]
+    limits = [n for n in (body.max_completion_tokens, body.max_tokens) if n is not None and n >= 0]
+    asked = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
+    limit = min(limits, default=body.limit(asked))
     n_top = (body.top_logprobs or 0) if body.logprobs else None
     forced = tools.grammar(service.tokenizer) if tools else None
     inbox, n = Inbox(), body.n or 1
@@ -56,7 +59,6 @@ async def start_chat(service: Service, body: ChatBody) -> Answers:
         for index in range(n):
             masks = await service.masks(body, forced)
             special = tools is not None and tools.form.renders_special
-            limit = min(limits, default=None)
             jobs.append(
                 service.submit(
                     inbox,
@@ -99,6 +101,8 @@ async def completions(request: Request) -> Response:
     n = body.n or 1
     if len(prompts) * n > 64:
         raise ApiError(400, f"{len(prompts)} prompts with n={n}: at most 64 answers can be asked for", "n")
+    unsaid = not {"max_tokens", "n_predict"} & body.model_fields_set
+    limit = DEFAULT_TOKENS if unsaid else body.limit(body.max_tokens)
     encoded = [await service.encode(prompt, "prompt") for prompt in prompts]
     inbox = Inbox()
     jobs: list[Job] = []
@@ -121,7 +125,7 @@ async def completions(request: Request) -> Response:
                         body,
                         masks,
                         stop=stops_of(body.stop),
-                        max_tokens=body.max_tokens,
+                        max_tokens=limit,
                         n_top=body.logprobs,
                     )
                 )

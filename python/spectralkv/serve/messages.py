@@ -142,7 +142,7 @@ async def _events(answers: Answers, model: str) -> AsyncIterator[Result]:
     async for choice, piece in answers.pieces():
         if not started:
             started = True
-            empty = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(answers)}
+            empty: Result = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(answers)}
             yield {"type": "message_start", "message": {**_head(model), **empty}}
         if piece.text:
             if not open_text:

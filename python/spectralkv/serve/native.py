@@ -127,7 +127,7 @@ async def props(request: Request) -> Response:
     return JSONResponse(
         {
             "default_generation_settings": {
-                "params": _settings(service, NativeSampling(), RANDOM_SEED),
+                "params": _settings(service, NativeSampling.model_validate({}), RANDOM_SEED),
                 "n_ctx": service.n_ctx,
             },
             "total_slots": service.options.n_parallel,

@@ -14,6 +14,7 @@ from spectralkv._core import Tokenizer
 from spectralkv.chat import Marked
 from spectralkv.serve.bodies import Conversation, DetokenizeBody, TokenizeBody
 from spectralkv.serve.completions import chat_completions, completions, read_body, service_of
+from spectralkv.serve.embeddings import embeddings, open_embeddings
 from spectralkv.serve.errors import ApiError
 from spectralkv.serve.messages import count_tokens, messages
 from spectralkv.serve.native import completion, infill, props
@@ -142,6 +143,9 @@ ROUTES = [
     Route("/completions", completion, methods=["POST"]),
     Route("/infill", infill, methods=["POST"]),
     Route("/props", props),
+    Route("/v1/embeddings", open_embeddings, methods=["POST"]),
+    Route("/embeddings", embeddings, methods=["POST"]),
+    Route("/embedding", embeddings, methods=["POST"]),
     Route("/v1/models", models),
     Route("/models", models),
     Route("/v1/models/{name}", model),

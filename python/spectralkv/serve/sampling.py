@@ -70,7 +70,7 @@ def settings(
     biases = [{"token": token, "bias": False if bias == float("-inf") else bias} for token, bias in given["logit_bias"]]
     return {
         "seed": seed,
-        **{name: (defaults | given).get(name, value) for name, value in DEFAULTS.items()},
+        **{name: given.get(name, defaults.get(name, value)) for name, value in DEFAULTS.items()},
         "stop": list(stop),
         "logit_bias": biases,
         "ignore_eos": bool(body.ignore_eos),

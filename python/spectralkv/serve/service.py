@@ -17,6 +17,7 @@ from spectralkv.calibrations import open_engine
 from spectralkv.chat import encode, format_chat
 from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
 from spectralkv.serve.bodies import AnySampling, ChatBody, CompletionBody, Conversation, SaveBody
+from spectralkv.serve.embedder import Embedder
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.metrics import Metrics
 from spectralkv.serve.sampling import options_of
@@ -31,7 +32,8 @@ class ServiceOptions:
     of a request, queue and answer. slot_folder: where slots may be saved. kept_folder: where sequences are kept that
     memory has no room for, kept_bytes of them. parse_special: control tokens that messages write out count. template:
     a source in place of the model's, "" for that one. template_variables, sampling: what requests leave open, by the
-    fields of SamplingOptions. spm_infill: infill has the suffix in front."""
+    fields of SamplingOptions. spm_infill: infill has the suffix in front. pooling: of embeddings, "": there are none;
+    embd_normalize: as llama.cpp numbers norms."""
 
     model: str
     alias: str = ""
@@ -54,6 +56,8 @@ class ServiceOptions:
     template_variables: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, float | int] = field(default_factory=dict)
     spm_infill: bool = False
+    pooling: str = ""
+    embd_normalize: int = 2
 
 
 class Service:
@@ -90,6 +94,11 @@ class Service:
         )
         self.metrics = Metrics(scheduler)
         self.worker = Worker(scheduler, options.max_requests, self.metrics.ended)
+        self.embedder = (
+            Embedder(self.engine, self.n_ctx, options.pooling, options.max_requests, options.timeout)
+            if options.pooling
+            else None
+        )
         self._vocabulary: Vocabulary | None = None
         self._metadata: dict[str, Any] | None = None
         self._preparing = threading.Lock()
