@@ -220,6 +220,7 @@ def test_the_time_of_an_answer(server):
         ({"prompt": "a", "n_predict": -3}, "n_predict"),
         ({"prompt": "a", "logit_bias": [[9999, 1]]}, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"99999999999999": 1}, "n_predict": 1, "lora": [{"id": 0}]}, "lora"),
+        ({"prompt": "a", "logit_bias": [["x" * 100, 1]] * 50}, "logit_bias"),
         ({"prompt": "a", "samplers": ["none"]}, "none"),
         ({"prompt": "a", "samplers": "?"}, "samplers"),
         ({"prompt": "a", "post_sampling_probs": True}, "post_sampling_probs"),

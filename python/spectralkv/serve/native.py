@@ -17,12 +17,13 @@ from spectralkv.serve.bodies import InfillBody, NativeBody, NativeSampling, Prom
 from spectralkv.serve.completions import cancel, read_body, service_of, stops_of, stream, whole
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.native_answers import NativeAnswers, NativeChoice
-from spectralkv.serve.sampling import settings
+from spectralkv.serve.sampling import biases_of, settings
 from spectralkv.serve.service import Service
 from spectralkv.serve.worker import Inbox, Job
 
 RANDOM_SEED = 2**32 - 1  # llama.cpp's number for another one each time
 MOST_ANSWERS = 64
+MOST_BIASES = 4096
 
 
 def _prompts(given: Any) -> list[str | Sequence[int | str]]:
@@ -55,6 +56,11 @@ async def _answer(request: Request, body: NativeSampling, prompts: Sequence[Sequ
         raise ApiError(400, f"{len(prompts)} prompts with n={n}: at most {MOST_ANSWERS} answers can be asked for", "n")
     if body.seed == RANDOM_SEED:
         body.seed = -1
+    # Once for all answers: a text has many tokens, and each answer tells them.
+    biases = await run_in_threadpool(biases_of, body.logit_bias, service.tokenizer)
+    if len(biases) > MOST_BIASES:
+        raise ApiError(400, f"logit_bias names {len(biases)} tokens; {MOST_BIASES} are the most", "logit_bias")
+    body.logit_bias = [(token, bias) for token, bias in biases]
     asked = body.n_probs or body.logprobs or None
     n_probs = None if asked is None else min(asked, service.tokenizer.n_vocab)
     stop, inbox = stops_of(body.stop), Inbox()

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "mirostat_eta": 0.1,
     "samplers": ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"],
 }
+LONGEST_TOLD = 4096  # characters of a grammar
 LETTERS = dict(zip("edskypmxt", DEFAULTS["samplers"], strict=True))
 # A step of llama.cpp's for infill, which is not here: editors name it among others.
 LEFT_OUT = frozenset(("infill", "i"))
@@ -75,5 +76,6 @@ def settings(
         "logit_bias": biases,
         "ignore_eos": bool(body.ignore_eos),
         "stream": bool(body.stream),
-        "grammar": body.grammar or "",
+        # Each answer tells it again, so that a long one would make much of little.
+        "grammar": body.grammar if body.grammar and len(body.grammar) <= LONGEST_TOLD else "",
     }
