@@ -23,17 +23,18 @@ double gigabytes(const BenchResult& r) {
 }
 
 // The columns of the table that people read.
-std::vector<std::pair<std::string, std::string>> columns(bool profile, const BenchSetup& s,
+std::vector<std::pair<std::string, std::string>> columns(const BenchColumns& shown, const BenchSetup& s,
                                                          const BenchResult* r) {
   std::vector<std::pair<std::string, std::string>> out = {
       {"model", s.model_type}, {"size", human_bytes(s.model_size)},
       {"backend", s.backend},  {"threads", std::to_string(s.n_threads)},
       {"K", s.type_k},         {"V", s.type_v}};
+  if (shown.batch) out.emplace_back("batch", std::to_string(s.n_batch));
   out.emplace_back("test", r ? bench_name(r->test) : "");
   out.emplace_back("t/s", r ? fixed(r->mean(), 2) + " ± " + fixed(r->deviation(), 2) : "");
   out.emplace_back("GB/s", r ? fixed(gigabytes(*r), 1) : "");
   out.emplace_back("of bandwidth", r ? fixed(1e11 * gigabytes(*r) / s.bandwidth, 0) + " %" : "");
-  for (std::size_t i = 0; profile && i < kStageNames.size(); ++i)
+  for (std::size_t i = 0; shown.profile && i < kStageNames.size(); ++i)
     out.emplace_back(kStageNames[i], !r ? ""
                                      : r->stages.timed()
                                          ? fixed(100 * r->stages.seconds[i] / r->seconds, 1) + " %"
@@ -54,6 +55,7 @@ std::vector<Cell> cells(const BenchSetup& s, const BenchResult& r) {
   };
   number("model_size", static_cast<double>(s.model_size));
   number("n_threads", s.n_threads);
+  number("n_batch", static_cast<double>(s.n_batch));
   number("n_prompt", static_cast<double>(r.test.prompt ? r.test.n : 0));
   number("n_gen", static_cast<double>(r.test.prompt ? r.test.answer : r.test.n));
   number("n_depth", static_cast<double>(r.test.depth));
@@ -101,7 +103,7 @@ std::string bench_name(const BenchTest& test) {
                 test.depth > 0 ? concat(" @ d", test.depth) : "");
 }
 
-std::string bench_head(BenchFormat format, bool profile) {
+std::string bench_head(BenchFormat format, const BenchColumns& shown) {
   if (format == BenchFormat::json) return "[\n";
   if (format == BenchFormat::jsonl) return "";
   std::string names, rule;
@@ -115,7 +117,7 @@ std::string bench_head(BenchFormat format, bool profile) {
       names += concat(names.empty() ? "  " : ",\n  ", cell.name, cell.number ? " REAL" : " TEXT");
     return concat("CREATE TABLE IF NOT EXISTS ", kTable, " (\n", names, "\n);\n");
   }
-  for (const auto& [name, text] : columns(profile, {}, nullptr)) {
+  for (const auto& [name, text] : columns(shown, {}, nullptr)) {
     names += concat("| ", name, " ");
     rule += "|---";
   }
@@ -130,7 +132,8 @@ std::string bench_tail(BenchFormat format) {
   return format == BenchFormat::json ? "\n]\n" : "";
 }
 
-std::string bench_row(BenchFormat format, bool profile, const BenchSetup& setup, const BenchResult& result) {
+std::string bench_row(BenchFormat format, const BenchColumns& shown, const BenchSetup& setup,
+                      const BenchResult& result) {
   std::string out;
   switch (format) {
     case BenchFormat::json:
@@ -151,7 +154,7 @@ std::string bench_row(BenchFormat format, bool profile, const BenchSetup& setup,
     case BenchFormat::md:
       break;
   }
-  for (const auto& [name, text] : columns(profile, setup, &result)) out += concat("| ", text, " ");
+  for (const auto& [name, text] : columns(shown, setup, &result)) out += concat("| ", text, " ");
   return out + "|\n";
 }
 

@@ -147,7 +147,7 @@ std::vector<Option> batch_rows(ModelOptions& options) {
   const std::int64_t usual = options.session.n_batch;
   const auto row = [&options, usual](std::vector<std::string> names, std::int64_t& given, std::string help) {
     const auto set = [&options, &given](const std::string& text) {
-      given = parse_int(text, 1, 65536);
+      given = parse_int(text, 1, kMostBatch);
       const std::int64_t b = options.n_batch, ub = options.n_ubatch;
       options.session.n_batch = b == 0 ? ub : ub == 0 ? b : std::min(b, ub);
     };

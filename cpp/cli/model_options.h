@@ -27,6 +27,7 @@ struct ModelOptions {
 };
 
 constexpr std::int64_t kDefaultContext = 4096;
+constexpr std::int64_t kMostBatch = 65536;  // tokens of a forward pass
 
 // Rows for what names the model: -m, with `help`, and -hf.
 std::vector<Option> source_rows(ModelOptions& options, const char* help);

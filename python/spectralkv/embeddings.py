@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spectralkv import _core
 
 
-def _pool(hidden: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
+def pool(hidden: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
     """hidden: [n, n_embd]."""
     if pooling == "mean":
         return np.asarray(hidden.mean(axis=0, dtype=np.float64), dtype=np.float32)
@@ -51,7 +51,7 @@ def embeddings_of(
             raise ValueError(f"[python] input[{i}] has no tokens")
         session.reset()
         try:
-            pooled = _pool(session.eval_hidden(tokens), pooling)
+            pooled = pool(session.eval_hidden(tokens), pooling)
         finally:
             session.reset()
         total += len(tokens)

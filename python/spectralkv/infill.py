@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spectralkv import _core
@@ -21,6 +21,9 @@ _NAMES = (
     ("<PRE>", "<SUF>", "<MID>"),
     ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
 )
+# What stands in front of other files of a project.
+_REPOSITORY = ("fim_rep_token_id", ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"))
+_FILE = ("fim_sep_token_id", ("<|file_sep|>",))
 _MARK = "\u263a"  # stands in front of a text that shall not get a space
 
 
@@ -57,3 +60,55 @@ def infill_prompt(
     before, after = [marks[0], *prefix], [marks[1], *(behind if suffix else [])]
     begin = [tokenizer.bos] if tokenizer.add_bos and tokenizer.bos >= 0 else []
     return [*begin, *(after + before if suffix_first else before + after), marks[2]]
+
+
+def _mark(metadata: Mapping[str, Any], tokenizer: _core.Tokenizer, key: str, names: tuple[str, ...]) -> list[int]:
+    """The one token, that the file names or of a known name; none where the vocabulary has none."""
+    value = str(metadata.get(f"tokenizer.ggml.{key}", ""))
+    if value.isdecimal() and int(value) < tokenizer.n_vocab:
+        return [int(value)]
+    for name in names:
+        ids = tokenizer.encode(name.encode(), False, True)
+        if len(ids) == 1 and tokenizer.is_control(ids[0]):
+            return ids
+    return []
+
+
+def project_prompt(
+    metadata: Mapping[str, Any],
+    tokenizer: _core.Tokenizer,
+    texts: tuple[str, str, str],
+    others: Sequence[tuple[str, str]],
+    room: int,
+    suffix_first: bool,
+) -> list[int]:
+    """As llama-server's /infill has it. texts: the prefix, the suffix, and how the middle begins; others: names and
+    contents of files that are looked at as well. What has no room, in tokens, is left out: of the others what comes
+    first, of the prefix its beginning, of the suffix, which keeps a quarter, its end. ValueError as infill_prompt's."""
+    marks = _ids(metadata, tokenizer)
+    if marks is None:
+        raise ValueError("[python] the model's vocabulary has no tokens for infill (fim_prefix and the like)")
+    before, after = (tokenizer.encode(text.encode(), False, False) for text in texts[:2])
+    middle = tokenizer.encode(texts[2].encode(), False, True)
+    begin = [tokenizer.bos] if tokenizer.add_bos and tokenizer.bos >= 0 else []
+    room -= len(marks) + len(begin) + len(middle)
+    if room < 1:
+        raise ValueError("[python] the text that the middle begins with leaves no room")
+    after = after[: max(room // 4, room - len(before))]
+    before = before[max(len(before) - (room - len(after)), 0) :]
+    room -= len(before) + len(after)
+
+    repository, file = (_mark(metadata, tokenizer, *row) for row in (_REPOSITORY, _FILE))
+
+    def named(name: str) -> list[int]:
+        return [*file, *tokenizer.encode(f"{name}\n".encode(), False, False)]
+
+    project = [*repository, *tokenizer.encode(b"myproject\n", False, False)] if repository else []
+    for name, content in others:
+        project += named(name) if file else tokenizer.encode(b"\n\n--- snippet ---\n\n", False, False)
+        project += tokenizer.encode(content.encode(), False, False)
+    if file:
+        project += named("filename")
+    head, tail = [marks[0], *before, *middle], [marks[1], *after]
+    project = project[max(len(project) - room, 0) :]
+    return [*project, *begin, *(tail + head if suffix_first else head + tail), marks[2]]

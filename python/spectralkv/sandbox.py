@@ -34,10 +34,12 @@ from spectralkv.sandbox_bounds import (
     held,
     joined,
     length_of,
+    look,
     made,
     slice_of,
     spend,
     step,
+    sum_of,
 )
 
 LONGEST_SOURCE = 1 << 16  # characters of a template
@@ -62,6 +64,18 @@ class _Generator(CodeGenerator):
             self.visit(part, frame)
             self.write(", ")
         self.write("))")
+
+    def visit_Add(self, node: tree.BinExpr, frame: Frame) -> None:
+        parts: list[tree.Expr] = [node.right]
+        rest = node.left
+        while isinstance(rest, tree.Add):
+            parts.append(rest.right)
+            rest = rest.left
+        self.write("environment.added(context")
+        for part in (rest, *reversed(parts)):
+            self.write(", ")
+            self.visit(part, frame)
+        self.write(")")
 
     def visit_Compare(self, node: tree.Compare, frame: Frame) -> None:
         self.write("(environment.stepped(")
@@ -150,7 +164,7 @@ class _Fields(Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         step()
         check_width(format_spec)
-        spend(length_of(value))
+        look(length_of(value))
         text = str(super().format_field(value, format_spec))
         spend(len(text))
         return text
@@ -234,7 +248,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         step()
         check_operands(operator, left, right)
-        return super().call_binop(context, operator, left, right)
+        result = super().call_binop(context, operator, left, right)
+        return sum_of(left, right, result) if operator == "+" else made(result, None)
+
+    def added(self, context: Any, first: Any, *others: Any) -> Any:
+        """first + ..., which is one text where all of them are."""
+        if all(isinstance(part, str) and not isinstance(part, Markup) for part in (first, *others)):
+            step()
+            return self.join_texts((first, *others))
+        for part in others:
+            first = self.call_binop(context, "+", first, part)
+        return first
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         step()
@@ -263,10 +287,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
     @staticmethod
     def join_texts(parts: tuple[Any, ...]) -> str:
         """The operator `~`."""
-        spend(sum(length_of(part) for part in parts))
-        return "".join(map(str, parts))
+        look(sum(length_of(part) for part in parts))
+        return str(made("".join(map(str, parts)), None))
 
     def render_bounded(self, template: jinja2.Template, **variables: Any) -> str:
         """The template's text; TooMuch when it or what it is made of is too long, or takes too long."""
-        with account():
+        with account(variables):
             return joined(template.generate(**variables))

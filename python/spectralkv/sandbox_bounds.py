@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,14 @@ from typing import Any
 import jinja2
 
 LONGEST = 1 << 24  # characters of one text, and of all that is written
-MOST = 1 << 28  # characters that one rendering may put together
+MOST = 1 << 28  # characters that one rendering may hold
 WIDEST = 1 << 16  # a width, a repetition, a number handed to a method
 MOST_ITEMS = 1 << 16  # of a list that is handed to a filter, a test or a function
 MOST_NODES = 1 << 18  # of nested lists and dicts, each counted as often as it is to be seen
 MOST_STEPS = 1 << 20  # turns of loops, branches, calls
-SECONDS = 1.0  # of this thread's computing
+SECONDS = 1.0  # of this thread's computing, for a short chat
+SECONDS_OF_A_CHARACTER = 5e-7  # more, for each that a template is given
+MOST_SECONDS = 1.8  # whatever it is given
 _MOST_BITS = 1 << 12  # of a whole number
 _LONGEST_PATTERN = 1 << 16  # characters with the places that are filled in
 _LONGEST_NUMBER = 1 << 12  # characters of a text that becomes a number
@@ -73,34 +76,71 @@ class TooMuch(jinja2.TemplateRuntimeError):
     """The template asks for more than a chat can need."""
 
 
+_WORTH = 256  # characters of a text that is looked for again: so many in each of MOST_STEPS are no more than MOST
+_SWEEP = 1 << 20  # characters after which texts that are gone are looked for
+_SUMS = 4  # lists whose size is remembered
+
+
 @dataclass
 class _Spent:
     """By this rendering so far; the clock is the thread's own, so that a busy machine changes nothing."""
 
-    characters: int = 0
+    seconds: float = SECONDS
+    characters: int = 0  # for good, or until a sweep finds what has them gone
     steps: int = 0
-    until: float = field(default_factory=lambda: time.thread_time() + SECONDS)
+    made: list[tuple[Any, int]] = field(default_factory=list)  # long texts and lists that may still be held
+    sweep_at: int = _SWEEP
+    sums: list[tuple[Any, int, int]] = field(default_factory=list)  # lists, their characters and nodes
+    until: float = 0
+
+    def __post_init__(self) -> None:
+        self.until = time.thread_time() + self.seconds
+
+    def sweep(self) -> None:
+        """Gives back what texts and lists had that nothing but `made` holds: those of a sum that has gone on since."""
+        before = sum(n for _, n in self.made)
+        self.made = [(value, n) for value, n in self.made if sys.getrefcount(value) > _ALONE]
+        self.characters -= before - sum(n for _, n in self.made)
+        self.sweep_at = self.characters + max(_SWEEP, _WORTH // 4 * len(self.made))
 
 
+# References to what nothing but such a list holds, as the sweep sees them.
+_ALONE = next(iter([sys.getrefcount(value) for value, _ in [("".join(("a", "b")), 2)]]))
 _spent: ContextVar[_Spent] = ContextVar("spent")
 
 
 @contextmanager
-def account() -> Iterator[None]:
-    """Of one rendering."""
-    token = _spent.set(_Spent())
+def account(given: Any) -> Iterator[None]:
+    """Of one rendering. given: all that the template gets, by whose length it may take longer."""
+    more = SECONDS_OF_A_CHARACTER * length_of(given)
+    token = _spent.set(_Spent(min(SECONDS + more, MOST_SECONDS)))
     try:
         yield
     finally:
         _spent.reset(token)
 
 
-def spend(n: int) -> None:
-    """Counts n characters that are about to be made."""
+def look(n: int) -> None:
+    """Refuses to make or look at n characters where there is no room for them; counts none."""
     spent = _spent.get()
-    spent.characters += n
-    if n > LONGEST or spent.characters > MOST:
-        raise TooMuch(f"it puts together a text of more than {LONGEST} characters, or {MOST} in all")
+    if n <= LONGEST and spent.characters + n > min(MOST, spent.sweep_at):
+        spent.sweep()
+    if n > LONGEST or spent.characters + n > MOST:
+        raise TooMuch(f"it puts together a text of more than {LONGEST} characters, or holds {MOST} in all")
+
+
+def spend(n: int) -> None:
+    """Counts n characters that are about to be made, for good."""
+    look(n)
+    _spent.get().characters += n
+
+
+def keep(value: Any, n: int) -> None:
+    """Counts n characters of a text or a list that was made, as long as it is held: what grows in a loop is many, of
+    which one is left."""
+    spend(n)
+    if n >= _WORTH:
+        _spent.get().made.append((value, n))
 
 
 def step() -> None:
@@ -110,17 +150,17 @@ def step() -> None:
     if spent.steps > MOST_STEPS:
         raise TooMuch(f"it takes more than {MOST_STEPS} steps")
     if time.thread_time() > spent.until:
-        raise TooMuch(f"it computes for more than {SECONDS} seconds")
+        raise TooMuch(f"it computes for more than {spent.seconds:.1f} seconds")
 
 
-def length_of(value: Any) -> int:
-    """How many characters a value takes when written, or some number above LONGEST."""
+def _size_of(value: Any) -> tuple[int, int]:
+    """Characters and nodes; the first is some number above LONGEST where either is too many."""
     n, seen, rest = 0, 0, [value]
     while rest and n <= LONGEST:
         item = rest.pop()
         seen += 1
         if seen + len(rest) > MOST_NODES:
-            return LONGEST + 1
+            return LONGEST + 1, seen
         if isinstance(item, (str, bytes)):
             n += len(item)
         elif isinstance(item, dict):
@@ -131,7 +171,12 @@ def length_of(value: Any) -> int:
             rest += item
         else:
             n += 16
-    return n
+    return n, seen
+
+
+def length_of(value: Any) -> int:
+    """How many characters a value takes when written, or some number above LONGEST."""
+    return _size_of(value)[0]
 
 
 def held(value: Any) -> Any:
@@ -147,9 +192,9 @@ def made(result: Any, of: Any) -> Any:
     """What a filter or a method has made of something: templates keep as much as they like."""
     if result is not of:
         if isinstance(result, str):
-            spend(len(result))
+            keep(result, len(result))
         elif isinstance(result, (list, tuple)):
-            spend(8 * len(result))
+            keep(result, 8 * len(result))
     return result
 
 
@@ -175,7 +220,7 @@ def _text(value: Any) -> str:
     """What becomes a text anyway."""
     if isinstance(value, str):
         return value
-    spend(length_of(value))
+    look(length_of(value))
     return str(value)
 
 
@@ -200,7 +245,28 @@ def check_operands(operator: str, left: Any, right: Any) -> None:
     elif operator == "%" and isinstance(left, (str, bytes)):
         check_percent(left, right)
     elif operator == "+" and not isinstance(left, (int, float)):
-        spend(length_of(left) + length_of(right))
+        _check_sum(left, right)
+
+
+def _check_sum(left: Any, right: Any) -> None:
+    if isinstance(left, list) and isinstance(right, list):
+        look(8 * (len(left) + len(right)))  # what they hold is not made anew
+    else:
+        look(length_of(left) + length_of(right))
+
+
+def sum_of(left: Any, right: Any, result: Any) -> Any:
+    """left + right, which is the result: counted, and as bounded as what `held` lets pass. Lists do not change, so one
+    that grows in a loop is not counted from its beginning each time."""
+    if isinstance(result, list):
+        sums = _spent.get().sums
+        n, nodes = next((size for known, *size in sums if known is left), None) or _size_of(left)
+        more, more_nodes = _size_of(right)
+        n, nodes = n + more, nodes + more_nodes
+        if n > LONGEST or nodes > MOST_NODES:
+            raise TooMuch(f"it makes a list of more than {MOST_NODES} parts, or {LONGEST} characters")
+        sums[:] = [*sums[1 - _SUMS :], (result, n, nodes)]
+    return made(result, None)
 
 
 def _check_product(left: Any, right: Any) -> None:
@@ -209,7 +275,7 @@ def _check_product(left: Any, right: Any) -> None:
         return
     for value, times in ((left, right), (right, left)):
         if isinstance(times, int) and hasattr(value, "__len__"):
-            spend(max(times, 0) * max(length_of(value), len(value)))
+            (look if isinstance(value, str) else spend)(max(times, 0) * max(length_of(value), len(value)))
 
 
 def check_width(pattern: str) -> None:
@@ -232,7 +298,7 @@ def check_percent(pattern: str | bytes, given: Any) -> None:
         check_width(text)
     widest = max(map(int, _DIGITS.findall(text)), default=0) if places else 0
     times = 1 if isinstance(given, (str, list, tuple)) else places
-    spend(len(text) + times * length_of(given) + places * widest)
+    look(len(text) + times * length_of(given) + places * widest)
 
 
 def slice_of(value: Any, part: slice) -> Any:
@@ -240,8 +306,8 @@ def slice_of(value: Any, part: slice) -> Any:
     step()
     if isinstance(value, (str, bytes, list, tuple)):
         n = len(range(*part.indices(len(value))))
-        spend(n if isinstance(value, (str, bytes)) else 8 * n)
-    return value[part]
+        look(n if isinstance(value, (str, bytes)) else 8 * n)
+    return made(value[part], value)
 
 
 def joined(pieces: Iterable[Any]) -> str:
@@ -253,8 +319,8 @@ def joined(pieces: Iterable[Any]) -> str:
         if n > LONGEST:
             break
         taken.append(piece)
-    spend(n)
-    return "".join(taken)
+    look(n)
+    return str(made("".join(taken), None))
 
 
 # ---- methods of texts
@@ -262,7 +328,7 @@ def joined(pieces: Iterable[Any]) -> str:
 
 def check_method(text: str, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments, without generators."""
-    spend(len(text) + sum(length_of(value) for value in arguments))
+    look(len(text) + sum(length_of(value) for value in arguments))
     if name == "replace":
         _check_replacement(text, arguments)
     elif name == "join" and arguments:
@@ -286,14 +352,14 @@ def _check_work(text: str, arguments: Iterable[Any]) -> None:
 def _check_replacement(text: str, arguments: Sequence[Any]) -> None:
     old, new = (*arguments, "", "")[:2]
     if isinstance(old, str) and isinstance(new, str):
-        spend(len(text) + text.count(old) * len(new))
+        look(len(text) + text.count(old) * len(new))
 
 
 def _joinable(items: Any, separator: int) -> Any:
     """What is to be joined, as a list if it has no length."""
     if not hasattr(items, "__len__"):
         items = _listed(items)
-    spend(length_of(items) + len(items) * separator)
+    look(length_of(items) + len(items) * separator)
     return items
 
 
@@ -319,7 +385,7 @@ def check_filter(name: str, values: Sequence[Any], named: Mapping[str, Any]) -> 
     if name in _NUMBERED:
         check_numbers(others)
     if name in _TO_TEXT:
-        spend(length_of(first))
+        look(length_of(first))
     if name in _COMPARING:
         first = _listed(first)
         spend(length_of(first))
@@ -356,13 +422,13 @@ def _trim(first: Any, rest: Sequence[Any], named: Mapping[str, Any]) -> _Checked
 def _indent(first: Any, rest: Sequence[Any], named: Mapping[str, Any]) -> _Checked:
     width = rest[0] if rest else named.get("width", 4)
     lines = 1 + sum(first.count(end) for end in _LINE_ENDS) if isinstance(first, str) else 0
-    spend(lines * (len(width) if isinstance(width, str) else int(width)))
+    look(lines * (len(width) if isinstance(width, str) else int(width)))
     return (first, *rest), named
 
 
 def _wordwrap(first: Any, rest: Sequence[Any], named: Mapping[str, Any]) -> _Checked:
     longest = max((len(value) for value in (*rest, *named.values()) if isinstance(value, str)), default=1)
-    spend((1 + length_of(first)) * longest)
+    look((1 + length_of(first)) * longest)
     return (first, *rest), named
 
 

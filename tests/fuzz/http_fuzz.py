@@ -77,6 +77,31 @@ BODIES: list[tuple[str, dict[str, Any]]] = [
         | {"frequency_penalty": 0.1, "presence_penalty": 0.1, "stream": True, "timeout": 0.5, "cache_prompt": False},
     ),
     ("/tokenize", {"content": "hello <|im_end|>", "add_special": True, "parse_special": False}),
+    ("/tokenize", {"content": [5, "hello"], "with_pieces": True}),
+    (
+        "/completion",
+        {"prompt": [5, "a", {"prompt_string": "b"}], "n_predict": 3, "n_cmpl": 2, "n_probs": 2, "t_max_predict_ms": 5}
+        | {"logit_bias": [[5, False], ["a", 1.5]], "stop": ["", "x"], "samplers": "kt", "stream": True},
+    ),
+    ("/completion", {"prompt": "a", "n_predict": 4, "response_fields": ["content", "timings/prompt_n"], "mirostat": 2}),
+    (
+        "/infill",
+        {"input_prefix": "a", "input_suffix": "b", "input_extra": [{"filename": "c", "text": "d"}], "prompt": "e"},
+    ),
+    (
+        "/v1/messages",
+        {
+            "system": [{"type": "text", "text": "a"}],
+            "messages": [
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "b"}]},
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "2", "name": "f", "input": {"c": 1}}]},
+            ],
+            "tools": [{"name": "f", "input_schema": SCHEMA}],
+            "tool_choice": {"type": "auto"},
+            "stop_sequences": ["x"],
+            "max_tokens": 3,
+        },
+    ),
     ("/detokenize", {"tokens": [1, 2, 300]}),
     ("/apply-template", {"messages": CHAT, "tools": [TOOL]}),
     ("/slots/save", {"filename": "one", "prompt": "hello"}),

@@ -81,10 +81,43 @@ def test_lists_grow_and_have_ranges(model: Path, make_tiny: Callable[..., str]) 
     assert [(row["model_filename"], row["n_threads"], row["n_depth"], row["n_prompt"]) for row in rows] == [
         (str(path), t, d, p) for path in (model, other) for t in (1, 2) for d in (2, 4, 8) for p in (4, 6, 8, 16)
     ]
-    failed = bench("-m", model, "-m", f"{other}-absent", *numbers, "-o", "json", status=1)
-    assert failed.stdout == "" and f"{other}-absent" in failed.stderr, "told before anything is measured"
+    for models in (
+        ["-m", model, "-m", f"{other}-absent"],
+        ["-m", f"{model},{other}-absent"],
+        ["-m", f"{other}-absent"],
+    ):
+        failed = bench(*models, *numbers, "-o", "json", status=1)
+        assert failed.stdout == "" and f"{other}-absent" in failed.stderr, "told before anything is measured"
+    comma = model.parent / "a,b.gguf"
+    comma.symlink_to(model)
+    few = ["-p", 4, "-n", 0, "-r", 1, "-t", 1, "-ctk", "f16", "-o", "json"]
+    for given, wanted in ((f"{model},{other}", [str(model), str(other)]), (comma, [str(comma)])):
+        assert [row["model_filename"] for row in json.loads(bench("-m", given, *few).stdout)] == wanted
     for wrong in ("4-2", "1-2+0", "0-8*2", "2-8*1", "1-99999", "-5", "3-", "3-x"):
         assert "option '-p'" in bench("-m", model, f"-p={wrong}", status=2).stderr
+
+
+def test_lists_of_batches_layers_and_types(model: Path) -> None:
+    """Each with each; a comma in front of a type's name begins another type."""
+    args = ["-p", 8, "-n", 0, "-r", 1, "-t", 1, "-b", "64,128-512*2", "-ub", "100,300"]
+    types = ["-ctk", "f16,turboquant:4,q8_0", "-ctv", "f16,q8_0,eoptshrinkq:2,sink=8"]
+    rows = json.loads(bench("-m", model, *args, *types, "-ngl", "0,0", "-o", "json").stdout)
+    batches = [64, 64, 100, 128, 100, 256, 100, 300]
+    assert [row["n_batch"] for row in rows] == batches * 6
+    pairs = [(row["type_k"].partition(",")[0], row["type_v"].partition(",")[0]) for row in rows[:: len(batches)]]
+    assert pairs == [("f16", "f16"), ("turboquant:4", "q8_0"), ("q8_0", "eoptshrinkq:2")] * 2
+    table = bench("-m", model, *args, "-ctk", "f16").stdout
+    assert "| K | V | batch | test |" in table.splitlines()[0]
+    for wrong in (["-b", "0"], ["-b", "64,x"], ["-ub", "9-1"], ["-ngl", "0,some"]):
+        assert f"option '{wrong[0]}'" in bench("-m", model, *wrong, status=2).stderr
+
+
+def test_json_is_whole_where_a_model_fails_late(model: Path, tmp_path: Path) -> None:
+    """Its head can be read, so that the first is measured; that it names no architecture is told later."""
+    other = tmp_path / "other.gguf"
+    other.write_bytes(model.read_bytes().replace(b"general.architecture", b"general.architectura"))
+    failed = bench("-m", model, "-m", other, "-p", 4, "-n", 0, "-r", 1, "-ctk", "f16", "-o", "json", status=1)
+    assert [row["model_filename"] for row in json.loads(failed.stdout)] == [str(model)]
 
 
 @pytest.mark.parametrize("form", ["md", "json"])

@@ -11,6 +11,19 @@ USER = [{"role": "user", "content": "hello"}]
 ROOM = 1 << 30  # bytes beside what the process has: what is refused has not been made
 
 MANY_SLICES = "{% set y = 'a' * 16000000 %}" + "".join(f"{{% set a{i} = y[1:] %}}" for i in range(400))
+MANY_SUMS = "{% set y = 'a' * 16000000 %}" + "".join(f"{{% set a{i} = y ~ {i} %}}" for i in range(400))
+MANY_LISTS = "{% set y = [1] * 60000 %}" + "".join(f"{{% set a{i} = y + y %}}" for i in range(400))
+
+# Ways to add up a chat's text, in a loop over its messages.
+SUMS = {
+    "~": "{% set ns.x = ns.x ~ m.role ~ m.content %}",
+    "+": "{% set ns.x = ns.x + m.role + m.content %}",
+    "%": "{% set ns.x = '%s%s%s' % (ns.x, m.role, m.content) %}",
+    "join": "{% set ns.x = [ns.x, m.role, m.content] | join %}",
+    "a filter": "{% set ns.x = (ns.x ~ m.role ~ m.content) | trim %}",
+    "a block": "{% set ns.x %}{{ ns.x }}{{ m.role }}{{ m.content }}{% endset %}",
+    "a list": "{% set ns.y = ns.y + [m.role, m.content] %}",
+}
 
 # By what each would take. None of it is in one step of the template.
 REFUSED = {
@@ -43,6 +56,12 @@ REFUSED = {
     "a macro": "{% set y = 'a' * 10000000 %}{% macro m() %}{% for i in range(2000) %}{{ y }}{% endfor %}{% endmacro %}"
     "{% set x = m() %}",
     "slices of a text": MANY_SLICES,
+    "sums of texts": MANY_SUMS,
+    "sums of lists": MANY_LISTS,
+    "a list that is doubled": "{% set ns = namespace(x=['a' * 99]) %}"
+    "{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "lists to compare": "{% set ns = namespace(x=[[1] * 9000], y=[[1] * 9000]) %}{% for i in range(17) %}"
+    "{% set ns.x = ns.x + ns.x %}{% set ns.y = ns.y + ns.y %}{% endfor %}{{ ns.x == ns.y }}",
     "a nest of arguments": "{% set ns = namespace(x=(1,)) %}{% macro m() %}{% set ns.x = varargs %}{% endmacro %}"
     "{% for i in range(100) %}{% for j in range(9000) %}{{ m(ns.x) }}{% endfor %}{% endfor %}{{ {ns.x: 1} }}",
     "parts of a text": "{% set x = ('ab ' * 5000000).split() %}",
@@ -80,6 +99,28 @@ def test_what_one_step_may_take(what, little_room):
     words = refusal(REFUSED[what])
     assert time.thread_time() - start < 2
     assert "MemoryError" not in words and "fails" not in words
+
+
+@pytest.mark.parametrize("way", SUMS)
+def test_a_long_chat_adds_up(way, little_room):
+    """1500 messages make 450 million characters on the way, of which little is held at a time."""
+    messages = [{"role": "user", "content": f"{i} {'word ' * 80}."} for i in range(1500)]
+    source = (
+        "{% set ns = namespace(x='', y=[]) %}{% for m in messages %}"
+        + SUMS[way]
+        + "{% endfor %}{{ ns.x }}{{ ns.y | join }}"
+    )
+    assert format_chat(source, messages, True, "", "") == "".join(m["role"] + m["content"] for m in messages)
+
+
+def test_a_long_chat_lends_a_hostile_template_little_time():
+    messages = [{"role": "user", "content": "word " * 1_000_000}]
+    start = time.thread_time()
+    with pytest.raises(ValueError, match=r"computes for more than 1\.8 seconds"):
+        format_chat(
+            "{% for i in range(9999) %}{{ messages[0].content.count('x') }}{% endfor %}", messages, True, "", ""
+        )
+    assert time.thread_time() - start < 2.1
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,20 @@ class Piece:
 
 
 class Choice:
-    """One answer as it grows. prefix: the prompt, when it is echoed."""
+    """One answer as it grows. prefix: the prompt, when it is echoed. stop: texts that end it; which one did is
+    stopping_word."""
 
     def __init__(
-        self, index: int, tokenizer: _core.Tokenizer, records: bool, tools: Tools | None = None, prefix: str = ""
+        self,
+        index: int,
+        tokenizer: _core.Tokenizer,
+        records: bool,
+        tools: Tools | None = None,
+        prefix: str = "",
+        stop: Sequence[str] = (),
     ) -> None:
         self.index, self.prefix = index, prefix
+        self.stopping_word = ""
         self.n_generated = 0
         self.strip = False  # the first text loses the space that a tokenizer puts in front
         self.timings: dict[str, Any] = {}
@@ -42,6 +50,8 @@ class Choice:
         self._recorder = Recorder(tokenizer, len(prefix)) if records else None
         self._tools = ToolText(tools) if tools else None
         self._given = len(prefix)
+        self._stop = stop
+        self._raw = b""  # of all tokens, what is held back and what is cut included
 
     def take(self, step: Step) -> Piece:
         """The next step. ApiError when the answer failed."""
@@ -49,12 +59,16 @@ class Choice:
         end = step.reason == "stop" and step.token is not None and self._tokenizer.is_end(step.token.token)
         if step.token is not None and not end:
             self.n_generated += 1
+            self._raw += step.token.bytes
             if self._recorder:
                 self._recorder.add(step.token.bytes, step.token.logprob, step.token.top)
         self._given += len(step.text)
         if step.reason in ("cancelled", "error") or (step.reason == "deadline" and self.n_generated == 0):
             raise _failure(step)
         cut = step.reason == "stop" and not end  # a stop text and what follows it are not given out
+        if cut:
+            behind = self._raw.decode("utf-8", "replace")[self._given - len(self.prefix) :]
+            self.stopping_word = next((word for word in self._stop if behind.startswith(word)), "")
         all_text = step.reason and not cut
         records = self._recorder.take(None if all_text else self._given) if self._recorder else []
         piece = Piece(step.text, records)

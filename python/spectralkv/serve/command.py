@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--compare", metavar="SPEC", help="a second cache type, which answers under /compare")
     marks = "control tokens that messages write out count as such (default: they are plain text)"
     cache.add_argument("--parse-special", action="store_true", help=marks)
+    cache.add_argument(
+        "--embeddings", "--embedding", action="store_true", help="embed texts too, with a cache in f16 of -c tokens"
+    )
+    cache.add_argument("--pooling", default="mean", choices=["none", "mean", "cls", "last"], help="of embeddings")
+    cache.add_argument("--embd-normalize", type=int, default=2, metavar="N", help="-1: not; 2: Euclid's length")
+    cache.add_argument("--spm-infill", action="store_true", help="/infill has the suffix in front of the prefix")
     sampling = parser.add_argument_group("defaults of requests, which may say otherwise")
     for names, field, kind in SAMPLING:
         sampling.add_argument(*names, dest=f"sampling_{field}", type=kind, metavar="N")
@@ -192,6 +198,8 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         raise ValueError("--cache-ram, --max-body, --max-requests and --timeout must be above 0")
     if options.slot_save_path is not None and not os.path.isdir(options.slot_save_path):
         raise ValueError(f"--slot-save-path: '{options.slot_save_path}' is no folder")
+    if not -1 <= options.embd_normalize <= 100:
+        raise ValueError(f"--embd-normalize {options.embd_normalize}: -1 to 100 is expected")
     threads = max(options.threads, 0)
     if options.ray is None:
         for name in ("replicas", "ray_options"):
@@ -225,6 +233,9 @@ def _settings(options: argparse.Namespace) -> ServiceOptions:
         template=_template(options),
         template_variables=_variables(options),
         sampling=_sampling(options),
+        spm_infill=options.spm_infill,
+        pooling=options.pooling if options.embeddings else "",
+        embd_normalize=options.embd_normalize,
     )
 
 

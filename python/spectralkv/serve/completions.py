@@ -22,6 +22,7 @@ from spectralkv.serve.tools import Tools
 from spectralkv.serve.worker import Inbox, Job
 
 AnyBody = TypeVar("AnyBody", bound=Body)
+DEFAULT_TOKENS = 16  # of a text's continuation, as OpenAI has it
 PING = 15  # seconds between comments that show a silent connection to be dead
 
 
@@ -38,11 +39,18 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def chat_completions(request: Request) -> Response:
-    body, service = await read_body(request, ChatBody), service_of(request)
+def stops_of(given: str | Sequence[str] | None) -> list[str]:
+    """The texts that end an answer; empty ones end none."""
+    return [text for text in ([given] if isinstance(given, str) else given or []) if text]
+
+
+async def start_chat(service: Service, body: ChatBody) -> Answers:
+    """Hands all answers to a chat to the scheduler."""
     tools = Tools.of_body(body, service.template)
     tokens = await service.encode(await service.render(body, tools), "messages")
-    limits = [n for n in (body.max_completion_tokens, body.max_tokens) if n is not None]
+    limits = [n for n in (body.max_completion_tokens, body.max_tokens) if n is not None and n >= 0]
+    asked = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
+    limit = min(limits, default=body.limit(asked))
     n_top = (body.top_logprobs or 0) if body.logprobs else None
     forced = tools.grammar(service.tokenizer) if tools else None
     inbox, n = Inbox(), body.n or 1
@@ -51,21 +59,36 @@ async def chat_completions(request: Request) -> Response:
         for index in range(n):
             masks = await service.masks(body, forced)
             special = tools is not None and tools.form.renders_special
-            limit = min(limits, default=None)
             jobs.append(
-                service.submit(inbox, index, tokens, body, masks, max_tokens=limit, n_top=n_top, render_special=special)
+                service.submit(
+                    inbox,
+                    index,
+                    tokens,
+                    body,
+                    masks,
+                    stop=stops_of(body.stop),
+                    max_tokens=limit,
+                    n_top=n_top,
+                    render_special=special,
+                )
             )
     except BaseException:
-        _cancel(service, jobs)
+        cancel(service, jobs)
         raise
-    choices = [Choice(index, service.tokenizer, n_top is not None, tools) for index in range(n)]
+    stop = stops_of(body.stop)
+    choices = [Choice(index, service.tokenizer, n_top is not None, tools, stop=stop) for index in range(n)]
     for choice in choices:
         choice.strip = service.tokenizer.strips_answers
-    answers = Answers(service.name, choices, jobs, inbox, len(tokens))
+    return Answers(service.name, choices, jobs, inbox, len(tokens))
+
+
+async def chat_completions(request: Request) -> Response:
+    body, service = await read_body(request, ChatBody), service_of(request)
+    answers, records = await start_chat(service, body), bool(body.logprobs)
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     if body.stream:
-        return _stream(service, answers, made.stream_chat(answers, n_top is not None, usage))
-    return await _whole(request, service, answers, lambda: made.complete_chat(answers, n_top is not None))
+        return stream(service, answers, made.stream_chat(answers, records, usage))
+    return await whole(request, service, answers, lambda: made.complete_chat(answers, records))
 
 
 async def completions(request: Request) -> Response:
@@ -78,6 +101,8 @@ async def completions(request: Request) -> Response:
     n = body.n or 1
     if len(prompts) * n > 64:
         raise ApiError(400, f"{len(prompts)} prompts with n={n}: at most 64 answers can be asked for", "n")
+    unsaid = not {"max_tokens", "n_predict"} & body.model_fields_set
+    limit = DEFAULT_TOKENS if unsaid else body.limit(body.max_tokens)
     encoded = [await service.encode(prompt, "prompt") for prompt in prompts]
     inbox = Inbox()
     jobs: list[Job] = []
@@ -93,26 +118,35 @@ async def completions(request: Request) -> Response:
                 masks = await service.masks(body)
                 index = len(jobs)
                 jobs.append(
-                    service.submit(inbox, index, tokens, body, masks, max_tokens=body.max_tokens, n_top=body.logprobs)
+                    service.submit(
+                        inbox,
+                        index,
+                        tokens,
+                        body,
+                        masks,
+                        stop=stops_of(body.stop),
+                        max_tokens=limit,
+                        n_top=body.logprobs,
+                    )
                 )
                 choices.append(Choice(index, service.tokenizer, body.logprobs is not None, prefix=text))
     except BaseException:
-        _cancel(service, jobs)
+        cancel(service, jobs)
         raise
     answers = Answers(service.name, choices, jobs, inbox, sum(map(len, encoded)))
     records = body.logprobs is not None
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     if body.stream:
-        return _stream(service, answers, made.stream_text(answers, records, usage))
-    return await _whole(request, service, answers, lambda: made.complete_text(answers, records))
+        return stream(service, answers, made.stream_text(answers, records, usage))
+    return await whole(request, service, answers, lambda: made.complete_text(answers, records))
 
 
-def _cancel(service: Service, jobs: Sequence[Job]) -> None:
+def cancel(service: Service, jobs: Sequence[Job]) -> None:
     for job in jobs:
         service.worker.cancel(job)
 
 
-async def _whole(request: Request, service: Service, answers: Answers, collect: Callable[[], Any]) -> Response:
+async def whole(request: Request, service: Service, answers: Answers, collect: Callable[[], Any]) -> Response:
     """The result when it is complete; a client that goes away ends its requests."""
     result: list[Result] = []
     failure: list[ApiError] = []
@@ -126,21 +160,30 @@ async def _whole(request: Request, service: Service, answers: Answers, collect: 
     try:
         await while_connected(request.receive, work)
     finally:
-        _cancel(service, answers.jobs)
+        cancel(service, answers.jobs)
     if failure:
         return failure[0].response()
     return JSONResponse(result[0]) if result else Response(status_code=499)  # nobody reads it
 
 
-def _stream(service: Service, answers: Answers, chunks: AsyncIterator[Result]) -> Response:
+def stream(
+    service: Service, answers: Answers, chunks: AsyncIterator[Result], marks_end: bool = True, named: bool = False
+) -> Response:
+    """marks_end: a last event "[DONE]", as OpenAI has it. named: events have the names that are their types."""
+
+    def event(chunk: Result) -> dict[str, str]:
+        data = json.dumps(chunk, ensure_ascii=False)
+        return {"event": chunk["type"], "data": data} if named else {"data": data}
+
     async def events() -> AsyncIterator[dict[str, str]]:
         try:
             async for chunk in chunks:
-                yield {"data": json.dumps(chunk, ensure_ascii=False)}
+                yield event(chunk)
         except ApiError as error:
-            yield {"data": json.dumps(error.body(), ensure_ascii=False)}
+            yield event(({"type": "error"} if named else {}) | error.body())
         finally:
-            _cancel(service, answers.jobs)
-        yield {"data": "[DONE]"}
+            cancel(service, answers.jobs)
+        if marks_end:
+            yield {"data": "[DONE]"}
 
     return EventSourceResponse(events(), ping=PING, send_timeout=SEND_TIMEOUT, sep="\n")

@@ -36,8 +36,9 @@ def bare(error: BaseException | str) -> str:
 
 
 def of_validation(error: ValidationError) -> ApiError:
-    """The first thing that a body has wrong."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    """The first thing that a body has wrong; of forms that it may have, what is wrong in the one it comes nearest."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    first = max((each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]), key=lambda each: len(each["loc"]))
     place = ".".join(str(part) for part in first["loc"])
     message = f"{place}: {first['msg']}" if place else str(first["msg"])
     return ApiError(400, message, place or None)

@@ -196,6 +196,7 @@ def front_routes(handle: Any) -> list[BaseRoute]:
     relay, reports = Relay(handle), Reports(handle)
     own: dict[str, Callable[[Request], Awaitable[Response]]] = {
         "/health": reports.health,
+        "/v1/health": reports.health,
         "/metrics": reports.metrics,
         "/slots": reports.slots,
         "/cache": reports.cache,

@@ -13,7 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spectralkv.serve.errors import ApiError
 
-OPEN_PATHS = ("/", "/health", "/page/app.js", "/page/style.css")  # without a key: nothing of anybody's is in them
+OPEN_PATHS = (
+    "/",
+    "/health",
+    "/v1/health",
+    "/page/app.js",
+    "/page/style.css",
+)  # without a key: nothing of anybody's is in them
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -73,7 +79,7 @@ class Guard:
             raise ApiError(403, "this name of the server is not one of those it answers to (--allowed-host)")
         if self._keys and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS":
             kind, _, given = headers.get("authorization", "").partition(" ")
-            key = given.strip().encode() if kind.lower() == "bearer" else b""
+            key = given.strip().encode() if kind.lower() == "bearer" else headers.get("x-api-key", "").strip().encode()
             # Each is compared in a time that its bytes do not tell, and all are.
             matches = [hmac.compare_digest(key, known) for known in self._keys]
             if True not in matches:

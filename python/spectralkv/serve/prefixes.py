@@ -39,7 +39,7 @@ def chain_of(text: str) -> tuple[bytes, ...]:
 
 def beginning(path: str, body: bytes) -> str:
     """What a body's prompt begins with; "" for what has none, and for what a replica will refuse."""
-    if not path.startswith("/v1/"):
+    if not path.startswith(("/v1/", "/completion", "/chat/completions", "/infill")):
         return ""
     try:
         given = json.loads(body)
@@ -51,9 +51,12 @@ def beginning(path: str, body: bytes) -> str:
     if isinstance(messages := given.get("messages"), list):
         if given.get("tools"):
             parts.append(json.dumps(given["tools"]))  # templates put them first, in one way or another
+        parts.append(_text(given.get("system")))
         for message in messages:
             if isinstance(message, dict):
                 parts.append(f"\n{message.get('role')}\n{_text(message.get('content'))}")
+    elif path == "/infill":
+        parts += [_text(given.get("input_extra")), _text(given.get("input_prefix"))]
     else:
         parts.append(_text(given.get("prompt")))
     return "".join(parts)[: BLOCK * MOST]

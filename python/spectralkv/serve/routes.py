@@ -10,10 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from spectralkv._core import Tokenizer
 from spectralkv.chat import Marked
 from spectralkv.serve.bodies import Conversation, DetokenizeBody, TokenizeBody
 from spectralkv.serve.completions import chat_completions, completions, read_body, service_of
+from spectralkv.serve.embeddings import embeddings, open_embeddings
 from spectralkv.serve.errors import ApiError
+from spectralkv.serve.messages import count_tokens, messages
+from spectralkv.serve.native import completion, infill, props
 from spectralkv.serve.openapi import description
 from spectralkv.serve.slots import restore, save, slots
 
@@ -58,16 +62,41 @@ async def model(request: Request) -> Response:
 
 async def tokenize(request: Request) -> Response:
     body, tokenizer = await read_body(request, TokenizeBody), service_of(request).tokenizer
-    data = body.content.encode("utf-8")
-    return JSONResponse(
-        {"tokens": await run_in_threadpool(tokenizer.encode, data, body.add_special, body.parse_special)}
-    )
+    parts = body.content if isinstance(body.content, list) else [body.content]
+
+    def encode() -> list[int]:
+        """Texts between ids; what begins a text is in front where the first one is a text."""
+        tokens: list[int] = []
+        for i, part in enumerate(parts):
+            if isinstance(part, int):
+                tokens.append(part)
+            else:
+                tokens += tokenizer.encode(part.encode(), body.add_special and i == 0, body.parse_special)
+        return tokens
+
+    tokens = await run_in_threadpool(encode)
+    if not body.with_pieces:
+        return JSONResponse({"tokens": tokens})
+    check_tokens(tokens, tokenizer, "content")
+    return JSONResponse({"tokens": [{"id": token, "piece": _piece(tokenizer.piece(token, True))} for token in tokens]})
+
+
+def _piece(data: bytes) -> str | list[int]:
+    """A text, or bytes that are none."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return list(data)
+
+
+def check_tokens(tokens: list[int], tokenizer: Tokenizer, param: str) -> None:
+    if (largest := max(tokens, default=0)) >= tokenizer.n_vocab:
+        raise ApiError(400, f"there is no token {largest}: the vocabulary ends at {tokenizer.n_vocab - 1}", param)
 
 
 async def detokenize(request: Request) -> Response:
     body, tokenizer = await read_body(request, DetokenizeBody), service_of(request).tokenizer
-    if (largest := max(body.tokens, default=0)) >= tokenizer.n_vocab:
-        raise ApiError(400, f"there is no token {largest}: the vocabulary ends at {tokenizer.n_vocab - 1}", "tokens")
+    check_tokens(body.tokens, tokenizer, "tokens")
     text = await run_in_threadpool(tokenizer.decode, body.tokens, True)
     return JSONResponse({"content": text.decode("utf-8", "replace")})
 
@@ -107,12 +136,24 @@ PAGES = [Route(path, page) for path in PAGE]
 ROUTES = [
     Route("/v1/chat/completions", chat_completions, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
+    Route("/chat/completions", chat_completions, methods=["POST"]),
+    Route("/v1/messages", messages, methods=["POST"]),
+    Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
+    Route("/completion", completion, methods=["POST"]),
+    Route("/completions", completion, methods=["POST"]),
+    Route("/infill", infill, methods=["POST"]),
+    Route("/props", props),
+    Route("/v1/embeddings", open_embeddings, methods=["POST"]),
+    Route("/embeddings", embeddings, methods=["POST"]),
+    Route("/embedding", embeddings, methods=["POST"]),
     Route("/v1/models", models),
+    Route("/models", models),
     Route("/v1/models/{name}", model),
     Route("/tokenize", tokenize, methods=["POST"]),
     Route("/detokenize", detokenize, methods=["POST"]),
     Route("/apply-template", apply_template, methods=["POST"]),
     Route("/health", health),
+    Route("/v1/health", health),
     Route("/metrics", metrics),
     Route("/slots", slots),
     Route("/slots/save", save, methods=["POST"]),

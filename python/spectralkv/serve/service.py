@@ -16,9 +16,11 @@ from spectralkv import _core
 from spectralkv.calibrations import open_engine
 from spectralkv.chat import encode, format_chat
 from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
-from spectralkv.serve.bodies import ChatBody, CompletionBody, Conversation, Sampling, SaveBody
+from spectralkv.serve.bodies import AnySampling, ChatBody, CompletionBody, Conversation, SaveBody
+from spectralkv.serve.embedder import Embedder
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.metrics import Metrics
+from spectralkv.serve.sampling import options_of
 from spectralkv.serve.tools import Tools, message_for_template
 from spectralkv.serve.worker import Busy, Inbox, Job, Worker
 
@@ -30,7 +32,8 @@ class ServiceOptions:
     of a request, queue and answer. slot_folder: where slots may be saved. kept_folder: where sequences are kept that
     memory has no room for, kept_bytes of them. parse_special: control tokens that messages write out count. template:
     a source in place of the model's, "" for that one. template_variables, sampling: what requests leave open, by the
-    fields of SamplingOptions."""
+    fields of SamplingOptions. spm_infill: infill has the suffix in front. pooling: of embeddings, "": there are none;
+    embd_normalize: as llama.cpp numbers norms."""
 
     model: str
     alias: str = ""
@@ -52,6 +55,9 @@ class ServiceOptions:
     template: str = ""
     template_variables: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, float | int] = field(default_factory=dict)
+    spm_infill: bool = False
+    pooling: str = ""
+    embd_normalize: int = 2
 
 
 class Service:
@@ -88,13 +94,26 @@ class Service:
         )
         self.metrics = Metrics(scheduler)
         self.worker = Worker(scheduler, options.max_requests, self.metrics.ended)
+        self.embedder = (
+            Embedder(self.engine, self.n_ctx, options.pooling, options.max_requests, options.timeout)
+            if options.pooling
+            else None
+        )
         self._vocabulary: Vocabulary | None = None
+        self._metadata: dict[str, Any] | None = None
         self._preparing = threading.Lock()
         self._seeds = random.SystemRandom()
         self.worker.start()
 
     def close(self) -> None:
         self.worker.stop()
+
+    def metadata(self) -> dict[str, Any]:
+        """The model file's, read at the first time."""
+        with self._preparing:
+            if self._metadata is None:
+                self._metadata = _core.gguf_info(self.options.model, any_type=True)["metadata"]
+        return self._metadata
 
     # ---- prompts
 
@@ -118,12 +137,22 @@ class Service:
         """The prompt of a chat, Marked where its messages are to stay plain text."""
         return await run_in_threadpool(self._render, body, tools)
 
-    async def encode(self, prompt: str | Sequence[int], param: str) -> list[int]:
-        """Token ids of a text, or those given."""
+    def _encode_parts(self, parts: Sequence[int | str]) -> list[int]:
+        """Of texts between ids: what begins a text is in front where the first one is a text."""
+        tokens: list[int] = []
+        for i, part in enumerate(parts):
+            if isinstance(part, int):
+                tokens.append(part)
+            else:
+                tokens += encode(self.tokenizer, part) if i == 0 else self.tokenizer.encode(part.encode(), False, True)
+        return tokens
+
+    async def encode(self, prompt: str | Sequence[int | str], param: str) -> list[int]:
+        """Token ids of a text, or those given, texts between them included."""
         if isinstance(prompt, str):
             tokens = await run_in_threadpool(encode, self.tokenizer, prompt)
         else:
-            tokens = list(prompt)
+            tokens = await run_in_threadpool(self._encode_parts, prompt)
             if (largest := max(tokens, default=0)) >= self.tokenizer.n_vocab:
                 raise ApiError(
                     400, f"there is no token {largest}: the vocabulary ends at {self.tokenizer.n_vocab - 1}", param
@@ -150,6 +179,7 @@ class Service:
     async def masks(self, body: ChatBody | CompletionBody, forced: LlamaGrammar | None = None) -> Masks | None:
         """The masks of one answer; forced: the grammar of a tool call that must come."""
         format_ = body.response_format
+        param = "grammar" if body.grammar is not None else "response_format"
         asked = [body.grammar is not None, format_ is not None and format_.type != "text", forced is not None]
         if sum(asked) > 1:
             raise ApiError(400, "only one of grammar, response_format and a tool call can be asked for", "grammar")
@@ -160,9 +190,16 @@ class Service:
                 grammar = LlamaGrammar.from_string(body.grammar)
             else:
                 grammar = of_response_format(format_.model_dump(by_alias=True, exclude_none=True) if format_ else None)
+        except ValueError as error:
+            raise ApiError(400, bare(error), param) from None
+        return await self.masks_of(grammar, param)
+
+    async def masks_of(self, grammar: LlamaGrammar | None, param: str) -> Masks | None:
+        """The masks of one answer that follows a grammar."""
+        try:
             return await run_in_threadpool(self._masks, grammar) if grammar is not None else None
         except ValueError as error:
-            raise ApiError(400, bare(error), "grammar" if body.grammar is not None else "response_format") from None
+            raise ApiError(400, bare(error), param) from None
 
     # ---- requests
 
@@ -196,6 +233,10 @@ class Service:
         return [
             {
                 "id": job.number,
+                "id_task": job.number,
+                "n_ctx": self.n_ctx,
+                "speculative": False,
+                "next_token": {"n_decoded": job.decoded},
                 "prompt_tokens": job.prompt_tokens,
                 "generated_tokens": job.decoded,
                 "is_processing": job.decoded > 0,
@@ -204,39 +245,28 @@ class Service:
             for job in sorted(self.worker.jobs.copy().values(), key=lambda job: job.number)
         ]
 
-    def sampling(self, body: Sampling, number: int) -> _core.SamplingOptions:
+    def sampling(self, body: AnySampling, number: int) -> _core.SamplingOptions:
         """How the answer of that number is drawn: a seed and its successors give n different ones."""
         seed = int(self.options.sampling.get("seed", -1) if body.seed is None else body.seed)
         if seed < 0:
             seed = self._seeds.getrandbits(62)
-        given: dict[str, Any] = {
-            "temperature": body.temperature,
-            "top_k": body.top_k,
-            "top_p": body.top_p,
-            "min_p": body.min_p,
-            "repeat_penalty": body.repeat_penalty,
-            "repeat_last_n": body.repeat_last_n,
-            "frequency_penalty": body.frequency_penalty,
-            "presence_penalty": body.presence_penalty,
-        }
-        biases = [(int(token), bias) for token, bias in (body.logit_bias or {}).items()]
-        options = self.options.sampling | {name: value for name, value in given.items() if value is not None}
-        return _core.SamplingOptions(**(options | {"seed": seed + number, "logit_bias": biases}))
+        options = self.options.sampling | options_of(body, self.tokenizer)
+        return _core.SamplingOptions(**(options | {"seed": seed + number}))
 
     def submit(
         self,
         inbox: Inbox,
         index: int,
         tokens: Sequence[int],
-        body: Sampling,
+        body: AnySampling,
         masks: Masks | None,
         *,
+        stop: Sequence[str],
         max_tokens: int | None,
         n_top: int | None,
         render_special: bool = False,
     ) -> Job:
         """Hands a request to the scheduler. ApiError for options that it refuses, and where too many wait."""
-        stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
         try:
             return self.worker.submit(
                 inbox,

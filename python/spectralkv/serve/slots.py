@@ -15,7 +15,10 @@ from spectralkv.serve.worker import Busy
 
 
 async def slots(request: Request) -> Response:
-    return JSONResponse(service_of(request).slots())
+    service = service_of(request)
+    if request.query_params.get("fail_on_no_slot") and len(service.worker.jobs) >= service.options.n_parallel:
+        raise ApiError(503, "as many requests run as may (-np)", code="no_slot")
+    return JSONResponse(service.slots())
 
 
 def _path(service: Service, name: str) -> str:

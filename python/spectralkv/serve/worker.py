@@ -28,6 +28,7 @@ class Step:
     reason: str
     error: str
     timings: dict[str, Any]
+    context_full: bool = False
 
 
 class Inbox:
@@ -54,6 +55,7 @@ class Job:
     prompt_tokens: int
     masks: Masks | None
     inbox: Inbox
+    seed: int
     started: float = field(default_factory=time.time)
     decoded: int = 0
 
@@ -105,7 +107,7 @@ class Worker:
             if len(self.jobs) >= self._max_waiting:
                 raise Busy(f"{len(self.jobs)} requests run or wait already; try again later")
             number = self.scheduler.submit(prompt, sampling, allowed=allowed, **options)
-            job = self.jobs[number] = Job(number, index, len(prompt), masks, inbox)
+            job = self.jobs[number] = Job(number, index, len(prompt), masks, inbox, sampling.seed)
         return job
 
     async def call(self, function: Callable[[], Result]) -> Result:
@@ -165,7 +167,7 @@ class Worker:
                         self.jobs.pop(event.id, None)
                     self.scheduler.cancel(event.id)
                     return Step(text, token, "error", str(error), event.timings)
-        return Step(text, token, event.reason, event.error, event.timings)
+        return Step(text, token, event.reason, event.error, event.timings, event.context_full)
 
     def _fail(self, message: str) -> None:
         with self._lock:

@@ -19,7 +19,7 @@ BenchResult result(double matmul_seconds) {
 std::string row(BenchFormat format, double matmul_seconds) {
   BenchSetup setup;
   setup.bandwidth = 1e10;
-  return bench_row(format, true, setup, result(matmul_seconds));
+  return bench_row(format, {true, false}, setup, result(matmul_seconds));
 }
 
 TEST(BenchOutput, StagesThatWereNotTimedAreNoZeros) {
