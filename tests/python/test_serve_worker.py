@@ -13,7 +13,8 @@ from spectralkv.serve.worker import Busy, Inbox, Worker
 
 def event(number, reason="", token=5, text="a"):
     made = SimpleNamespace(token=token, text=text, bytes=b"a", logprob=0.0, top=[])
-    return SimpleNamespace(id=number, token=made, reason=reason, rest="", error="", timings={"decoded_tokens": 1})
+    timings = {"decoded_tokens": 1}
+    return SimpleNamespace(id=number, token=made, reason=reason, rest="", error="", timings=timings, context_full=False)
 
 
 class Scheduler:
