@@ -65,6 +65,7 @@ _NUMBERED = _words("batch center format indent join pprint replace round slice w
 # Those that compare items, or a copy of each.
 _COMPARING = frozenset(("dictsort", "groupby", "max", "min", "sort", "unique"))
 _BY_ATTRIBUTE = _words("groupby join map max min rejectattr selectattr sort sum unique")
+_PARTS = frozenset(("partition", "rpartition", "rsplit", "split", "splitlines"))
 _FROM_THE_END = frozenset(("lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"))
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -153,6 +154,9 @@ def step() -> None:
         raise TooMuch(f"it computes for more than {spent.seconds:.1f} seconds")
 
 
+_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+
+
 def _size_of(value: Any) -> tuple[int, int]:
     """Characters and nodes; the first is some number above LONGEST where either is too many."""
     n, seen, rest = 0, 0, [value]
@@ -166,7 +170,9 @@ def _size_of(value: Any) -> tuple[int, int]:
         elif isinstance(item, dict):
             n += 4 * len(item)
             rest += [*item.keys(), *item.values()]
-        elif isinstance(item, (list, tuple, set, frozenset)):
+        elif isinstance(item, jinja2.utils.Namespace):
+            rest.append(item._Namespace__attrs)  # type: ignore[attr-defined]  # which is what it shows of itself
+        elif isinstance(item, (list, tuple, set, frozenset, *_VIEWS)):
             n += 2 * len(item) + 2
             rest += item
         else:
@@ -335,6 +341,8 @@ def check_method(text: str, name: str, arguments: tuple[Any, ...]) -> tuple[Any,
         return (_joinable(arguments[0], len(text)), *arguments[1:])
     elif name in _FROM_THE_END:  # these look for each character, or from each place, anew
         _check_work(text, arguments)
+    if name in _PARTS:
+        spend(len(text))  # once in the parts, whoever holds them
     if name in ("split", "rsplit", "splitlines"):
         separator = arguments[0] if arguments else None
         if isinstance(separator, str) and separator:

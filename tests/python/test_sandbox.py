@@ -55,6 +55,12 @@ REFUSED = {
     "{% endset %}",
     "a macro": "{% set y = 'a' * 10000000 %}{% macro m() %}{% for i in range(2000) %}{{ y }}{% endfor %}{% endmacro %}"
     "{% set x = m() %}",
+    "parts in namespaces": "{% set s = 'a' * 8000000 ~ 'b' ~ 'a' * 8000000 %}{% set ns = namespace(l=[]) %}"
+    "{% for i in range(90) %}{% set ns.l = ns.l + [namespace(x=s.partition('b'))] %}{% endfor %}",
+    "a namespace that holds others": "{% set ns = namespace(x=1) %}{% for i in range(27) %}"
+    "{% set ns.x = namespace(a=[ns.x, ns.x]) %}{% endfor %}{% set x = ns.x ~ '' %}",
+    "values of a dict": "{% set x = 'a' * 8000000 %}{% set v = {'a': x, 'b': x}.values() %}"
+    "{% set x = ([v] * 60) | join %}",
     "slices of a text": MANY_SLICES,
     "sums of texts": MANY_SUMS,
     "sums of lists": MANY_LISTS,

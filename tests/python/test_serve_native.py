@@ -291,3 +291,17 @@ def test_pieces_of_tokens(server):
         6,
     ]
     assert "no token" in refusal(server, "/tokenize", content=[10**6], with_pieces=True)
+
+
+def test_answers_that_would_take_too_much(server):
+    assert "n_probs times the tokens" in refusal(server, prompt="a", n_probs=1000, n_cmpl=16)
+    assert "dry_sequence_breakers" in refusal(server, prompt="a", dry_sequence_breakers=["a", "b"] * 8, n_cmpl=16)
+    assert "1000 prompts" in refusal(server, prompt=["a"] * 1000)
+    ids = refusal(server, prompt=[-1] * 100000)
+    assert "prompt" in ids and len(ids) < 300
+
+
+def test_probabilities_are_told_once_in_a_stream(server):
+    told = [chunk["completion_probabilities"] for chunk in chunks(server, **PROMPT, n_probs=2) if not chunk["stop"]]
+    whole = post(server, **PROMPT, n_probs=2)["completion_probabilities"]
+    assert [row["id"] for rows in told for row in rows] == [row["id"] for row in whole]

@@ -50,7 +50,7 @@ class AnySampling(Body):
     dry_base: Amount | None = None
     dry_allowed_length: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     dry_penalty_last_n: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
-    dry_sequence_breakers: Annotated[list[Stop], Field(max_length=64)] | None = None
+    dry_sequence_breakers: Annotated[list[Stop], Field(max_length=16)] | None = None
     mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
     mirostat_tau: Amount | None = None
     mirostat_eta: Amount | None = None
@@ -177,9 +177,11 @@ class ChatBody(Sampling, Conversation):
 class CompletionBody(Sampling):
     prompt: (
         str
-        | Annotated[list[Token], Field(min_length=1)]
+        | Annotated[list[Token], Field(min_length=1, fail_fast=True)]
         | Annotated[list[str], Field(min_length=1, max_length=16)]
-        | Annotated[list[Annotated[list[Token], Field(min_length=1)]], Field(min_length=1, max_length=16)]
+        | Annotated[
+            list[Annotated[list[Token], Field(min_length=1, fail_fast=True)]], Field(min_length=1, max_length=16)
+        ]
     )
     max_tokens: Limit | None = Field(None, description="-1: as many as fit; null: as many; absent: 16")
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -252,7 +254,7 @@ class PromptText(Body):
     multimodal_data: Annotated[list[Any], Field(max_length=0)] | None = Field(None, description="models read text")
 
 
-Parts = Annotated[list[Token | str], Field(min_length=1)]
+Parts = Annotated[list[Token | str], Field(min_length=1, fail_fast=True)]
 NativePrompt = str | Parts | PromptText
 NativeBias = Number | Literal[False]
 BiasedText = Annotated[str, Field(max_length=100)]
@@ -309,8 +311,11 @@ class InfillBody(NativeSampling):
 
 Texts = (
     str
-    | Annotated[list[Token], Field(min_length=1)]
-    | Annotated[list[str | Annotated[list[Token], Field(min_length=1)]], Field(min_length=1, max_length=256)]
+    | Annotated[list[Token], Field(min_length=1, fail_fast=True)]
+    | Annotated[
+        list[str | Annotated[list[Token], Field(min_length=1, fail_fast=True)]],
+        Field(min_length=1, max_length=256, fail_fast=True),
+    ]
 )
 Norm = Annotated[int, Field(ge=-1, le=100)]
 
@@ -338,7 +343,7 @@ class TokenizeBody(Body):
 
 
 class DetokenizeBody(Body):
-    tokens: list[Token]
+    tokens: Annotated[list[Token], Field(fail_fast=True)]
 
 
 class RestoreBody(Body):
@@ -348,5 +353,5 @@ class RestoreBody(Body):
 class SaveBody(RestoreBody, Variables):
     """Names what is saved by what it begins with: a text, token ids, or a chat."""
 
-    prompt: str | Annotated[list[Token], Field(min_length=1)] | None = None
+    prompt: str | Annotated[list[Token], Field(min_length=1, fail_fast=True)] | None = None
     messages: Messages | None = None

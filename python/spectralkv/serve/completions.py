@@ -39,6 +39,11 @@ def service_of(request: Request) -> Service:
     return service
 
 
+def as_text(text: str) -> str:
+    """What a file or a template has written, without bytes that are no text."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def stops_of(given: str | Sequence[str] | None) -> list[str]:
     """The texts that end an answer; empty ones end none."""
     return [text for text in ([given] if isinstance(given, str) else given or []) if text]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -16,7 +17,7 @@ from spectralkv.serve.embedder import Embedder
 from spectralkv.serve.errors import ApiError
 from spectralkv.serve.service import Service
 
-MOST_TEXTS = 256
+MOST_NUMBERS = 1 << 22  # of an answer with one for each token
 
 
 def _embedder(service: Service) -> Embedder:
@@ -33,6 +34,9 @@ async def _embedded(
     embedder = _embedder(service)
     texts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     tokens = [await service.encode(text, param) for text in texts]
+    numbers = sum(map(len, tokens)) * service.engine.config["n_embd"]
+    if embedder.pooling == "none" and numbers > MOST_NUMBERS:
+        raise ApiError(400, f"--pooling none would give {numbers} numbers; {MOST_NUMBERS} are the most", param)
     norm = service.options.embd_normalize if norm is None else norm
     made = await embedder.embed(tokens, norm, request.receive)
     return made, sum(map(len, tokens))
@@ -49,9 +53,12 @@ async def open_embeddings(request: Request) -> Response:
             return base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
         return row.tolist()
 
-    data = [{"object": "embedding", "index": i, "embedding": shown(row)} for i, row in enumerate(made)]
-    usage = {"prompt_tokens": n, "total_tokens": n}
-    return JSONResponse({"object": "list", "data": data, "model": service.name, "usage": usage})
+    def answer() -> Response:
+        data = [{"object": "embedding", "index": i, "embedding": shown(row)} for i, row in enumerate(made)]
+        usage = {"prompt_tokens": n, "total_tokens": n}
+        return JSONResponse({"object": "list", "data": data, "model": service.name, "usage": usage})
+
+    return await run_in_threadpool(answer)
 
 
 async def embeddings(request: Request) -> Response:
@@ -60,4 +67,8 @@ async def embeddings(request: Request) -> Response:
     if given is None:
         raise ApiError(400, "content or input says what is to be embedded", "content")
     made, _ = await _embedded(request, given, param, body.embd_normalize)
-    return JSONResponse([{"index": i, "embedding": np.atleast_2d(row).tolist()} for i, row in enumerate(made)])
+
+    def answer() -> Response:
+        return JSONResponse([{"index": i, "embedding": np.atleast_2d(row).tolist()} for i, row in enumerate(made)])
+
+    return await run_in_threadpool(answer)

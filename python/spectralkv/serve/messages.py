@@ -174,4 +174,5 @@ async def messages(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     body, service = _chat(await read_body(request, CountBody)), service_of(request)
     tools = Tools.of_body(body, service.template)
-    return JSONResponse({"input_tokens": len(await service.encode(await service.render(body, tools), "messages"))})
+    tokens = await service.encode(await service.render(body, tools), "messages", fits=False)
+    return JSONResponse({"input_tokens": len(tokens)})

@@ -14,7 +14,7 @@ from spectralkv.grammar import LlamaGrammar
 from spectralkv.infill import project_prompt
 from spectralkv.serve.answers import FINGERPRINT, Answers
 from spectralkv.serve.bodies import InfillBody, NativeBody, NativeSampling, PromptText
-from spectralkv.serve.completions import cancel, read_body, service_of, stops_of, stream, whole
+from spectralkv.serve.completions import as_text, cancel, read_body, service_of, stops_of, stream, whole
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.native_answers import NativeAnswers, NativeChoice
 from spectralkv.serve.sampling import biases_of, settings
@@ -24,6 +24,7 @@ from spectralkv.serve.worker import Inbox, Job
 RANDOM_SEED = 2**32 - 1  # llama.cpp's number for another one each time
 MOST_ANSWERS = 64
 MOST_BIASES = 4096
+MOST_PROBABILITIES = 1 << 20  # of all tokens of the answers to a request that is not streamed
 
 
 def _prompts(given: Any) -> list[str | Sequence[int | str]]:
@@ -31,6 +32,8 @@ def _prompts(given: Any) -> list[str | Sequence[int | str]]:
     prompts = given if isinstance(given, list) else [given]
     if any(isinstance(part, int) for part in prompts) and all(isinstance(part, (int, str)) for part in prompts):
         prompts = [prompts]
+    if len(prompts) > MOST_ANSWERS:
+        raise ApiError(400, f"{len(prompts)} prompts; {MOST_ANSWERS} are the most", "prompt")
     return [prompt.prompt_string if isinstance(prompt, PromptText) else prompt for prompt in prompts]
 
 
@@ -63,6 +66,11 @@ async def _answer(request: Request, body: NativeSampling, prompts: Sequence[Sequ
     body.logit_bias = [(token, bias) for token, bias in biases]
     asked = body.n_probs or body.logprobs or None
     n_probs = None if asked is None else min(asked, service.tokenizer.n_vocab)
+    limit = _limit(body)
+    longest = min(limit, service.n_ctx) if limit >= 0 else service.n_ctx
+    if not body.stream and (n_probs or 0) * len(prompts) * n * longest > MOST_PROBABILITIES:
+        said = f"n_probs times the tokens of all answers may be {MOST_PROBABILITIES}; give n_predict, or stream"
+        raise ApiError(400, said, "n_probs")
     stop, inbox = stops_of(body.stop), Inbox()
     try:
         grammar, param = _grammar(body)
@@ -76,11 +84,11 @@ async def _answer(request: Request, body: NativeSampling, prompts: Sequence[Sequ
                 masks = await service.masks_of(grammar, param)
                 index = len(jobs)
                 jobs.append(
-                    service.submit(inbox, index, tokens, body, masks, stop=stop, max_tokens=_limit(body), n_top=n_probs)
+                    service.submit(inbox, index, tokens, body, masks, stop=stop, max_tokens=limit, n_top=n_probs)
                 )
                 end = partial(service.worker.cancel, jobs[-1])
-                longest = max(body.t_max_predict_ms or 0, 0)
-                choices.append(NativeChoice(index, service.tokenizer, stop, n_probs, longest, end))
+                longest_ms = max(body.t_max_predict_ms or 0, 0)
+                choices.append(NativeChoice(index, service.tokenizer, stop, n_probs, longest_ms, end))
     except BaseException:
         cancel(service, jobs)
         raise
@@ -140,7 +148,7 @@ async def props(request: Request) -> Response:
             "model_alias": service.name,
             "model_path": service.name,  # where it lies is the operator's own business
             "modalities": {"vision": False, "audio": False},
-            "chat_template": service.template,
+            "chat_template": as_text(service.template),
             "bos_token": service.piece(service.tokenizer.bos),
             "eos_token": service.piece(service.tokenizer.eos),
             "build_info": FINGERPRINT,

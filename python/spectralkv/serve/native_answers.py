@@ -74,7 +74,9 @@ class NativeChoice(Choice):
 
     def new_tokens(self) -> tuple[list[int], list[Result]]:
         """Tokens that were not handed out yet, and their probabilities."""
-        rows, self._n_told = self._tokens[self._n_told :], len(self._tokens)
+        rows, told = self._tokens[self._n_told :], len(self._tokens)
+        self._tokens[self._n_told :] = [(token, place, {}) for token, place, _ in rows]  # which are not told again
+        self._n_told = told
         return [token for token, _, _ in rows], [row for _, _, row in rows if row]
 
 

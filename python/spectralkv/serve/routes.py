@@ -13,7 +13,7 @@ from starlette.routing import Route
 from spectralkv._core import Tokenizer
 from spectralkv.chat import Marked
 from spectralkv.serve.bodies import Conversation, DetokenizeBody, TokenizeBody
-from spectralkv.serve.completions import chat_completions, completions, read_body, service_of
+from spectralkv.serve.completions import as_text, chat_completions, completions, read_body, service_of
 from spectralkv.serve.embeddings import embeddings, open_embeddings
 from spectralkv.serve.errors import ApiError
 from spectralkv.serve.messages import count_tokens, messages
@@ -104,9 +104,7 @@ async def detokenize(request: Request) -> Response:
 async def apply_template(request: Request) -> Response:
     body = await read_body(request, Conversation)
     prompt = await service_of(request).render(body, None)
-    text = prompt.plain() if isinstance(prompt, Marked) else prompt
-    # A template may write bytes that are no text.
-    return JSONResponse({"prompt": text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")})
+    return JSONResponse({"prompt": as_text(prompt.plain() if isinstance(prompt, Marked) else prompt)})
 
 
 async def metrics(request: Request) -> Response:

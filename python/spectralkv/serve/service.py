@@ -24,6 +24,8 @@ from spectralkv.serve.sampling import options_of
 from spectralkv.serve.tools import Tools, message_for_template
 from spectralkv.serve.worker import Busy, Inbox, Job, Worker
 
+MOST_BREAKERS = 64  # of all answers to a request
+
 
 @dataclass(frozen=True)
 class ServiceOptions:
@@ -147,8 +149,9 @@ class Service:
                 tokens += encode(self.tokenizer, part) if i == 0 else self.tokenizer.encode(part.encode(), False, True)
         return tokens
 
-    async def encode(self, prompt: str | Sequence[int | str], param: str) -> list[int]:
-        """Token ids of a text, or those given, texts between them included."""
+    async def encode(self, prompt: str | Sequence[int | str], param: str, fits: bool = True) -> list[int]:
+        """Token ids of a text, or those given, texts between them included. fits: ApiError where a request cannot hold
+        them."""
         if isinstance(prompt, str):
             tokens = await run_in_threadpool(encode, self.tokenizer, prompt)
         else:
@@ -159,7 +162,7 @@ class Service:
                 )
         if not tokens:
             raise ApiError(400, "the prompt is empty, and the model has no token that begins a text", param)
-        if len(tokens) > self.n_ctx:
+        if fits and len(tokens) > self.n_ctx:
             raise ApiError(
                 400,
                 f"the prompt has {len(tokens)} tokens, a request holds {self.n_ctx} (-c raises it)",
@@ -267,6 +270,9 @@ class Service:
         render_special: bool = False,
     ) -> Job:
         """Hands a request to the scheduler. ApiError for options that it refuses, and where too many wait."""
+        if len(body.dry_sequence_breakers or ()) * (index + 1) > MOST_BREAKERS:
+            said = f"dry_sequence_breakers times answers may be {MOST_BREAKERS}"  # each looks through the vocabulary
+            raise ApiError(400, said, "dry_sequence_breakers")
         try:
             return self.worker.submit(
                 inbox,
