@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -154,9 +154,6 @@ def step() -> None:
         raise TooMuch(f"it computes for more than {spent.seconds:.1f} seconds")
 
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
-
-
 def _size_of(value: Any) -> tuple[int, int]:
     """Characters and nodes; the first is some number above LONGEST where either is too many."""
     n, seen, rest = 0, 0, [value]
@@ -171,8 +168,8 @@ def _size_of(value: Any) -> tuple[int, int]:
             n += 4 * len(item)
             rest += [*item.keys(), *item.values()]
         elif isinstance(item, jinja2.utils.Namespace):
-            rest.append(item._Namespace__attrs)  # type: ignore[attr-defined]  # which is what it shows of itself
-        elif isinstance(item, (list, tuple, set, frozenset, *_VIEWS)):
+            rest.append(item._Namespace__attrs)  # which is what it shows of itself
+        elif isinstance(item, (list, tuple, set, frozenset, KeysView, ValuesView, ItemsView)):
             n += 2 * len(item) + 2
             rest += item
         else:
