@@ -51,7 +51,7 @@ class Choice:
         self._tools = ToolText(tools) if tools else None
         self._given = len(prefix)
         self._stop = stop
-        self._raw = b""  # of all tokens, what is held back and what is cut included
+        self._raw = bytearray()  # of all tokens, what is held back and what is cut included
 
     def take(self, step: Step) -> Piece:
         """The next step. ApiError when the answer failed."""
