@@ -106,9 +106,13 @@ struct Job {
         return b < tile.sealed ? side.blocks[static_cast<std::size_t>(b)].head(h)
                                : std::span<const std::byte>();
       };
+      const auto after = [&](std::int64_t b) { return (b + 1) % kSpanBlocks == 0 ? b + 1 + skipped : b + 1; };
       for (std::int64_t b = i * kSpanBlocks; b < std::min((i + 1) * kSpanBlocks, tile.sealed); ++b) {
-        const std::int64_t n = layout.block_tokens(b);
-        const std::int64_t next = (b + 1) % kSpanBlocks == 0 ? b + 1 + skipped : b + 1;
+        const std::int64_t n = layout.block_tokens(b), next = after(b);
+        // Where the heads of a block lie stands in the block: asked for a block earlier than the heads.
+        if (const std::int64_t later = after(next); later < tile.sealed)
+          for (const SideStore* side : {&store.k, &store.v})
+            side->blocks[static_cast<std::size_t>(later)].prefetch_heads();
         const Piece piece{layer.k.codec(tile.kv_head),
                           layer.v.codec(tile.kv_head),
                           block_of(store.k, b).data(),
@@ -207,18 +211,30 @@ void attend(const Appended& rows, const AttentionShape& shape, ConstMatrix q, Ma
     return SoftmaxState(work.states.data() + (tile * max_spans + span) * state_floats, m, d);
   };
 
+  // What each thread has at hand: the queries of the tile that it read last, which is often the next one's.
+  struct Prepared {
+    std::int64_t tile = -1;
+    simd::ByteRows bytes{};
+  };
+  std::vector<Prepared> prepared(work.workers.size());
   // Reads spans [from, to) of a tile, hands each state to `take`.
-  const auto read_spans = [&](const Tile& tile, std::int64_t from, std::int64_t to, int thread, auto&& take) {
+  const auto read_spans = [&](std::int64_t index, std::int64_t from, std::int64_t to, int thread,
+                              auto&& take) {
+    const Tile& tile = tiles[static_cast<std::size_t>(index)];
     CacheWork::Worker& worker = work.workers[static_cast<std::size_t>(thread)];
     const std::int64_t m = tile.tokens * group;
     const Matrix plain(worker.floats.data(), m, d), entered(plain.data + m_max * d, m, d);
     float* const memory = entered.data + m_max * d;
-    job.gather(tile, plain);
-    Queries queries(entered);
-    if (from + 1 < job.spans(tile)) {
-      layer.k.codec(tile.kv_head).enter(plain, entered);
-      queries.bytes = Queries::to_bytes(entered, worker.rounded.data());
+    Prepared& own = prepared[static_cast<std::size_t>(thread)];
+    if (own.tile != index) {
+      own = {index, {}};
+      job.gather(tile, plain);
+      if (tile.sealed > 0) {
+        layer.k.codec(tile.kv_head).enter(plain, entered);
+        own.bytes = Queries::to_bytes(entered, worker.rounded.data());
+      }
     }
+    const Queries queries(entered, own.bytes);
     for (std::int64_t i = from; i < to; ++i)
       take(i, [&](SoftmaxState& state) { job.span(tile, i, plain, queries, memory, state, worker.codec); });
   };
@@ -228,7 +244,7 @@ void attend(const Appended& rows, const AttentionShape& shape, ConstMatrix q, Ma
       const std::int64_t index = item / max_spans, i = item % max_spans;
       const Tile& tile = tiles[static_cast<std::size_t>(index)];
       if (i >= job.spans(tile)) return;
-      read_spans(tile, i, i + 1, thread, [&](std::int64_t, auto&& fill) {
+      read_spans(index, i, i + 1, thread, [&](std::int64_t, auto&& fill) {
         SoftmaxState state = state_at(index, i, tile.tokens * group);
         fill(state);
       });
@@ -247,7 +263,7 @@ void attend(const Appended& rows, const AttentionShape& shape, ConstMatrix q, Ma
       job.finish(tile, total, exact, states + 2 * state_floats);
       return;
     }
-    read_spans(tile, 0, last + 1, thread, [&](std::int64_t i, auto&& fill) {
+    read_spans(index, 0, last + 1, thread, [&](std::int64_t i, auto&& fill) {
       fill(part);
       if (i < last) total.merge(part);
     });

@@ -4,6 +4,7 @@
 namespace {
 
 constexpr int64_t kUnpackedColumns = 256;
+constexpr int kColumnTokens = 4;  // that share the levels of a row that comes alone
 
 // What codes stand for: entries of a table, or whole numbers.
 template <int bits>
@@ -34,6 +35,17 @@ inline void code_tile(const Codes& levels, const uint8_t* const* row, int rows, 
       const Vec xs = vec_load(x + t * ldx + k);
       SKV_FLAT for (int r = 0; r < R; ++r) acc[r][t] = vec_fma(value[r], xs, acc[r][t]);
     }
+  }
+  if constexpr (R < T) {  // vec_reduce4 adds each of its four alike: tokens of a row, where rows are few
+    static_assert(T <= 4);
+    SKV_FLAT for (int r = 0; r < R; ++r) {
+      Vec each[4] = {zero, zero, zero, zero};
+      SKV_FLAT for (int t = 0; t < T; ++t) each[t] = acc[r][t];
+      float sums[4];
+      vec_reduce4(each[0], each[1], each[2], each[3], sums);
+      for (int t = 0; t < T; ++t) y[t * ldy + r] = sums[t];
+    }
+    return;
   }
   SKV_FLAT for (int t = 0; t < T; ++t) {
     float sums[4];
@@ -67,6 +79,10 @@ void score_codes(const uint8_t* codes, int64_t n, int64_t d, const float* levels
     const int rows = n - r0 < 4 ? (int)(n - r0) : 4;
     const uint8_t* row[4];
     for (int r = 0; r < 4; ++r) row[r] = codes + (r0 + (r < rows ? r : 0)) * row_bytes;
+    if (rows == 1) {  // what would be unpacked is a quarter of four rows
+      code_tiles<kColumnTokens>(table, row, rows, d, x, ldx, tokens, y + r0, ldy);
+      continue;
+    }
     if (tokens <= kFusedTokens || d > kUnpackedColumns) {
       code_tiles<kFusedTokens>(table, row, rows, d, x, ldx, tokens, y + r0, ldy);
       continue;
