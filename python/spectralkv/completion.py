@@ -106,8 +106,8 @@ def complete(run: Run, model: str) -> Result:
 
 
 def stream(run: Run, model: str) -> Iterator[Result]:
-    """The chunks of a text completion; their texts joined are the text of the whole result. The last one has no text, as
-    llama-cpp-python's, but for the reason."""
+    """The chunks of a text completion; their texts joined are the text of the whole result. The last one has the reason
+    alone, as llama-cpp-python's."""
     head = _head("cmpl", "text_completion", model)
     for piece in run.pieces():
         if piece.text or piece.records:
