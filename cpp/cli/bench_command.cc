@@ -144,7 +144,8 @@ std::vector<Option> rows_of(BenchCommand& o) {
            concat("how keys are cached (default: ", kDefaultCodec, "); a list, or again, for further runs"),
            append_types(o.type_k),
            Peer::differs,
-           "more types, with options behind commas; default: a compressed cache"},
+           "default: a compressed cache; of llama.cpp's types f32, f16, q8_0 and q4_0, and others, with "
+           "options behind commas"},
           {{"-ctv", "--cache-type-v"},
            "TYPE,...",
            "how values are cached (default: as the keys); as often as -ctk, or once",

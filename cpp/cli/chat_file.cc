@@ -33,6 +33,7 @@ class ChatReader {
  private:
   ChatMessage message() {
     ChatMessage result;
+    bool has_content = false;
     expect('{');
     do {
       const std::string key = string();
@@ -40,11 +41,13 @@ class ChatReader {
       if (key != "role" && key != "content")
         fail(ErrorKind::value, "cli", "'", path_, "' is no saved chat: a message has '", key,
              "' beside role and content");
+      has_content |= key == "content";
       (key == "role" ? result.role : result.content) = string();
     } while (accept(','));
     expect('}');
     check(result.role == "system" || result.role == "user" || result.role == "assistant", "cli", "'", path_,
           "' is no saved chat: the role '", result.role, "' is none of system, user, assistant");
+    check(has_content, "cli", "'", path_, "' is no saved chat: a message has no content");
     return result;
   }
 

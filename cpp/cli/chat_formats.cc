@@ -138,14 +138,24 @@ std::string beginning(const std::string& source) {
   return printable(text) + (source.size() > 60 ? "..." : "");
 }
 
+// One of the builtin families; a template of any other is refused.
+ChatFamily recognised(const Source& source, const std::string& any) {
+  const Recognised found = recognise_chat(source.text, source.literals);
+  if (found.family == ChatFamily::none)
+    fail(ErrorKind::value, "cli", "the chat template '", beginning(source.text),
+         "' is none of the builtin ones (chatml, llama3, mistral)",
+         found.why_not.empty() ? "" : "; " + found.why_not, ": the Python package runs any, by ", any,
+         "; or choose one with --chat-template, or continue plain text with --no-conversation");
+  return found.family;
+}
+
 }  // namespace
 
 std::string format_chat_builtin(const std::string& source_text, const std::vector<ChatMessage>& messages,
                                 bool add_generation_prompt, const std::string& bos, const std::string& eos,
                                 const std::string& any) {
   const Source source{source_text, template_texts(source_text)};
-  const Recognised found = recognise_chat(source_text, source.literals);
-  switch (found.family) {
+  switch (recognised(source, any)) {
     case ChatFamily::chatml:
       return chatml(source, messages, add_generation_prompt, bos);
     case ChatFamily::llama3:
@@ -155,10 +165,11 @@ std::string format_chat_builtin(const std::string& source_text, const std::vecto
     case ChatFamily::none:
       break;
   }
-  fail(ErrorKind::value, "cli", "the chat template '", beginning(source_text),
-       "' is none of the builtin ones (chatml, llama3, mistral)",
-       found.why_not.empty() ? "" : "; " + found.why_not, ": the Python package runs any, by ", any,
-       "; or choose one with --chat-template, or continue plain text with --no-conversation");
+  return "";  // `recognised` gives none of that kind
+}
+
+void check_chat_builtin(const std::string& source, const std::string& any) {
+  recognised({source, template_texts(source)}, any);
 }
 
 }  // namespace spectralkv

@@ -26,6 +26,8 @@ using ChatFormatter =
 std::string format_chat_builtin(const std::string& source, const std::vector<ChatMessage>& messages,
                                 bool add_generation_prompt, const std::string& bos, const std::string& eos,
                                 const std::string& any);
+// The same refusal, before there is a message.
+void check_chat_builtin(const std::string& source, const std::string& any);
 
 struct CliHooks {
   std::string program = "spectralkv";

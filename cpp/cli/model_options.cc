@@ -108,7 +108,8 @@ std::vector<Option> session_rows(ModelOptions& options) {
          if (!options.type_v_given) options.session.type_v = type;
        },
        Peer::differs,
-       "default: a compressed cache; more types; alone it sets the values' type too"},
+       "default: a compressed cache; of llama.cpp's types f32, f16, q8_0 and q4_0, and others; alone it sets "
+       "the values' type too"},
       {{"-ctv", "--cache-type-v"},
        "TYPE",
        concat("how values are cached (default: as the keys; without -ctk ", kDefaultCodec, ")"),
@@ -117,7 +118,7 @@ std::vector<Option> session_rows(ModelOptions& options) {
          options.type_v_given = true;
        },
        Peer::differs,
-       "default: as the keys; more types"},
+       "default: as the keys; types as for -ctk"},
       calibration_row(options.engine),
   };
   append_rows(rows, batch_rows(options));

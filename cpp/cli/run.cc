@@ -17,9 +17,11 @@ namespace {
 
 class Run {
  public:
-  Run(const RunOptions& options, const CliHooks& hooks)
+  // elsewhere: the command that runs any chat template, where the hooks do not; empty: they do.
+  Run(const RunOptions& options, const CliHooks& hooks, const std::string& elsewhere)
       : options_(options),
         hooks_(hooks),
+        elsewhere_(elsewhere),
         log_(options.log),
         prompt_cache_(options.prompt_cache, options.prompt_cache_all, options.prompt_cache_ro),
         start_(std::chrono::steady_clock::now()),
@@ -78,6 +80,7 @@ class Run {
       throw UsageError(
           "the model has no chat template: choose one with --chat-template, or continue plain text with "
           "--no-conversation");
+    if (!elsewhere_.empty()) check_chat_builtin(source, elsewhere_);
     Conversation chat(session_, hooks_.format_chat, source,
                       options_.system_given ? &options_.system_prompt : nullptr,
                       options_.context_shift != ContextShift::off, options_.parse_special);
@@ -90,6 +93,7 @@ class Run {
 
   const RunOptions& options_;
   const CliHooks& hooks_;
+  std::string elsewhere_;
   Log log_;
   PromptCache prompt_cache_;
   std::chrono::steady_clock::time_point start_;
@@ -122,14 +126,15 @@ int run_command(const std::vector<std::string>& args, const CliHooks& hooks) {
   if (!options.grammar_option.empty() && !hooks.constrain)
     throw UsageError(concat(options.grammar_option,
                             " needs the Python package: ", python_command("grammar", "run", args)));
-  if (hooks.format_chat) return Run(options, hooks).run();
+  if (hooks.format_chat) return Run(options, hooks, "").run();
+  const std::string elsewhere = python_command("", "run", args);
   CliHooks builtin = hooks;
-  builtin.format_chat = [&args](const std::string& source, const std::vector<ChatMessage>& messages,
-                                bool add_generation_prompt, const std::string& bos, const std::string& eos) {
-    return format_chat_builtin(source, messages, add_generation_prompt, bos, eos,
-                               python_command("", "run", args));
+  builtin.format_chat = [&elsewhere](const std::string& source, const std::vector<ChatMessage>& messages,
+                                     bool add_generation_prompt, const std::string& bos,
+                                     const std::string& eos) {
+    return format_chat_builtin(source, messages, add_generation_prompt, bos, eos, elsewhere);
   };
-  return Run(options, builtin).run();
+  return Run(options, builtin, elsewhere).run();
 }
 
 }  // namespace spectralkv

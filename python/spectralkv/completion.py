@@ -39,13 +39,14 @@ class Run:
     n_prompt: int
     recorder: Recorder | None = None  # when log-probabilities are asked for
     prefix: str = ""  # the prompt, when it is echoed
+    start: int = 0  # the place of the answer's first character, by which its records are counted
     ended: Callable[[], None] = lambda: None
     strip: bool = False  # the first text loses the space that a tokenizer puts in front
     n_generated: int = field(default=0, init=False)
 
     def pieces(self) -> Iterator[Piece]:
         """Gives pieces with text, then one last piece with the reason. Holds the lock only while it computes."""
-        given = len(self.prefix)
+        given = self.start
         prompt = self.recorder.take(None) if self.recorder else []  # its records, when it is echoed
         if self.prefix or prompt:
             yield Piece(self.prefix, prompt)
@@ -105,10 +106,14 @@ def complete(run: Run, model: str) -> Result:
 
 
 def stream(run: Run, model: str) -> Iterator[Result]:
-    """The chunks of a text completion; their texts joined are the text of the whole result."""
+    """The chunks of a text completion; their texts joined are the text of the whole result. The last one has the reason
+    alone, as llama-cpp-python's."""
     head = _head("cmpl", "text_completion", model)
     for piece in run.pieces():
-        yield head | {"choices": [_text_choice(run, piece)]}
+        if piece.text or piece.records:
+            yield head | {"choices": [_text_choice(run, Piece(piece.text, piece.records))]}
+        if piece.finish_reason is not None:
+            yield head | {"choices": [_text_choice(run, Piece("", [], piece.finish_reason)) | {"logprobs": None}]}
 
 
 def _text_choice(run: Run, piece: Piece) -> Result:

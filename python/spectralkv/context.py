@@ -241,9 +241,9 @@ class Context:
         """Numbers in a hidden state, which an embedding has; 0 with vocab_only."""
         return 0 if self._n_ctx == 0 else int(self._engine.config["n_embd"])
 
-    def pooling_type(self) -> str:
-        """What `embed` makes of a text's hidden states: "none", "mean", "cls" or "last"."""
-        return self._pooling
+    def pooling_type(self) -> int:
+        """What `embed` makes of a text's hidden states: 0 (none), 1 (mean), 2 (cls) or 3 (last)."""
+        return max(int(self._given["pooling_type"]), 0)
 
     def _file_metadata(self) -> dict[str, Any]:
         metadata: dict[str, Any] = _core.gguf_info(self.model_path, any_type=True)["metadata"]

@@ -190,19 +190,21 @@ class Generating(Context):
         stop: Stop,
         n_top: int | None,
         grammar: LlamaGrammar | None = None,
-        echo: Echo | None = None,
+        prompt: Echo | None = None,
+        echo: bool = False,
         shape: Shape | None = None,
         render_special: bool = False,
     ) -> Run:
-        """Reads the prompt and begins a generation; n_top: alternatives with log-probabilities, echo: text in front."""
+        """Reads the prompt and begins a generation; n_top: alternatives with log-probabilities; prompt: the text in
+        front, which the places of tokens count, and which is given out with echo."""
         texts, most = stops(stop), -1 if max_tokens is None else whole("max_tokens", max_tokens)
         masks = None if grammar is None else self._grammar_vocabulary.masks(grammar)
         self._read_prompt(tokens)
-        recorder = None
+        recorder, start = None, len(prompt.text) if prompt is not None else 0
         if n_top is not None:
-            recorder = Recorder(self._tokenizer)
-            if echo is not None:
-                add_prompt(recorder, tokens, self.scores, n_top, echo)
+            recorder = Recorder(self._tokenizer, start)
+            if prompt is not None and echo:
+                add_prompt(recorder, tokens, self.scores, n_top, prompt)
         generation = _core.Generation(
             self._session,
             sampling,
@@ -213,8 +215,8 @@ class Generating(Context):
             allowed=masks,
             shape=shape,
         )
-        prefix = echo.text if echo else ""
-        return Run(generation, self._tokenizer, self._guard, len(tokens), recorder, prefix, self._keep)
+        prefix = prompt.text if prompt is not None and echo else ""
+        return Run(generation, self._tokenizer, self._guard, len(tokens), recorder, prefix, start, self._keep)
 
     # ---- embeddings
 

@@ -165,7 +165,8 @@ class Llama(Generating):
                 stop=stop,
                 n_top=n_top,
                 grammar=as_grammar(grammar),
-                echo=text if echo else None,
+                prompt=text,
+                echo=echo,
                 shape=shape,
             )
             return stream_text(run, name) if stream else complete(run, name)

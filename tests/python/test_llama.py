@@ -142,10 +142,11 @@ def test_stream_equals_whole(llama, options):
     assert "".join(choice["text"] for choice in choices) == whole["text"]
     assert [choice["finish_reason"] for choice in choices][:-1] == [None] * (len(choices) - 1)
     assert choices[-1]["finish_reason"] == whole["finish_reason"]
+    assert choices[-1]["text"] == "" and choices[-1]["logprobs"] is None
     assert len({chunk["id"] for chunk in chunks}) == 1
     if whole["logprobs"] is not None:
         for key, values in whole["logprobs"].items():
-            assert sum((choice["logprobs"][key] for choice in choices), []) == values
+            assert sum((choice["logprobs"][key] for choice in choices[:-1]), []) == values
 
 
 def test_seed_repeats(llama):
@@ -184,7 +185,7 @@ def test_stop_text_ends_and_is_not_given_out(llama, as_list, stream):
     choices = [c["choices"][0] for c in result] if stream else [result["choices"][0]]
     assert "".join(c["text"] for c in choices) == ""
     assert choices[-1]["finish_reason"] == "stop"
-    assert sum((c["logprobs"]["tokens"] for c in choices), []) == []
+    assert sum((c["logprobs"]["tokens"] for c in choices[:-1]), []) == []
 
 
 def test_echo(llama, llama_all):
@@ -210,6 +211,7 @@ def test_logprobs(llama):
         assert top[text] == value
         assert len(top) <= 4
     assert logprobs["text_offset"] == sorted(logprobs["text_offset"])
+    assert logprobs["text_offset"][0] == len(PROMPT)  # as OpenAI and llama-cpp-python count, echo or not
 
 
 def test_token_prompt_equals_text(llama):
@@ -394,7 +396,7 @@ def test_offsets_of_an_echo_are_places_in_its_text(llama_all, prompt, as_ids):
     chunks = [c["choices"][0] for c in llama_all(ids if as_ids else prompt, stream=True, **options)]
     assert len(chunks[0]["logprobs"]["tokens"]) == len(ids)
     for key, values in logprobs.items():
-        assert sum((c["logprobs"][key] for c in chunks), []) == values
+        assert sum((c["logprobs"][key] for c in chunks[:-1]), []) == values
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -201,6 +201,9 @@ def test_what_the_binary_refuses_names_a_command_that_works(make_tiny: Callable[
     assert shlex.split(named) == words
     answer = subprocess.run([sys.executable, "-m", "spectralkv", "run", *shlex.split(named)], capture_output=True)
     assert answer.returncode == 0, answer.stderr
+    chat = [sys.executable, "-c", ALONE, "run", "-m", model, "-cnv"]  # before a message is asked for
+    refused = subprocess.run(chat, input="", capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and f"`python3 -m spectralkv run -m {model} -cnv`; or" in refused.stderr
     other = [sys.executable, "-c", ALONE, "quantize", "a b.gguf", "Q8_0"]
     refused = subprocess.run(other, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2 and "`python3 -m spectralkv quantize 'a b.gguf' Q8_0`" in refused.stderr

@@ -37,9 +37,9 @@ TEST(ChatFile, RefusesWhatIsNone) {
   const test::TempFolder folder;
   for (const char* bad :
        {"", "[", "{}", "[{}]", "[{\"role\":\"user\"", "[{\"role\":\"user\",\"content\":1}]",
-        "[{\"role\":\"judge\"}]", "[{\"role\":\"user\",\"name\":\"x\"}]", "[] x",
-        "[{\"role\":\"user\",\"content\":\"\\u12\"}]", "[{\"role\":\"user\",\"content\":\"\\q\"}]",
-        "[{\"role\":\"user\",\"content\":\"x"}) {
+        "[{\"role\":\"judge\",\"content\":\"\"}]", "[{\"role\":\"user\"}]",
+        "[{\"role\":\"user\",\"name\":\"x\"}]", "[] x", "[{\"role\":\"user\",\"content\":\"\\u12\"}]",
+        "[{\"role\":\"user\",\"content\":\"\\q\"}]", "[{\"role\":\"user\",\"content\":\"x"}) {
     try {
       load_chat(folder.write("bad.json", bad));
       ADD_FAILURE() << bad;

@@ -149,6 +149,16 @@ TEST(ChatFormats, RefusesOthersByName) {
   EXPECT_THROW(format("", kOne), Error);
 }
 
+TEST(ChatFormats, RefusesBeforeThereIsAMessage) {
+  check_chat_builtin(chatml_source("\n"), "`this command`");
+  try {
+    check_chat_builtin("{{ x }}", "`this command`");
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("by `this command`;"), std::string::npos) << e.what();
+  }
+}
+
 // Templates that share a mark with a builtin one and write other texts.
 TEST(ChatFormats, RefusesLookalikesWithTheReason) {
   const auto refusal = [](const std::string& source) -> std::string {
