@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +23,10 @@ from spectralkv.serve.bodies import (
     OpenEmbeddingBody,
     RestoreBody,
     SaveBody,
+    SlotBody,
     TokenizeBody,
 )
+from spectralkv.serve.slots import ACTIONS
 
 # Path: the body's declaration, or None for GET; what it does.
 OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
@@ -50,9 +53,16 @@ OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
     ("/slots", None, "requests that run or wait"),
     ("/slots/save", SaveBody, "save what is kept of a prompt to the operator's folder"),
     ("/slots/restore", RestoreBody, "keep what a saved file holds"),
+    ("/slots/{id}", SlotBody, "the same for what the last request of a slot has read and written, or forget it"),
     ("/cache", None, "what the KV caches hold"),
     ("/openapi.json", None, "this description"),
 )
+PARAMETERS: dict[str, list[dict[str, Any]]] = {
+    "/slots/{id}": [
+        {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}},
+        {"name": "action", "in": "query", "required": True, "schema": {"enum": list(ACTIONS)}},
+    ]
+}
 ERROR = {
     "type": "object",
     "properties": {
@@ -85,7 +95,8 @@ def description() -> dict[str, Any]:
     for path, kind, text in OPERATIONS:
         operation: dict[str, Any] = {
             "summary": text,
-            "operationId": path.strip("/").replace("/", "_").replace(".", "_").replace("-", "_"),
+            "operationId": re.sub(r"\W+", "_", path).strip("_"),
+            **({"parameters": PARAMETERS[path]} if path in PARAMETERS else {}),
             "responses": {"200": {"description": "done"}, "default": _answer("refused", error)},
         }
         if kind is not None:
@@ -98,7 +109,10 @@ def description() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {**schemas["$defs"], "Error": ERROR},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
         },
-        "security": [{}, {"key": []}],
+        "security": [{}, {"key": []}, {"header": []}],
     }

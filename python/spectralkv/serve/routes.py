@@ -19,7 +19,7 @@ from spectralkv.serve.errors import ApiError
 from spectralkv.serve.messages import count_tokens, messages
 from spectralkv.serve.native import completion, infill, props
 from spectralkv.serve.openapi import description
-from spectralkv.serve.slots import restore, save, slots
+from spectralkv.serve.slots import restore, save, slot, slots
 
 PAGE = {"/": ("index.html", "text/html"), "/page/app.js": ("app.js", "text/javascript")}
 PAGE["/page/style.css"] = ("style.css", "text/css")
@@ -156,6 +156,7 @@ ROUTES = [
     Route("/slots", slots),
     Route("/slots/save", save, methods=["POST"]),
     Route("/slots/restore", restore, methods=["POST"]),
+    Route("/slots/{id}", slot, methods=["POST"]),
     Route("/cache", cache),
     Route("/openapi.json", openapi),
 ]
