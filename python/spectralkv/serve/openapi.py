@@ -26,7 +26,9 @@ from spectralkv.serve.bodies import (
     SlotBody,
     TokenizeBody,
 )
+from spectralkv.serve.response_bodies import ResponsesBody
 from spectralkv.serve.slots import ACTIONS
+from spectralkv.serve.unsupported import REASONS
 
 # Path: the body's declaration, or None for GET; what it does.
 OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
@@ -35,6 +37,9 @@ OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
     ("/chat/completions", ChatBody, "as /v1/chat/completions"),
     ("/v1/messages", MessagesBody, "answer a chat in Anthropic's form"),
     ("/v1/messages/count_tokens", CountBody, "how many tokens such a chat has"),
+    ("/v1/responses", ResponsesBody, "answer a chat in the form of OpenAI's Responses API"),
+    ("/responses", ResponsesBody, "as /v1/responses"),
+    ("/v1/responses/{id}", None, "refused: no responses are kept"),
     ("/completion", NativeBody, "continue a text, as llama-server has it; with stream, as server-sent events"),
     ("/completions", NativeBody, "as /completion"),
     ("/infill", InfillBody, "write what stands between a prefix and a suffix"),
@@ -58,10 +63,11 @@ OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
     ("/openapi.json", None, "this description"),
 )
 PARAMETERS: dict[str, list[dict[str, Any]]] = {
+    "/v1/responses/{id}": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
     "/slots/{id}": [
         {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}},
         {"name": "action", "in": "query", "required": True, "schema": {"enum": list(ACTIONS)}},
-    ]
+    ],
 }
 ERROR = {
     "type": "object",
@@ -85,6 +91,10 @@ def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
+def _name(path: str) -> str:
+    return re.sub(r"\W+", "_", path).strip("_")
+
+
 @lru_cache(maxsize=1)
 def description() -> dict[str, Any]:
     """OpenAPI 3.1."""
@@ -95,7 +105,7 @@ def description() -> dict[str, Any]:
     for path, kind, text in OPERATIONS:
         operation: dict[str, Any] = {
             "summary": text,
-            "operationId": re.sub(r"\W+", "_", path).strip("_"),
+            "operationId": _name(path),
             **({"parameters": PARAMETERS[path]} if path in PARAMETERS else {}),
             "responses": {"200": {"description": "done"}, "default": _answer("refused", error)},
         }
@@ -103,6 +113,10 @@ def description() -> dict[str, Any]:
             schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
             operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         paths[path] = {"get" if kind is None else "post": operation}
+    for (method, path), reason in REASONS.items():
+        refused = {"summary": f"refused: {reason}", "responses": {"501": _answer("refused", error)}}
+        name = f"{method.lower()}_{_name(path)}"
+        paths.setdefault(path, {})[method.lower()] = {"operationId": name, **refused}
     return {
         "openapi": "3.1.0",
         "info": {"title": "spectralkv", "version": _core.version, "description": "Many chats at a time (OpenAI's API)"},
