@@ -15,7 +15,7 @@ from spectralkv.serve.answers import Answers, Result, timings
 from spectralkv.serve.bodies import AnySampling, ChatBody
 from spectralkv.serve.completions import read_body, service_of, start_chat, stream, whole
 from spectralkv.serve.errors import ApiError, of_validation
-from spectralkv.serve.response_bodies import CallItem, MessageItem, ResponsesBody, TextItem
+from spectralkv.serve.response_bodies import CallItem, FlatToolChoice, MessageItem, ResponsesBody, TextFormat, TextItem
 
 # What would need responses that are kept.
 KEPT = ("previous_response_id", "conversation", "prompt", "background")
@@ -23,6 +23,10 @@ KEPT = ("previous_response_id", "conversation", "prompt", "background")
 
 def _text(content: str | list[TextItem]) -> str:
     return content if isinstance(content, str) else "".join(part.text for part in content)
+
+
+def _format(body: ResponsesBody) -> TextFormat | None:
+    return body.text.format if body.text else None
 
 
 def _messages(body: ResponsesBody) -> list[Result]:
@@ -55,10 +59,10 @@ def _chat(body: ResponsesBody) -> ChatBody:
     if body.tools:
         functions = [tool.model_dump(exclude={"type"}, exclude_none=True) for tool in body.tools]
         given["tools"] = [{"type": "function", "function": function} for function in functions]
-    choice = body.tool_choice
-    named = choice is not None and not isinstance(choice, str)
-    given["tool_choice"] = {"type": "function", "function": {"name": choice.name}} if named else choice
-    if (form := body.text and body.text.format) is not None:
+    given["tool_choice"] = choice = body.tool_choice
+    if isinstance(choice, FlatToolChoice):
+        given["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+    if (form := _format(body)) is not None:
         schema = form.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)
         given["response_format"] = {"type": form.type} | ({"json_schema": schema} if schema else {})
     try:
@@ -88,7 +92,7 @@ class _Answer:
     def __init__(self, body: ResponsesBody, answers: Answers, model: str) -> None:
         self._answers = answers
         self._n_events = 0
-        form = body.text and body.text.format
+        form = _format(body)
         self._head: Result = {
             "id": f"resp_{uuid.uuid4().hex}",
             "object": "response",
