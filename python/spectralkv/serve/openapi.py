@@ -114,7 +114,8 @@ def description() -> dict[str, Any]:
             operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         paths[path] = {"get" if kind is None else "post": operation}
     for (method, path), reason in REASONS.items():
-        refused = {"summary": f"refused: {reason}", "responses": {"501": _answer("refused", error)}}
+        answers = {code: _answer("refused", error) for code in ("501", "default")}
+        refused = {"summary": f"refused: {reason}", "responses": answers}
         name = f"{method.lower()}_{_name(path)}"
         paths.setdefault(path, {})[method.lower()] = {"operationId": name, **refused}
     return {
