@@ -24,6 +24,8 @@ _NAMES = (
 # What stands in front of other files of a project.
 _REPOSITORY = ("fim_rep_token_id", ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"))
 _FILE = ("fim_sep_token_id", ("<|file_sep|>",))
+# All that is looked up in a model file's metadata.
+METADATA_KEYS = frozenset(f"tokenizer.ggml.{key}" for key in (*sum(_KEYS, ()), _REPOSITORY[0], _FILE[0]))
 _MARK = "\u263a"  # stands in front of a text that shall not get a space
 
 

@@ -89,7 +89,8 @@ class _Spent:
     seconds: float = SECONDS
     characters: int = 0  # for good, or until a sweep finds what has them gone
     steps: int = 0
-    made: list[tuple[Any, int]] = field(default_factory=list)  # long texts and lists that may still be held
+    # Long texts and lists that may still be held, each once, by its identity: what is held here keeps it.
+    made: dict[int, tuple[Any, int]] = field(default_factory=dict)
     sweep_at: int = _SWEEP
     sums: list[tuple[Any, int, int]] = field(default_factory=list)  # lists, their characters and nodes
     until: float = 0
@@ -99,14 +100,18 @@ class _Spent:
 
     def sweep(self) -> None:
         """Gives back what texts and lists had that nothing but `made` holds: those of a sum that has gone on since."""
-        before = sum(n for _, n in self.made)
-        self.made = [(value, n) for value, n in self.made if sys.getrefcount(value) > _ALONE]
-        self.characters -= before - sum(n for _, n in self.made)
+        before = sum(n for _, n in self.made.values())
+        self.made = _still_held(self.made, _ALONE)
+        self.characters -= before - sum(n for _, n in self.made.values())
         self.sweep_at = self.characters + max(_SWEEP, _WORTH // 4 * len(self.made))
 
 
-# References to what nothing but such a list holds, as the sweep sees them.
-_ALONE = next(iter([sys.getrefcount(value) for value, _ in [("".join(("a", "b")), 2)]]))
+def _still_held(made: dict[int, tuple[Any, int]], alone: int) -> dict[int, tuple[Any, int]]:
+    return {key: (value, n) for key, (value, n) in made.items() if sys.getrefcount(value) > alone}
+
+
+# References to what nothing but such a dict holds, as the sweep sees them.
+_ALONE = next(n for n in range(1, 99) if not _still_held({0: ("".join(("a", "b")), 2)}, n))
 _spent: ContextVar[_Spent] = ContextVar("spent")
 
 
@@ -138,10 +143,12 @@ def spend(n: int) -> None:
 
 def keep(value: Any, n: int) -> None:
     """Counts n characters of a text or a list that was made, as long as it is held: what grows in a loop is many, of
-    which one is left."""
+    which one is left. What a template is handed again, as `get` hands a message's text, was counted."""
+    if id(value) in _spent.get().made:
+        return
     spend(n)
     if n >= _WORTH:
-        _spent.get().made.append((value, n))
+        _spent.get().made[id(value)] = (value, n)
 
 
 def step() -> None:

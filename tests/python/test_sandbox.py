@@ -173,3 +173,12 @@ def test_a_long_text_goes_through_what_templates_do_with_it():
     messages = [{"role": "user", "content": "x yz\n" * 1_000_000}]
     text = format_chat(source, messages, True, "<s>", "</s>")
     assert text == "4999999 2000000 yz. True! 1 x,   1x"
+
+
+def test_what_a_method_hands_again_is_held_once():
+    """A message of a million characters, read by `get` 500 times: one text is held."""
+    messages = [{"role": "user", "content": "word " * 200_000}] + [{"role": "user", "content": "a"}] * 499
+    source = (
+        "{% set ns = namespace(x=[]) %}{% for m in messages %}{% set ns.x = [messages[0].get('content')] %}{% endfor %}"
+    )
+    assert format_chat(source + "{{ ns.x[0] | length }}", messages, True, "", "") == "1000000"

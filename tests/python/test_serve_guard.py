@@ -20,8 +20,11 @@ from support.serving import serving  # noqa: E402
 
 from spectralkv.cli import main  # noqa: E402
 from spectralkv.serve.command import _parser, _settings, read_keys  # noqa: E402
+from spectralkv.serve.errors import ApiError  # noqa: E402
 from spectralkv.serve.guard import GuardOptions  # noqa: E402
+from spectralkv.serve.openapi import description  # noqa: E402
 from spectralkv.serve.protocol import ImpatientProtocol  # noqa: E402
+from spectralkv.serve.streams import form_of  # noqa: E402
 
 KEYS = ("right key", "other")
 BODY = {"prompt": "a", "max_tokens": 2}
@@ -77,11 +80,34 @@ def test_keys(guarded):
             guarded.url + "/v1/completions", json=BODY, headers={b"Authorization": b"Bearer " + key.encode("latin-1")}
         )
         assert answer.status_code == 401 and answer.json()["error"]["code"] == "invalid_api_key"
-        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["www-authenticate"] == "Bearer" and "X-Api-Key" in answer.json()["error"]["message"]
     for path in ("/v1/models", "/metrics", "/slots", "/cache", "/openapi.json", "/nothing"):
         assert httpx.get(guarded.url + path).status_code == 401
     for path in ("/", "/health", "/page/app.js", "/page/style.css"):
         assert httpx.get(guarded.url + path).status_code == 200
+
+
+def test_the_description_names_both_headers_of_a_key():
+    told = description()
+    schemes = told["components"]["securitySchemes"]
+    assert {(scheme["type"], scheme.get("name", "Authorization")) for scheme in schemes.values()} == {
+        ("http", "Authorization"),
+        ("apiKey", "X-Api-Key"),
+    }
+    assert [name for way in told["security"] for name in way] == list(schemes)
+
+
+@pytest.mark.parametrize(
+    ("path", "last"),
+    [("/v1/completions", "[DONE]"), ("/completion", ""), ("/v1/messages", "error"), ("/v1/responses", "error")],
+)
+def test_how_a_stream_ends_that_fails(path, last):
+    form = form_of(path)
+    events = [form.failed(ApiError(503, "lost", code="replica_lost")), *form.end()]
+    told = json.loads(events[0]["data"])
+    assert told["error"]["code"] == "replica_lost"
+    assert (events[-1] == {"data": "[DONE]"}) == (last == "[DONE]")
+    assert (events[0].get("event") == told.get("type") == "error") == (last == "error")
 
 
 def test_names_of_other_hosts(guarded):

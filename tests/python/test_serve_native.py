@@ -12,7 +12,9 @@ httpx = pytest.importorskip("httpx")
 from support.serving import serving  # noqa: E402
 
 from spectralkv import Llama, _core  # noqa: E402
+from spectralkv.infill import METADATA_KEYS  # noqa: E402
 from spectralkv.serve import sampling  # noqa: E402
+from spectralkv.serve.native_answers import bytes_of  # noqa: E402
 
 PROMPT = {"prompt": "hello there", "n_predict": 24, "temperature": 0}
 
@@ -101,6 +103,23 @@ def test_how_it_ended(server):
     assert full["truncated"] and full["stop_type"] == "limit"
     ended = post(server, **PROMPT, logit_bias=[[str(i), False] for i in range(320) if i != eos(server)])
     assert ended["stop_type"] == "eos" and ended["content"] == ""
+
+
+@pytest.mark.parametrize(
+    "raw", [b"a\xc3\xa9 b", b"\xe2\x82 stop", b"\xff\xfe\xe2\x82\xacx\xf0\x9f\x98", "\ufffd\U0001f600".encode(), b""]
+)
+def test_bytes_behind_a_text(raw):
+    """Of each beginning of the text: those that, read again, give no more than it."""
+    text = raw.decode("utf-8", "replace")
+    places = [bytes_of(raw, text[:n]) for n in range(len(text) + 1)]
+    assert places[0] == 0 and places[-1] == len(raw) and places == sorted(places)
+    for n, place in enumerate(places):
+        assert raw[:place].decode("utf-8", "replace") == text[:n]
+        assert raw[place:].decode("utf-8", "replace") == text[n:]
+
+
+def test_what_infill_keeps_of_the_models_file(server):
+    assert set(server.service.metadata()) <= METADATA_KEYS
 
 
 def eos(server):

@@ -48,10 +48,10 @@ def test_slots_are_saved_and_restored(model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chat.state", "damaged.state", "mine.state"]
 
 
-@pytest.mark.parametrize("name", ["../mine", "a/b", "/etc/passwd", ".hidden", "", "a.state", "a\0b", "x" * 101, "é"])
+@pytest.mark.parametrize("name", ["../mine", "a/b", "/etc/passwd", ".hidden", "", "..", ".a", "a\0b", "x" * 101, "é"])
 def test_names_are_no_paths(model, tmp_path, name):
     with serving(model, slot_folder=str(tmp_path)) as server:
-        for route in ("save", "restore"):
+        for route in ("save", "restore", "0?action=save", "0?action=restore"):
             assert ask(server, f"/slots/{route}", filename=name, prompt="a").status_code == 400
 
 
@@ -59,6 +59,37 @@ def test_without_a_folder_nothing_is_saved(model):
     with serving(model) as server:
         assert ask(server, "/slots/save", filename="a", prompt="a").status_code == 403
         assert ask(server, "/slots/restore", filename="a").status_code == 403
+        for action in ("save", "restore", "erase"):
+            assert ask(server, f"/slots/0?action={action}", filename="a").status_code == 403
+
+
+def test_slots_by_number_as_llama_server_has_them(model, tmp_path):
+    folder = {"slot_folder": str(tmp_path), "n_parallel": 2}
+    prompt = {"prompt": TEXT, "n_predict": 8, "temperature": 0, "id_slot": 1}
+    with serving(model, **folder) as server:
+        assert ask(server, "/slots/1?action=save", filename="early.bin").status_code == 404
+        first = ask(server, "/completion", **prompt).json()
+        assert first["id_slot"] == 1 and first["timings"]["cache_n"] == 0
+        saved = ask(server, "/slots/1?action=save", filename="mine.bin").json()
+        assert set(saved) == {"id_slot", "filename", "n_saved", "n_written", "timings"}
+        assert saved["id_slot"] == 1 and saved["filename"] == "mine.bin" and saved["timings"]["save_ms"] > 0
+        assert 32 < saved["n_saved"] <= first["tokens_evaluated"] + 8
+        assert saved["n_written"] == (tmp_path / "mine.bin.state").stat().st_size
+    with serving(model, **folder) as server:
+        restored = ask(server, "/slots/0?action=restore", filename="mine.bin").json()
+        assert set(restored) == {"id_slot", "filename", "n_restored", "n_read", "timings"}
+        assert restored["n_restored"] == saved["n_saved"] and restored["n_read"] == saved["n_written"]
+        assert restored["timings"]["restore_ms"] > 0
+        assert ask(server, "/slots/0?action=save", filename="again").json()["n_saved"] == saved["n_saved"]
+        again = ask(server, "/completion", **prompt).json()
+        assert again["content"] == first["content"] and again["timings"]["cache_n"] > 32
+        assert ask(server, "/slots/0?action=erase").json() == {"id_slot": 0, "n_erased": saved["n_saved"]}
+        assert ask(server, "/slots/0?action=erase").json()["n_erased"] == 0
+        assert ask(server, "/slots/0?action=save", filename="none").status_code == 404
+        for path in ("2?action=save", "-1?action=save", "9" * 5000 + "?action=erase", "0", "0?action=drop"):
+            assert ask(server, f"/slots/{path}", filename="a").status_code == 400
+        assert ask(server, "/slots/0?action=save").status_code == 400
+        assert ask(server, "/slots/0?action=restore", filename="none").status_code == 404
 
 
 def test_what_is_kept_outlasts_the_server(model, tmp_path):

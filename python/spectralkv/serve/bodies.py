@@ -62,6 +62,9 @@ class AnySampling(Body):
     cache_prompt: bool | None = Field(None, description="start from tokens kept from other requests; true if absent")
     ignore_eos: bool | None = None
     grammar: Annotated[str, Field(max_length=1 << 20)] | None = Field(None, description="GBNF or Lark")
+    id_slot: Annotated[int, Field(ge=-1, lt=2**31)] | None = Field(
+        None, description="by which number /slots/{id} knows it; -1 and those beyond -np: the first that is free"
+    )
     timeout: Annotated[float, Field(gt=0, le=86400)] | None = Field(None, description="seconds, then the answer ends")
     user: str | None = Field(None, max_length=1000)
 
@@ -289,7 +292,6 @@ class NativeSampling(AnySampling):
     t_max_predict_ms: Annotated[int, Field(ge=-1, lt=2**63)] | None = Field(
         None, description="from the first token, once there is a line break; 0 and -1: no bound"
     )
-    id_slot: Annotated[int, Field(ge=-1, lt=2**31)] | None = Field(None, description="not looked at")
     lora: Annotated[list[Any], Field(max_length=0)] | None = Field(None, description="there are no adapters")
 
 
@@ -346,8 +348,15 @@ class DetokenizeBody(Body):
     tokens: Annotated[list[Token], Field(fail_fast=True)]
 
 
+FileName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
+
+
+class SlotBody(Body):
+    filename: FileName | None = Field(None, description="where action is save or restore")
+
+
 class RestoreBody(Body):
-    filename: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")]
+    filename: FileName
 
 
 class SaveBody(RestoreBody, Variables):

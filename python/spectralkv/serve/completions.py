@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from spectralkv.serve.bodies import Body, ChatBody, CompletionBody
 from spectralkv.serve.clients import SEND_TIMEOUT, while_connected
 from spectralkv.serve.errors import ApiError, of_validation
 from spectralkv.serve.service import Service
+from spectralkv.serve.streams import Event, form_of
 from spectralkv.serve.tools import Tools
 from spectralkv.serve.worker import Inbox, Job
 
@@ -92,7 +92,7 @@ async def chat_completions(request: Request) -> Response:
     answers, records = await start_chat(service, body), bool(body.logprobs)
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     if body.stream:
-        return stream(service, answers, made.stream_chat(answers, records, usage))
+        return stream(request, service, answers, made.stream_chat(answers, records, usage))
     return await whole(request, service, answers, lambda: made.complete_chat(answers, records))
 
 
@@ -142,7 +142,7 @@ async def completions(request: Request) -> Response:
     records = body.logprobs is not None
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     if body.stream:
-        return stream(service, answers, made.stream_text(answers, records, usage))
+        return stream(request, service, answers, made.stream_text(answers, records, usage))
     return await whole(request, service, answers, lambda: made.complete_text(answers, records))
 
 
@@ -171,24 +171,19 @@ async def whole(request: Request, service: Service, answers: Answers, collect: C
     return JSONResponse(result[0]) if result else Response(status_code=499)  # nobody reads it
 
 
-def stream(
-    service: Service, answers: Answers, chunks: AsyncIterator[Result], marks_end: bool = True, named: bool = False
-) -> Response:
-    """marks_end: a last event "[DONE]", as OpenAI has it. named: events have the names that are their types."""
+def stream(request: Request, service: Service, answers: Answers, chunks: AsyncIterator[Result]) -> Response:
+    """The events of an answer, in the form that the request's route has."""
+    form = form_of(request.scope["path"].removeprefix(request.scope.get("root_path", "")))
 
-    def event(chunk: Result) -> dict[str, str]:
-        data = json.dumps(chunk, ensure_ascii=False)
-        return {"event": chunk["type"], "data": data} if named else {"data": data}
-
-    async def events() -> AsyncIterator[dict[str, str]]:
+    async def events() -> AsyncIterator[Event]:
         try:
             async for chunk in chunks:
-                yield event(chunk)
+                yield form.event(chunk)
         except ApiError as error:
-            yield event(({"type": "error"} if named else {}) | error.body())
+            yield form.failed(error)
         finally:
             cancel(service, answers.jobs)
-        if marks_end:
-            yield {"data": "[DONE]"}
+        for event in form.end():
+            yield event
 
     return EventSourceResponse(events(), ping=PING, send_timeout=SEND_TIMEOUT, sep="\n")

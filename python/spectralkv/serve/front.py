@@ -7,7 +7,6 @@ stream that has begun ends with an error, and so does what nobody could answer.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from spectralkv.serve.clients import SEND_TIMEOUT, while_connected
 from spectralkv.serve.errors import ApiError
 from spectralkv.serve.prefixes import Forward, forward
 from spectralkv.serve.routes import PAGES, ROUTES, openapi
+from spectralkv.serve.streams import Form, form_of
 
 ATTEMPTS = 4  # replicas that a request may lose before it is told
 REPORT_SECONDS = 5.0
@@ -47,7 +47,7 @@ class Relay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await Request(scope, receive).body()
         request = await run_in_threadpool(forward, scope["method"], scope["path"], body)
-        answer = _Answer(send)
+        answer = _Answer(send, form_of(scope["path"]))
         try:
             for _ in range(ATTEMPTS):
                 try:
@@ -99,8 +99,8 @@ class Relay:
 class _Answer:
     """What goes to the client. The head waits for the body's first part, so that until then nothing is promised."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, form: Form) -> None:
+        self._send, self._form = send, form
         self._head: Message | None = None
         self.started = self.ended = False
 
@@ -120,7 +120,8 @@ class _Answer:
         kinds = dict(self._head["headers"]) if self._head is not None else {}
         if not kinds.get(b"content-type", b"").startswith(b"text/event-stream"):
             raise error
-        text = f"data: {json.dumps(error.body())}\n\ndata: [DONE]\n\n"
+        last = [self._form.failed(error), *self._form.end()]
+        text = "".join("".join(f"{name}: {value}\n" for name, value in event.items()) + "\n" for event in last)
         await self.put({"type": "http.response.body", "body": text.encode(), "more_body": False})
 
 

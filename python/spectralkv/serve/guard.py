@@ -83,7 +83,8 @@ class Guard:
             # Each is compared in a time that its bytes do not tell, and all are.
             matches = [hmac.compare_digest(key, known) for known in self._keys]
             if True not in matches:
-                raise ApiError(401, "an API key is needed: Authorization: Bearer KEY", code="invalid_api_key")
+                said = "the API key is missing or wrong: Authorization: Bearer KEY, or X-Api-Key: KEY"
+                raise ApiError(401, said, code="invalid_api_key")
         if scope["method"] == "POST":
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":  # what a page elsewhere can send without asking is another kind

@@ -45,7 +45,7 @@ SHARED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("-ctv", "--cache-type-v"), "default: as the keys; more types"),
     (("-cram", "--cache-ram"), "MiB of all caches, those of running requests too; default: 1024"),
     (("-to", "--timeout"), "seconds of a request, queue and answer; default: 600"),
-    (("--slot-save-path",), "with routes of its own"),
+    (("--slot-save-path",), "files end in .state; further routes save what a prompt begins with"),
     (("--chat-template",), "a template's source, or one of the names of `Llama(chat_format=)`"),
     (("--chat-template-file",), ""),
     (("--chat-template-kwargs",), "what requests say goes before it"),

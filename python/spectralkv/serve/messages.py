@@ -167,7 +167,7 @@ async def messages(request: Request) -> Response:
     body, service = await read_body(request, MessagesBody), service_of(request)
     answers = await start_chat(service, _chat(body))
     if body.stream:
-        return stream(service, answers, _events(answers, service.name), marks_end=False, named=True)
+        return stream(request, service, answers, _events(answers, service.name))
     return await whole(request, service, answers, lambda: _complete(answers, service.name))
 
 

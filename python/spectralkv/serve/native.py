@@ -97,7 +97,7 @@ async def _answer(request: Request, body: NativeSampling, prompts: Sequence[Sequ
     answers = Answers(service.name, choices, jobs, inbox, sum(map(len, prompts)))
     native = NativeAnswers(answers, body, service.name, texts, told)
     if body.stream:
-        return stream(service, answers, native.chunks(), marks_end=False)
+        return stream(request, service, answers, native.chunks())
     return await whole(request, service, answers, native.collect)
 
 

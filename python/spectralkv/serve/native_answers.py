@@ -13,6 +13,22 @@ from spectralkv.serve.bodies import NativeSampling
 from spectralkv.serve.worker import Job, Step
 
 
+def bytes_of(raw: bytes | bytearray, text: str) -> int:
+    """How many bytes of raw the text is of that it begins with, where U+FFFD stands for bytes that are no character."""
+    if "\ufffd" not in text:
+        return len(text.encode())
+    place = 0
+    for _ in text:
+        window = bytes(raw[place : place + 4])  # which has all of one character
+        try:
+            first = window.decode()[:1]
+        except UnicodeDecodeError as error:
+            first = window[: error.start].decode()[:1]
+            place += 0 if first else error.end
+        place += len(first.encode())
+    return place
+
+
 class NativeChoice(Choice):
     """One answer as it grows, with its tokens and how it ended. n_probs: of each token; None: no probabilities.
     longest_ms: from the first token, once there is a line break; 0: no bound. cancel: ends it then."""
@@ -53,7 +69,7 @@ class NativeChoice(Choice):
             self.stop_type = "limit" if step.reason != "stop" else "eos" if end else "word"
             self.truncated = step.context_full
             if self.stop_type == "word":  # no tokens of it
-                ends = len(self.text.encode())
+                ends = bytes_of(self._raw, self.text)
                 self._tokens = [row for row in self._tokens if row[1] < ends]
         return piece
 
@@ -118,7 +134,7 @@ class NativeAnswers:
             "content": content,
             "tokens": tokens,
             "stop": stop,
-            "id_slot": job.number,
+            "id_slot": job.slot,
             "tokens_predicted": choice.timings.get("decoded_tokens", 0),
             "tokens_evaluated": job.prompt_tokens,
         }

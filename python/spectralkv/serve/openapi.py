@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +23,12 @@ from spectralkv.serve.bodies import (
     OpenEmbeddingBody,
     RestoreBody,
     SaveBody,
+    SlotBody,
     TokenizeBody,
 )
+from spectralkv.serve.response_bodies import ResponsesBody
+from spectralkv.serve.slots import ACTIONS
+from spectralkv.serve.unsupported import REASONS
 
 # Path: the body's declaration, or None for GET; what it does.
 OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
@@ -32,6 +37,9 @@ OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
     ("/chat/completions", ChatBody, "as /v1/chat/completions"),
     ("/v1/messages", MessagesBody, "answer a chat in Anthropic's form"),
     ("/v1/messages/count_tokens", CountBody, "how many tokens such a chat has"),
+    ("/v1/responses", ResponsesBody, "answer a chat in the form of OpenAI's Responses API"),
+    ("/responses", ResponsesBody, "as /v1/responses"),
+    ("/v1/responses/{id}", None, "refused: no responses are kept"),
     ("/completion", NativeBody, "continue a text, as llama-server has it; with stream, as server-sent events"),
     ("/completions", NativeBody, "as /completion"),
     ("/infill", InfillBody, "write what stands between a prefix and a suffix"),
@@ -50,9 +58,17 @@ OPERATIONS: tuple[tuple[str, type[Body] | None, str], ...] = (
     ("/slots", None, "requests that run or wait"),
     ("/slots/save", SaveBody, "save what is kept of a prompt to the operator's folder"),
     ("/slots/restore", RestoreBody, "keep what a saved file holds"),
+    ("/slots/{id}", SlotBody, "the same for what the last request of a slot has read and written, or forget it"),
     ("/cache", None, "what the KV caches hold"),
     ("/openapi.json", None, "this description"),
 )
+PARAMETERS: dict[str, list[dict[str, Any]]] = {
+    "/v1/responses/{id}": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+    "/slots/{id}": [
+        {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}},
+        {"name": "action", "in": "query", "required": True, "schema": {"enum": list(ACTIONS)}},
+    ],
+}
 ERROR = {
     "type": "object",
     "properties": {
@@ -75,6 +91,10 @@ def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
+def _name(path: str) -> str:
+    return re.sub(r"\W+", "_", path).strip("_")
+
+
 @lru_cache(maxsize=1)
 def description() -> dict[str, Any]:
     """OpenAPI 3.1."""
@@ -85,20 +105,29 @@ def description() -> dict[str, Any]:
     for path, kind, text in OPERATIONS:
         operation: dict[str, Any] = {
             "summary": text,
-            "operationId": path.strip("/").replace("/", "_").replace(".", "_").replace("-", "_"),
+            "operationId": _name(path),
+            **({"parameters": PARAMETERS[path]} if path in PARAMETERS else {}),
             "responses": {"200": {"description": "done"}, "default": _answer("refused", error)},
         }
         if kind is not None:
             schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
             operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         paths[path] = {"get" if kind is None else "post": operation}
+    for (method, path), reason in REASONS.items():
+        answers = {code: _answer("refused", error) for code in ("501", "default")}
+        refused = {"summary": f"refused: {reason}", "responses": answers}
+        name = f"{method.lower()}_{_name(path)}"
+        paths.setdefault(path, {})[method.lower()] = {"operationId": name, **refused}
     return {
         "openapi": "3.1.0",
         "info": {"title": "spectralkv", "version": _core.version, "description": "Many chats at a time (OpenAI's API)"},
         "paths": paths,
         "components": {
             "schemas": {**schemas["$defs"], "Error": ERROR},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
         },
-        "security": [{}, {"key": []}],
+        "security": [{}, {"key": []}, {"header": []}],
     }

@@ -39,7 +39,7 @@ def chain_of(text: str) -> tuple[bytes, ...]:
 
 def beginning(path: str, body: bytes) -> str:
     """What a body's prompt begins with; "" for what has none, and for what a replica will refuse."""
-    if not path.startswith(("/v1/", "/completion", "/chat/completions", "/infill")):
+    if not path.startswith(("/v1/", "/responses", "/completion", "/chat/completions", "/infill")):
         return ""
     try:
         given = json.loads(body)
@@ -48,17 +48,18 @@ def beginning(path: str, body: bytes) -> str:
     if not isinstance(given, dict):
         return ""
     parts: list[str] = []
-    if isinstance(messages := given.get("messages"), list):
+    turns = given.get("input") if path.endswith("/responses") else given.get("messages")
+    if isinstance(turns, list):
         if given.get("tools"):
             parts.append(json.dumps(given["tools"]))  # templates put them first, in one way or another
-        parts.append(_text(given.get("system")))
-        for message in messages:
+        parts.append(_text(given.get("instructions" if path.endswith("/responses") else "system")))
+        for message in turns:
             if isinstance(message, dict):
                 parts.append(f"\n{message.get('role')}\n{_text(message.get('content'))}")
     elif path == "/infill":
         parts += [_text(given.get("input_extra")), _text(given.get("input_prefix"))]
     else:
-        parts.append(_text(given.get("prompt")))
+        parts += [_text(given.get(name)) for name in ("instructions", "input", "prompt")]
     return "".join(parts)[: BLOCK * MOST]
 
 

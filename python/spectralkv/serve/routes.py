@@ -19,7 +19,9 @@ from spectralkv.serve.errors import ApiError
 from spectralkv.serve.messages import count_tokens, messages
 from spectralkv.serve.native import completion, infill, props
 from spectralkv.serve.openapi import description
-from spectralkv.serve.slots import restore, save, slots
+from spectralkv.serve.responses import kept_response, responses
+from spectralkv.serve.slots import restore, save, slot, slots
+from spectralkv.serve.unsupported import UNSUPPORTED
 
 PAGE = {"/": ("index.html", "text/html"), "/page/app.js": ("app.js", "text/javascript")}
 PAGE["/page/style.css"] = ("style.css", "text/css")
@@ -137,6 +139,9 @@ ROUTES = [
     Route("/chat/completions", chat_completions, methods=["POST"]),
     Route("/v1/messages", messages, methods=["POST"]),
     Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
+    Route("/v1/responses", responses, methods=["POST"]),
+    Route("/responses", responses, methods=["POST"]),
+    Route("/v1/responses/{id}", kept_response, methods=["GET", "DELETE"]),
     Route("/completion", completion, methods=["POST"]),
     Route("/completions", completion, methods=["POST"]),
     Route("/infill", infill, methods=["POST"]),
@@ -156,6 +161,8 @@ ROUTES = [
     Route("/slots", slots),
     Route("/slots/save", save, methods=["POST"]),
     Route("/slots/restore", restore, methods=["POST"]),
+    Route("/slots/{id}", slot, methods=["POST"]),
     Route("/cache", cache),
     Route("/openapi.json", openapi),
+    *UNSUPPORTED,
 ]

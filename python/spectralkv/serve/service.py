@@ -16,6 +16,7 @@ from spectralkv import _core
 from spectralkv.calibrations import open_engine
 from spectralkv.chat import encode, format_chat
 from spectralkv.grammar import LlamaGrammar, Masks, Vocabulary, of_response_format
+from spectralkv.infill import METADATA_KEYS
 from spectralkv.serve.bodies import AnySampling, ChatBody, CompletionBody, Conversation, SaveBody
 from spectralkv.serve.embedder import Embedder
 from spectralkv.serve.errors import ApiError, bare
@@ -95,7 +96,7 @@ class Service:
             kept_folder_bytes=options.kept_bytes,
         )
         self.metrics = Metrics(scheduler)
-        self.worker = Worker(scheduler, options.max_requests, self.metrics.ended)
+        self.worker = Worker(scheduler, options.n_parallel, options.max_requests, self.metrics.ended)
         self.embedder = (
             Embedder(self.engine, self.n_ctx, options.pooling, options.max_requests, options.timeout)
             if options.pooling
@@ -111,10 +112,11 @@ class Service:
         self.worker.stop()
 
     def metadata(self) -> dict[str, Any]:
-        """The model file's, read at the first time."""
+        """What infill looks up in the model file's, read at the first time; the vocabulary in it is large."""
         with self._preparing:
             if self._metadata is None:
-                self._metadata = _core.gguf_info(self.options.model, any_type=True)["metadata"]
+                told = _core.gguf_info(self.options.model, any_type=True)["metadata"]
+                self._metadata = {key: told[key] for key in METADATA_KEYS if key in told}
         return self._metadata
 
     # ---- prompts
@@ -235,7 +237,7 @@ class Service:
         now = time.time()
         return [
             {
-                "id": job.number,
+                "id": job.slot,
                 "id_task": job.number,
                 "n_ctx": self.n_ctx,
                 "speculative": False,
@@ -280,6 +282,7 @@ class Service:
                 tokens,
                 self.sampling(body, index),
                 masks,
+                -1 if body.id_slot is None else body.id_slot,
                 max_tokens=-1 if max_tokens is None else max_tokens,
                 stop=stop,
                 ignore_end_tokens=bool(body.ignore_eos),

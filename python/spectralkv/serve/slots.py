@@ -1,17 +1,23 @@
-"""The routes /slots: what runs, and kept sequences that are saved to and restored from the operator's folder."""
+"""The routes /slots: what runs, and what was read, saved to and restored from the operator's folder."""
 
 from __future__ import annotations
 
 import os
+import time
+from array import array
+from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from spectralkv.serve.bodies import RestoreBody, SaveBody
+from spectralkv.serve.bodies import RestoreBody, SaveBody, SlotBody
 from spectralkv.serve.completions import read_body, service_of
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.service import Service
 from spectralkv.serve.worker import Busy
+
+ACTIONS = ("save", "restore", "erase")
 
 
 async def slots(request: Request) -> Response:
@@ -21,20 +27,20 @@ async def slots(request: Request) -> Response:
     return JSONResponse(service.slots())
 
 
-def _path(service: Service, name: str) -> str:
-    """A file of the folder: the name has been checked to be one, and not a path."""
+def _folder(service: Service) -> str:
     if service.options.slot_folder is None:
         raise ApiError(403, "the server was started without --slot-save-path: slots cannot be saved")
-    return os.path.join(service.options.slot_folder, f"{name}.state")
+    return service.options.slot_folder
 
 
-async def save(request: Request) -> Response:
-    body, service = await read_body(request, SaveBody), service_of(request)
-    path = _path(service, body.filename)
-    if (body.prompt is None) == (body.messages is None):
-        raise ApiError(400, "either prompt or messages says what is to be saved", "prompt")
-    prompt = await service.render(body, None) if body.prompt is None else body.prompt
-    tokens = await service.encode(prompt, "prompt")
+def _path(service: Service, name: str) -> str:
+    """A file of the folder: the name has been checked to be one, and not a path."""
+    return os.path.join(_folder(service), f"{name}.state")
+
+
+async def _saved(service: Service, tokens: Sequence[int], name: str, param: str) -> dict[str, Any]:
+    """Writes what is kept of the tokens. param: the part of the request that says which these are."""
+    path = _path(service, name)
     try:
         n = await service.worker.call(lambda: service.worker.scheduler.save(tokens, path))
     except OSError as error:
@@ -42,19 +48,58 @@ async def save(request: Request) -> Response:
     except Busy as error:
         raise ApiError(503, str(error)) from None
     if n == 0:
-        raise ApiError(404, "nothing that begins so is kept", "prompt")
-    return JSONResponse({"filename": body.filename, "n_saved": n, "n_written": os.path.getsize(path)})
+        raise ApiError(404, "nothing that begins so is kept", param)
+    return {"filename": name, "n_saved": n, "n_written": os.path.getsize(path)}
 
 
-async def restore(request: Request) -> Response:
-    body, service = await read_body(request, RestoreBody), service_of(request)
-    path = _path(service, body.filename)
+async def _restored(service: Service, name: str) -> tuple[list[int], dict[str, Any]]:
+    """The tokens of a file, which are kept again."""
+    path = _path(service, name)
     try:
         tokens = await service.worker.call(lambda: service.worker.scheduler.load(path))
     except OSError:
         raise ApiError(404, "there is no file of this name", "filename") from None
     except ValueError as error:
-        raise ApiError(400, bare(error).replace(path, body.filename), "filename") from None
+        raise ApiError(400, bare(error).replace(path, name), "filename") from None
     except Busy as error:
         raise ApiError(503, str(error)) from None
-    return JSONResponse({"filename": body.filename, "n_restored": len(tokens), "n_read": os.path.getsize(path)})
+    return tokens, {"filename": name, "n_restored": len(tokens), "n_read": os.path.getsize(path)}
+
+
+async def save(request: Request) -> Response:
+    body, service = await read_body(request, SaveBody), service_of(request)
+    _folder(service)
+    if (body.prompt is None) == (body.messages is None):
+        raise ApiError(400, "either prompt or messages says what is to be saved", "prompt")
+    prompt = await service.render(body, None) if body.prompt is None else body.prompt
+    return JSONResponse(await _saved(service, await service.encode(prompt, "prompt"), body.filename, "prompt"))
+
+
+async def restore(request: Request) -> Response:
+    body = await read_body(request, RestoreBody)
+    return JSONResponse((await _restored(service_of(request), body.filename))[1])
+
+
+async def slot(request: Request) -> Response:
+    """llama-server's: what the last request of a slot has read and written."""
+    service, held = service_of(request), service_of(request).worker.slots
+    _folder(service)
+    given, action = request.path_params["id"], request.query_params.get("action")
+    if not (given.isascii() and given.isdecimal() and len(given) <= 9 and int(given) < len(held)):
+        raise ApiError(400, f"there is no such slot: they are 0 to {len(held) - 1} (-np)", "id")
+    if action not in ACTIONS:
+        raise ApiError(400, f"action must be one of {', '.join(ACTIONS)}", "action")
+    number, started = int(given), time.perf_counter()
+    if action == "erase":
+        n, held[number] = len(held[number]), array("i")
+        return JSONResponse({"id_slot": number, "n_erased": n})
+    name = (await read_body(request, SlotBody)).filename
+    if name is None:
+        raise ApiError(400, f"filename: where it is to {action}", "filename")
+    if action == "save":
+        told = await _saved(service, list(held[number]), name, "id")
+    else:
+        tokens, told = await _restored(service, name)
+        held[number] = array("i", tokens)
+    took = {f"{action}_ms": (time.perf_counter() - started) * 1000}
+    return JSONResponse({"id_slot": number, **told, "timings": took})

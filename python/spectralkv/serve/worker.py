@@ -6,10 +6,12 @@ import asyncio
 import logging
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 from spectralkv import _core
@@ -51,7 +53,9 @@ class Job:
     """An answer at the scheduler's. Whoever has it reads its inbox to the end, or cancels it."""
 
     number: int
+    slot: int
     index: int
+    tokens: array[int]  # those of the prompt and, as they come, of the answer
     prompt_tokens: int
     masks: Masks | None
     inbox: Inbox
@@ -67,8 +71,11 @@ class Busy(RuntimeError):
 class Worker:
     """Steps the scheduler while there is something to do. submit and cancel may be called from any thread."""
 
-    def __init__(self, scheduler: _core.Scheduler, max_waiting: int, ended: Callable[[Step], None]) -> None:
+    def __init__(
+        self, scheduler: _core.Scheduler, n_slots: int, max_waiting: int, ended: Callable[[Step], None]
+    ) -> None:
         self.scheduler = scheduler
+        self.slots: list[array[int]] = [array("i")] * n_slots  # what the last request of each has read and written
         self.jobs: dict[int, Job] = {}
         self.failure: str | None = None  # why it works no more
         self._ended = ended
@@ -97,9 +104,11 @@ class Worker:
         prompt: Sequence[int],
         sampling: _core.SamplingOptions,
         masks: Masks | None,
+        slot: int = -1,
         **options: Any,
     ) -> Job:
-        """Queues an answer. Busy where too many wait; ValueError for what the scheduler refuses."""
+        """Queues an answer. slot: whose tokens these will be; the first that is free where there is none of that
+        number. Busy where too many wait; ValueError for what the scheduler refuses."""
         allowed = masks(-1) if masks is not None else None
         with self._lock:  # the first event must find the job
             if self.failure is not None or self._stopping:
@@ -107,7 +116,13 @@ class Worker:
             if len(self.jobs) >= self._max_waiting:
                 raise Busy(f"{len(self.jobs)} requests run or wait already; try again later")
             number = self.scheduler.submit(prompt, sampling, allowed=allowed, **options)
-            job = self.jobs[number] = Job(number, index, len(prompt), masks, inbox, sampling.seed)
+            if not 0 <= slot < len(self.slots):
+                taken = {job.slot for job in self.jobs.values()}
+                slot = next(free for free in count() if free not in taken)
+            tokens = array("i", prompt)
+            job = self.jobs[number] = Job(number, slot, index, tokens, len(prompt), masks, inbox, sampling.seed)
+            if slot < len(self.slots):  # beyond are those that wait
+                self.slots[slot] = tokens
         return job
 
     async def call(self, function: Callable[[], Result]) -> Result:
@@ -159,6 +174,7 @@ class Worker:
         if token is not None:
             text = token.text + text
             job.decoded += 1
+            job.tokens.append(token.token)
             if job.masks is not None and not event.reason:
                 try:
                     self.scheduler.allow(event.id, job.masks(token.token))
