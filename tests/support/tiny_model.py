@@ -150,7 +150,7 @@ def write_tiny_model(
     path."""
     m = model or TinyModel(**changes)
     writer = GGUFWriter(str(path), m.arch)
-    _write_metadata(writer, m)
+    write_metadata(writer, m)
     wanted = WEIGHT_TYPES[m.weight_type]
     for name, values in (tensors(m) if weights is None else weights).items():
         is_matrix = values.ndim >= 2 and "ffn_gate_inp" not in name
@@ -169,7 +169,7 @@ def write_tiny_model(
     return Path(path)
 
 
-def _write_metadata(writer: GGUFWriter, m: TinyModel) -> None:
+def write_metadata(writer: GGUFWriter, m: TinyModel) -> None:
     writer.add_name("tiny")
     writer.add_context_length(m.context_length)
     writer.add_embedding_length(m.n_embd)
