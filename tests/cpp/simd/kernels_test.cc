@@ -231,8 +231,8 @@ TEST_P(EveryKernel, RowsOfCodes) {
               ASSERT_NEAR(got, sum, sizes * kEps * static_cast<double>(d / 16 + 5))
                   << k.name << ", kind " << kind;
               float alone = 7.0f;
-              k.score_codes[kind](packed.data() + static_cast<std::size_t>(r) * row_bytes, 1, d, levels.data(),
-                                  x.data() + t * ldx, ldx, 1, &alone, 1);
+              k.score_codes[kind](packed.data() + static_cast<std::size_t>(r) * row_bytes, 1, d,
+                                  levels.data(), x.data() + t * ldx, ldx, 1, &alone, 1);
               ASSERT_EQ(got, static_cast<double>(alone)) << "the same to the bit without neighbours";
             }
             for (std::int64_t c = 0; c < lda; ++c) {
