@@ -291,7 +291,7 @@ def test_props_and_other_names(server):
     assert told["total_slots"] == 4 and told["model_path"] == "tiny.gguf" and told["chat_template"]
     assert told["default_generation_settings"]["n_ctx"] == 4096
     assert told["default_generation_settings"]["params"]["temperature"] == 0.8
-    assert httpx.post(server.url + "/props", json={}).status_code == 405
+    assert httpx.post(server.url + "/props", json={}).status_code == 501
     assert httpx.get(server.url + "/v1/health").json() == {"status": "ok"}
     assert httpx.get(server.url + "/models").json() == httpx.get(server.url + "/v1/models").json()
     chat = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 2}

@@ -46,7 +46,7 @@ class Scheduler:
 def run(scheduler, masks=None, n=1):
     """The reasons and errors that n answers end with, and the worker."""
     ended = []
-    worker = Worker(scheduler, 10, ended.append)
+    worker = Worker(scheduler, 2, 10, ended.append)
 
     async def main():
         inbox = Inbox()
