@@ -186,6 +186,8 @@ Affine best_affine(const float* x, const float* w, float high, float top_offset)
       const float from = std::fmin(low_x + below * step, top_offset), to = high_x - above * step;
       if (to > from) consider((to - from) / high, from);
     }
+  // Values that had half as many codes before, as of a type a bit smaller, have every second one exactly.
+  consider(range / (high - 1), low_x);
   for (int again = 0; again < 3; ++again) {
     const float before = best.error;
     consider(best.scale, best.offset);
