@@ -195,3 +195,16 @@ def test_routes_that_are_not_supported(server, method, path):
     error = answer.json()["error"]
     assert answer.status_code == 501 and error["type"] == "not_supported_error"
     assert error["message"] == REASONS[method, path]
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "said"),
+    [
+        ({"input": "Hi", "max_output_tokens": -5}, "max_output_tokens", "greater than or equal to 1"),
+        ({"input": []}, "input", "at least 1 item"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0.type", "input_text"),
+    ],
+)
+def test_refusals_name_the_part_of_the_body(server, body, param, said):
+    error = httpx.post(server.url + "/v1/responses", json=body).json()["error"]
+    assert error["param"] == param and error["message"].startswith(param + ": ") and said in error["message"]

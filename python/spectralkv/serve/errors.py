@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-KINDS[501] = "not_supported_error"
+KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    501: "not_supported_error",
+}
+# Parts of a place that name one of several forms of a value, in pydantic's words, and no part of a body.
+_FORM = re.compile(r"[A-Z]|constrained-|function-|literal\[|list\[|dict\[|(str|int|float|bool)$")
 
 
 class ApiError(Exception):
@@ -39,8 +47,11 @@ def bare(error: BaseException | str) -> str:
 def of_validation(error: ValidationError) -> ApiError:
     """The first thing that a body has wrong; of forms that it may have, what is wrong in the one it comes nearest."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
-    first = max((each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]), key=lambda each: len(each["loc"]))
-    place = ".".join(str(part) for part in first["loc"])
+    first = max(
+        (each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]),
+        key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")),
+    )
+    place = ".".join(str(part) for part in first["loc"] if not _FORM.match(str(part)))
     message = f"{place}: {first['msg']}" if place else str(first["msg"])
     return ApiError(400, message, place or None)
 
