@@ -159,7 +159,7 @@ def test_text_that_follows_a_schema(client):
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "response_format"),
+        ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format"),
     ],
 )
 def test_what_is_refused(client, more, param):
@@ -202,6 +202,10 @@ def test_routes_that_are_not_supported(server, method, path):
     [
         ({"input": "Hi", "max_output_tokens": -5}, "max_output_tokens", "greater than or equal to 1"),
         ({"input": []}, "input", "at least 1 item"),
+        ({"input": [{"type": "reasoning"}]}, "input.0", "function_call_output"),
+        ({"input": [{"type": 5}]}, "input.0", "message"),
+        ({"input": ["Hi"]}, "input.0", "message"),
+        ({"input": [{"type": "function_call", "name": "a"}]}, "input.0.call_id", "required"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0.type", "input_text"),
     ],
 )

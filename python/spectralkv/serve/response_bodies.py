@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from spectralkv.serve.bodies import AnswerLimit, AnySampling, Body, Function, FunctionName, JsonSchema, Probability
 
@@ -33,6 +33,29 @@ class CallOutputItem(Body):
     output: str | list[TextItem]
 
 
+# Items by their types; their declarations' names are no part of a place that a refusal names.
+_ITEMS = {"message": "MessageItem", "function_call": "CallItem", "function_call_output": "CallOutputItem"}
+
+
+def _item(given: Any) -> str | None:
+    if isinstance(given, Body):
+        return type(given).__name__
+    kind = given.get("type") or "message" if isinstance(given, dict) else None
+    return _ITEMS.get(kind) if isinstance(kind, str) else None
+
+
+Item = Annotated[
+    Annotated[MessageItem, Tag("MessageItem")]
+    | Annotated[CallItem, Tag("CallItem")]
+    | Annotated[CallOutputItem, Tag("CallOutputItem")],
+    Discriminator(
+        _item,
+        custom_error_type="item",
+        custom_error_message=f"an item is an object whose type is one of {', '.join(_ITEMS)}",
+    ),
+]
+
+
 class FlatTool(Function):
     type: Literal["function"]
 
@@ -50,7 +73,7 @@ class TextOptions(Body):
 
 
 class ResponsesBody(AnySampling):
-    input: str | Annotated[list[MessageItem | CallItem | CallOutputItem], Field(min_length=1, max_length=10000)]
+    input: str | Annotated[list[Item], Field(min_length=1, max_length=10000)]
     instructions: str | None = None
     max_output_tokens: AnswerLimit | None = Field(None, description="-1: as many as fit")
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None

@@ -64,6 +64,8 @@ def _chat(body: ResponsesBody) -> ChatBody:
         given["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
     if (form := _format(body)) is not None:
         schema = form.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)
+        if form.type == "json_schema" and "schema" not in schema:
+            raise ApiError(400, "text.format: json_schema needs a schema", "text.format")
         given["response_format"] = {"type": form.type} | ({"json_schema": schema} if schema else {})
     try:
         return ChatBody.model_validate(given)
