@@ -1,5 +1,7 @@
 """What is kept outlasts the server: saved slots, and the folder of kept sequences."""
 
+import json
+
 import pytest
 
 pytest.importorskip("starlette")
@@ -37,15 +39,19 @@ def test_slots_are_saved_and_restored(model, tmp_path):
         ask(server, "/v1/chat/completions", messages=CHAT, max_tokens=2)
         assert ask(server, "/slots/save", filename="chat", messages=CHAT).json()["n_saved"] > 32
         (tmp_path / "damaged.state").write_bytes((tmp_path / "mine.state").read_bytes()[:-5])
+        (tmp_path / "empty.state").touch()
     with serving(model, slot_folder=str(tmp_path)) as server:
         restored = ask(server, "/slots/restore", filename="mine").json()
         assert restored["n_restored"] == saved["n_saved"] and restored["n_read"] == saved["n_written"]
         again, cached = complete(server)
         assert again == text and cached > 32
-        refused = ask(server, "/slots/restore", filename="damaged")
-        assert refused.status_code == 400 and str(tmp_path) not in refused.text
+        for name in ("damaged", "empty"):
+            refused = ask(server, "/slots/restore", filename=name)
+            assert refused.status_code == 400 and str(tmp_path) not in refused.text and name in refused.text
         assert ask(server, "/slots/restore", filename="none").status_code == 404
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["chat.state", "damaged.state", "mine.state"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{name}.state" for name in ("chat", "damaged", "empty", "mine")
+    ]
 
 
 @pytest.mark.parametrize("name", ["../mine", "a/b", "/etc/passwd", ".hidden", "", "..", ".a", "a\0b", "x" * 101, "é"])
@@ -90,6 +96,18 @@ def test_slots_by_number_as_llama_server_has_them(model, tmp_path):
             assert ask(server, f"/slots/{path}", filename="a").status_code == 400
         assert ask(server, "/slots/0?action=save").status_code == 400
         assert ask(server, "/slots/0?action=restore", filename="none").status_code == 404
+
+
+def test_a_save_waits_for_what_runs(model, tmp_path):
+    asked = {"prompt": TEXT, "n_predict": 200, "ignore_eos": True, "stream": True, "id_slot": 1}
+    with serving(model, slot_folder=str(tmp_path), n_parallel=2) as server:
+        with httpx.stream("POST", server.url + "/completion", json=asked, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(lines)  # it runs
+            saved = ask(server, "/slots/1?action=save", filename="late").json()
+            told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")][-1]
+        assert told["stop"] and told["tokens_predicted"] == 200
+        assert saved["n_saved"] >= told["tokens_evaluated"] + 199  # the last one has not been read
 
 
 def test_what_is_kept_outlasts_the_server(model, tmp_path):

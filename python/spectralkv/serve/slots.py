@@ -57,9 +57,9 @@ async def _restored(service: Service, name: str) -> tuple[list[int], dict[str, A
     path = _path(service, name)
     try:
         tokens = await service.worker.call(lambda: service.worker.scheduler.load(path))
-    except OSError:
+    except FileNotFoundError:
         raise ApiError(404, "there is no file of this name", "filename") from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ApiError(400, bare(error).replace(path, name), "filename") from None
     except Busy as error:
         raise ApiError(503, str(error)) from None
@@ -97,6 +97,7 @@ async def slot(request: Request) -> Response:
     if name is None:
         raise ApiError(400, f"filename: where it is to {action}", "filename")
     if action == "save":
+        await service.worker.idle(number)
         told = await _saved(service, list(held[number]), name, "id")
     else:
         tokens, told = await _restored(service, name)

@@ -19,6 +19,7 @@ from spectralkv.grammar import Masks
 
 Result = TypeVar("Result")
 log = logging.getLogger("spectralkv")
+IDLE_POLL = 0.02  # seconds
 
 
 @dataclass
@@ -140,6 +141,11 @@ class Worker:
                 raise Busy(self.failure or "the server is ending")
             self._calls.append(run)
         return await asyncio.wrap_future(done)
+
+    async def idle(self, slot: int) -> None:
+        """Comes back when no request of that slot runs."""
+        while any(job.slot == slot for job in list(self.jobs.values())):
+            await asyncio.sleep(IDLE_POLL)
 
     def cancel(self, job: Job) -> None:
         self.scheduler.cancel(job.number)
