@@ -44,7 +44,6 @@ run neoverse-n1 "" simd --gtest_filter='Dispatch.*:*Tiles*/dotprod'
 run cortex-a53 "" simd --gtest_filter='Dispatch.*:*Tiles*/neon'
 kernels='Codecs/*ScoreAndMixEqual*:*Dense.MatchesDoubles*'
 run max "" kv --gtest_filter="$kernels"
-run neoverse-n1 "" kv --gtest_filter="$kernels"
 run max neon kv --gtest_filter="$kernels"
 
 # What the program chooses by itself, on processors with all of it, without the matrix product, and without both, and that each set can be named.
