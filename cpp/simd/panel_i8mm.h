@@ -44,8 +44,8 @@ struct TokenSums;
 template <class Codes, int T>
 requires(T > 1) struct TokenSums<Codes, T> {
   static_assert(T % 2 == 0);
-  int32x4_t of[T / 2]
-              [8];  // of a pair of tokens with two rows: first and second token, then those of the next row
+  // Of a pair of tokens with two rows: first and second token, then those of the next row.
+  int32x4_t of[T / 2][8];
 
   TokenSums(const spectralkv::simd::ActivationGroup*, int64_t, int) {
 #pragma GCC unroll 8
