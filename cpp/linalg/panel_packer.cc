@@ -84,14 +84,22 @@ void to_halves(const float* from, std::int64_t n, float factor, std::uint16_t* t
 
 constexpr std::size_t kQuarter = kRows / kLanes;
 
-// The codes of a group: word [step][row] has the four columns of that step.
+// The codes of a group: words [step][16] are what its steps hold.
 template <int group>
 struct Steps {
   static constexpr std::size_t kSteps = group / 4;
   Words of[kSteps][kQuarter];
 
   // Rows of codes `pitch` apart.
-  Steps(const std::uint8_t* codes, std::int64_t pitch) {
+  Steps(const std::uint8_t* codes, std::int64_t pitch, int step_columns) {
+    if (step_columns == 8)
+      eight_columns(codes, pitch);
+    else
+      four_columns(codes, pitch);
+  }
+
+  // Word [step][row] has the four columns of that step.
+  void four_columns(const std::uint8_t* codes, std::int64_t pitch) {
     for (std::size_t quarter = 0; quarter < kQuarter; ++quarter, codes += 4 * pitch)
       for (std::size_t step = 0; step < kSteps; step += 4) {
         Words row[4];
@@ -106,6 +114,15 @@ struct Steps {
         of[step + 2][quarter] = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
         of[step + 3][quarter] = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
       }
+  }
+
+  // Words [step][2 i] and behind have the eight columns of row i, or of row 8 + i in odd steps.
+  void eight_columns(const std::uint8_t* codes, std::int64_t pitch) {
+    constexpr std::size_t kHalf = kRows / 2;
+    for (std::size_t r = 0; r < kRows; ++r, codes += pitch)
+      for (std::size_t step = 0; step < kSteps; step += 2)
+        std::memcpy(reinterpret_cast<std::uint8_t*>(of[step + r / kHalf]) + 8 * (r % kHalf), codes + 4 * step,
+                    8);
   }
 
   // The plane of `width` bits from bit `low` of the codes.
@@ -164,8 +181,9 @@ std::uint8_t* pack_fine(const std::int8_t* fine, std::int64_t pitch, std::int64_
 }
 
 template <int group>
-std::uint8_t* pack_group(const std::uint8_t* codes, std::int64_t pitch, int bits, std::uint8_t* out) {
-  const Steps<group> steps(codes, pitch);
+std::uint8_t* pack_group(const std::uint8_t* codes, std::int64_t pitch, int step_columns, int bits,
+                         std::uint8_t* out) {
+  const Steps<group> steps(codes, pitch, step_columns);
   for (int low = 0; low < bits;) {
     const int width = skv_plane_width(bits, low);
     out = width == 8   ? steps.template plane<8>(low, out)
@@ -184,7 +202,7 @@ simd::PanelForm panel_form_of(DType type) {
   return {form.bits, form.group, form.has_minimum, form.has_levels, has_fine};
 }
 
-void PanelPacker::pack(const WeightView& w, std::int64_t panel, std::uint8_t* out) {
+void PanelPacker::pack(const WeightView& w, std::int64_t panel, int step_columns, std::uint8_t* out) {
   const Unpacking& kind = unpacking_of(w.type);
   const skv_form& form = kind.form;
   const simd::PanelForm shape = panel_form_of(w.type);
@@ -232,8 +250,8 @@ void PanelPacker::pack(const WeightView& w, std::int64_t panel, std::uint8_t* ou
     out = pack_fine(fine_.data() + block * block_fine, blocks * block_fine, block_fine, out);
     for (std::int64_t c = block * columns; c < (block + 1) * columns; c += form.group) {
       const std::uint8_t* const codes = codes_.data() + c;
-      out = form.group == 32 ? pack_group<32>(codes, step, form.bits, out)
-                             : pack_group<16>(codes, step, form.bits, out);
+      out = form.group == 32 ? pack_group<32>(codes, step, step_columns, form.bits, out)
+                             : pack_group<16>(codes, step, step_columns, form.bits, out);
     }
   }
 }

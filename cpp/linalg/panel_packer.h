@@ -15,9 +15,10 @@ simd::PanelForm panel_form_of(DType type);
 // One thread's; its memory is kept from panel to panel.
 class PanelPacker {
  public:
-  // out: panel `panel` of w [rows, cols], panel_form_of(w.type).bytes(cols) bytes. Codes and whole numbers
-  // stay as they are, factors in f16 become f16 under a power of two of their row.
-  void pack(const WeightView& w, std::int64_t panel, std::uint8_t* out);
+  // out: panel `panel` of w [rows, cols], panel_form_of(w.type).bytes(cols) bytes, for kernels whose steps
+  // have so many columns (simd::Kernels::step_columns). Codes and whole numbers stay as they are, factors in
+  // f16 become f16 under a power of two of their row.
+  void pack(const WeightView& w, std::int64_t panel, int step_columns, std::uint8_t* out);
   std::int64_t bytes() const;
 
  private:

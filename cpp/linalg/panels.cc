@@ -13,7 +13,8 @@ bool Panels::possible(DType type) {
   return kUnpack[static_cast<std::size_t>(type)].unpack != nullptr;
 }
 
-Panels::Panels(const WeightView& w) : source_(w) {
+Panels::Panels(const WeightView& w, const simd::Kernels& readers)
+    : source_(w), step_columns_(readers.step_columns) {
   assert(possible(w.type));
   offset_ = kUnpack[static_cast<std::size_t>(w.type)].form.offset;
   count_ = (w.rows + simd::kPanelRows - 1) / simd::kPanelRows;

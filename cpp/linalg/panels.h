@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/threads.h"
 #include "linalg/panel_packer.h"
+#include "simd/dispatch.h"
 #include "tensor/matrix.h"
 
 namespace spectralkv {
@@ -20,9 +21,13 @@ class Panels final : public UploadedWeight {
   // Of w [rows, cols], whose data must stay until all panels are kept. Takes their memory, which is the size
   // of the weights or a little more, from the system's reserve, but writes nothing there: no page of it is
   // resident.
-  explicit Panels(const WeightView& w);
+  // readers: the kernels that will multiply them, for sets of instructions differ in the order of codes.
+  explicit Panels(const WeightView& w, const simd::Kernels& readers = kernels());
   // With all panels, after which w's data may go.
-  Panels(const WeightView& w, ThreadPool& pool) : Panels(w) { keep_all(pool); }
+  Panels(const WeightView& w, ThreadPool& pool, const simd::Kernels& readers = kernels())
+      : Panels(w, readers) {
+    keep_all(pool);
+  }
   // Packs them all now, unless they are there.
   void keep_all(ThreadPool& pool);
 
@@ -40,7 +45,9 @@ class Panels final : public UploadedWeight {
   std::int64_t panel_bytes() const { return panel_bytes_; }
   const std::uint8_t* panel(std::int64_t i) const { return data_.data() + i * panel_bytes_; }  // once kept
   std::uint8_t* place(std::int64_t i) const { return data_.data() + i * panel_bytes_; }
-  void pack(PanelPacker& packer, std::int64_t i, std::uint8_t* out) const { packer.pack(source_, i, out); }
+  void pack(PanelPacker& packer, std::int64_t i, std::uint8_t* out) const {
+    packer.pack(source_, i, step_columns_, out);
+  }
   // Asks for what the file has some way behind rows [begin, end), which is what the next products read where
   // it has its tensors in the order of their use: then the disk reads while panels are packed.
   void expect_behind(std::int64_t begin, std::int64_t end) const;
@@ -54,7 +61,7 @@ class Panels final : public UploadedWeight {
   mutable Buffer<std::uint8_t> data_;
   WeightView source_;
   std::int64_t count_ = 0, panel_bytes_ = 0;
-  int offset_ = 0;
+  int offset_ = 0, step_columns_ = 0;
 };
 
 // Those of w, which a CPU backend uploaded; null where it has none.

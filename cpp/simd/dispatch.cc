@@ -37,14 +37,29 @@ bool cpu_has_avx512() {
 #endif
 
 #if defined(__aarch64__)
+#if defined(__APPLE__)
+bool system_says(const char* name) {
+  int has = 0;
+  std::size_t size = sizeof has;
+  return sysctlbyname(name, &has, &size, nullptr, 0) == 0 && has != 0;
+}
+#endif
 bool cpu_has_dotprod() {
 #if defined(__linux__)
   constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP, which old headers lack
   return (getauxval(AT_HWCAP) & kAsimdDp) != 0;
 #elif defined(__APPLE__)
-  int has = 0;
-  std::size_t size = sizeof has;
-  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+  return system_says("hw.optional.arm.FEAT_DotProd");
+#else
+  return false;
+#endif
+}
+bool cpu_has_i8mm() {
+#if defined(__linux__)
+  constexpr unsigned long kI8mm = 1ul << 13;  // HWCAP2_I8MM, likewise
+  return cpu_has_dotprod() && (getauxval(AT_HWCAP2) & kI8mm) != 0;
+#elif defined(__APPLE__)
+  return cpu_has_dotprod() && system_says("hw.optional.arm.FEAT_I8MM");
 #else
   return false;
 #endif
@@ -75,6 +90,7 @@ std::vector<const simd::Kernels*> usable_kernels() {
   add(cpu_has_avxvnni(), simd::kernels_avxvnni());
   add(cpu_has_avx2(), simd::kernels_avx2());
 #elif defined(__aarch64__)
+  add(cpu_has_i8mm(), simd::kernels_i8mm());
   add(cpu_has_dotprod(), simd::kernels_dotprod());
   add(true, simd::kernels_neon());
 #endif

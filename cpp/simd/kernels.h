@@ -147,6 +147,7 @@ struct Kernels {
 
   // Weights in panels times activations in 8 bits (panel_layout.h); null for types that are not quantised.
   PanelMatmulFn panel_matmul[kTypes];
+  int step_columns;  // of those panels: 4 or 8 columns make a step
   // One row of cols (a multiple of 32) finite activations to 8 bits: out [cols / 32].
   void (*quantize_activations)(const float* x, int64_t cols, ActivationGroup* out);
 
@@ -174,5 +175,6 @@ const Kernels* kernels_avxvnni();
 const Kernels* kernels_avx512();
 const Kernels* kernels_neon();
 const Kernels* kernels_dotprod();
+const Kernels* kernels_i8mm();
 
 }  // namespace spectralkv::simd

@@ -95,6 +95,7 @@ constexpr Kernels kTable = {
 #include "formats/list.def"
 #undef X
     },
+    kStepColumns,
     quantize_activations,
     kSymmetric,
 };

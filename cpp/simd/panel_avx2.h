@@ -14,6 +14,7 @@
 namespace {
 
 constexpr int kPanelTokens = 4;
+constexpr int kStepColumns = 4;
 
 struct Bytes {
   __m256i a, b;

@@ -10,6 +10,7 @@
 namespace {
 
 constexpr int kPanelTokens = 8;
+constexpr int kStepColumns = 4;
 
 struct Bytes {
   __m512i v;

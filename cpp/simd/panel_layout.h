@@ -16,9 +16,11 @@
 //         bits of a code come first
 //
 // Four columns make a step: 64 codes, byte 4 r + c that of row r and column c, so that a lane of 32 bits
-// meets four activations of its row. In a plane of 8 bits a step is 64 bytes; of 4 bits, 64 bytes hold a step
-// in their low halves and the next in their high halves; of 2 bits, four steps from the low pair up; a plane
-// of 1 bit has 8 bytes a step, code i in bit i.
+// meets four activations of its row. Where an instruction set multiplies rows of eight
+// (Kernels::step_columns), a step is eight columns of eight rows, byte 8 r + c, those of the first eight rows
+// before those of the others. In a plane of 8 bits a step is 64 bytes; of 4 bits, 64 bytes hold a step in
+// their low halves and the next in their high halves; of 2 bits, four steps from the low pair up; a plane of
+// 1 bit has 8 bytes a step, code i in bit i.
 #pragma once
 
 #include <stdint.h>

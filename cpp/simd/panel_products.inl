@@ -57,23 +57,36 @@ struct LevelCodes {
   static Vec sum(const Sums& acc) { return sums_to_vec<level_bits>(acc); }
 };
 
-// A group of columns of T tokens. scales: of the group's block; fine: the group's own, where there are any;
-// x: the activations that meet it, those of a token `groups` behind the token's before. Scales come last:
-// registers are few.
+// The sums of T tokens in a group of columns, each token's by itself; panel_i8mm.h has those of pairs. x: the
+// activations that meet the group, those of a token `groups` behind the token's before, from column `first`.
+template <class Codes, int T>
+struct TokenSums {
+  Sums of[T];
+  TokenSums(const ActivationGroup* x, int64_t groups, int first) {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) of[t] = Codes::start(x[t * groups].q + first);
+  }
+  template <class Operand>
+  void add(const Operand& operand, const ActivationGroup* x, int64_t groups, int column, int step) {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) Codes::dot(of[t], operand, x[t * groups].q + column, step);
+  }
+  Vec sum(int t) const { return Codes::sum(of[t]); }
+};
+
+// A group of columns of T tokens. scales: of the group's block; fine: the group's own, where there are any.
+// Scales come last: registers are few.
 template <class Codes, PanelForm form, int T>
 inline void panel_group(const uint8_t* panel, const uint8_t* scales, const int8_t* fine,
                         const uint8_t* planes, Vec zero, const ActivationGroup* x, int64_t groups, int part,
                         Vec* total) {
   const int first = part * form.group;
   const Codes kind(panel + 64);
-  Sums acc[T];
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) acc[t] = Codes::start(x[t * groups].q + first);
+  TokenSums<Codes, T> acc(x, groups, first);
 #pragma GCC unroll 8
   for (int step = 0; step < form.group / 4; ++step) {
-    const auto operand = kind.operand(panel_step<form.bits, form.group>(planes, step));
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) Codes::dot(acc[t], operand, x[t * groups].q + first + 4 * step, step);
+    const int column = kStepColumns == 4 ? 4 * step : step / 2 * 8;
+    acc.add(kind.operand(panel_step<form.bits, form.group>(planes, step)), x, groups, first + column, step);
   }
   Vec scale = vec_load_f16((const uint16_t*)scales);
   Vec minimum = form.has_minimum ? vec_load_f16((const uint16_t*)(scales + 32)) : zero;
@@ -86,7 +99,7 @@ inline void panel_group(const uint8_t* panel, const uint8_t* scales, const int8_
   for (int t = 0; t < T; ++t) {
     const ActivationGroup& token = x[t * groups];
     const float sum = form.group == 32 ? token.sum : token.half_sums[part];
-    total[t] = vec_fused(Codes::sum(acc[t]), vec_mul(scale, vec_set1(token.scale)), total[t]);
+    total[t] = vec_fused(acc.sum(t), vec_mul(scale, vec_set1(token.scale)), total[t]);
     total[t] = vec_fused(minimum, vec_set1(sum), total[t]);
   }
 }

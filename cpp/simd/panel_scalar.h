@@ -9,6 +9,7 @@
 namespace {
 
 constexpr int kPanelTokens = 4;  // tokens that share a step's codes in registers
+constexpr int kStepColumns = 4;  // Kernels::step_columns
 
 struct Bytes {
   uint8_t v[64];

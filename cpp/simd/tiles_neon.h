@@ -3,9 +3,9 @@
 #pragma once
 
 #include "formats/codetiles.h"
+#include "simd/bytes_neon.h"
 #include "simd/dots_neon.h"
 #include "simd/kernels.h"
-#include "simd/panel_neon.h"
 #include "simd/vec_neon.h"
 
 namespace {
@@ -59,6 +59,18 @@ struct TileLevels {
   }
 };
 
+// The sixteen sums of a row of numbers, from row r of the codes on, `left` of them to be added at y.
+struct TileSums {
+  int32x4_t a, b, c, d;
+};
+inline void add_row(TileSums sums, float step, const float* scale, int64_t r, int left, float* y) {
+  Vec factor = vec_set1(step);
+  if (scale != nullptr) factor = vec_mul(factor, vec_load_n(scale + r, left));
+  const Vec products = {vcvtq_f32_s32(sums.a), vcvtq_f32_s32(sums.b), vcvtq_f32_s32(sums.c),
+                        vcvtq_f32_s32(sums.d)};
+  vec_store_n(y, vec_fma(products, factor, vec_load_n(y, left)), left);
+}
+
 // Rows t to t + T - 1 of x; y: row t.
 template <int bits, int T, class Rows>
 inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const Rows& x, int64_t t,
@@ -93,16 +105,17 @@ inline void tile_rows(const TileLevels<bits>& levels, const CodeTiles& a, const 
     for (int i = 0; i < T; ++i) {
 #pragma GCC unroll 4
       for (int h = 0; h < 4; ++h) acc[i][h] = vaddq_s32(acc[i][h], vshlq_n_s32(sum[h], 7));
-      Vec factor = vec_set1(a.unit * x.steps[t + i]);
-      if (scale != nullptr) factor = vec_mul(factor, vec_load_n(scale + r, left));
-      const Vec products = sums_to_vec<8>({acc[i][0], acc[i][1], acc[i][2], acc[i][3]});
-      vec_store_n(y + i * ldy + r, vec_fma(products, factor, vec_load_n(y + i * ldy + r, left)), left);
+      add_row({acc[i][0], acc[i][1], acc[i][2], acc[i][3]}, a.unit * x.steps[t + i], scale, r, left,
+              y + i * ldy + r);
     }
   }
 }
 
 }  // namespace
 
+#if defined(SKV_BYTE_MATRICES)
+#include "simd/tiles_i8mm.h"
+#endif
 #include "simd/tile_all.inl"
 
 namespace {

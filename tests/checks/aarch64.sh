@@ -40,22 +40,23 @@ run() { # run CPU SET ROOM [gtest options]
 # One run has the tests of every set; those of plain code say nothing about ARM and take a minute.
 run max "" simd --gtest_filter='-*/scalar'
 run max "" linalg
+run neoverse-n1 "" simd --gtest_filter='Dispatch.*:*Tiles*/dotprod'
 run cortex-a53 "" simd --gtest_filter='Dispatch.*:*Tiles*/neon'
 kernels='Codecs/*ScoreAndMixEqual*:*Dense.MatchesDoubles*'
 run max "" kv --gtest_filter="$kernels"
 run max neon kv --gtest_filter="$kernels"
 
-# What the program chooses by itself, on a processor with the dot product and on one without, and that each set can be named.
+# What the program chooses by itself, on processors with all of it, without the matrix product, and without both, and that each set can be named.
 model=$build/tiny.gguf
 python3 "$root/tests/checks/tiny_gguf.py" "$model"
 text() { SPECTRALKV_SIMD=$2 "$qemu" -cpu "$1" "$build/spectralkv" run -m "$model" -p abc -n 16 --temp 0 2>"$log"; }
 sets() { text "$1" none || grep -o 'have .*' "$log"; }
-for case in "max:have dotprod, neon, scalar" "cortex-a53:have neon, scalar"; do
+for case in "max:have i8mm, dotprod, neon, scalar" "neoverse-n1:have dotprod, neon, scalar" "cortex-a53:have neon, scalar"; do
   cpu=${case%%:*} wanted=${case#*:} found=$(sets "${case%%:*}" || true)
   [ "$found" = "$wanted" ] || { echo "aarch64: on $cpu the program says '$found', not '$wanted'" >&2; exit 1; }
 done
 wanted=$(text max scalar)
-for set in "" neon dotprod; do
+for set in "" neon dotprod i8mm; do
   found=$(text max "$set")
   [ "$found" = "$wanted" ] || { echo "aarch64: with ${set:-its own choice} a model says '$found', not '$wanted'" >&2; exit 1; }
 done

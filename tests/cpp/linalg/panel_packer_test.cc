@@ -22,7 +22,7 @@ using testing_support::kFormats;
 using testing_support::random_rows;
 
 // The plain twin.
-std::vector<std::uint8_t> plain_panel(const WeightView& w, std::int64_t panel) {
+std::vector<std::uint8_t> plain_panel(const WeightView& w, std::int64_t panel, int step_columns) {
   const auto& [form, has_fine, unpack] = kUnpack[static_cast<std::size_t>(w.type)];
   const simd::PanelForm shape = panel_form_of(w.type);
   const auto cols = static_cast<std::size_t>(w.cols),
@@ -69,9 +69,11 @@ std::vector<std::uint8_t> plain_panel(const WeightView& w, std::int64_t panel) {
         std::vector<std::uint8_t> plane(16 * group * static_cast<std::size_t>(width) / 8);
         for (std::size_t c = 0; c < group; ++c)
           for (std::size_t r = 0; r < 16; ++r) {
-            const std::size_t step = c / 4, together = 8 / static_cast<std::size_t>(width);
+            const bool wide = step_columns == 8;
+            const std::size_t step = wide ? c / 8 * 2 + r / 8 : c / 4;
+            const std::size_t code = wide ? r % 8 * 8 + c % 8 : 4 * r + c % 4;  // of the step
+            const std::size_t together = 8 / static_cast<std::size_t>(width);
             const unsigned bits = rows[r].codes[first + c] >> low & ((1u << width) - 1u);
-            const std::size_t code = 4 * r + c % 4;  // of the step
             const std::size_t byte = width == 1 ? 8 * step + code / 8 : step / together * 64 + code;
             const std::size_t shift =
                 width == 1 ? code % 8 : step % together * static_cast<std::size_t>(width);
@@ -97,13 +99,15 @@ TEST(PanelPacker, PacksWhatTheLayoutSays) {
       w.data = reinterpret_cast<const std::byte*>(bytes.data());
       w.rows = rows;
       w.cols = n;
-      for (std::int64_t panel = 0; panel < 3; ++panel) {
-        const auto expected = plain_panel(w, panel);
-        ASSERT_EQ(static_cast<std::int64_t>(expected.size()), panel_form_of(dtype).bytes(n));
-        std::vector<std::uint8_t> packed(expected.size(), 0xa5);
-        packer.pack(w, panel, packed.data());
-        EXPECT_EQ(packed, expected) << kFormats[type].name << ", panel " << panel << ", blocks " << blocks;
-      }
+      for (const int step_columns : {4, 8})
+        for (std::int64_t panel = 0; panel < 3; ++panel) {
+          const auto expected = plain_panel(w, panel, step_columns);
+          ASSERT_EQ(static_cast<std::int64_t>(expected.size()), panel_form_of(dtype).bytes(n));
+          std::vector<std::uint8_t> packed(expected.size(), 0xa5);
+          packer.pack(w, panel, step_columns, packed.data());
+          EXPECT_EQ(packed, expected) << kFormats[type].name << ", panel " << panel << ", blocks " << blocks
+                                      << ", steps of " << step_columns << " columns";
+        }
     }
   }
 }
@@ -125,9 +129,9 @@ TEST(PanelPacker, ScalesOfEverySize) {
     w.data = reinterpret_cast<const std::byte*>(bytes.data());
     w.rows = 1;
     w.cols = n;
-    const auto expected = plain_panel(w, 0);
+    const auto expected = plain_panel(w, 0, 4);
     std::vector<std::uint8_t> packed(expected.size());
-    PanelPacker().pack(w, 0, packed.data());
+    PanelPacker().pack(w, 0, 4, packed.data());
     EXPECT_EQ(packed, expected) << top;
   }
 }
@@ -147,7 +151,7 @@ TEST(PanelPacker, ScalesThatAreNoNumbers) {
   w.cols = n;
   const simd::PanelForm shape = panel_form_of(w.type);
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(shape.bytes(n)));
-  PanelPacker().pack(w, 0, packed.data());
+  PanelPacker().pack(w, 0, 4, packed.data());
   const auto scale = [&](std::int64_t row, std::int64_t block) {
     float unit = 0;
     std::uint16_t half = 0;

@@ -85,13 +85,13 @@ TEST(Panels, ProductsAgainstDoublesAndPlainCode) {
       w.data = reinterpret_cast<const std::byte*>(bytes.data());
       w.rows = rows;
       w.cols = n;
-      const Panels panels(w, pool);
-      ASSERT_EQ(panels.count(), 3);
       for (const std::int64_t tokens : {1, 2, 3, 5, 8, 13}) {
         const auto x = activations(tokens * n);
         const Quantized quantized(*simd::kernels_scalar(), x, tokens, n);
         std::vector<float> plain;  // scalar is first
         for (const simd::Kernels* k : sets) {
+          const Panels panels(w, pool, *k);
+          ASSERT_EQ(panels.count(), 3);
           const std::int64_t ldy = rows + 1;
           std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 1e30f);
           for (std::int64_t i = 0; i < panels.count(); ++i)
