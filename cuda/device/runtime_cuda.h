@@ -152,6 +152,19 @@ inline int multiprocessors() {
   return known;
 }
 
+// Bytes of shared memory of a multiprocessor; what each thread block takes of them besides its own.
+inline std::size_t shared_a_processor() {
+  static const int known = [] {
+    int device = 0, bytes = 0;
+    cuda_check(cudaGetDevice(&device), "asking for the device");
+    cuda_check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device),
+               "asking the device");
+    return bytes;
+  }();
+  return static_cast<std::size_t>(known);
+}
+inline constexpr std::size_t kSharedOfABlock = 1024;
+
 // Thread blocks of a kernel that a multiprocessor holds at a time; shared: bytes of dynamic shared memory.
 template <class... Parameters>
 int blocks_at_once(void (*kernel)(Parameters...), int threads, std::size_t shared) {
