@@ -14,13 +14,25 @@ dim3 blocks_for(std::int64_t threads) {
   return dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
 }
 
+// That memory is held for.
+std::size_t values_for(std::int64_t rows, std::int64_t cols) {
+  return static_cast<std::size_t>(std::max(rows, kFewTokens) * cols);
+}
+
 }  // namespace
 
 QuantRows Activations::room(std::int64_t rows, std::int64_t cols) {
-  const std::int64_t values = std::max(rows, kFewTokens) * cols;
-  codes_.reserve(static_cast<std::size_t>(values));
-  scales_.reserve(static_cast<std::size_t>(values / 32));
-  return {codes_.data(), scales_.data()};
+  const std::size_t values = values_for(rows, cols);
+  for (Rounded& of : rounded_) {  // both, whichever a record begins with
+    of.codes.reserve(values);
+    of.scales.reserve(values / 32);
+  }
+  turn_ ^= 1;
+  return held();
+}
+
+bool Activations::has_room(std::int64_t n, std::int64_t cols) const {
+  return rounded_[0].codes.size() >= values_for(n, cols);
 }
 
 QuantRows Activations::will_quantise(const float* x, std::int64_t n, std::int64_t cols) {
@@ -30,7 +42,7 @@ QuantRows Activations::will_quantise(const float* x, std::int64_t n, std::int64_
 }
 
 QuantRows Activations::quantised(ConstMatrix x) {
-  if (quantised_of_.holds(x)) return {codes_.data(), scales_.data()};
+  if (quantised_of_.holds(x)) return held();
   const QuantRows to = room(x.rows, x.cols);
   device::launch_early(quantise_kernel<0>, blocks_for(x.rows * x.cols), dim3(kThreads), 0, stream_, x.data,
                        x.rows, x.cols, x.stride, to);

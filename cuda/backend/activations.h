@@ -19,9 +19,11 @@ class Activations {
   explicit Activations(device::Stream stream) : stream_(stream) {}
 
   // Memory for the 8-bit form of rows that a kernel is about to write at x (n at most kFewTokens, cols a
-  // multiple of 32);
-  // until `written` names that memory again, `quantised` knows it.
+  // multiple of 32); until `written` names that memory again, `quantised` knows it. What `quantised` gave
+  // last can still be read by that kernel.
   QuantRows will_quantise(const float* x, std::int64_t n, std::int64_t cols);
+  // Whether that needs no new memory.
+  bool has_room(std::int64_t n, std::int64_t cols) const;
   // x [n, cols] in 8 bits, cols a multiple of 32.
   QuantRows quantised(ConstMatrix x);
   // x [n, cols] as f16 or bf16, rows without gaps.
@@ -31,7 +33,9 @@ class Activations {
   void forget();
 
   std::int64_t bytes() const {
-    return static_cast<std::int64_t>(codes_.bytes() + scales_.bytes() + narrow_.bytes());
+    std::size_t sum = narrow_.bytes();
+    for (const Rounded& held : rounded_) sum += held.codes.bytes() + held.scales.bytes();
+    return static_cast<std::int64_t>(sum);
   }
 
  private:
@@ -45,11 +49,18 @@ class Activations {
       return data != nullptr && x.data < data + rows * stride && data < x.data + x.rows * x.stride;
     }
   };
+  // The other memory than that of what was rounded last.
   QuantRows room(std::int64_t rows, std::int64_t cols);
+  QuantRows held() const { return {rounded_[turn_].codes.data(), rounded_[turn_].scales.data()}; }
 
   device::Stream stream_;
-  device::DeviceBuffer<std::int8_t> codes_;
-  device::DeviceBuffer<GroupScale> scales_;
+  // In turn: a launch can read one of them while it makes the next.
+  struct Rounded {
+    device::DeviceBuffer<std::int8_t> codes;
+    device::DeviceBuffer<GroupScale> scales;
+  };
+  Rounded rounded_[2];
+  int turn_ = 0;
   device::DeviceBuffer<std::uint16_t> narrow_;
   Source quantised_of_, narrow_of_;
   Narrow narrow_kind_ = Narrow::f16;

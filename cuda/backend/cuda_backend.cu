@@ -122,10 +122,13 @@ class CudaBackend final : public Backend {
   }
 
   void silu_mul(Matrix gate, ConstMatrix up) override {
-    settle();
+    const bool paired = products_.can_pair(gate, up) && can_round_behind(gate);
+    if (!paired) settle();
     activations_.written(gate);
+    const QuantRows rounded = quantised_form(gate);
+    if (paired) return products_.settle_with_pairs(rounded);
     device::launch_early(silu_mul_kernel<0>, blocks_for(gate.rows * gate.cols), dim3(kThreads), 0, stream_,
-                         gate.data, up.data, gate.rows * gate.cols, quantised_form(gate));
+                         gate.data, up.data, gate.rows * gate.cols, rounded);
   }
 
   void experts(const ExpertsJob& job) override {
@@ -204,6 +207,7 @@ class CudaBackend final : public Backend {
     for (const auto& fault : faults) fault->check();
   }
   bool best(const float* values, std::int64_t n, std::span<Ranked> out) override {
+    settle();
     return best_.find(values, n, out, stream_);
   }
 
@@ -266,17 +270,20 @@ class CudaBackend final : public Backend {
   }
   // Launches what waits for what comes next.
   void settle() {
+    products_.settle();
     if (turn_.q == nullptr) return;
     const RopeArgs args = std::exchange(turn_, {});
     device::launch(rope_kernel<0>, blocks_for(args.n * (args.q_heads + args.k_heads) * args.dims / 2),
                    dim3(kThreads), 0, stream_, args);
   }
   void norm(Matrix x, ConstMatrix y, const float* gain, float eps, Matrix out) {
-    settle();
+    const bool behind = y.data != nullptr && products_.can_norm(x, y, out) && can_round_behind(out);
+    if (!behind) settle();
     activations_.written(out);
     const NormArgs args{x.data,   y.data,   gain,       out.data, x.cols,
                         x.stride, y.stride, out.stride, eps,      quantised_form(out)};
-    const unsigned threads = x.rows <= kFewTokens ? 1024 : 256;
+    if (behind) return products_.settle_with_norm(args);
+    const unsigned threads = x.rows <= kFewTokens ? kNormThreads : 256;
     device::launch_early(rms_norm_kernel<0>, dim3(static_cast<unsigned>(x.rows)), dim3(threads), 0, stream_,
                          args);
   }
@@ -288,10 +295,14 @@ class CudaBackend final : public Backend {
   }
   // Memory for x in 8 bits too, where the next product will want that.
   QuantRows quantised_form(ConstMatrix x) {
-    if (!quantised_ || x.cols % 32 != 0 || x.stride != x.cols || !products_.wants_quantised(x.rows))
-      return {};
+    if (!rounds(x)) return {};
     return activations_.will_quantise(x.data, x.rows, x.cols);
   }
+  bool rounds(ConstMatrix x) const {
+    return quantised_ && x.cols % 32 == 0 && x.stride == x.cols && products_.wants_quantised(x.rows);
+  }
+  // Whether a launch that waits can give x in 8 bits too: the memory that it reads from stays where it is.
+  bool can_round_behind(ConstMatrix x) const { return !rounds(x) || activations_.has_room(x.rows, x.cols); }
 
   std::string name_;
   OwnStream stream_;
@@ -326,10 +337,16 @@ CudaBackend::Recorded* CudaBackend::recorded(const void* scratch, Step step) {
 }
 
 void CudaBackend::pass(const void* scratch, Step step, const std::function<void()>& operations_of_step) {
-  turn_ = {};  // of a pass that failed
+  settle();
   const auto operations = [&] {
-    operations_of_step();
-    settle();
+    try {
+      operations_of_step();
+      settle();
+    } catch (...) {  // what waits has nothing to come before
+      turn_ = {};
+      products_.forget();
+      throw;
+    }
   };
   for (const StepPart& part : step) cache_of(part).prepare(part.n());
   activations_.forget();  // a record must not count on what happened before it

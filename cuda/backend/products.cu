@@ -2,7 +2,7 @@
 #include "cuda/backend/products.h"
 
 #include <algorithm>
-#include <array>
+#include <utility>
 
 #include "cuda/ops/elementwise.cuh"
 #include "cuda/weights/dequantise.cuh"
@@ -16,10 +16,18 @@ namespace {
 constexpr std::int64_t kMmaTokens = 256;
 constexpr std::size_t kTileBytes = std::size_t{128} << 20;
 
+bool same(ConstMatrix a, ConstMatrix b) {
+  return a.data == b.data && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride;
+}
+bool in_fours(ConstMatrix x) {
+  return x.cols % 4 == 0 && x.stride % 4 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0;
+}
+
 }  // namespace
 
 void Products::run(std::span<const MatmulJob> jobs) {
   for (std::size_t i = 0; i < jobs.size();) {
+    settle();
     const MatmulJob& first = jobs[i];
     const DeviceWeight& w = device_weight(*first.w);
     if (first.x.rows > kFewTokens || (exact_ && w.quantised())) {
@@ -27,17 +35,39 @@ void Products::run(std::span<const MatmulJob> jobs) {
       ++i;
       continue;
     }
-    std::array<DeviceJob, kGemvJobs> group{};
-    std::size_t n = 0;
-    for (; i < jobs.size() && n < group.size(); ++i, ++n) {
+    Waiting group;
+    static_assert(std::tuple_size_v<decltype(group.jobs)> == kGemvJobs);
+    for (; i < jobs.size() && group.n < group.jobs.size(); ++i, ++group.n) {
       const MatmulJob& job = jobs[i];
       if (job.x.data != first.x.data || device_weight(*job.w).type() != w.type()) break;
-      group[n] = {&device_weight(*job.w), job.bias, job.y};
+      group.jobs[group.n] = {&device_weight(*job.w), job.bias, job.y};
     }
-    const QuantRows quantised = w.quantised() ? activations_.quantised(first.x) : QuantRows{};
-    gemv(std::span(group).first(n), first.x, quantised, stream_);
+    group.x = first.x;
+    if (w.quantised()) group.quantised = activations_.quantised(first.x);
+    waiting_ = group;
   }
   for (const MatmulJob& job : jobs) activations_.written(job.y);
+}
+
+void Products::launch(const GemvTail& tail) {
+  const Waiting group = std::exchange(waiting_, {});
+  if (group.n > 0) gemv(std::span(group.jobs).first(group.n), group.x, group.quantised, tail, stream_);
+}
+
+bool Products::can_norm(ConstMatrix x, ConstMatrix y, ConstMatrix out) const {
+  return waiting_.n > 0 && same(waiting_.jobs[waiting_.n - 1].y, y) && in_fours(x) && in_fours(y) &&
+         in_fours(out);
+}
+void Products::settle_with_norm(NormArgs args) {
+  launch({args, arrived_.data(), false, {}});
+}
+
+bool Products::can_pair(ConstMatrix gate, ConstMatrix up) const {
+  return waiting_.n == 2 && same(waiting_.jobs[0].y, gate) && same(waiting_.jobs[1].y, up) &&
+         gate.cols == up.cols && gate.cols % 32 == 0;
+}
+void Products::settle_with_pairs(const QuantRows& rounded) {
+  launch({{}, nullptr, true, rounded});
 }
 
 bool Products::kernels_alone(std::int64_t n, bool quantised, bool dense) const {

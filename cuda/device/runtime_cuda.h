@@ -152,9 +152,32 @@ inline int multiprocessors() {
   return known;
 }
 
+// Bytes of shared memory of a multiprocessor; what each thread block takes of them besides its own.
+inline std::size_t shared_a_processor() {
+  static const int known = [] {
+    int device = 0, bytes = 0;
+    cuda_check(cudaGetDevice(&device), "asking for the device");
+    cuda_check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device),
+               "asking the device");
+    return bytes;
+  }();
+  return static_cast<std::size_t>(known);
+}
+inline constexpr std::size_t kSharedOfABlock = 1024;
+
+// Beyond 48 KiB of shared memory a kernel has to be told before; some of that it may have besides.
+template <class... Parameters>
+void allow_shared(void (*kernel)(Parameters...), std::size_t shared) {
+  if (shared > 44 * 1024)
+    cuda_check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+               "raising a kernel's shared memory");
+}
+
 // Thread blocks of a kernel that a multiprocessor holds at a time; shared: bytes of dynamic shared memory.
 template <class... Parameters>
 int blocks_at_once(void (*kernel)(Parameters...), int threads, std::size_t shared) {
+  allow_shared(kernel, shared);
   int blocks = 0;
   cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, reinterpret_cast<const void*>(kernel),
                                                            threads, shared),
@@ -179,14 +202,11 @@ inline bool can_start_early() {
 
 enum class Start { behind, early };
 
-// shared: bytes of dynamic shared memory; beyond 48 KiB a kernel has to be told before.
+// shared: bytes of dynamic shared memory.
 template <class... Parameters, class... Args>
 void launch_with(Start start, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared,
                  Stream stream, const Args&... args) {
-  if (shared > 48 * 1024)
-    cuda_check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-               "raising a kernel's shared memory");
+  allow_shared(kernel, shared);
   std::tuple<Parameters...> values(static_cast<Parameters>(args)...);
   std::apply(
       [&](auto&... value) {

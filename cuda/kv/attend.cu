@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <type_traits>
 
 #include "cuda/kv/attend_ends.cuh"
 #include "cuda/kv/attend_halves.h"
@@ -43,42 +44,45 @@ int exact_items(const AttendArgs& args) {
   return most;
 }
 
-template <int G, bool exact>
-void launch_plain(const AttendArgs& args, device::Stream stream) {
-  const auto items = static_cast<unsigned>(exact ? exact_items(args) : sealed_items(args));
-  device::launch(
-      device_kv::attend_plain<G, exact>,
-      dim3(items, static_cast<unsigned>(args.pairs()), static_cast<unsigned>((args.rows + G - 1) / G)),
-      dim3(kThreads), static_cast<std::size_t>(device_kv::plain_shared_floats(G, args.layer.d)) * 4, stream,
-      args);
+// The items of the part that has the most, of what a launch reads.
+int items_of(const AttendArgs& args, bool sealed, bool exact) {
+  return sealed && exact ? args.items : sealed ? sealed_items(args) : exact_items(args);
 }
 
-template <bool exact>
-void read_plain(const AttendArgs& args, device::Stream stream) {
-  if (args.rows == 1) return launch_plain<1, exact>(args, stream);
-  if (args.rows <= 4) return launch_plain<4, exact>(args, stream);
-  launch_plain<kMostRows, exact>(args, stream);
+template <int G>
+void launch_plain(const AttendArgs& args, const device_kv::PlainPart& what, device::Stream stream) {
+  device::launch(device_kv::attend_plain<G>,
+                 dim3(static_cast<unsigned>(items_of(args, what.sealed, what.exact)),
+                      static_cast<unsigned>(args.pairs()), static_cast<unsigned>((args.rows + G - 1) / G)),
+                 dim3(kThreads),
+                 static_cast<std::size_t>(device_kv::plain_shared_floats(G, args.layer.d)) * 4, stream, args,
+                 what);
 }
 
-// Sealed blocks by the tensor cores, of heads both sides of which are of that kind. False: not at this head
-// dim.
-bool read_tiles(const AttendArgs& args, device::Stream stream) {
-  const int items = sealed_items(args);
-  switch (args.layer.d) {
+void read_plain(const AttendArgs& args, const device_kv::PlainPart& what, device::Stream stream) {
+  if (args.rows == 1) return launch_plain<1>(args, what, stream);
+  if (args.rows <= 4) return launch_plain<4>(args, what, stream);
+  launch_plain<kMostRows>(args, what, stream);
+}
+
+// Calls visit with d as a constant, of those that has_halves has.
+template <class Visit>
+auto with_head_dim(int d, const Visit& visit) {
+  switch (d) {
     case 64:
-      return device_kv::launch_tiles<64>(args, items, stream);
+      return visit(std::integral_constant<int, 64>());
     case 80:
-      return device_kv::launch_tiles<80>(args, items, stream);
+      return visit(std::integral_constant<int, 80>());
     case 96:
-      return device_kv::launch_tiles<96>(args, items, stream);
+      return visit(std::integral_constant<int, 96>());
     case 112:
-      return device_kv::launch_tiles<112>(args, items, stream);
+      return visit(std::integral_constant<int, 112>());
     case 128:
-      return device_kv::launch_tiles<128>(args, items, stream);
-    case 256:
-      return device_kv::launch_tiles<256>(args, items, stream);
+      return visit(std::integral_constant<int, 128>());
+    default:
+      assert(d == 256);
+      return visit(std::integral_constant<int, 256>());
   }
-  return false;
 }
 
 template <class State>
@@ -135,27 +139,25 @@ struct Reading {
 
 void launch_halves(const AttendArgs& args, const device_kv::HalvesPart& part, bool few, int items,
                    device::Stream stream) {
-  switch (args.layer.d) {
-    case 64:
-      return device_kv::launch_halves<64>(args, part, few, items, stream);
-    case 80:
-      return device_kv::launch_halves<80>(args, part, few, items, stream);
-    case 96:
-      return device_kv::launch_halves<96>(args, part, few, items, stream);
-    case 112:
-      return device_kv::launch_halves<112>(args, part, few, items, stream);
-    case 128:
-      return device_kv::launch_halves<128>(args, part, few, items, stream);
-    case 256:
-      return device_kv::launch_halves<256>(args, part, few, items, stream);
-  }
-  assert(false);
+  with_head_dim(args.layer.d,
+                [&](auto d) { device_kv::launch_halves<d.value>(args, part, few, items, stream); });
+}
+
+// Sealed blocks by the tensor cores, of heads both sides of which are of that kind; with_exact: exact tokens
+// of all heads too.
+void read_tiles(const AttendArgs& args, bool with_exact, device::Stream stream) {
+  with_head_dim(args.layer.d, [&](auto d) {
+    device_kv::launch_tiles<d.value>(args, with_exact, items_of(args, true, with_exact), stream);
+  });
+}
+bool tiles_take_exact(int d) {
+  return with_head_dim(d, [](auto dim) { return device_kv::tiles_take_exact<dim.value>(); });
 }
 
 // Rows [first_row, end_row) over exact tokens.
 void read_exact(const AttendArgs& args, const Reading& reading, std::int64_t first_row, std::int64_t end_row,
                 device::Stream stream) {
-  if (reading.exact == Exact::plain) return read_plain<true>(args, stream);
+  if (reading.exact == Exact::plain) return read_plain(args, {false, true}, stream);
   device_kv::HalvesPart part{};
   part.first_row = static_cast<int>(first_row);
   part.end_row = static_cast<int>(end_row);
@@ -274,10 +276,12 @@ class Reader {
       State& s = state_of(part);
       s.seal_until(l_, s.sealed_for(l_, s.n_tokens), false);
     }
-    if (reading_.exact != Exact::with_sealed) read_exact(args, reading_, 0, args.rows, work_.main);
-    if (reading_.sealed == Sealed::few) read_few(args, reading_, work_.main);
-    if (reading_.sealed == Sealed::as_coded) read_as_coded(args);
-    merge(args);
+    if (reading_.exact == Exact::with_sealed) {
+      args.joined = joined();
+      read_few(args, reading_, work_.main);
+    } else {
+      read_tokens_as_coded(args);
+    }
   }
 
   // Several tokens of one part.
@@ -333,6 +337,10 @@ class Reader {
     m.bytes.reserve(rows * static_cast<std::size_t>(device_kv::byte_stride(args.layer.d)));
     m.steps.reserve(rows);
     m.states.reserve(rows * static_cast<std::size_t>(args.items) * (d + 2));
+    if (args.rows == args.group && rows > m.arrived.size()) {  // single tokens, whose launches join
+      m.arrived.reserve(rows);
+      device::fill_bytes(m.arrived.data(), 0, m.arrived.bytes(), work_.main);
+    }
     args.plain = m.plain.data();
     args.entered = m.entered.data();
     args.bytes = m.bytes.data();
@@ -347,15 +355,61 @@ class Reader {
   static dim3 each_row(const AttendArgs& args) {
     return dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(args.pairs()));
   }
-  void read_as_coded(AttendArgs& args) const {
-    if (sealed_items(args) == 0) return;
-    args.beside_tiles = layer_.some_tiles && read_tiles(args, work_.main);
-    if (!args.beside_tiles || layer_.some_plain) read_plain<false>(args, work_.main);
+  // Which kernels read sealed blocks as they are coded.
+  struct Kernels {
+    bool tiles, plain;
+  };
+  Kernels kernels_of(AttendArgs& args) const {
+    const bool some = sealed_items(args) > 0,
+               tiles = layer_.some_tiles && device_kv::has_halves(args.layer.d);
+    args.beside_tiles = tiles;
+    return {some && tiles, some && (!tiles || layer_.some_plain)};
   }
-  void merge(const AttendArgs& args) const {
-    const auto floats = static_cast<std::size_t>(args.layer.d) * sizeof(float);
-    device::launch_early(device_kv::merge_states<0>, each_row(args), dim3(kThreads), 3 * floats, work_.main,
-                         args, step_.out.data, step_.out.stride, step_.rounded);
+  void read_as_coded(AttendArgs& args) const {
+    const Kernels kernels = kernels_of(args);
+    if (kernels.tiles) read_tiles(args, false, work_.main);
+    if (kernels.plain) read_plain(args, {true, false}, work_.main);
+  }
+  // The same and exact tokens, in as few launches as there are kernels for them; the last one joins.
+  void read_tokens_as_coded(AttendArgs& args) const {
+    const Kernels kernels = kernels_of(args);
+    const bool exact_plain = reading_.exact == Exact::plain,
+               in_tiles = kernels.tiles && !exact_plain && tiles_take_exact(args.layer.d),
+               alone = !exact_plain && !in_tiles;
+    int left = (alone ? 1 : 0) + (kernels.tiles ? 1 : 0) + (kernels.plain || exact_plain ? 1 : 0);
+    const auto count_down = [&] {
+      if (--left == 0) args.joined = joined();
+    };
+    if (alone) {
+      count_down();
+      read_exact(args, reading_, 0, args.rows, work_.main);
+    }
+    if (kernels.tiles) {
+      count_down();
+      read_tiles(args, in_tiles, work_.main);
+    }
+    if (kernels.plain || exact_plain) {
+      count_down();
+      read_plain(args, {kernels.plain, exact_plain}, work_.main);
+    }
+  }
+  // Where the last launch of single tokens puts what they attend to.
+  device_kv::JoinedRows joined() const {
+    device_kv::JoinedRows to = unjoined();
+    to.arrived = work_.attention.arrived.data();
+    return to;
+  }
+  device_kv::JoinedRows unjoined() const {
+    return {step_.out.data, step_.out.stride, step_.rounded, nullptr};
+  }
+  void merge(AttendArgs& args) const {
+    args.joined = unjoined();
+    constexpr int kRows = device_kv::kJoinRows;
+    device::launch_early(
+        device_kv::merge_states<0>,
+        dim3(static_cast<unsigned>((args.rows + kRows - 1) / kRows), static_cast<unsigned>(args.pairs())),
+        dim3(kThreads), static_cast<std::size_t>(device_kv::join_floats(args.layer.d)) * sizeof(float),
+        work_.main, args);
   }
 
   device_kv::DeviceWork& work_;

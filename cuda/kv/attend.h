@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cuda/kv/views.h"
+#include "cuda/ops/activations.cuh"
 
 namespace spectralkv::device_kv {
 
@@ -18,6 +19,17 @@ struct PartView {
 };
 // Sequences that attend in one launch, which their views travel to as arguments.
 constexpr int kMostParts = 16;
+
+// Where joined states go.
+struct JoinedRows {
+  float* data;  // [tokens of the step, heads * group * d], rows `stride` apart
+  std::int64_t stride;
+  cuda::QuantRows
+      rounded;  // if it has memory, the same in 8 bits; d is a multiple of 32 then, no row has gaps
+  // [pairs, blocks of rows], zeros between launches: how many blocks of threads have their states there. The
+  // last one joins them. Null: this launch is not the last one that makes states.
+  unsigned* arrived;
+};
 
 // Parts of one format, each with as many tokens, several only of one. Query rows of a KV head of a part: row
 // r is token r / group of it, query head kv * group + r % group. A pair is a part and a KV head of it, part
@@ -35,6 +47,7 @@ struct AttendArgs {
   const std::int8_t* bytes;  // [pairs, rows, byte_stride(d)]: `entered` in whole numbers,
   const float* steps;        // [pairs, rows], times these
   float* states;             // [pairs, items, rows, d + 2]: max, sum, output
+  JoinedRows joined;
 
   SKV_HD int pairs() const { return n_parts * layer.heads; }
   SKV_HD int head_of(int pair) const { return pair % layer.heads; }

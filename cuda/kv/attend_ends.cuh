@@ -1,9 +1,9 @@
-// What stands behind attention: the merging of states, and values out of codec space.
+// What stands behind attention: the states of a context's pieces joined, and values out of codec space.
 #pragma once
 
+#include "cuda/device/arrivals.cuh"
+#include "cuda/device/reduce.cuh"
 #include "cuda/kv/attend.h"
-#include "cuda/kv/attend_plain.cuh"
-#include "cuda/ops/activations.cuh"
 
 namespace spectralkv::device_kv {
 
@@ -17,58 +17,140 @@ __device__ inline void rotate_row(const float* x, const float* matrix, int d, co
   }
 }
 
-// out[c] = sum over items [begin, end) of the states' outputs, relative to `top`; returns the sum of
-// probabilities.
-__device__ inline float merge_items(const AttendArgs& args, int pair, int row, int begin, int end, float top,
-                                    float* out) {
-  const int d = args.layer.d;
-  for (int c = static_cast<int>(threadIdx.x); c < d; c += kThreads) {
-    float sum = 0;
-    for (int item = begin; item < end; ++item) {
-      const float* const state = args.states + args.state_at(pair, item, row);
-      if (state[0] > -INFINITY) sum += state[2 + c] * device::fast_exp(state[0] - top);
-    }
-    out[c] = sum;
-  }
+// Rows that a block of threads joins together. Shared memory for them, in floats, in this order: what is
+// sealed [d, kJoinRows], the same out of codec space, what is exact [kJoinRows, d], and of each row the sum
+// of probabilities that are sealed, and of all.
+constexpr int kJoinRows = 8;
+SKV_HD constexpr int join_floats(int d) {
+  return 3 * kJoinRows * d + 2 * kJoinRows;
+}
+
+// A warp's sum of the outputs of items [begin, end) of a row in rising order, relative to `top`; returns that
+// of their probabilities, in every lane. put(c, value): channel c, of this lane.
+template <class Put>
+__device__ __forceinline__ float join_items(const AttendArgs& args, int pair, int row, int begin, int end,
+                                            float top, const Put& put) {
+  constexpr int kPairs = 4;  // of channels, 64 apart: head dims go up to 256
+  const int d = args.layer.d, lane = static_cast<int>(threadIdx.x) % 32;
+  float2 sums[kPairs];
+  SKV_UNROLL
+  for (float2& sum : sums) sum = make_float2(0, 0);
   float total = 0;
-  for (int item = begin; item < end; ++item) {
-    const float* const state = args.states + args.state_at(pair, item, row);
-    if (state[0] > -INFINITY) total += state[1] * device::fast_exp(state[0] - top);
+  for (int first = begin; first < end; first += 32) {
+    const int count = end - first < 32 ? end - first : 32;
+    float2 own = make_float2(-INFINITY, 0);  // the largest logit and the sum of item first + lane
+    if (lane < count)
+      own = *reinterpret_cast<const float2*>(args.states + args.state_at(pair, first + lane, row));
+    const unsigned there = __ballot_sync(device::kAllLanes, own.x > -INFINITY);
+    const float weight = device::fast_exp(own.x - top);
+    for (int i = 0; i < count; ++i) {
+      const float* const out = args.states + args.state_at(pair, first + i, row) + 2;
+      const float share = __shfl_sync(device::kAllLanes, weight, i),
+                  sum = __shfl_sync(device::kAllLanes, own.y, i);
+      if ((there >> i & 1u) == 0) continue;
+      total += sum * share;
+      SKV_UNROLL
+      for (int p = 0; p < kPairs; ++p) {
+        const int c = 64 * p + 2 * lane;
+        if (c >= d) continue;
+        const float2 two = *reinterpret_cast<const float2*>(out + c);
+        sums[p].x += two.x * share;
+        sums[p].y += two.y * share;
+      }
+    }
+  }
+  SKV_UNROLL
+  for (int p = 0; p < kPairs; ++p) {
+    const int c = 64 * p + 2 * lane;
+    if (c >= d) continue;
+    put(c, sums[p].x);
+    put(c + 1, sums[p].y);
   }
   return total;
 }
 
-// out: [tokens of the step, heads * group * d], rows ldo apart. Where `rounded` has memory, also in 8 bits; d
-// is a multiple of 32 then, and ldo is what rows have. Grid: rows, pairs.
-template <int kUnused>
-__global__ void __launch_bounds__(kThreads) merge_states(const SKV_GRID_CONSTANT AttendArgs args, float* out,
-                                                         std::int64_t ldo, cuda::QuantRows rounded) {
-  device::wait_for_earlier();
-  device::let_next_start();
-  const int d = args.layer.d, row = static_cast<int>(blockIdx.x), pair = static_cast<int>(blockIdx.y),
-            head = args.head_of(pair);
+// What rows [first_row, first_row + count) of a pair attend to, from the states of all items, into
+// args.joined. All threads of a block. shared: join_floats(d) floats, at a multiple of 16 bytes.
+__device__ inline void join_rows(const AttendArgs& args, int pair, int first_row, int count, float* shared) {
+  const int d = args.layer.d, head = args.head_of(pair), thread = static_cast<int>(threadIdx.x),
+            warp = thread / 32, lane = thread % 32;
   const PartView& part = args.part_of(pair);
   const int items = part.sealed_items + part.exact_items;
-  float* const sealed = device::dynamic_shared<float>();  // [d], [d] left codec space, [d]
-  float* const left = sealed + d;
-  float* const exact = left + d;
-  float top = -INFINITY;
-  for (int item = 0; item < items; ++item) top = fmaxf(top, args.states[args.state_at(pair, item, row)]);
-  const float sealed_sum = merge_items(args, pair, row, 0, part.sealed_items, top, sealed);
-  const float sum = sealed_sum + merge_items(args, pair, row, part.sealed_items, items, top, exact);
+  float* const sealed = shared;
+  float* const left = sealed + kJoinRows * d;
+  float* const exact = left + kJoinRows * d;
+  float* const sealed_sums = exact + kJoinRows * d;
+  float* const sums = sealed_sums + kJoinRows;
+  for (int r = warp; r < kJoinRows; r += kWarps) {
+    if (r >= count) {  // the products below take all rows along
+      for (int c = lane; c < d; c += 32) sealed[c * kJoinRows + r] = 0;
+      continue;
+    }
+    const int row = first_row + r;
+    float top = -INFINITY;
+    for (int item = lane; item < items; item += 32)
+      top = fmaxf(top, args.states[args.state_at(pair, item, row)]);
+    top = device::warp_max(top);
+    const float of_sealed = join_items(args, pair, row, 0, part.sealed_items, top,
+                                       [&](int c, float value) { sealed[c * kJoinRows + r] = value; });
+    const float of_exact = join_items(args, pair, row, part.sealed_items, items, top,
+                                      [&](int c, float value) { exact[r * d + c] = value; });
+    if (lane == 0) sealed_sums[r] = of_sealed, sums[r] = of_sealed + of_exact;
+  }
   __syncthreads();
   const float* const matrix = args.layer.side[1].leave.of(head);
-  if (matrix != nullptr && sealed_sum > 0) {
-    rotate_row(sealed, matrix, d, [&](int c, float value) { left[c] = value; });
-  } else {
-    for (int c = static_cast<int>(threadIdx.x); c < d; c += kThreads) left[c] = sealed[c];
+  for (int c = thread; matrix != nullptr && c < d; c += kThreads) {
+    float out[kJoinRows];
+    SKV_UNROLL
+    for (float& x : out) x = 0;
+    for (int j = 0; j < d; ++j) {
+      const float weight = matrix[j * d + c];
+      const auto* const rows = reinterpret_cast<const float4*>(sealed + j * kJoinRows);
+      SKV_UNROLL
+      for (int four = 0; four < kJoinRows / 4; ++four) {
+        const float4 x = rows[four];
+        out[4 * four] += x.x * weight;
+        out[4 * four + 1] += x.y * weight;
+        out[4 * four + 2] += x.z * weight;
+        out[4 * four + 3] += x.w * weight;
+      }
+    }
+    SKV_UNROLL
+    for (int r = 0; r < kJoinRows; ++r) left[c * kJoinRows + r] = out[r];
   }
-  const std::int64_t at = (part.first + row / args.group) * ldo + (head * args.group + row % args.group) * d;
-  for (int c = static_cast<int>(threadIdx.x); c < d; c += kThreads) {
-    const float value = (left[c] + exact[c]) / sum;
-    out[at + c] = value;
-    if (rounded.codes != nullptr) cuda::put_quantised(value, (at + c) / 32 * 32, rounded);
+  __syncthreads();
+  const JoinedRows& to = args.joined;
+  const int chunks = (d + 31) / 32;
+  for (int i = warp; i < count * chunks; i += kWarps) {
+    const int r = i / chunks, row = first_row + r, c = i % chunks * 32 + lane;
+    if (c >= d) continue;  // whole warps where values are rounded
+    const float* const outside = matrix != nullptr && sealed_sums[r] > 0 ? left : sealed;
+    const float value = (outside[c * kJoinRows + r] + exact[r * d + c]) / sums[r];
+    const std::int64_t at =
+        (part.first + row / args.group) * to.stride + (head * args.group + row % args.group) * d + c;
+    to.data[at] = value;
+    if (to.rounded.codes != nullptr) cuda::put_quantised(value, at / 32 * 32, to.rounded);
   }
+}
+
+// Behind the states of an item, at the end of a kernel whose grid is (items, pairs, rows / rows of a block):
+// the last block of threads of a pair's rows joins them, kJoinRows at a time, if this launch is to. shared:
+// as for join_rows; all threads call.
+__device__ __forceinline__ void join_if_last(const AttendArgs& args, int pair, int first_row, int count,
+                                             float* shared) {
+  if (args.joined.arrived == nullptr) return;
+  if (!device::last_to_arrive(args.joined.arrived + pair * gridDim.z + blockIdx.z, gridDim.x)) return;
+  join_rows(args, pair, first_row, count, shared);
+}
+
+// Of a prompt, whose states several launches make. Grid: rows / kJoinRows, pairs.
+template <int kUnused>
+__global__ void __launch_bounds__(kThreads) merge_states(const SKV_GRID_CONSTANT AttendArgs args) {
+  device::wait_for_earlier();
+  device::let_next_start();
+  const int first_row = static_cast<int>(blockIdx.x) * kJoinRows, rest = args.rows - first_row;
+  join_rows(args, static_cast<int>(blockIdx.y), first_row, rest < kJoinRows ? rest : kJoinRows,
+            device::dynamic_shared<float>());
 }
 
 }  // namespace spectralkv::device_kv

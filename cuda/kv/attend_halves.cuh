@@ -250,21 +250,16 @@ __device__ inline void stage_queries(const AttendArgs& args, bool exact, int pai
   }
 }
 
-// Grid: items, pairs, rows / Shape::kRows. groups: some side is q8_0.
+// An item, rows [first_row, first_row + count). groups: some side is q8_0.
 template <int D, bool few, bool groups>
-__global__ void __launch_bounds__(kThreads, 2)
-    attend_halves(const SKV_GRID_CONSTANT AttendArgs args, const SKV_GRID_CONSTANT HalvesPart part) {
+__device__ __forceinline__ void read_halves(const AttendArgs& args, const HalvesPart& part, int pair,
+                                            int item, int first_row, int count) {
   static_assert(few || !groups, "prompts have them expanded");
   using Shape = HalvesShape<D, few>;
   constexpr int kPiece = Shape::kPiece, kStride = Shape::kStride;
-  const int pair = static_cast<int>(blockIdx.y);
   const PartView& sequence = args.part_of(pair);
   __shared__ PieceSource source;
-  const int item = static_cast<int>(blockIdx.x) + (part.exact_alone ? sequence.sealed_items : 0);
-  if (item >= sequence.sealed_items + sequence.exact_items) return;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32, g = lane / 4;
-  const int first_row = part.first_row + static_cast<int>(blockIdx.z) * Shape::kRows,
-            left = part.end_row - first_row, count = left < Shape::kRows ? left : Shape::kRows;
   const auto t0 = static_cast<int>(args.position_of(sequence, first_row)),
              t1 = static_cast<int>(args.position_of(sequence, first_row + count - 1));
   const PieceList<D, few> list(args, part, sequence, args.head_of(pair), source, item, t0, t1);
@@ -367,6 +362,21 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
     }
   }
+}
+
+// Grid: items, pairs, rows / Shape::kRows. Shared: Shape::shared_bytes.
+template <int D, bool few, bool groups>
+__global__ void __launch_bounds__(kThreads, 2)
+    attend_halves(const SKV_GRID_CONSTANT AttendArgs args, const SKV_GRID_CONSTANT HalvesPart part) {
+  using Shape = HalvesShape<D, few>;
+  const int pair = static_cast<int>(blockIdx.y);
+  const PartView& sequence = args.part_of(pair);
+  const int item = static_cast<int>(blockIdx.x) + (part.exact_alone ? sequence.sealed_items : 0);
+  const int first_row = part.first_row + static_cast<int>(blockIdx.z) * Shape::kRows,
+            left = part.end_row - first_row, count = left < Shape::kRows ? left : Shape::kRows;
+  if (item < sequence.sealed_items + sequence.exact_items)
+    read_halves<D, few, groups>(args, part, pair, item, first_row, count);
+  if constexpr (few) join_if_last(args, pair, first_row, count, device::dynamic_shared<float>());
 }
 
 }  // namespace spectralkv::device_kv

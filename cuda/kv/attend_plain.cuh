@@ -1,17 +1,18 @@
 // Attention by multiply and add, for every pair of codecs: a warp scores 32 tokens at a time, one a lane,
-// then mixes them with channels over the lanes. Exact tokens are always read this way.
+// then mixes them with channels over the lanes.
 #pragma once
 
 #include "cuda/codecs/codecs.cuh"
 #include "cuda/device/reduce.cuh"
-#include "cuda/kv/attend.h"
+#include "cuda/kv/attend_ends.cuh"
 
 namespace spectralkv::device_kv {
 
 // Shared memory of a block, in floats: queries [G, d], probabilities [warps, G, 32], states [warps, G, d +
-// 2].
+// 2]; then that of join_rows in their place.
 SKV_HD inline int plain_shared_floats(int g, int d) {
-  return g * d + kWarps * g * 32 + kWarps * g * (d + 2);
+  const int reading = g * d + kWarps * g * 32 + kWarps * g * (d + 2);
+  return reading > join_floats(d) ? reading : join_floats(d);
 }
 
 // Merges the warps' states [warps, G, d + 2] in shared memory into the item's. count: rows in use.
@@ -117,20 +118,20 @@ struct PlainWarp {
   }
 };
 
-// Grid: items, pairs, rows / G. exact: the exact tokens; else the sealed blocks, by item.
-template <int G, bool exact>
-__global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
-    attend_plain(const SKV_GRID_CONSTANT AttendArgs args) {
+// What a launch reads: sealed blocks, exact tokens, or the ones and behind them, by item, the others.
+struct PlainPart {
+  bool sealed, exact;
+};
+
+// An item of one kind, rows [first_row, first_row + count).
+template <int G>
+__device__ __forceinline__ void read_plain(const AttendArgs& args, bool exact, int pair, int item,
+                                           int first_row, int count) {
   const LayerView& layer = args.layer;
-  const int d = layer.d, pair = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x),
-            head = args.head_of(pair);
+  const int d = layer.d, head = args.head_of(pair), warp = static_cast<int>(threadIdx.x) / 32;
   const PartView& part = args.part_of(pair);
-  if (item >= (exact ? part.exact_items : part.sealed_items)) return;
   const StoreView& store = part.store;
   const SideView &k = layer.side[0], &v = layer.side[1];
-  if (!exact && args.beside_tiles && k.codec(head).tiles && v.codec(head).tiles) return;
-  const int first_row = static_cast<int>(blockIdx.z) * G, left = args.rows - first_row;
-  const int count = left < G ? left : G, warp = static_cast<int>(threadIdx.x) / 32;
   float* const q = device::dynamic_shared<float>();
   float* const probabilities = q + G * d;
   float* const states = probabilities + kWarps * G * 32;
@@ -197,6 +198,23 @@ __global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
   state.store(states + warp * G * (d + 2), d);
   __syncthreads();
   merge_warps(args, states, G, count, pair, exact ? part.sealed_items + item : item, first_row);
+}
+
+// Grid: items, pairs, rows / G. Shared: plain_shared_floats.
+template <int G>
+__global__ void __launch_bounds__(kThreads, G == 1 ? 4 : 1)
+    attend_plain(const SKV_GRID_CONSTANT AttendArgs args, const PlainPart what) {
+  const int pair = static_cast<int>(blockIdx.y), first_row = static_cast<int>(blockIdx.z) * G,
+            left = args.rows - first_row, count = left < G ? left : G;
+  const PartView& part = args.part_of(pair);
+  const SideView &k = args.layer.side[0], &v = args.layer.side[1];
+  const int head = args.head_of(pair), sealed = what.sealed ? part.sealed_items : 0,
+            item = static_cast<int>(blockIdx.x);
+  const bool exact = item >= sealed,
+             elsewhere = args.beside_tiles && k.codec(head).tiles && v.codec(head).tiles;
+  if (exact ? what.exact && item - sealed < part.exact_items : !elsewhere)
+    read_plain<G>(args, exact, pair, exact ? item - sealed : item, first_row, count);
+  join_if_last(args, pair, first_row, count, device::dynamic_shared<float>());
 }
 
 }  // namespace spectralkv::device_kv

@@ -36,10 +36,10 @@ SKV_HD constexpr int query_words(int d) {
 SKV_HD constexpr int byte_query_words(int d) {
   return d > 128 ? (d + 31) / 32 * 32 * 2 : 0;
 }
-SKV_HD inline int tiles_warp_words() {
+SKV_HD constexpr int tiles_warp_words() {
   return 2 * kQueries * kProbabilityWords;
 }
-SKV_HD inline int tiles_shared_words(int d) {
+SKV_HD constexpr int tiles_shared_words(int d) {
   return query_words(d) + byte_query_words(d) + kWarps * kQueries * (d + 2) + 2 * kFactorPairs + 8 +
          3 * kQueries + kWarps * tiles_warp_words();
 }
@@ -372,16 +372,13 @@ struct TileWarp {
   }
 };
 
-// Grid: items, pairs, rows / 8.
+// A sealed item, rows [first_row, first_row + count), of a head both of whose codecs are tiles.
 template <int D>
-__global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONSTANT AttendArgs args) {
+__device__ __forceinline__ void read_tiles(const AttendArgs& args, int pair, int item, int first_row,
+                                           int count) {
   const LayerView& layer = args.layer;
-  const int pair = static_cast<int>(blockIdx.y), item = static_cast<int>(blockIdx.x),
-            head = args.head_of(pair);
+  const int head = args.head_of(pair), thread = static_cast<int>(threadIdx.x), warp = thread / 32;
   const PartView& sequence = args.part_of(pair);
-  const int first_row = static_cast<int>(blockIdx.z) * kQueries, left = args.rows - first_row;
-  const int count = left < kQueries ? left : kQueries, thread = static_cast<int>(threadIdx.x),
-            warp = thread / 32;
   const int lane = thread % 32, g = lane / 4, t = lane % 4;
   auto* const queries = device::dynamic_shared<uint4>();
   auto* const byte_queries = reinterpret_cast<uint2*>(queries + query_words(D) / 4);
@@ -393,7 +390,6 @@ __global__ void __launch_bounds__(kThreads, 2) attend_tiles(const SKV_GRID_CONST
   int* const sealed_for = positions + kQueries;
   std::uint32_t* const own = levels + 8 + 3 * kQueries + warp * tiles_warp_words();
   const CodecView &kc = layer.side[0].codec(head), &vc = layer.side[1].codec(head);
-  if (!kc.tiles || !vc.tiles || item >= sequence.sealed_items) return;
   const std::int64_t row0 = static_cast<std::int64_t>(pair) * args.rows + first_row;
   for (int i = thread; i < query_words(D) / 4; i += kThreads) {
     const int row = i % 32 / 4, channel = projected_place(i / 32, i % 4);

@@ -1,4 +1,4 @@
-// The kernel of attend_tiles.cuh, compiled a few head dims a file: each takes a while.
+// The kernel of attend_tiles_launch.cuh, compiled a few head dims a file: each takes a while.
 #pragma once
 
 #include "cuda/device/device.h"
@@ -6,9 +6,16 @@
 
 namespace spectralkv::device_kv {
 
-// The sealed items, `items` of the part that has the most, of layers whose K and V are codes of head dim D:
-// 64, 80, 96, 112, 128 or 256. True.
+// Of layers of head dim D: 64, 80, 96, 112, 128 or 256 (has_halves).
+
+// The sealed items of heads whose K and V are codes in tiles; with_exact: the items of exact tokens in f16
+// too, of all heads. items: of the part that has the most.
 template <int D>
-bool launch_tiles(const AttendArgs& args, int items, device::Stream stream);
+void launch_tiles(const AttendArgs& args, bool with_exact, int items, device::Stream stream);
+
+// Whether with_exact leaves room for as many blocks of threads on a multiprocessor: it asks for more shared
+// memory.
+template <int D>
+bool tiles_take_exact();
 
 }  // namespace spectralkv::device_kv

@@ -3,6 +3,7 @@
 
 namespace spectralkv::device_kv {
 
-template bool launch_tiles<128>(const AttendArgs&, int, device::Stream);
+template void launch_tiles<128>(const AttendArgs&, bool, int, device::Stream);
+template bool tiles_take_exact<128>();
 
 }  // namespace spectralkv::device_kv

@@ -3,7 +3,9 @@
 
 namespace spectralkv::device_kv {
 
-template bool launch_tiles<64>(const AttendArgs&, int, device::Stream);
-template bool launch_tiles<80>(const AttendArgs&, int, device::Stream);
+template void launch_tiles<64>(const AttendArgs&, bool, int, device::Stream);
+template bool tiles_take_exact<64>();
+template void launch_tiles<80>(const AttendArgs&, bool, int, device::Stream);
+template bool tiles_take_exact<80>();
 
 }  // namespace spectralkv::device_kv

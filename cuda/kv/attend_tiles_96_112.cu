@@ -3,7 +3,9 @@
 
 namespace spectralkv::device_kv {
 
-template bool launch_tiles<96>(const AttendArgs&, int, device::Stream);
-template bool launch_tiles<112>(const AttendArgs&, int, device::Stream);
+template void launch_tiles<96>(const AttendArgs&, bool, int, device::Stream);
+template bool tiles_take_exact<96>();
+template void launch_tiles<112>(const AttendArgs&, bool, int, device::Stream);
+template bool tiles_take_exact<112>();
 
 }  // namespace spectralkv::device_kv

@@ -256,7 +256,8 @@ std::int64_t device_kv::SealMemory::bytes() const {
 }
 
 std::int64_t device_kv::AttendMemory::bytes_held() const {
-  std::size_t sum = plain.bytes() + entered.bytes() + steps.bytes() + states.bytes() + bytes.bytes();
+  std::size_t sum =
+      plain.bytes() + entered.bytes() + steps.bytes() + states.bytes() + bytes.bytes() + arrived.bytes();
   for (int side = 0; side < 2; ++side) sum += expanded[side].bytes() + expanded_table[side].bytes();
   return static_cast<std::int64_t>(sum);
 }

@@ -30,6 +30,7 @@ struct AttendMemory {
   device::DeviceBuffer<std::int8_t> bytes;
   device::DeviceBuffer<std::uint16_t> expanded[2];
   device::DeviceBuffer<const std::uint8_t*> expanded_table[2];
+  device::DeviceBuffer<unsigned> arrived;               // JoinedRows::arrived
   std::int64_t most_expanded = std::int64_t{64} << 20;  // bytes, of both sides together; a block of each fits
   std::int64_t bytes_held() const;
 };

@@ -1,7 +1,7 @@
 // What attend_halves reads: the pieces of a context, and their way into shared memory.
 #pragma once
 
-#include "cuda/kv/attend.h"
+#include "cuda/kv/attend_ends.cuh"
 #include "cuda/kv/attend_halves.h"
 
 namespace spectralkv::device_kv {
@@ -29,12 +29,13 @@ struct HalvesShape {
     return groups && kGroupsBytes > kHalvesBytes ? kGroupsBytes : kHalvesBytes;
   }
   // Shared memory: queries [kQueryRows, kStride], their steps and what they see, then pieces; at the end of
-  // `few` the states of the warps instead of these.
+  // `few` the states of the warps instead of these, and then that of join_rows instead of all.
   static constexpr int queries_bytes() { return kQueryRows * kRowBytes + kRows * (4 + 16); }
   static constexpr int shared_bytes(bool groups) {
     const int pieces = (few ? kReaders : 1) * 2 * side_bytes(groups),
               states = few ? kWarps * 8 * (D + 2) * 4 : 0;
-    return queries_bytes() + (pieces > states ? pieces : states);
+    const int reading = queries_bytes() + (pieces > states ? pieces : states);
+    return few && join_floats(D) * 4 > reading ? join_floats(D) * 4 : reading;
   }
 };
 

@@ -35,6 +35,33 @@ __device__ __forceinline__ void put_quantised(float value, std::int64_t at, cons
         scale, (static_cast<std::uint32_t>(sum) & 0xffffu) | static_cast<std::uint32_t>(last) << 16};
 }
 
+// The same of four values a lane, the first at `at`: eight lanes have 32. All lanes call; those with nothing,
+// eight side by side, are not `there`.
+__device__ __forceinline__ void put_quantised_four(const float (&four)[4], bool there, std::int64_t at,
+                                                   const QuantRows& to) {
+  const unsigned lane = threadIdx.x % 8;
+  float most = 0;
+  SKV_UNROLL
+  for (const float value : four) most = fmaxf(most, fabsf(value));
+  for (int step = 4; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(device::kAllLanes, most, step));
+  const float scale = most / 127.0f;
+  std::uint32_t codes = 0;
+  int sum = 0;
+  SKV_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const int code = most > 0 ? __float2int_rn(four[i] / scale) : 0;
+    codes |= (static_cast<std::uint32_t>(code) & 0xffu) << 8 * i;
+    sum += code;
+  }
+  for (int step = 2; step > 0; step /= 2) sum += __shfl_xor_sync(device::kAllLanes, sum, step);
+  const int last = __shfl_xor_sync(device::kAllLanes, sum, 4);  // of lane 0: the last 16
+  if (!there) return;
+  *reinterpret_cast<std::uint32_t*>(to.codes + at) = codes;
+  if (lane == 0)
+    to.scales[at / 32] = {
+        scale, (static_cast<std::uint32_t>(sum) & 0xffffu) | static_cast<std::uint32_t>(last) << 16};
+}
+
 // x [n, cols], rows `stride` values apart, cols a multiple of 32; one thread a value.
 template <int>
 __global__ void quantise_kernel(const float* x, std::int64_t n, std::int64_t cols, std::int64_t stride,

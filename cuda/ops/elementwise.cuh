@@ -40,6 +40,62 @@ __global__ void rms_norm_kernel(NormArgs a) {
   }
 }
 
+// The same of row `row` by one block of kTailThreads, bit for bit what rms_norm_kernel gives with
+// kNormThreads: a thread has four values side by side in place of one, and each sum of squares is added to
+// the others in the order that theirs has. cols and strides are multiples of 4, of 32 where `quantised` has
+// memory. part: kNormThreads / 32 floats in shared memory.
+inline constexpr int kNormThreads = 1024, kTailThreads = 128;
+__device__ inline void norm_behind(const NormArgs& a, std::int64_t row, float* part) {
+  constexpr int kTurn = 4 * kTailThreads, kTurns = kNormThreads / kTurn;
+  const int thread = static_cast<int>(threadIdx.x);
+  float* const x = a.x + row * a.x_stride;
+  const float* const y = a.y + row * a.y_stride;
+  float squares[kTurns][4] = {};
+  for (std::int64_t first = 4 * thread; first < a.cols; first += kNormThreads) {
+    SKV_UNROLL
+    for (int turn = 0; turn < kTurns; ++turn) {
+      const std::int64_t c = first + turn * kTurn;
+      if (c >= a.cols) continue;
+      float4 value = *reinterpret_cast<const float4*>(x + c);
+      const float4 more = *reinterpret_cast<const float4*>(y + c);
+      value = make_float4(value.x + more.x, value.y + more.y, value.z + more.z, value.w + more.w);
+      *reinterpret_cast<float4*>(x + c) = value;
+      squares[turn][0] += value.x * value.x;
+      squares[turn][1] += value.y * value.y;
+      squares[turn][2] += value.z * value.z;
+      squares[turn][3] += value.w * value.w;
+    }
+  }
+  __syncthreads();
+  SKV_UNROLL
+  for (int turn = 0; turn < kTurns; ++turn) {
+    SKV_UNROLL
+    for (float& sum : squares[turn])
+      for (int step = 4; step > 0; step /= 2) sum += __shfl_xor_sync(device::kAllLanes, sum, step);
+    if (thread % 8 == 0)
+      part[(turn * kTurn + 4 * thread) / 32] =
+          (squares[turn][0] + squares[turn][2]) + (squares[turn][1] + squares[turn][3]);
+  }
+  __syncthreads();
+  float sum = part[0];
+  for (int w = 1; w < kNormThreads / 32; ++w) sum += part[w];
+  const float scale = rsqrtf(sum / static_cast<float>(a.cols) + a.eps);
+  float* const out = a.out + row * a.out_stride;
+  for (std::int64_t first = 0; first < a.cols; first += kTurn) {
+    const std::int64_t c = first + 4 * thread;
+    const bool there = c < a.cols;
+    float four[4] = {};
+    if (there) {
+      const float4 value = *reinterpret_cast<const float4*>(x + c),
+                   gain = *reinterpret_cast<const float4*>(a.gain + c);
+      four[0] = value.x * scale * gain.x, four[1] = value.y * scale * gain.y;
+      four[2] = value.z * scale * gain.z, four[3] = value.w * scale * gain.w;
+      *reinterpret_cast<float4*>(out + c) = make_float4(four[0], four[1], four[2], four[3]);
+    }
+    if (a.quantised.codes != nullptr) put_quantised_four(four, there, row * a.cols + c, a.quantised);
+  }
+}
+
 // Turns the first `dims` values of each head of q and k; one thread a pair. cos_sin [n, dims], rows without
 // gaps as linalg/rope.h has them.
 struct RopeArgs {
@@ -62,6 +118,9 @@ __global__ void rope_kernel(RopeArgs a) {
   x[2 * pair + 1] = x0 * s + x1 * c;
 }
 
+__device__ __forceinline__ float silu_mul(float gate, float up) {
+  return gate / (1.0f + device::fast_exp(-gate)) * up;
+}
 // gate = silu(gate) * up, both [n, cols] without gaps; one thread a value. As for the norm, `quantised`
 // needs cols in multiples of 32.
 template <int>
@@ -70,8 +129,7 @@ __global__ void silu_mul_kernel(float* gate, const float* up, std::int64_t value
   device::let_next_start();
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= values) return;
-  const float g = gate[i];
-  const float value = g / (1.0f + device::fast_exp(-g)) * up[i];
+  const float value = silu_mul(gate[i], up[i]);
   gate[i] = value;
   if (quantised.codes != nullptr) put_quantised(value, i / 32 * 32, quantised);
 }

@@ -141,7 +141,8 @@ void DeviceWeight::rows(const RowChoice& rows, std::uint16_t* out, std::int64_t 
   expand(type_, planes_, rows, out, stride, stream);
 }
 
-void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, device::Stream stream) {
+void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, const GemvTail& tail,
+          device::Stream stream) {
   assert(!jobs.empty() && jobs.size() <= kGemvJobs && x.rows <= kGemvTokens);
   GemvJobs all{};
   int groups = 0;
@@ -153,12 +154,14 @@ void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quant
     groups += static_cast<int>((job.w->planes().rows + kGemvRows - 1) / kGemvRows);
   }
   all.first_group[kGemvJobs] = groups;
+  all.paired = tail.paired;
+  const int apart = tail.paired ? 16 : 1;  // groups that a block begins with
   const auto n = static_cast<int>(x.rows);
   const auto run = [&](auto kernel, std::size_t shared, const auto&... of_x) {
     // As many blocks as the device holds at a time, which stay.
     const int held = device::multiprocessors() * device::blocks_at_once(kernel, kGemvThreads, shared);
-    device::launch_early(kernel, dim3(static_cast<unsigned>(std::min(groups, held))), dim3(kGemvThreads),
-                         shared, stream, all, of_x..., n);
+    device::launch_early(kernel, dim3(static_cast<unsigned>(std::min(groups / apart, held))),
+                         dim3(kGemvThreads), shared, stream, all, of_x..., n, tail);
   };
   with_type(jobs[0].w->type(), [&](auto tag) {
     using Block = typename decltype(tag)::Block;

@@ -7,6 +7,7 @@
 #include "cuda/device/memory.h"
 #include "cuda/linalg/gemm.h"
 #include "cuda/ops/activations.cuh"
+#include "cuda/weights/gemv_tail.h"
 #include "cuda/weights/planes.h"
 #include "tensor/matrix.h"
 
@@ -48,7 +49,8 @@ struct DeviceJob {
 };
 
 // At most three jobs of one weight type in one launch. x [n, cols]: `quantised` of it for quantised weights.
-void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, device::Stream stream);
+void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quantised, const GemvTail& tail,
+          device::Stream stream);
 
 // The same of one job for many tokens, of quantised weights (mma_product.cuh).
 void mma(const DeviceJob& job, std::int64_t n, const QuantRows& quantised, device::Stream stream);

@@ -12,14 +12,20 @@
 // rows. Weights do not depend on what was launched before: the first stages are on their way before the
 // activations are waited for. Products of bytes keep the arithmetic under an instruction for a byte of
 // weights.
+//
+// What comes next on few values can be part of the launch: the last thread block adds the products to the
+// residual, norms and rounds; or each block has rows of gate and up that belong together, and makes SwiGLU of
+// them.
 #pragma once
 
-#include "cuda/ops/activations.cuh"
+#include "cuda/device/arrivals.cuh"
 #include "cuda/weights/dequantise.cuh"
+#include "cuda/weights/gemv_tail.h"
 
 namespace spectralkv::cuda {
 
-inline constexpr int kGemvThreads = 128, kGemvWarps = kGemvThreads / 32, kGemvRows = 4, kGemvJobs = 3;
+inline constexpr int kGemvThreads = kTailThreads, kGemvWarps = kGemvThreads / 32, kGemvRows = 4,
+                     kGemvJobs = 3;
 inline constexpr int kGemvStages = 3, kGemvTokens = 4;
 // Thread blocks for a multiprocessor, at least, by registers.
 template <int tokens>
@@ -32,11 +38,14 @@ struct GemvJob {
   float* y;
   std::int64_t y_stride;
 };
+// Groups of four rows are numbered over all jobs, one after the other. Where two jobs are paired, their rows
+// a multiple of 32, sixteen numbers are 32 rows of both, four numbers those of a warp: two of job 0's, the
+// two beside them of job 1's.
 struct GemvJobs {
   GemvJob job[kGemvJobs];
-  int first_group[kGemvJobs + 1];  // of four rows, of each job; the last: all
+  int first_group[kGemvJobs + 1];  // of each job; the last: all
+  bool paired;
 };
-
 // Bytes of shared memory that the copies of a row take, a thread and stage.
 template <class F>
 inline constexpr int kStepBytes = 4 * F::kMainWords*(F::kMain == 8 ? 16 : 32) / 32 + 4 * F::kHighWords + 4 +
@@ -201,6 +210,10 @@ struct FloatStep {
 };
 
 __device__ __forceinline__ const GemvJob& job_of_group(const GemvJobs& jobs, int group, std::int64_t& row) {
+  if (jobs.paired) {
+    row = static_cast<std::int64_t>((group >> 4) * 8 + (group >> 2 & 3) * 2 + (group & 1)) * kGemvRows;
+    return jobs.job[group >> 1 & 1];
+  }
   int j = 0;
   while (j + 1 < kGemvJobs && group >= jobs.first_group[j + 1]) ++j;
   row = static_cast<std::int64_t>(group - jobs.first_group[j]) * kGemvRows;
@@ -212,12 +225,43 @@ __device__ __forceinline__ std::int64_t row_or_last(const Planes& w, std::int64_
   return row < w.rows ? row : w.rows - 1;
 }
 
+// A warp's groups. Neighbours are on different multiprocessors, or of paired jobs in one block.
+__device__ __forceinline__ int first_group(const GemvJobs& jobs) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, block = static_cast<int>(blockIdx.x);
+  return jobs.paired ? 16 * block + 4 * warp : warp * static_cast<int>(gridDim.x) + block;
+}
+__device__ __forceinline__ int next_group(const GemvJobs& jobs, int group) {
+  const auto blocks = static_cast<int>(gridDim.x);
+  if (!jobs.paired) return group + kGemvWarps * blocks;
+  return (group & 3) != 3 ? group + 1 : group + 16 * blocks - 3;
+}
+
+// Of a block's 32 paired rows: every other time 1.
+__device__ __forceinline__ int turn_of(int group) {
+  return (group >> 4) / static_cast<int>(gridDim.x) & 1;
+}
+// Values of 32 paired rows, [kTokens][2][32] in shared memory, in turn with those of the block's next rows:
+// so one barrier is enough. All threads of the block, each warp behind its fourth group.
+template <int kTokens>
+__device__ __forceinline__ void join_pairs(const GemvJobs& jobs, const GemvTail& tail, int group, int n,
+                                           const float (*values)[2][32]) {
+  __syncthreads();
+  const int lane = static_cast<int>(threadIdx.x) % 32, t = static_cast<int>(threadIdx.x) / 32;
+  static_assert(kTokens <= kGemvWarps, "a warp rounds a token");
+  if (t >= n) return;
+  const GemvJob& gate = jobs.job[0];
+  const std::int64_t row = (group >> 4) * 32;
+  const float value = silu_mul(values[t][0][lane], values[t][1][lane]);
+  gate.y[t * gate.y_stride + row + lane] = value;
+  if (tail.rounded.codes != nullptr) put_quantised(value, t * gate.w.rows + row, tail.rounded);
+}
+
 // A warp's way through its row groups: what it brings, a stage for each call.
 template <class Step>
 struct GemvFetch {
   const GemvJobs& jobs;
   std::uint8_t* stages;
-  int group, apart, turn = 0, stage = 0;
+  int group, turn = 0, stage = 0;
 
   __device__ __forceinline__ void next() {
     constexpr int kStage = kGemvRows * kGemvThreads * Step::kBytes;
@@ -231,28 +275,27 @@ struct GemvFetch {
         if (s < steps)
           Step::fetch(stages + stage * kStage, r * kGemvThreads + static_cast<int>(threadIdx.x), w,
                       row_or_last(w, row + r) * steps + s);
-      if (++turn * 32 >= steps) turn = 0, group += apart;
+      if (++turn * 32 >= steps) turn = 0, group = next_group(jobs, group);
     }
     device::commit_copies();
     stage = stage + 1 == kGemvStages ? 0 : stage + 1;
   }
 };
 
-// n: tokens, up to kTokens. Warps take row groups in turn, neighbours on different multiprocessors.
+// n: tokens, up to kTokens.
 template <class Step, int kTokens>
-__device__ __forceinline__ void gemv_rows(const GemvJobs& jobs, const Step& x, int n) {
+__device__ __forceinline__ void gemv_rows(const GemvJobs& jobs, const Step& x, int n, const GemvTail& tail) {
   constexpr int kStage = kGemvRows * kGemvThreads * Step::kBytes;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int first = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x),
-            apart = kGemvWarps * static_cast<int>(gridDim.x);
+  __shared__ float pairs[2][kTokens][2][32];
+  const int lane = static_cast<int>(threadIdx.x) % 32;
   std::uint8_t* const stages = device::dynamic_shared<std::uint8_t>();
-  GemvFetch<Step> fetch{jobs, stages, first, apart};
+  GemvFetch<Step> fetch{jobs, stages, first_group(jobs)};
 #pragma unroll
   for (int i = 0; i + 1 < kGemvStages; ++i) fetch.next();
   device::wait_for_earlier();
   device::let_next_start();
   int stage = 0;
-  for (int group = first; group < jobs.first_group[kGemvJobs]; group += apart) {
+  for (int group = first_group(jobs); group < jobs.first_group[kGemvJobs]; group = next_group(jobs, group)) {
     std::int64_t row = 0;
     const GemvJob& job = job_of_group(jobs, group, row);
     const int steps = Step::steps(job.w);
@@ -282,23 +325,31 @@ __device__ __forceinline__ void gemv_rows(const GemvJobs& jobs, const Step& x, i
 #pragma unroll
       for (int r = 0; r < kGemvRows; ++r) {
         const float sum = device::warp_sum(sums[t][r]);
-        if (lane == r && t < n && row + r < job.w.rows)
-          job.y[t * job.y_stride + row + r] = sum + (job.bias != nullptr ? job.bias[row + r] : 0.0f);
+        if (lane == r && t < n && row + r < job.w.rows) {
+          const float value = sum + (job.bias != nullptr ? job.bias[row + r] : 0.0f);
+          job.y[t * job.y_stride + row + r] = value;
+          if (jobs.paired) pairs[turn_of(group)][t][group >> 1 & 1][(row + r) & 31] = value;
+        }
       }
+    if (jobs.paired && (group & 3) == 3) join_pairs<kTokens>(jobs, tail, group, n, pairs[turn_of(group)]);
   }
   device::wait_for_copies<0>();
+  if (tail.norm.x == nullptr || !device::last_to_arrive(tail.arrived, gridDim.x)) return;
+  for (int t = 0; t < n; ++t) norm_behind(tail.norm, t, device::dynamic_shared<float>());
 }
 
 // Shared: gemv_shared of the step.
 template <class F, int kTokens>
 __global__ void __launch_bounds__(kGemvThreads, kGemvBlocks<kTokens>)
-    gemv_kernel(const SKV_GRID_CONSTANT GemvJobs jobs, QuantRows x, int n) {
-  gemv_rows<QuantStep<F>, kTokens>(jobs, {x, jobs.job[0].w.cols}, n);
+    gemv_kernel(const SKV_GRID_CONSTANT GemvJobs jobs, QuantRows x, int n,
+                const SKV_GRID_CONSTANT GemvTail tail) {
+  gemv_rows<QuantStep<F>, kTokens>(jobs, {x, jobs.job[0].w.cols}, n, tail);
 }
 template <FloatKind kind, int kTokens>
 __global__ void __launch_bounds__(kGemvThreads, kGemvBlocks<kTokens>)
-    gemv_floats_kernel(const SKV_GRID_CONSTANT GemvJobs jobs, const float* x, std::int64_t x_stride, int n) {
-  gemv_rows<FloatStep<kind>, kTokens>(jobs, {x, x_stride, static_cast<int>(jobs.job[0].w.cols)}, n);
+    gemv_floats_kernel(const SKV_GRID_CONSTANT GemvJobs jobs, const float* x, std::int64_t x_stride, int n,
+                       const SKV_GRID_CONSTANT GemvTail tail) {
+  gemv_rows<FloatStep<kind>, kTokens>(jobs, {x, x_stride, static_cast<int>(jobs.job[0].w.cols)}, n, tail);
 }
 
 }  // namespace spectralkv::cuda

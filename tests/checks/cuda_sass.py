@@ -50,6 +50,10 @@ EARLY = re.compile(
     r"^(gemv_kernel|gemv_floats_kernel|take_in|merge_states|rms_norm_kernel|silu_mul_kernel|quantise_kernel)\b"
 )
 EARLY_MUST_HAVE = (r"ACQBULK", r"PREEXIT")
+# Of kernels whose last block goes on with what the others made: a block's writes are there before it is counted, and the
+# first cache is emptied before it reads what others wrote.
+LAST = re.compile(r"^(gemv_kernel|gemv_floats_kernel|attend_tiles|attend_plain)\b|^attend_halves<\d+, (1|true),")
+LAST_MUST_HAVE = (r"MEMBAR\.\w+\.GPU", r"ATOMG\.E\.ADD\.STRONG\.GPU", r"CCTL\.IVALL")
 LOCAL = re.compile(r"\b(STL|LDL)\b")
 ARCHITECTURE = re.compile(r"^arch = sm_(\d+)")
 FUNCTION = re.compile(r"^\s*Function : (\S+)")
@@ -83,7 +87,8 @@ def kernel_name(mangled: str) -> str:
 
 def faults_of(architecture: int, name: str, code: list[str]) -> Iterator[str]:
     early = EARLY_MUST_HAVE if architecture >= 90 and EARLY.match(name) else ()
-    for pattern in (*MUST_HAVE.get(name.split("<")[0], []), *early):
+    last = LAST_MUST_HAVE if LAST.match(name) else ()
+    for pattern in (*MUST_HAVE.get(name.split("<")[0], []), *early, *last):
         if not any(re.search(pattern, line) for line in code):
             yield f"{name} has no {pattern}"
     local = sum(1 for line in code if LOCAL.search(line))

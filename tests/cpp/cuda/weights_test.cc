@@ -118,6 +118,7 @@ void check_products(DType type, std::int64_t n, bool exact, std::int64_t rows = 
   const MatmulJob jobs[] = {{&view_a, bias_device.data(), in, Matrix(y_a.data(), n, rows)},
                             {&view_b, nullptr, in, Matrix(y_b.data(), n, 4)}};
   products.run(jobs);
+  products.settle();
 
   // What activations (and tiles of weights) are rounded to: 8 bits, f16, bf16 or nothing.
   const bool plain = exact || type == DType::f32, quantised = unit > 1;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/cuda/host/fiber.h"
+#include "tests/cuda/host/views.h"
 
 namespace spectralkv::host {
 namespace {
@@ -240,19 +241,24 @@ void Machine::run(const char* name, dim3 grid, dim3 block, std::size_t shared,
   struct Free {
     void operator()(std::byte* p) const { std::free(p); }
   };
-  for (unsigned z = 0; z < grid.z; ++z)
-    for (unsigned y = 0; y < grid.y; ++y)
-      for (unsigned x = 0; x < grid.x; ++x) {
-        block_index_ = dim3(x, y, z);
-        // Exactly as large as asked, so that the address sanitizer sees what lies behind.
-        void* memory = nullptr;
-        if (posix_memalign(&memory, 128, std::max<std::size_t>(shared, 1)) != 0)
-          fail("no host memory for shared memory");
-        const std::unique_ptr<std::byte, Free> held(static_cast<std::byte*>(memory));
-        shared_ = held.get();
-        std::fill(shared_, shared_ + shared, kPoison);
-        run_block((x + y + z) % 2 == 0);
-      }
+  begin_launch_views();
+  const std::size_t blocks = std::size_t{grid.x} * grid.y * grid.z;
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const std::size_t at = block_in_turn(i, blocks);
+    block_index_ = dim3(static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
+                        static_cast<unsigned>(at / grid.x / grid.y));
+    // Exactly as large as asked, so that the address sanitizer sees what lies behind.
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 128, std::max<std::size_t>(shared, 1)) != 0)
+      fail("no host memory for shared memory");
+    const std::unique_ptr<std::byte, Free> held(static_cast<std::byte*>(memory));
+    shared_ = held.get();
+    std::fill(shared_, shared_ + shared, kPoison);
+    begin_block_view();
+    run_block((block_index_.x + block_index_.y + block_index_.z) % 2 == 0);
+    end_block_view();
+  }
+  end_launch_views();
   shared_ = nullptr;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "tests/cuda/host/executor.h"
+#include "tests/cuda/host/views.h"
 
 #define __global__
 #define __device__
@@ -64,7 +65,9 @@ inline void __syncthreads(SKV_SITE) {
 inline void __syncwarp(unsigned mask = 0xffffffffu, SKV_SITE) {
   spectralkv::host::meet_warp(mask, spectralkv::host::Meeting::warp, nullptr, 0, nullptr, SKV_HERE);
 }
-inline void __threadfence() {}
+inline void __threadfence() {
+  spectralkv::host::fence_view();
+}
 inline void __threadfence_block() {}
 
 namespace spectralkv::host {
@@ -129,42 +132,43 @@ inline int __all_sync(unsigned mask, int predicate, SKV_SITE) {
   return spectralkv::host::ballot(mask, predicate != 0, SKV_HERE) == mask;
 }
 
-// One thread runs at a time: nothing can come between.
+namespace spectralkv::host {
+
+// One thread runs at a time: nothing can come between. made(old): the new value, of which the place is told.
+template <class T, class Made>
+T update(T* at, const Made& made) {
+  begin_atomic(at, sizeof(T));
+  const T old = *at;
+  *at = static_cast<T>(made(old));
+  end_atomic(at, sizeof(T));
+  return old;
+}
+
+}  // namespace spectralkv::host
+
 template <class T>
 T atomicAdd(T* at, T value) {
-  const T old = *at;
-  *at = static_cast<T>(old + value);
-  return old;
+  return spectralkv::host::update(at, [&](T old) { return old + value; });
 }
 template <class T>
 T atomicMax(T* at, T value) {
-  const T old = *at;
-  if (value > old) *at = value;
-  return old;
+  return spectralkv::host::update(at, [&](T old) { return value > old ? value : old; });
 }
 template <class T>
 T atomicMin(T* at, T value) {
-  const T old = *at;
-  if (value < old) *at = value;
-  return old;
+  return spectralkv::host::update(at, [&](T old) { return value < old ? value : old; });
 }
 template <class T>
 T atomicOr(T* at, T value) {
-  const T old = *at;
-  *at = old | value;
-  return old;
+  return spectralkv::host::update(at, [&](T old) { return old | value; });
 }
 template <class T>
 T atomicExch(T* at, T value) {
-  const T old = *at;
-  *at = value;
-  return old;
+  return spectralkv::host::update(at, [&](T) { return value; });
 }
 template <class T>
 T atomicCAS(T* at, T expected, T value) {
-  const T old = *at;
-  if (old == expected) *at = value;
-  return old;
+  return spectralkv::host::update(at, [&](T old) { return old == expected ? value : old; });
 }
 
 template <class T>

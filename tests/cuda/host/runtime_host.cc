@@ -135,6 +135,10 @@ std::size_t allocated_bytes() {
   return sum;
 }
 
+void for_each_memory(const std::function<void(std::byte* at, std::size_t bytes)>& visit) {
+  for (const auto& [at, bytes] : blocks()) visit(at, bytes);
+}
+
 void on_stream(std::function<void()> work) {
   if (recording != nullptr)
     recording->push_back(std::move(work));

@@ -22,6 +22,7 @@ void release(void* memory);  // throws when something was written beside the mem
 // What host::run needs after each launch: the guard zones of all memory are whole.
 void check_guards(const char* after);
 std::size_t allocated_bytes();
+void for_each_memory(const std::function<void(std::byte* at, std::size_t bytes)>& visit);
 void* allocate_pinned(std::size_t bytes);
 void release_pinned(void* memory);
 // What was asked for since the program began.
@@ -72,6 +73,11 @@ class Graph {
 inline int multiprocessors() {
   return 2;
 }
+
+inline std::size_t shared_a_processor() {
+  return std::size_t{228} << 10;
+}
+inline constexpr std::size_t kSharedOfABlock = 1024;
 
 template <class... Parameters>
 int blocks_at_once(void (*)(Parameters...), int, std::size_t) {
