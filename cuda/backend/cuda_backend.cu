@@ -183,20 +183,14 @@ class CudaBackend final : public Backend {
       activations_.written(out);
       if (out.cols / shape.n_heads % 32 == 0) rounded = quantised_form(out);
     }
-    std::vector<CachePart> parts;
-    std::int64_t first = 0;
-    for (const StepPart& part : step) {
-      parts.push_back({&cache_of(part), first, part.n()});
-      if (!in_pass_ && layer == 0) cache_of(part).prepare(part.n());
-      first += part.n();
-    }
+    const std::vector<CachePart> parts = parts_of(step);
+    if (!in_pass_ && layer == 0) prepare(parts);
     if (q.rows > 0)
       spectralkv::attend(parts, layer, shape, {q, k, v, out, angles, rounded});
     else
       for (const CachePart& part : parts)
         take_rows(*part.cache, layer, k.rows_range(part.first, part.n), v.rows_range(part.first, part.n));
-    for (const StepPart& part : step)
-      if (!in_pass_ && layer + 1 == cache_of(part).format().shape().n_layers) commit(part);
+    if (!in_pass_ && !parts.empty() && layer + 1 == parts[0].cache->format().shape().n_layers) commit(parts);
   }
 
   void pass(const void* scratch, Step step, const std::function<void()>& operations) override;
@@ -263,10 +257,19 @@ class CudaBackend final : public Backend {
     return static_cast<DeviceCache&>(*part.cache);  // made by make_cache
   }
 
-  void commit(const StepPart& part) {
-    auto fault = cache_of(part).commit(part.n());
-    if (std::find(faults_.begin(), faults_.end(), fault) == faults_.end())
-      faults_.push_back(std::move(fault));
+  static std::vector<CachePart> parts_of(Step step) {
+    std::vector<CachePart> parts;
+    std::int64_t first = 0;
+    for (const StepPart& part : step) {
+      parts.push_back({&cache_of(part), first, part.n()});
+      first += part.n();
+    }
+    return parts;
+  }
+  void commit(std::span<const CachePart> parts) {
+    for (auto& fault : spectralkv::commit(parts))
+      if (std::find(faults_.begin(), faults_.end(), fault) == faults_.end())
+        faults_.push_back(std::move(fault));
   }
   // Launches what waits for what comes next.
   void settle() {
@@ -348,7 +351,8 @@ void CudaBackend::pass(const void* scratch, Step step, const std::function<void(
       throw;
     }
   };
-  for (const StepPart& part : step) cache_of(part).prepare(part.n());
+  const std::vector<CachePart> parts = parts_of(step);
+  prepare(parts);
   activations_.forget();  // a record must not count on what happened before it
   {
     struct Inside {
@@ -373,7 +377,7 @@ void CudaBackend::pass(const void* scratch, Step step, const std::function<void(
     }
   }
   activations_.forget();
-  for (const StepPart& part : step) commit(part);
+  commit(parts);
 }
 
 }  // namespace

@@ -85,10 +85,11 @@ auto with_head_dim(int d, const Visit& visit) {
   }
 }
 
+// Of tokens from `at` of a step on; one: it has no others.
 template <class State>
-device_kv::StoreView store_of_chunk(State& s, std::size_t l, std::int64_t at) {
+device_kv::StoreView store_of_chunk(State& s, std::size_t l, std::int64_t at, bool one) {
   device_kv::StoreView store = s.layers[l].store;
-  store.position = s.positions.data() + at / device_kv::kChunk;
+  store.position = one ? s.words->position() : s.positions.data() + at / device_kv::kChunk;
   return store;
 }
 
@@ -104,7 +105,7 @@ void take_chunk(State& s, std::size_t l, std::int64_t at, ConstMatrix k, ConstMa
   const std::int64_t count = std::min(device_kv::kChunk, k.rows - at);
   if (k.rows > 1) s.wait_for_sealing(l);
   device::launch(device_kv::append_rows<0>, dim3(static_cast<unsigned>(count), 2), dim3(kThreads), 0, stream,
-                 s.layers[l].view, store_of_chunk(s, l, at), k.data + at * k.stride, k.stride,
+                 s.layers[l].view, store_of_chunk(s, l, at, k.rows == 1), k.data + at * k.stride, k.stride,
                  v.data + at * v.stride, v.stride);
   s.seal_until(l, s.sealed_for(l, s.n_tokens + at + count - 1), false);
 }
@@ -323,7 +324,7 @@ class Reader {
   void add(AttendArgs& args, State& s, std::int64_t at, std::int64_t count, bool one,
            std::int64_t row) const {
     PartView& part = args.parts[args.n_parts++];
-    part.store = store_of_chunk(s, l_, at);
+    part.store = store_of_chunk(s, l_, at, one);
     part.first = static_cast<int>(row);
     count_items(s, l_, reading_, s.n_tokens + at, count, one, args, part);
     args.items = std::max(args.items, part.sealed_items + part.exact_items);

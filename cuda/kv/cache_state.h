@@ -57,9 +57,8 @@ struct DeviceCache::State {
   std::int64_t n_ctx, n_tokens = 0;
   device_kv::DeviceWork& work;
   std::vector<device_kv::DeviceLayer> layers;
-  device::DeviceBuffer<std::int64_t> positions;  // of each chunk of a step
-  device::DeviceBuffer<unsigned long long> fault;
-  std::shared_ptr<RowFault> seen_fault;
+  device::DeviceBuffer<std::int64_t> positions;  // of each chunk of a step of several tokens
+  std::shared_ptr<RowFault> words;               // shared with who looks for faults later
 
   const LayerFormat& type(std::size_t l) const { return format.layer(static_cast<std::int64_t>(l)); }
   const SideFormat& type_side(std::size_t l, int side) const { return side == 0 ? type(l).k : type(l).v; }

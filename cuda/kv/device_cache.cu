@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 
 #include "base/error.h"
 #include "cuda/kv/cache_state.h"
@@ -36,9 +37,8 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       work(shared),
       layers(size_of(f.shape().n_layers)),
       positions(size_of(context / device_kv::kChunk + 2)),
-      fault(1),
-      seen_fault(std::make_shared<RowFault>()) {
-  seen_fault->n_kv_heads = format.shape().n_kv_heads;
+      words(shared.words.take<RowFault>()) {
+  words->n_kv_heads = format.shape().n_kv_heads;
   const std::int64_t d = format.shape().head_dim, heads = format.shape().n_kv_heads;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     DeviceLayer& layer = layers[l];
@@ -49,8 +49,7 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
     view.heads = static_cast<int>(heads);
     view.d = static_cast<int>(d);
     layer.store.ring_tokens = ring_rows(type(l), n_ctx, device_kv::kChunk);
-    layer.store.position = positions.data();
-    layer.store.fault = fault.data();
+    layer.store.fault = words->fault();
     if (!type(l).queries.empty()) {
       view.group = static_cast<int>(type(l).queries[0].rows);
       view.queries =
@@ -98,7 +97,7 @@ DeviceCache::State::~State() {
 void DeviceCache::State::reset() {
   n_tokens = 0;
   wait_for_sealing();
-  device::fill_bytes(fault.data(), 0, fault.bytes(), work.main);
+  device::fill_bytes(words->fault(), 0, sizeof(unsigned long long), work.main);
   for (std::size_t l = 0; l < layers.size(); ++l) drop_blocks(l, 0);
 }
 
@@ -193,24 +192,69 @@ void DeviceCache::reset() {
 }
 
 void DeviceCache::prepare(std::int64_t n) {
-  State& s = *state_;
-  check(n >= 1 && s.n_tokens + n <= s.n_ctx, "cuda", n, " tokens behind ", s.n_tokens,
-        " do not fit into a context of ", s.n_ctx);
-  std::vector<std::int64_t> positions;
-  for (std::int64_t at = 0; at < n; at += device_kv::kChunk) positions.push_back(s.n_tokens + at);
-  s.positions.write(positions, s.work.main);
-  // A step of one token may be recorded, so what it reads is waited for here; longer ones wait layer by
-  // layer.
-  for (std::size_t l = 0; n == 1 && l < s.layers.size(); ++l)
-    if (s.sealed_for(l, s.n_tokens) > s.sealed_for(l, s.n_tokens - 1)) s.wait_for_sealing(l);
+  const CachePart alone{this, 0, n};
+  spectralkv::prepare({&alone, 1});
+}
+std::shared_ptr<const RowFault> DeviceCache::commit(std::int64_t n) {
+  const CachePart alone{this, 0, n};
+  return spectralkv::commit({&alone, 1})[0];
 }
 
-std::shared_ptr<const RowFault> DeviceCache::commit(std::int64_t n) {
-  State& s = *state_;
-  s.n_tokens += n;
-  s.fault.read(s.seen_fault->code.first(1), s.work.main);
-  s.seal_complete();
-  return s.seen_fault;
+namespace {
+
+// Calls visit with the slabs of parts' words, each once. Few: 64 caches share one.
+template <class Visit>
+void for_slabs(std::span<const CachePart> parts, const auto& words_of, const Visit& visit) {
+  std::vector<device_kv::WordSlab*> slabs;
+  for (const CachePart& part : parts) slabs.push_back(&words_of(part).slab());
+  std::sort(slabs.begin(), slabs.end());
+  slabs.erase(std::unique(slabs.begin(), slabs.end()), slabs.end());
+  for (device_kv::WordSlab* const slab : slabs) visit(*slab);
+}
+
+}  // namespace
+
+void prepare(std::span<const CachePart> parts) {
+  for (const CachePart& part : parts) {
+    DeviceCache::State& s = *part.cache->state_;
+    check(part.n >= 1 && s.n_tokens + part.n <= s.n_ctx, "cuda", part.n, " tokens behind ", s.n_tokens,
+          " do not fit into a context of ", s.n_ctx);
+    if (part.n == 1) {
+      s.words->set_position(s.n_tokens);
+    } else {
+      std::vector<std::int64_t> positions;
+      for (std::int64_t at = 0; at < part.n; at += device_kv::kChunk) positions.push_back(s.n_tokens + at);
+      s.positions.write(positions, s.work.main);
+    }
+    // A step of one token may be recorded, so what it reads is waited for here; longer ones wait layer by
+    // layer.
+    for (std::size_t l = 0; part.n == 1 && l < s.layers.size(); ++l)
+      if (s.sealed_for(l, s.n_tokens) > s.sealed_for(l, s.n_tokens - 1)) s.wait_for_sealing(l);
+  }
+  std::vector<CachePart> tokens;
+  std::copy_if(parts.begin(), parts.end(), std::back_inserter(tokens),
+               [](const CachePart& part) { return part.n == 1; });
+  if (tokens.empty()) return;
+  const device::Stream main = tokens[0].cache->state_->work.main;
+  for_slabs(
+      tokens, [](const CachePart& part) -> const RowFault& { return *part.cache->state_->words; },
+      [&](device_kv::WordSlab& slab) { slab.write_positions(main); });
+}
+
+std::vector<std::shared_ptr<const RowFault>> commit(std::span<const CachePart> parts) {
+  std::vector<std::shared_ptr<const RowFault>> faults;
+  if (parts.empty()) return faults;
+  const device::Stream main = parts[0].cache->state_->work.main;
+  for_slabs(
+      parts, [](const CachePart& part) -> const RowFault& { return *part.cache->state_->words; },
+      [&](device_kv::WordSlab& slab) { slab.read_faults(main); });
+  for (const CachePart& part : parts) {
+    DeviceCache::State& s = *part.cache->state_;
+    s.n_tokens += part.n;
+    s.seal_complete();
+    faults.push_back(s.words);
+  }
+  return faults;
 }
 
 void DeviceCache::cut(std::int64_t n) {
@@ -233,8 +277,9 @@ std::unique_ptr<KvCache> DeviceCache::twin(std::int64_t n_ctx) const {
 }
 
 void RowFault::check() const {
-  if (code[0] == 0) return;
-  const auto heads = static_cast<unsigned long long>(n_kv_heads), at = code[0] - 1, rest = at / heads;
+  const unsigned long long code = seen_fault();
+  if (code == 0) return;
+  const auto heads = static_cast<unsigned long long>(n_kv_heads), at = code - 1, rest = at / heads;
   fail(ErrorKind::value, "kv", "layer ", rest % 65536, ", KV head ", at % heads, ": the ",
        rest / 65536 % 2 == 0 ? "key" : "value", " of token ", rest / 65536 / 2,
        " is not finite, or beyond f16 (the cache type f32 can hold it)");
@@ -242,9 +287,9 @@ void RowFault::check() const {
 
 void DeviceCache::check_rows() const {
   const State& s = *state_;
-  s.fault.read(s.seen_fault->code.first(1), s.work.main);
+  s.words->slab().read_faults(s.work.main);
   device::synchronize(s.work.main);
-  s.seen_fault->check();
+  s.words->check();
 }
 
 std::int64_t device_kv::SealMemory::bytes() const {
@@ -263,7 +308,7 @@ std::int64_t device_kv::AttendMemory::bytes_held() const {
 }
 
 std::int64_t device_kv::DeviceWork::bytes() const {
-  return attention.bytes_held() + seal_main.bytes() + seal_beside.bytes() + tables.bytes();
+  return words.bytes() + attention.bytes_held() + seal_main.bytes() + seal_beside.bytes() + tables.bytes();
 }
 
 std::int64_t DeviceCache::exact_bytes() const {

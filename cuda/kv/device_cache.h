@@ -2,9 +2,9 @@
 // sinks, and the newest tokens exact in a ring. Its meaning is kv/cache.h's.
 //
 // A step of n tokens:
-//     cache.prepare(n);                                  // host work; never within a captured graph
+//     prepare(parts);                                    // host work; never within a captured graph
 //     for each layer: attend(parts, layer, ...);         // only launches, if n == 1: may be captured
-//     cache.commit(n);
+//     commit(parts);
 // A captured step of one token of each part may be replayed for any later ones of the same caches: positions
 // are read from device memory, which prepare writes. Not safe for use by two threads at once.
 #pragma once
@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "cuda/device/device.h"
 #include "cuda/kv/device_work.h"
@@ -23,10 +24,10 @@
 namespace spectralkv {
 
 // Where a row that a cache took was not finite, or beyond f16 where the cache is f16; written by the device.
-struct RowFault {
-  device::PinnedBuffer<unsigned long long> code{1};  // of fault_code; 0: none
+struct RowFault : device_kv::CacheWords {
+  using CacheWords::CacheWords;
   std::int64_t n_kv_heads = 0;
-  void check() const;  // a value error that names the row
+  void check() const;  // a value error that names the row, as it was read last
 };
 
 class DeviceCache;
@@ -66,10 +67,8 @@ class DeviceCache final : public KvCache {
   // at the same place.
   std::uint64_t identity() const { return identity_; }
 
-  // Makes room for n more tokens and lets the stream wait for the sealing that their queries need.
+  // The functions below for this cache alone.
   void prepare(std::int64_t n);
-  // Counts n more tokens, which every layer has taken, and seals what they complete. The fault among all
-  // rows, once the device has been waited for.
   std::shared_ptr<const RowFault> commit(std::int64_t n);
 
  private:
@@ -78,12 +77,21 @@ class DeviceCache final : public KvCache {
   // A ring of the same length: another one's rows would go over the host, and its pages not be shared.
   std::unique_ptr<KvCache> small_twin() const override { return twin(n_ctx()); }
 
+  friend void prepare(std::span<const CachePart>);
+  friend std::vector<std::shared_ptr<const RowFault>> commit(std::span<const CachePart>);
   friend void take_rows(DeviceCache&, std::int64_t, ConstMatrix, ConstMatrix);
   friend void attend(std::span<const CachePart>, std::int64_t, const AttentionShape&, const StepMatrices&);
   struct State;
   std::unique_ptr<State> state_;
   std::uint64_t identity_;
 };
+
+// Makes room for each part's tokens and lets the stream wait for the sealing that their queries need; where
+// single tokens go is written for all parts together.
+void prepare(std::span<const CachePart> parts);
+// Counts each part's tokens, which every layer has taken, and seals what they complete. The faults among all
+// of their rows, read together, once the device has been waited for.
+std::vector<std::shared_ptr<const RowFault>> commit(std::span<const CachePart> parts);
 
 // Takes k and v as attend does, and attends to nothing.
 void take_rows(DeviceCache& cache, std::int64_t layer, ConstMatrix k, ConstMatrix v);

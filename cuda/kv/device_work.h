@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "cuda/device/memory.h"
+#include "cuda/kv/cache_words.h"
 #include "cuda/kv/page_pool.h"
 #include "cuda/kv/tables.h"
 
@@ -48,6 +49,7 @@ struct DeviceWork {
   CodecTables tables;
   SealMemory seal_main, seal_beside;  // of what seals on either stream: neither waits for the other
   AttendMemory attention;
+  WordSlabs words;
   std::shared_ptr<PagePool> pages = std::make_shared<PagePool>();  // of its caches
 
   std::int64_t bytes() const;

@@ -50,8 +50,8 @@ EARLY = re.compile(
     r"^(gemv_kernel|gemv_floats_kernel|take_in|merge_states|rms_norm_kernel|silu_mul_kernel|quantise_kernel)\b"
 )
 EARLY_MUST_HAVE = (r"ACQBULK", r"PREEXIT")
-# Of kernels whose last block goes on with what the others made: a block's writes are there before it is counted, and the
-# first cache is emptied before it reads what others wrote.
+# Of kernels whose last block goes on with what the others made: a block's writes are there before it is counted, and
+# the first cache is emptied before it reads what others wrote.
 LAST = re.compile(r"^(gemv_kernel|gemv_floats_kernel|attend_tiles|attend_plain)\b|^attend_halves<\d+, (1|true),")
 LAST_MUST_HAVE = (r"MEMBAR\.\w+\.GPU", r"ATOMG\.E\.ADD\.STRONG\.GPU", r"CCTL\.IVALL")
 LOCAL = re.compile(r"\b(STL|LDL)\b")

@@ -96,9 +96,9 @@ class InBytes final : public ForwardingBackend {
   std::deque<std::vector<std::byte>> held_;
 };
 
-// Launches of steps of one token of each of some sequences, one step after the other.
-std::vector<std::int64_t> launches_of_steps(Backend& backend, std::uint32_t n_layers, const char* type,
-                                            std::size_t n_sequences, std::size_t n_steps) {
+// What steps of one token of each of some sequences ask for, one step after the other.
+std::vector<device::Calls> calls_of_steps(Backend& backend, std::uint32_t n_layers, const char* type,
+                                          std::size_t n_sequences, std::size_t n_steps) {
   const test::TempFolder folder;
   test::TinyModel tiny = model();
   tiny.n_layers = n_layers;
@@ -110,15 +110,26 @@ std::vector<std::int64_t> launches_of_steps(Backend& backend, std::uint32_t n_la
   const auto format = std::make_shared<const CacheFormat>(config.cache_shape(), type, type);
   std::vector<std::unique_ptr<KvCache>> caches;
   for (std::size_t s = 0; s < n_sequences; ++s) caches.push_back(backend.make_cache(format, 512));
-  std::vector<std::int64_t> launches;
+  std::vector<device::Calls> calls;
   const Token token = 5;
   for (std::size_t i = 0; i < n_steps; ++i) {
     std::vector<StepPart> step;
     for (const auto& cache : caches) step.push_back({cache.get(), {&token, 1}, 1});
-    const std::int64_t before = device::calls().launches;
+    const device::Calls before = device::calls();
     loaded->forward(backend, scratch, step);
-    launches.push_back(device::calls().launches - before);
+    device::Calls more = device::calls();
+    more.launches -= before.launches;
+    more.copies_to_device -= before.copies_to_device;
+    more.copies_to_host -= before.copies_to_host;
+    calls.push_back(more);
   }
+  return calls;
+}
+std::vector<std::int64_t> launches_of_steps(Backend& backend, std::uint32_t n_layers, const char* type,
+                                            std::size_t n_sequences, std::size_t n_steps) {
+  std::vector<std::int64_t> launches;
+  for (const device::Calls& calls : calls_of_steps(backend, n_layers, type, n_sequences, n_steps))
+    launches.push_back(calls.launches);
   return launches;
 }
 
@@ -144,6 +155,16 @@ TEST(CudaStep, TakesAsManyForSeveralSequences) {
   EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 5), 2 * 16 + 4);
   EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 16), 2 * 16 + 4);
   EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 17), 2 * (16 + 2) + 4);
+}
+
+// To the device go tokens, angles and positions, back come faults, however many sequences there are.
+TEST(CudaStep, CopiesAsOftenForManySequences) {
+  const std::unique_ptr<Backend> device = cuda::make_backend({});
+  for (const std::size_t n : {1u, 3u, 16u}) {
+    const device::Calls calls = calls_of_steps(*device, 1, "f16", n, 2).back();
+    EXPECT_EQ(calls.copies_to_device, 3) << n;
+    EXPECT_EQ(calls.copies_to_host, 1) << n;
+  }
 }
 
 // The second step is recorded, and from then on only the embedding comes before the record.

@@ -99,9 +99,9 @@ void expect_as_alone(const Case& c, std::span<Started> sequences, bool turns) {
                         {to.codes.data(), to.scales.data()}};
   };
   const Attended together(5, n, c.heads * c.d), one_by_one(6, n, c.heads * c.d);
-  for (const CachePart& part : parts) part.cache->prepare(part.n);
+  prepare(parts);
   attend(parts, 0, shape_of(c), step(together));
-  for (const CachePart& part : parts) part.cache->commit(part.n);
+  commit(parts);
   for (std::size_t s = 0; s < parts.size(); ++s) {
     CachePart part = parts[s];
     part.cache = static_cast<DeviceCache*>(alone[s].get());

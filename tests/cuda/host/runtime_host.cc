@@ -162,6 +162,7 @@ void Graph::record(Stream, const std::function<void()>& launches) {
 void copy_to_device(void* device, const void* host, std::size_t bytes, Stream) {
   refuse_recording("copy_to_device");  // its memory on the host would be read at every replay
   fail_if_broken();
+  ++counted.copies_to_device;
   require(device, bytes, "copy_to_device");
   if (bytes > 0) std::memcpy(device, host, bytes);
 }
