@@ -32,7 +32,10 @@ QuantRows Activations::room(std::int64_t rows, std::int64_t cols) {
 }
 
 bool Activations::has_room(std::int64_t n, std::int64_t cols) const {
-  return rounded_[0].codes.size() >= values_for(n, cols);
+  const std::size_t values = values_for(n, cols);
+  return std::ranges::all_of(rounded_, [&](const Rounded& of) {
+    return of.codes.size() >= values && of.scales.size() >= values / 32;
+  });
 }
 
 QuantRows Activations::will_quantise(const float* x, std::int64_t n, std::int64_t cols) {

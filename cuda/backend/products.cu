@@ -55,8 +55,9 @@ void Products::launch(const GemvTail& tail) {
 }
 
 bool Products::can_norm(ConstMatrix x, ConstMatrix y, ConstMatrix out) const {
-  return waiting_.n > 0 && same(waiting_.jobs[waiting_.n - 1].y, y) && in_fours(x) && in_fours(y) &&
-         in_fours(out);
+  // One block after all others: of several rows, whose norms have a block each, the launch is worth more.
+  return waiting_.n > 0 && y.rows == 1 && same(waiting_.jobs[waiting_.n - 1].y, y) && in_fours(x) &&
+         in_fours(y) && in_fours(out);
 }
 void Products::settle_with_norm(NormArgs args) {
   launch({args, arrived_.data(), false, {}});

@@ -23,7 +23,7 @@ class Products {
   // for what comes next, which may be part of it: one of the functions below.
   void run(std::span<const MatmulJob> jobs);
   void settle() { launch({}); }
-  // Whether what waits gives y last, and can norm it with the residual x.
+  // Whether what waits gives y last, a single row, and can norm it with the residual x.
   bool can_norm(ConstMatrix x, ConstMatrix y, ConstMatrix out) const;
   void settle_with_norm(NormArgs args);
   // Whether what waits is gate and up, and can make SwiGLU of them.

@@ -21,8 +21,10 @@ __device__ __forceinline__ bool last_to_arrive(unsigned* counter, unsigned block
   if (threadIdx.x == 0) {
     __threadfence();
     last = atomicAdd(counter, 1u) == blocks - 1;
-    if (last) *counter = 0;
-    __threadfence();
+    if (last) {
+      *counter = 0;
+      __threadfence();
+    }
   }
   __syncthreads();
   return last;

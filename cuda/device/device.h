@@ -16,12 +16,14 @@
 
 #ifdef __CUDACC__
 #define SKV_UNROLL _Pragma("unroll")
+#define SKV_UNROLL_SOME _Pragma("unroll 4")
 #define SKV_UNROLL_NOT _Pragma("unroll 1")
 #define SKV_GRID_CONSTANT __grid_constant__
 #include "cuda/device/instructions.cuh"
 #include "cuda/device/runtime_cuda.h"
 #else
 #define SKV_UNROLL
+#define SKV_UNROLL_SOME
 #define SKV_UNROLL_NOT
 #define SKV_GRID_CONSTANT
 // Who compiles these sources for something else has a twin of the two headers above on the include path.

@@ -43,19 +43,20 @@ __device__ __forceinline__ float join_items(const AttendArgs& args, int pair, in
       own = *reinterpret_cast<const float2*>(args.states + args.state_at(pair, first + lane, row));
     const unsigned there = __ballot_sync(device::kAllLanes, own.x > -INFINITY);
     const float weight = device::fast_exp(own.x - top);
-    for (int i = 0; i < count; ++i) {
+    SKV_UNROLL_SOME
+    for (int i = 0; i < count; ++i) {  // no branch ahead of the loads: those of some items go together
       const float* const out = args.states + args.state_at(pair, first + i, row) + 2;
+      const bool is_there = (there >> i & 1u) != 0;
       const float share = __shfl_sync(device::kAllLanes, weight, i),
                   sum = __shfl_sync(device::kAllLanes, own.y, i);
-      if ((there >> i & 1u) == 0) continue;
-      total += sum * share;
+      total += is_there ? sum * share : 0.0f;
       SKV_UNROLL
       for (int p = 0; p < kPairs; ++p) {
         const int c = 64 * p + 2 * lane;
         if (c >= d) continue;
         const float2 two = *reinterpret_cast<const float2*>(out + c);
-        sums[p].x += two.x * share;
-        sums[p].y += two.y * share;
+        sums[p].x += is_there ? two.x * share : 0.0f;
+        sums[p].y += is_there ? two.y * share : 0.0f;
       }
     }
   }

@@ -40,30 +40,40 @@ __global__ void rms_norm_kernel(NormArgs a) {
   }
 }
 
-// The same of row `row` by one block of kTailThreads, bit for bit what rms_norm_kernel gives with
+// The same of a single row by one block of kTailThreads, bit for bit what rms_norm_kernel gives with
 // kNormThreads: a thread has four values side by side in place of one, and each sum of squares is added to
 // the others in the order that theirs has. cols and strides are multiples of 4, of 32 where `quantised` has
 // memory. part: kNormThreads / 32 floats in shared memory.
 inline constexpr int kNormThreads = 1024, kTailThreads = 128;
-__device__ inline void norm_behind(const NormArgs& a, std::int64_t row, float* part) {
+__device__ inline void norm_behind(const NormArgs& a, float* part) {
   constexpr int kTurn = 4 * kTailThreads, kTurns = kNormThreads / kTurn;
   const int thread = static_cast<int>(threadIdx.x);
-  float* const x = a.x + row * a.x_stride;
-  const float* const y = a.y + row * a.y_stride;
+  float* const x = a.x;
+  const float* const y = a.y;
+  // x and y may be the same memory as far as a compiler knows: what a thread reads before it writes is read
+  // at once.
   float squares[kTurns][4] = {};
-  for (std::int64_t first = 4 * thread; first < a.cols; first += kNormThreads) {
+  for (std::int64_t first = 4 * thread; first < a.cols; first += kTurns * kTurn) {
+    float4 values[kTurns] = {}, more[kTurns] = {};
     SKV_UNROLL
-    for (int turn = 0; turn < kTurns; ++turn) {
-      const std::int64_t c = first + turn * kTurn;
+    for (int i = 0; i < kTurns; ++i) {
+      const std::int64_t c = first + i * kTurn;
       if (c >= a.cols) continue;
-      float4 value = *reinterpret_cast<const float4*>(x + c);
-      const float4 more = *reinterpret_cast<const float4*>(y + c);
-      value = make_float4(value.x + more.x, value.y + more.y, value.z + more.z, value.w + more.w);
+      values[i] = *reinterpret_cast<const float4*>(x + c);
+      more[i] = *reinterpret_cast<const float4*>(y + c);
+    }
+    SKV_UNROLL
+    for (int i = 0; i < kTurns; ++i) {
+      const std::int64_t c = first + i * kTurn;
+      if (c >= a.cols) continue;
+      const float4 value = make_float4(values[i].x + more[i].x, values[i].y + more[i].y,
+                                       values[i].z + more[i].z, values[i].w + more[i].w);
       *reinterpret_cast<float4*>(x + c) = value;
-      squares[turn][0] += value.x * value.x;
-      squares[turn][1] += value.y * value.y;
-      squares[turn][2] += value.z * value.z;
-      squares[turn][3] += value.w * value.w;
+      float(&to)[4] = squares[i];
+      to[0] += value.x * value.x;
+      to[1] += value.y * value.y;
+      to[2] += value.z * value.z;
+      to[3] += value.w * value.w;
     }
   }
   __syncthreads();
@@ -80,19 +90,28 @@ __device__ inline void norm_behind(const NormArgs& a, std::int64_t row, float* p
   float sum = part[0];
   for (int w = 1; w < kNormThreads / 32; ++w) sum += part[w];
   const float scale = rsqrtf(sum / static_cast<float>(a.cols) + a.eps);
-  float* const out = a.out + row * a.out_stride;
-  for (std::int64_t first = 0; first < a.cols; first += kTurn) {
-    const std::int64_t c = first + 4 * thread;
-    const bool there = c < a.cols;
-    float four[4] = {};
-    if (there) {
-      const float4 value = *reinterpret_cast<const float4*>(x + c),
-                   gain = *reinterpret_cast<const float4*>(a.gain + c);
-      four[0] = value.x * scale * gain.x, four[1] = value.y * scale * gain.y;
-      four[2] = value.z * scale * gain.z, four[3] = value.w * scale * gain.w;
-      *reinterpret_cast<float4*>(out + c) = make_float4(four[0], four[1], four[2], four[3]);
+  for (std::int64_t first = 0; first < a.cols; first += kTurns * kTurn) {
+    float4 values[kTurns] = {}, gains[kTurns] = {};
+    SKV_UNROLL
+    for (int i = 0; i < kTurns; ++i) {
+      const std::int64_t c = first + i * kTurn + 4 * thread;
+      if (c >= a.cols) continue;
+      values[i] = *reinterpret_cast<const float4*>(x + c);
+      gains[i] = *reinterpret_cast<const float4*>(a.gain + c);
     }
-    if (a.quantised.codes != nullptr) put_quantised_four(four, there, row * a.cols + c, a.quantised);
+    SKV_UNROLL
+    for (int i = 0; i < kTurns; ++i) {
+      const std::int64_t c = first + i * kTurn + 4 * thread;
+      const bool there = c < a.cols;
+      float four[4] = {};
+      if (there) {
+        four[0] = values[i].x * scale * gains[i].x, four[1] = values[i].y * scale * gains[i].y;
+        four[2] = values[i].z * scale * gains[i].z, four[3] = values[i].w * scale * gains[i].w;
+        *reinterpret_cast<float4*>(a.out + c) = make_float4(four[0], four[1], four[2], four[3]);
+      }
+      if (a.quantised.codes != nullptr && first + i * kTurn < a.cols)
+        put_quantised_four(four, there, c, a.quantised);
+    }
   }
 }
 

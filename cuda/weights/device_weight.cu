@@ -163,16 +163,17 @@ void gemv(std::span<const DeviceJob> jobs, ConstMatrix x, const QuantRows& quant
     device::launch_early(kernel, dim3(static_cast<unsigned>(std::min(groups / apart, held))),
                          dim3(kGemvThreads), shared, stream, all, of_x..., n, tail);
   };
+  const std::size_t pairs = n == 1 ? pairs_shared<1>(tail) : pairs_shared<kGemvTokens>(tail);
   with_type(jobs[0].w->type(), [&](auto tag) {
     using Block = typename decltype(tag)::Block;
     if constexpr (kQuantised<Block>) {
       using F = FormOf<Block>;
-      run(n == 1 ? gemv_kernel<F, 1> : gemv_kernel<F, kGemvTokens>, gemv_shared(QuantStep<F>::kBytes),
+      run(n == 1 ? gemv_kernel<F, 1> : gemv_kernel<F, kGemvTokens>, gemv_shared(QuantStep<F>::kBytes) + pairs,
           quantised);
     } else {
       constexpr FloatKind kKind = kFloatKind<Block>;
       run(n == 1 ? gemv_floats_kernel<kKind, 1> : gemv_floats_kernel<kKind, kGemvTokens>,
-          gemv_shared(FloatStep<kKind>::kBytes), x.data, x.stride);
+          gemv_shared(FloatStep<kKind>::kBytes) + pairs, x.data, x.stride);
     }
   });
 }

@@ -236,15 +236,22 @@ __device__ __forceinline__ int next_group(const GemvJobs& jobs, int group) {
   return (group & 3) != 3 ? group + 1 : group + 16 * blocks - 3;
 }
 
+// Values of 32 paired rows, of gate and up.
+template <int kTokens>
+using Pairs = float[kTokens][2][32];
+template <int kTokens>
+constexpr std::size_t pairs_shared(const GemvTail& tail) {
+  return tail.paired ? 2 * sizeof(Pairs<kTokens>) : 0;
+}
 // Of a block's 32 paired rows: every other time 1.
 __device__ __forceinline__ int turn_of(int group) {
   return (group >> 4) / static_cast<int>(gridDim.x) & 1;
 }
-// Values of 32 paired rows, [kTokens][2][32] in shared memory, in turn with those of the block's next rows:
-// so one barrier is enough. All threads of the block, each warp behind its fourth group.
+// Values of the block's next rows are elsewhere: so one barrier is enough. All threads of the block, each
+// warp behind its fourth group.
 template <int kTokens>
 __device__ __forceinline__ void join_pairs(const GemvJobs& jobs, const GemvTail& tail, int group, int n,
-                                           const float (*values)[2][32]) {
+                                           const Pairs<kTokens>& values) {
   __syncthreads();
   const int lane = static_cast<int>(threadIdx.x) % 32, t = static_cast<int>(threadIdx.x) / 32;
   static_assert(kTokens <= kGemvWarps, "a warp rounds a token");
@@ -286,12 +293,15 @@ struct GemvFetch {
 template <class Step, int kTokens>
 __device__ __forceinline__ void gemv_rows(const GemvJobs& jobs, const Step& x, int n, const GemvTail& tail) {
   constexpr int kStage = kGemvRows * kGemvThreads * Step::kBytes;
-  __shared__ float pairs[2][kTokens][2][32];
   const int lane = static_cast<int>(threadIdx.x) % 32;
   std::uint8_t* const stages = device::dynamic_shared<std::uint8_t>();
+  auto* const pairs = reinterpret_cast<Pairs<kTokens>*>(stages + kGemvStages * kStage);  // in turn
   GemvFetch<Step> fetch{jobs, stages, first_group(jobs)};
 #pragma unroll
   for (int i = 0; i + 1 < kGemvStages; ++i) fetch.next();
+  if (tail.norm.x != nullptr && blockIdx.x == 0)  // a token's weights have driven it out of the second cache
+    for (std::int64_t c = 32 * threadIdx.x; c < tail.norm.cols; c += 32 * kGemvThreads)
+      device::fetch_ahead(tail.norm.gain + c);
   device::wait_for_earlier();
   device::let_next_start();
   int stage = 0;
@@ -335,10 +345,10 @@ __device__ __forceinline__ void gemv_rows(const GemvJobs& jobs, const Step& x, i
   }
   device::wait_for_copies<0>();
   if (tail.norm.x == nullptr || !device::last_to_arrive(tail.arrived, gridDim.x)) return;
-  for (int t = 0; t < n; ++t) norm_behind(tail.norm, t, device::dynamic_shared<float>());
+  norm_behind(tail.norm, device::dynamic_shared<float>());
 }
 
-// Shared: gemv_shared of the step.
+// Shared: gemv_shared of the step, then pairs_shared.
 template <class F, int kTokens>
 __global__ void __launch_bounds__(kGemvThreads, kGemvBlocks<kTokens>)
     gemv_kernel(const SKV_GRID_CONSTANT GemvJobs jobs, QuantRows x, int n,

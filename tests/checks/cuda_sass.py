@@ -53,7 +53,8 @@ EARLY_MUST_HAVE = (r"ACQBULK", r"PREEXIT")
 # Of kernels whose last block goes on with what the others made: a block's writes are there before it is counted, and
 # the first cache is emptied before it reads what others wrote.
 LAST = re.compile(r"^(gemv_kernel|gemv_floats_kernel|attend_tiles|attend_plain)\b|^attend_halves<\d+, (1|true),")
-LAST_MUST_HAVE = (r"MEMBAR\.\w+\.GPU", r"ATOMG\.E\.ADD\.STRONG\.GPU", r"CCTL\.IVALL")
+LAST_IN_ORDER = (r"MEMBAR\.\w+\.GPU", r"ATOMG\.E\.ADD\.STRONG\.GPU", r"MEMBAR\.\w+\.GPU", r"CCTL\.IVALL")
+STALE = re.compile(r"\bLDG\.\S*CONSTANT")  # what it reads need not be what others wrote
 LOCAL = re.compile(r"\b(STL|LDL)\b")
 ARCHITECTURE = re.compile(r"^arch = sm_(\d+)")
 FUNCTION = re.compile(r"^\s*Function : (\S+)")
@@ -85,12 +86,25 @@ def kernel_name(mangled: str) -> str:
     return re.sub(r"\(.*", "", re.sub(r"^void |spectralkv::(cuda::|device_kv::)?", "", text))
 
 
+def faults_of_last(name: str, code: list[str]) -> Iterator[str]:
+    at = 0
+    for pattern in LAST_IN_ORDER:
+        found = next((i for i in range(at, len(code)) if re.search(pattern, code[i])), None)
+        if found is None:
+            yield f"{name} has no {pattern} where its last block goes on: {' ... '.join(LAST_IN_ORDER)}"
+            return
+        at = found + 1
+    if any(STALE.search(line) for line in code[at:]):
+        yield f"{name} reads by the way of constants behind what others wrote"
+
+
 def faults_of(architecture: int, name: str, code: list[str]) -> Iterator[str]:
     early = EARLY_MUST_HAVE if architecture >= 90 and EARLY.match(name) else ()
-    last = LAST_MUST_HAVE if LAST.match(name) else ()
-    for pattern in (*MUST_HAVE.get(name.split("<")[0], []), *early, *last):
+    for pattern in (*MUST_HAVE.get(name.split("<")[0], []), *early):
         if not any(re.search(pattern, line) for line in code):
             yield f"{name} has no {pattern}"
+    if LAST.match(name):
+        yield from faults_of_last(name, code)
     local = sum(1 for line in code if LOCAL.search(line))
     if local and NO_LOCAL_MEMORY.match(name):
         yield f"{name} has {local} instructions of local memory"

@@ -130,6 +130,10 @@ Attended attend_once(const Case& c, const std::vector<std::unique_ptr<KvCache>>&
     parts.push_back({static_cast<DeviceCache*>(forks.back().get()), std::ssize(parts), 1});
   }
   prepare(parts);
+  // What was there must not pass for what this launch wrote: the same bytes written again are not seen as
+  // written.
+  auto& states = device_work().attention.states;
+  device::fill_bytes(states.data(), 0xff, states.bytes(), nullptr);
   const std::int64_t before = device::calls().launches;
   attend(parts, 0, shape_of(c),
          {{q.data(), n, width},

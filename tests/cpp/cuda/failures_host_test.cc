@@ -148,10 +148,11 @@ TEST(CudaStep, TakesSoManyLaunches) {
   EXPECT_EQ(launches_of_a_step(4, "f16"), 4 * 6 + 3);
 }
 
-// Of several sequences as many; beyond four products are a launch each, and so is the rounding before them.
+// Of several sequences norms are launches of their own; beyond four products are a launch each, and so is the
+// rounding before them.
 TEST(CudaStep, TakesAsManyForSeveralSequences) {
-  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 4), 2 * 6 + 3);
-  EXPECT_EQ(launches_of_a_step(2, "f16", 4), 2 * 6 + 3);
+  EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 4), 2 * 8 + 3);
+  EXPECT_EQ(launches_of_a_step(2, "f16", 4), 2 * 8 + 3);
   EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 5), 2 * 16 + 4);
   EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 16), 2 * 16 + 4);
   EXPECT_EQ(launches_of_a_step(2, "eoptshrinkq:2", 17), 2 * (16 + 2) + 4);
@@ -171,7 +172,7 @@ TEST(CudaStep, CopiesAsOftenForManySequences) {
 TEST(CudaStep, SeveralSequencesAreReplayed) {
   const std::unique_ptr<Backend> device = cuda::make_backend({});
   const auto few = launches_of_steps(*device, 2, "f16", 3, 4);
-  EXPECT_EQ(few[1], 2 * 6 + 3);
+  EXPECT_EQ(few[1], 2 * 8 + 3);
   EXPECT_EQ(few[2], 1);
   EXPECT_EQ(few[3], 1);
   const auto many = launches_of_steps(*device, 2, "f16", 6, 3);

@@ -112,7 +112,7 @@ TEST_P(CudaTail, NormIsThatOfALaunchOfItsOwn) {
                                   width,
                                   1e-5f,
                                   y.rounded(rounds)};
-        EXPECT_TRUE(products.can_norm(residual.all(), y.all(), y.all()));
+        EXPECT_EQ(products.can_norm(residual.all(), y.all(), y.all()), n == 1);
         EXPECT_FALSE(products.can_norm(residual.all(), residual.all(), y.all()));
         const std::int64_t before = device::calls().launches;
         if (behind) {
@@ -131,6 +131,7 @@ TEST_P(CudaTail, NormIsThatOfALaunchOfItsOwn) {
       return bytes;
     };
     const auto expected = run(false);
+    if (n > 1) continue;  // several rows are not normed behind a product
     EXPECT_EQ(run(true), expected) << width;
     for (const host::BlockOrder order : kOrders) {
       const host::BlockViews views(order);
