@@ -148,13 +148,19 @@ inline __mmask16 vec_codes1(const uint8_t* p) {
   return (__mmask16)word;
 }
 // Up to 5 bits: a table of 16, repeated where there are fewer levels, so that bits above a code do no harm;
-// at 1, 3 and 5 bits the highest bit chooses between two.
+// at 1, 3 and 5 bits the highest bit chooses between two. At 6 bits four tables of 16: bit 4 of an index is
+// what vpermt2ps chooses by, the highest bit the pair.
 template <int bits>
 struct CodeLevels {
   static constexpr int kTable = bits == 1 ? 1 : bits <= 3 ? 4 : 16;
   const float* levels;
-  __m512 low, high;
-  explicit CodeLevels(const float* all) : levels(all), low(_mm512_setzero_ps()), high(low) {
+  __m512 low, high, third, fourth;
+  explicit CodeLevels(const float* all)
+      : levels(all), low(_mm512_setzero_ps()), high(low), third(low), fourth(low) {
+    if constexpr (bits == 6) {
+      low = _mm512_loadu_ps(all), high = _mm512_loadu_ps(all + 16);
+      third = _mm512_loadu_ps(all + 32), fourth = _mm512_loadu_ps(all + 48);
+    }
     if constexpr (bits <= 5) {
       const auto repeated = [](const float* table) {
         if constexpr (kTable == 1) return _mm512_set1_ps(*table);
@@ -182,6 +188,10 @@ struct CodeLevels {
       index = _mm512_and_si512(vec_codes4(row + i / 2), _mm512_set1_epi32(15));
       const __m512i pairs = _mm512_and_si512(vec_codes2(row + d / 2 + i / 4), _mm512_set1_epi32(3));
       index = _mm512_or_si512(index, _mm512_slli_epi32(pairs, 4));
+      if constexpr (bits == 6)
+        return {_mm512_mask_blend_ps(_mm512_test_epi32_mask(index, _mm512_set1_epi32(32)),
+                                     _mm512_permutex2var_ps(low, index, high),
+                                     _mm512_permutex2var_ps(third, index, fourth))};
       if constexpr (bits == 7)
         index =
             _mm512_mask_or_epi32(index, vec_codes1(row + d * 3 / 4 + i / 8), index, _mm512_set1_epi32(64));
