@@ -15,6 +15,8 @@ namespace spectralkv::device_kv {
 // The words of so many caches; they never move.
 struct WordSlab {
   static constexpr int kCaches = 64;
+  explicit WordSlab(device::Stream stream) { device::fill_bytes(faults.data(), 0, faults.bytes(), stream); }
+
   device::DeviceBuffer<std::int64_t> positions{kCaches};
   device::DeviceBuffer<unsigned long long> faults{kCaches};                       // of fault_code; 0: none
   std::vector<std::int64_t> next_positions = std::vector<std::int64_t>(kCaches);  // as they shall be
@@ -54,13 +56,13 @@ class CacheWords {
 
 class WordSlabs {
  public:
-  // A free place.
+  // A free place; stream: where new ones are made ready.
   template <class Owner>
-  std::shared_ptr<Owner> take() {
+  std::shared_ptr<Owner> take(device::Stream stream) {
     for (const auto& slab : slabs_)
       for (int at = 0; at < WordSlab::kCaches; ++at)
         if ((slab->taken >> at & 1u) == 0) return std::make_shared<Owner>(slab, at);
-    slabs_.push_back(std::make_shared<WordSlab>());
+    slabs_.push_back(std::make_shared<WordSlab>(stream));
     return std::make_shared<Owner>(slabs_.back(), 0);
   }
   std::int64_t bytes() const {

@@ -37,7 +37,7 @@ DeviceCache::State::State(const CacheFormat& f, std::int64_t context, device_kv:
       work(shared),
       layers(size_of(f.shape().n_layers)),
       positions(size_of(context / device_kv::kChunk + 2)),
-      words(shared.words.take<RowFault>()) {
+      words(shared.words.take<RowFault>(shared.main)) {
   words->n_kv_heads = format.shape().n_kv_heads;
   const std::int64_t d = format.shape().head_dim, heads = format.shape().n_kv_heads;
   for (std::size_t l = 0; l < layers.size(); ++l) {

@@ -104,10 +104,13 @@ def test_a_save_waits_for_what_runs(model, tmp_path):
         with httpx.stream("POST", server.url + "/completion", json=asked, timeout=30) as answer:
             lines = answer.iter_lines()
             next(lines)  # it runs
+            with pytest.raises(httpx.ReadTimeout):  # who goes away before is forgotten
+                httpx.post(f"{server.url}/slots/1?action=save", json={"filename": "left"}, timeout=0.01)
             saved = ask(server, "/slots/1?action=save", filename="late").json()
             told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")][-1]
         assert told["stop"] and told["tokens_predicted"] == 200
         assert saved["n_saved"] >= told["tokens_evaluated"] + 199  # the last one has not been read
+        assert [path.name for path in tmp_path.iterdir()] == ["late.state"]
 
 
 def test_what_is_kept_outlasts_the_server(model, tmp_path):

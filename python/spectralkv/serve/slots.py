@@ -8,10 +8,12 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from spectralkv.serve.bodies import RestoreBody, SaveBody, SlotBody
+from spectralkv.serve.clients import while_connected
 from spectralkv.serve.completions import read_body, service_of
 from spectralkv.serve.errors import ApiError, bare
 from spectralkv.serve.service import Service
@@ -59,8 +61,11 @@ async def _restored(service: Service, name: str) -> tuple[list[int], dict[str, A
         tokens = await service.worker.call(lambda: service.worker.scheduler.load(path))
     except FileNotFoundError:
         raise ApiError(404, "there is no file of this name", "filename") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ApiError(400, bare(error).replace(path, name), "filename") from None
+    except OSError as error:
+        status = 400 if os.path.isfile(path) and os.path.getsize(path) == 0 else 500
+        raise ApiError(status, bare(error).replace(path, name), "filename") from None
     except Busy as error:
         raise ApiError(503, str(error)) from None
     return tokens, {"filename": name, "n_restored": len(tokens), "n_read": os.path.getsize(path)}
@@ -80,6 +85,30 @@ async def restore(request: Request) -> Response:
     return JSONResponse((await _restored(service_of(request), body.filename))[1])
 
 
+def _since(started: float) -> float:
+    """Milliseconds."""
+    return (time.perf_counter() - started) * 1000
+
+
+async def _save_slot(request: Request, service: Service, number: int, name: str) -> Response:
+    """What the slot has now, once the requests that are writing it have ended; nothing for a client that goes away."""
+    worker = service.worker
+    tokens, writers = worker.slots[number], worker.running(number)
+    answers: list[Response] = []
+
+    async def work(_: anyio.CancelScope) -> None:
+        await worker.ended(writers)
+        started = time.perf_counter()
+        try:
+            told = await _saved(service, list(tokens), name, "id")
+            answers.append(JSONResponse({"id_slot": number, **told, "timings": {"save_ms": _since(started)}}))
+        except ApiError as error:
+            answers.append(error.response())
+
+    await while_connected(request.receive, work)
+    return answers[0] if answers else Response(status_code=499)
+
+
 async def slot(request: Request) -> Response:
     """llama-server's: what the last request of a slot has read and written."""
     service, held = service_of(request), service_of(request).worker.slots
@@ -89,7 +118,7 @@ async def slot(request: Request) -> Response:
         raise ApiError(400, f"there is no such slot: they are 0 to {len(held) - 1} (-np)", "id")
     if action not in ACTIONS:
         raise ApiError(400, f"action must be one of {', '.join(ACTIONS)}", "action")
-    number, started = int(given), time.perf_counter()
+    number = int(given)
     if action == "erase":
         n, held[number] = len(held[number]), array("i")
         return JSONResponse({"id_slot": number, "n_erased": n})
@@ -97,10 +126,8 @@ async def slot(request: Request) -> Response:
     if name is None:
         raise ApiError(400, f"filename: where it is to {action}", "filename")
     if action == "save":
-        await service.worker.idle(number)
-        told = await _saved(service, list(held[number]), name, "id")
-    else:
-        tokens, told = await _restored(service, name)
-        held[number] = array("i", tokens)
-    took = {f"{action}_ms": (time.perf_counter() - started) * 1000}
-    return JSONResponse({"id_slot": number, **told, "timings": took})
+        return await _save_slot(request, service, number, name)
+    started = time.perf_counter()
+    tokens, told = await _restored(service, name)
+    held[number] = array("i", tokens)
+    return JSONResponse({"id_slot": number, **told, "timings": {"restore_ms": _since(started)}})

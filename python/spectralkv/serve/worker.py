@@ -19,7 +19,7 @@ from spectralkv.grammar import Masks
 
 Result = TypeVar("Result")
 log = logging.getLogger("spectralkv")
-IDLE_POLL = 0.02  # seconds
+END_POLL = 0.02  # seconds
 
 
 @dataclass
@@ -142,10 +142,14 @@ class Worker:
             self._calls.append(run)
         return await asyncio.wrap_future(done)
 
-    async def idle(self, slot: int) -> None:
-        """Comes back when no request of that slot runs."""
-        while any(job.slot == slot for job in list(self.jobs.values())):
-            await asyncio.sleep(IDLE_POLL)
+    def running(self, slot: int) -> set[int]:
+        """The numbers of the jobs of a slot."""
+        return {number for number, job in list(self.jobs.items()) if job.slot == slot}
+
+    async def ended(self, numbers: set[int]) -> None:
+        """Comes back when none of these jobs runs any more."""
+        while not numbers.isdisjoint(list(self.jobs)):
+            await asyncio.sleep(END_POLL)
 
     def cancel(self, job: Job) -> None:
         self.scheduler.cancel(job.number)
