@@ -1,5 +1,6 @@
 """What is kept outlasts the server: saved slots, and the folder of kept sequences."""
 
+import asyncio
 import json
 
 import pytest
@@ -111,6 +112,19 @@ def test_a_save_waits_for_what_runs(model, tmp_path):
         assert told["stop"] and told["tokens_predicted"] == 200
         assert saved["n_saved"] >= told["tokens_evaluated"] + 199  # the last one has not been read
         assert [path.name for path in tmp_path.iterdir()] == ["late.state"]
+
+
+def test_a_call_whose_caller_has_gone_harms_nobody(model):
+    async def ask_and_go(worker):
+        for waited in (0, 0.001) * 20:
+            left = asyncio.ensure_future(worker.call(lambda: None))
+            await asyncio.sleep(waited)
+            left.cancel()
+        return await asyncio.wait_for(worker.call(lambda: "well"), 30)
+
+    with serving(model) as server:
+        assert asyncio.run(ask_and_go(server.service.worker)) == "well"
+        assert complete(server)[0]
 
 
 def test_what_is_kept_outlasts_the_server(model, tmp_path):

@@ -131,6 +131,8 @@ class Worker:
         done: Future[Result] = Future()
 
         def run() -> None:
+            if not done.set_running_or_notify_cancel():  # whoever asked has gone
+                return
             try:
                 done.set_result(function())
             except Exception as error:
