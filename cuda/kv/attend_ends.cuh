@@ -49,14 +49,14 @@ __device__ __forceinline__ float join_items(const AttendArgs& args, int pair, in
       const bool is_there = (there >> i & 1u) != 0;
       const float share = __shfl_sync(device::kAllLanes, weight, i),
                   sum = __shfl_sync(device::kAllLanes, own.y, i);
-      total = is_there ? fmaf(sum, share, total) : total;
+      total += is_there ? sum * share : 0.0f;
       SKV_UNROLL
       for (int p = 0; p < kPairs; ++p) {
         const int c = 64 * p + 2 * lane;
         if (c >= d) continue;
         const float2 two = *reinterpret_cast<const float2*>(out + c);
-        sums[p].x = is_there ? fmaf(two.x, share, sums[p].x) : sums[p].x;
-        sums[p].y = is_there ? fmaf(two.y, share, sums[p].y) : sums[p].y;
+        sums[p].x += is_there ? two.x * share : 0.0f;
+        sums[p].y += is_there ? two.y * share : 0.0f;
       }
     }
   }
