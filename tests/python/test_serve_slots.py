@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -100,17 +103,21 @@ def test_slots_by_number_as_llama_server_has_them(model, tmp_path):
 
 
 def test_a_save_waits_for_what_runs(model, tmp_path):
-    asked = {"prompt": TEXT, "n_predict": 200, "ignore_eos": True, "stream": True, "id_slot": 1}
-    with serving(model, slot_folder=str(tmp_path), n_parallel=2) as server:
-        with httpx.stream("POST", server.url + "/completion", json=asked, timeout=30) as answer:
-            lines = answer.iter_lines()
-            next(lines)  # it runs
-            with pytest.raises(httpx.ReadTimeout):  # who goes away before is forgotten
-                httpx.post(f"{server.url}/slots/1?action=save", json={"filename": "left"}, timeout=0.01)
-            saved = ask(server, "/slots/1?action=save", filename="late").json()
-            told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")][-1]
-        assert told["stop"] and told["tokens_predicted"] == 200
-        assert saved["n_saved"] >= told["tokens_evaluated"] + 199  # the last one has not been read
+    asked = {"prompt": TEXT, "n_predict": 500, "ignore_eos": True, "stream": True, "id_slot": 1}
+    save = "/slots/1?action=save"
+    with serving(model, slot_folder=str(tmp_path), n_parallel=2) as server, ThreadPoolExecutor() as pool:
+        goes_on = threading.Event()  # until then no step is made
+        held = pool.submit(asyncio.run, server.service.worker.call(lambda: goes_on.wait(30)))
+        with httpx.stream("POST", server.url + "/completion", json=asked, timeout=60) as answer:
+            with pytest.raises(httpx.ReadTimeout):  # who goes away before the end is forgotten
+                httpx.post(server.url + save, json={"filename": "left"}, timeout=httpx.Timeout(30, read=0.1))
+            late = pool.submit(ask, server, save, filename="late")
+            time.sleep(0.3)
+            goes_on.set()
+            told = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")][-1]
+        saved = late.result().json()
+        assert held.result() and told["stop"] and told["tokens_predicted"] == 500
+        assert saved["n_saved"] >= told["tokens_evaluated"] + 499  # the last one has not been read
         assert [path.name for path in tmp_path.iterdir()] == ["late.state"]
 
 
